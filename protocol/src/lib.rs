@@ -1,1 +1,14 @@
-//! Under construction.
+//! The wire between an agent and a control plane, for both sides.
+//!
+//! [`tree`] and [`hash`] say when two documents are the same; [`spec`] holds the bodies of documents, [`report`] what comes
+//! back, [`name`] the identifiers in both. Nothing here does IO, looks at a clock or draws random numbers.
+
+pub mod hash;
+pub mod message;
+pub mod name;
+pub mod report;
+pub mod spec;
+pub mod tree;
+
+pub use hash::ContentHash;
+pub use tree::{Tree, TreeError};
