@@ -1,0 +1,37 @@
+//! The operator role: reconciles the agent's kinds into workloads.
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::elector::Leadership;
+use crate::settings::Settings;
+use crate::telemetry::{LevelHandle, Metrics};
+
+/// What the operator works with.
+#[derive(Clone)]
+pub struct OperatorContext {
+    /// The API server, as the operator's account.
+    pub client: Client,
+    /// Namespace, names, identity of this process.
+    pub settings: Settings,
+    /// The Lease `<fullname>-operator`; `check()` comes before every write.
+    pub leadership: Leadership,
+    /// Where its metrics are registered.
+    pub metrics: Metrics,
+    /// The log level: follows `DataPlane.spec.logLevel` (each role watches for its own process).
+    pub level: LevelHandle,
+}
+
+/// Why the role ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {}
+
+/// Runs the role until `stop` is cancelled: waits for leadership, works while it lasts.
+///
+/// # Errors
+/// Only what a restart may mend; anything else is retried inside.
+pub async fn run(context: OperatorContext, stop: CancellationToken) -> Result<(), OperatorError> {
+    let OperatorContext { .. } = context;
+    stop.cancelled().await;
+    Ok(())
+}
