@@ -13,7 +13,7 @@ mod candidate;
 mod run;
 
 pub use candidate::{LEASE_DURATION, POLL_INTERVAL, RENEW_DEADLINE, RENEW_INTERVAL};
-pub use run::Elector;
+pub use run::{Elector, ElectorMetrics};
 
 /// Orders the leaders of one role: a new leader of the same Lease has higher transitions.
 #[derive(Debug, Clone, PartialEq, Eq)]

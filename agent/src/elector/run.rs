@@ -9,7 +9,9 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -37,8 +39,33 @@ pub struct Elector {
     /// Start of the last renewal that was stored.
     renewed: Renewed,
     publish: watch::Sender<Published>,
-    leader: Gauge,
-    failures: Counter,
+    metrics: ElectorMetrics,
+    role: Role,
+}
+
+/// Metrics of all electors of one process.
+#[derive(Debug, Clone)]
+pub struct ElectorMetrics {
+    leader: Family<Role, Gauge>,
+    failures: Family<Role, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Role {
+    role: &'static str,
+}
+
+impl ElectorMetrics {
+    /// Registers them; once per process.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let (leader, failures) = (Family::default(), Family::default());
+        metrics.register(|registry| {
+            registry.register("leader", "Whether this process leads its role", leader.clone());
+            registry.register("lease_failures", "Attempts to read or write the Lease that failed", failures.clone());
+        });
+        Self { leader, failures }
+    }
 }
 
 /// Why an attempt changed nothing.
@@ -77,16 +104,10 @@ impl Elector {
         name: &str,
         role: &'static str,
         identity: &str,
-        metrics: &Metrics,
+        metrics: &ElectorMetrics,
     ) -> (Self, Leadership) {
         let renewed = Renewed::now();
         let (publish, published) = watch::channel(Published { state: State::Standby { holder: None }, renewed });
-        let (leader, failures) = (Gauge::default(), Counter::default());
-        metrics.register(|registry| {
-            let registry = registry.sub_registry_with_label(("role".into(), role.into()));
-            registry.register("leader", "Whether this process leads its role", leader.clone());
-            registry.register("lease_failures", "Attempts to read or write the Lease that failed", failures.clone());
-        });
         let elector = Self {
             leases: Api::namespaced(client, namespace),
             name: name.to_owned(),
@@ -95,8 +116,8 @@ impl Elector {
             start: renewed.monotonic,
             renewed,
             publish,
-            leader,
-            failures,
+            metrics: metrics.clone(),
+            role: Role { role },
         };
         (elector, Leadership { published })
     }
@@ -121,7 +142,7 @@ impl Elector {
                     POLL_INTERVAL
                 }
                 Err(error) => {
-                    self.failures.inc();
+                    self.metrics.failures.get_or_create(&self.role).inc();
                     if !failing {
                         warn!(lease = %self.name, error = %telemetry::chain(&error), "the lease cannot be read or written; trying on");
                     }
@@ -231,7 +252,7 @@ impl Elector {
     fn publish(&self) {
         let state = self.candidate.state(self.tick());
         let renewed = self.renewed;
-        self.leader.set(i64::from(matches!(state, State::Leading(_))));
+        self.metrics.leader.get_or_create(&self.role).set(i64::from(matches!(state, State::Leading(_))));
         self.publish.send_if_modified(|published| {
             // Handles call an overdue lease unconfirmed by themselves: they must hear when it is not any more.
             let changed = published.state != state || published.renewed.overdue() != renewed.overdue();

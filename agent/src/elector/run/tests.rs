@@ -74,7 +74,8 @@ struct Running {
 }
 
 fn start(api: &Api1, identity: &str) -> Running {
-    let (elector, leadership) = Elector::new(api.client(), "ns", "role", "test", identity, &Metrics::default());
+    let (elector, leadership) =
+        Elector::new(api.client(), "ns", "role", "test", identity, &ElectorMetrics::new(&Metrics::default()));
     let stop = CancellationToken::new();
     let mut task = tokio::task::JoinSet::new();
     task.spawn(elector.run(stop.clone()));
