@@ -8,6 +8,9 @@ use crate::elector::Leadership;
 use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
 
+pub mod intake;
+pub mod store;
+
 /// What the link works with.
 #[derive(Clone)]
 pub struct LinkContext {
