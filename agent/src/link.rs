@@ -9,6 +9,7 @@ use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
 
 pub mod intake;
+pub mod reporter;
 pub mod store;
 
 /// What the link works with.

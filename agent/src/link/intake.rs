@@ -35,7 +35,7 @@ const MAX_LOOKS: u8 = 6;
 
 /// Wait after [`MAX_LOOKS`], and while an object of the same name is going away.
 const BUSY: Duration = Duration::from_secs(1);
-/// Wait for a person: adoption, policy.
+/// Wait for a person.
 const PERSON: Duration = Duration::from_secs(30);
 
 /// What a job is decided on beside the stored object.
@@ -45,8 +45,6 @@ pub struct View {
     pub floor: i64,
     /// What the customer allows.
     pub policy: Arc<Policy>,
-    /// Nothing is accepted until a person at the control plane adopts this data plane.
-    pub held: bool,
     /// Owner of the environment that a Release names, if it is stored.
     pub environment: Option<Owner>,
 }
@@ -88,8 +86,8 @@ impl Job {
 
     /// Begins a forget.
     #[must_use]
-    pub fn forget(forget: &Forget, held: bool, floor: i64) -> (Self, Next) {
-        let (job, next) = ForgetJob::begin(forget, held, floor);
+    pub fn forget(forget: &Forget, floor: i64) -> (Self, Next) {
+        let (job, next) = ForgetJob::begin(forget, floor);
         (Self::Forget(job), next)
     }
 
@@ -178,18 +176,14 @@ enum Waits {
 impl DocumentJob {
     fn begin(request: Request, view: View, known: &Known) -> (Self, Next) {
         let mut job = Self { request, view, looks: 0, uncertain: None, waits: Waits::Read };
-        let next = if job.view.held {
-            Next::Answer(held())
-        } else {
-            match known {
-                Known::Unknown => job.look(),
-                Known::Watched(stored) => match job.decide(stored.as_deref()) {
-                    // A watch may lag behind: what it says is confirmed before it is held against the sender.
-                    Decision::Answer(Verdict::Already) => Next::Answer(Verdict::Already),
-                    Decision::Answer(_) => job.look(),
-                    Decision::Write(call) => job.write(call),
-                },
-            }
+        let next = match known {
+            Known::Unknown => job.look(),
+            Known::Watched(stored) => match job.decide(stored.as_deref()) {
+                // A watch may lag behind: what it says is confirmed before it is held against the sender.
+                Decision::Answer(Verdict::Already) => Next::Answer(Verdict::Already),
+                Decision::Answer(_) => job.look(),
+                Decision::Write(call) => job.write(call),
+            },
         };
         (job, next)
     }
@@ -386,15 +380,6 @@ fn local(key: &ResourceKey) -> Verdict {
         "{key} exists in the cluster as a local object, made without the control plane, and is never overwritten; delete it there or use another name"
     );
     Verdict::Refused { class: RefusalClass::Invalid, reasons: vec![Reason { field: String::new(), message }] }
-}
-
-fn held() -> Verdict {
-    deferred(Deferral {
-        reason: DeferReason::Held,
-        message: "the control plane's store is not the one that this data plane followed; a person there has to adopt it first"
-            .to_owned(),
-        retry_after: PERSON,
-    })
 }
 
 fn busy(message: &str) -> Verdict {

@@ -8,9 +8,7 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::{Value, json};
 
-use super::{
-    BUSY, Deferral, MAX_LOOKS, Meaning, Next, PERSON, Stamp, Stored, busy, classify, deferred, held, local, unread,
-};
+use super::{BUSY, Deferral, MAX_LOOKS, Meaning, Next, PERSON, Stamp, Stored, busy, classify, deferred, local, unread};
 use crate::link::store::{ApiError, Call, DEFAULT, Reply, Table};
 
 /// One forget on its way.
@@ -41,7 +39,7 @@ enum Waits {
 
 impl ForgetJob {
     /// It always reads first: nothing is deleted on a view that may be old.
-    pub(super) fn begin(forget: &Forget, is_held: bool, floor: i64) -> (Self, Next) {
+    pub(super) fn begin(forget: &Forget, floor: i64) -> (Self, Next) {
         let mut job = Self {
             key: forget.key.clone(),
             generation: forget.generation,
@@ -50,9 +48,7 @@ impl ForgetJob {
             floor,
             waits: Waits::Object,
         };
-        let next = if is_held {
-            Next::Answer(held())
-        } else if job.key.kind == Kind::DataPlane {
+        let next = if job.key.kind == Kind::DataPlane {
             job.refuse("the installation itself cannot be forgotten")
         } else {
             job.look()

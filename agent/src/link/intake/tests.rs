@@ -33,7 +33,7 @@ fn view() -> View {
         registries: vec![Registry { prefix: "r.example/".into(), pull_secret: None }],
         ..DataPlanePolicySpec::default()
     };
-    View { floor: 5, policy: Arc::new(Policy::Given(Box::new(policy))), held: false, environment: None }
+    View { floor: 5, policy: Arc::new(Policy::Given(Box::new(policy))), environment: None }
 }
 
 /// A stored Release as the API server returns it.
@@ -182,19 +182,16 @@ fn an_absent_document_replaces_the_whole_body_and_needs_no_permission() {
 }
 
 #[test]
-fn held_missing_policy_and_forbidden_speak_before_anything_is_written() {
-    let given = |view: &View| Arc::clone(&view.policy);
-    let policy = given(&view());
+fn missing_policy_and_forbidden_speak_before_anything_is_written() {
     let missing = Arc::new(Policy::Missing { why: "none".into() });
     let empty = Arc::new(Policy::Given(Box::default()));
-    for (what, held, policy, stored, expected) in [
-        ("held", true, &policy, None, "deferred Held"),
-        ("no policy", false, &missing, None, "deferred NoPolicy"),
-        ("no policy, but stored already", false, &missing, Some(release(7)), "already"),
-        ("registry not allowed", false, &empty, None, "refused Policy"),
-        ("registry not allowed any more, but stored already", false, &empty, Some(release(7)), "already"),
+    for (what, policy, stored, expected) in [
+        ("no policy", &missing, None, "deferred NoPolicy"),
+        ("no policy, but stored already", &missing, Some(release(7)), "already"),
+        ("registry not allowed", &empty, None, "refused Policy"),
+        ("registry not allowed any more, but stored already", &empty, Some(release(7)), "already"),
     ] {
-        let view = View { held, policy: Arc::clone(policy), ..view() };
+        let view = View { policy: Arc::clone(policy), ..view() };
         let (mut job, mut next) = start(&document(Kind::Release, "web", 7, BODY), view, &Known::Unknown);
         if matches!(next, Next::Call(_)) {
             next = job.resume(Ok(stored));
@@ -310,7 +307,7 @@ fn the_installation_object_of_the_chart_takes_documents_and_is_never_created_or_
     assert_eq!(word(&read_then_decide(&settings, view(), Some(of_the_chart)).1), "update");
     assert_eq!(word(&read_then_decide(&settings, view(), None).1), "deferred Busy");
     let key = ResourceKey { kind: Kind::DataPlane, name: "default".into() };
-    let (_, next) = Job::forget(&Forget { id: 1, key, generation: 7 }, false, 0);
+    let (_, next) = Job::forget(&Forget { id: 1, key, generation: 7 }, 0);
     assert_eq!(word(&next), "refused Invalid");
 }
 
@@ -377,16 +374,15 @@ fn forget_asks_what_is_stored() {
         ("a run that ended", Kind::TaskRun, Some(ended(true)), "get"),
     ] {
         let name = if kind == Kind::TaskRun { "run" } else { "web" };
-        let (mut job, next) = Job::forget(&forget(kind, name, 7), false, 0);
+        let (mut job, next) = Job::forget(&forget(kind, name, 7), 0);
         assert_eq!(word(&next), "get", "{what}");
         assert_eq!(word(&job.resume(Ok(stored))), expected, "{what}");
     }
-    assert_eq!(word(&Job::forget(&forget(Kind::Release, "web", 7), true, 0).1), "deferred Held");
 }
 
 #[test]
 fn forget_raises_the_floor_before_it_deletes() {
-    let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), false, 0);
+    let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), 0);
     let next = job.resume(Ok(Some(removed(7))));
     assert_eq!(next, Next::Call(Call::Get { table: Table::DataPlane, name: "default".into() }));
     let Next::Call(Call::UpdateStatus { body, .. }) = job.resume(Ok(Some(data_plane(Some(3))))) else { panic!() };
@@ -402,7 +398,7 @@ fn forget_raises_the_floor_before_it_deletes() {
 #[test]
 fn forget_never_lowers_the_floor_and_raises_it_for_what_is_gone() {
     for (floor, expected) in [(Some(9), "forgotten 9"), (Some(7), "forgotten 7"), (None, "floor")] {
-        let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), false, 0);
+        let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), 0);
         assert_eq!(word(&job.resume(Ok(None))), "get");
         assert_eq!(word(&job.resume(Ok(Some(data_plane(floor))))), expected);
     }
@@ -411,7 +407,7 @@ fn forget_never_lowers_the_floor_and_raises_it_for_what_is_gone() {
 #[test]
 fn a_forget_that_is_disturbed_starts_over() {
     for failure in [error(409, "Conflict"), lost(), error(404, "NotFound")] {
-        let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), false, 0);
+        let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), 0);
         job.resume(Ok(Some(removed(7))));
         assert_eq!(word(&job.resume(Ok(Some(data_plane(Some(7)))))), "delete");
         assert_eq!(word(&job.resume(Err(failure))), "get");
