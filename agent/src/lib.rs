@@ -1,5 +1,6 @@
 //! The data-plane agent: what its binary, the tests and the simulation share.
 
+pub mod admin;
 pub mod elector;
 pub mod kinds;
 pub mod link;
