@@ -1,7 +1,5 @@
 //! What runs of an instance, as a table for people.
 
-use std::fmt::Write;
-
 use super::config::Record;
 use super::instance::Side;
 use super::parts::{self, Part};
@@ -103,8 +101,8 @@ pub fn table(lines: &[Line]) -> String {
     let mut text = format!("{:part$}  {:state$}  {:address$}  {:>8}\n", "PART", "STATE", "ADDRESS", "MEMORY");
     for line in lines {
         let memory = line.memory.map(|bytes| format!("{} MiB", bytes >> 20)).unwrap_or_default();
-        // Writing to a String cannot fail.
-        drop(writeln!(text, "{:part$}  {:state$}  {:address$}  {memory:>8}", line.part, line.state, line.address));
+        let Line { part: name, state: how, address: place, .. } = line;
+        text.push_str(&format!("{name:part$}  {how:state$}  {place:address$}  {memory:>8}\n"));
     }
     text
 }

@@ -77,7 +77,7 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
         async {
             api_ready(instance).await?;
             step.say("the API server is ready");
-            for part in [Part::ControllerManager, Part::Scheduler, Part::Kubelet, Part::KubeProxy, Part::KubeRouter] {
+            for part in [Part::ControllerManager, Part::Scheduler, Part::Kubelet, Part::KubeProxy] {
                 part.start(instance, settings).await?;
             }
             kubectl_apply(instance, &instance.path("config/system.yaml")).await?;
@@ -94,6 +94,8 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     )?;
     let client = super::client(&instance.kubeconfig()).await?;
     tokio::try_join!(vault.configure(reviewer.trim()), node_ready(&client), names_ready(instance, &client))?;
+    // It ends when it finds no Node of its name.
+    Part::KubeRouter.start(instance, settings).await?;
     default_account(&client).await?;
     step.say("the node is ready and names resolve");
     for addon in &options.with {
