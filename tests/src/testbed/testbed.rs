@@ -61,6 +61,21 @@ impl Testbed {
         Ok(Self { kind: Kind::Own(instance) })
     }
 
+    /// The cluster that end-to-end tests use: the instance `$PDP_TESTBED_NAME` or `main` where the caller is root, else the
+    /// existing cluster of `$KUBECONFIG`.
+    ///
+    /// # Errors
+    /// The cluster cannot be brought up, or there is none to use.
+    pub async fn from_env() -> Result<Self, Error> {
+        if nix::unistd::geteuid().is_root() {
+            return Self::up(&std::env::var("PDP_TESTBED_NAME").unwrap_or_else(|_| "main".to_owned())).await;
+        }
+        std::env::var_os("KUBECONFIG").map(Self::external).ok_or_else(|| Error::Machine {
+            problem: "there is no cluster to test on".to_owned(),
+            fix: "run as root on Debian 12, or set KUBECONFIG to an existing cluster".to_owned(),
+        })
+    }
+
     /// Removes the instance and everything of it.
     ///
     /// # Errors
@@ -275,6 +290,25 @@ impl Testbed {
     /// The cluster is external.
     pub fn authority(&self) -> Result<String, Error> {
         files::read(&config::authority(self.own("its authority")?))
+    }
+
+    /// A client that trusts [`Self::authority`] and nothing else. Ten seconds for a request.
+    ///
+    /// # Errors
+    /// The cluster is external.
+    pub fn http_client(&self) -> Result<reqwest::Client, Error> {
+        super::http_client(self.own("its authority")?)
+    }
+
+    /// The program inside a sample image, for use on the host or in a namespace.
+    #[must_use]
+    pub fn sample_program(sample: Sample) -> PathBuf {
+        let cache = Cache::from_env();
+        cache.file(match sample {
+            Sample::HttpbinOld => &recipe::HTTPBIN_1,
+            Sample::HttpbinNew => &recipe::HTTPBIN_2,
+            Sample::Probe => &recipe::PROBE,
+        })
     }
 
     // -- Vault

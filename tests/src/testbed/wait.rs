@@ -22,13 +22,15 @@ where
     Fut: Future<Output = Result<T, E>>,
 {
     let end = Instant::now() + limit;
+    let mut last = "the look itself did not return".to_owned();
     loop {
         let rest = end.saturating_duration_since(Instant::now());
-        let last = match tokio::time::timeout(rest.max(PAUSE), look()).await {
+        match tokio::time::timeout(rest.max(PAUSE), look()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(reason)) => reason.to_string(),
-            Err(_) => "the look itself did not return".to_owned(),
-        };
+            Ok(Err(reason)) => last = reason.to_string(),
+            // A look that is cut short by the limit says nothing: the one before it does.
+            Err(_) => {}
+        }
         if Instant::now() >= end {
             return Err(Error::Timeout { what: what.to_owned(), seconds: limit.as_secs(), last });
         }
