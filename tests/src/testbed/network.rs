@@ -52,6 +52,8 @@ pub(crate) async fn ensure(instance: &Instance) -> Result<(), Error> {
     }
     let (cluster, outside) = (instance.netns(Side::Cluster), instance.netns(Side::ControlPlane));
     if ip(&format!("-n {cluster} link show up0")).await.is_err() {
+        // The kernel removes a dead namespace's links some time later: the far end of the old one may still be there.
+        drop(ip(&format!("-n {outside} link del down0")).await);
         ip(&format!("link add up0 netns {cluster} type veth peer name down0 netns {outside}")).await?;
     }
     if ip(&format!("-n {cluster} link show node0")).await.is_err() {
