@@ -32,7 +32,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
             demo.failed(error);
-            demo.say("All is left as it is, to look at: testbed status, testbed logs. Remove it with `make demo-down`.");
+            demo.say(
+                "All is left as it is, to look at: testbed status, testbed logs. Remove it with `make demo-down`.",
+            );
             ExitCode::FAILURE
         }
         None => ExitCode::from(130),

@@ -69,10 +69,12 @@ impl Demo {
         command.args(["--name", &self.instance, "up", "--yes"]);
         self.stream(command).await?;
         let bed = Testbed::attach(&self.instance)?;
-        let version = bed.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}"]).await?;
+        let version =
+            bed.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}"]).await?;
         // The API server listens on all addresses of the node; only the firewall is in the way.
         let inward = bed.connect(Side::ControlPlane, "10.77.1.2:6443".parse()?);
-        let refused = tokio::time::timeout(Duration::from_millis(1500), inward).await.map_or(true, |open| open.is_err());
+        let refused =
+            tokio::time::timeout(Duration::from_millis(1500), inward).await.map_or(true, |open| open.is_err());
         ensure!(refused, "a connection into the customer's network was not stopped by its firewall");
         self.screen.proves(&format!(
             "Kubernetes {version} runs in a network that nobody outside can connect into: tried from the control plane's network, dropped"
@@ -87,10 +89,12 @@ impl Demo {
         command.args(["--no-print-directory", "-C"]).arg(artifacts::file("")).arg("image");
         self.stream(command).await?;
         let archive = image_archive();
-        let megabytes = std::fs::metadata(&archive).with_context(|| format!("read {}", archive.display()))?.len() as f64 / 1e6;
+        let megabytes =
+            std::fs::metadata(&archive).with_context(|| format!("read {}", archive.display()))?.len() as f64 / 1e6;
         let reference = bed.push_archive(&archive, "pdp-agent:demo").await?;
         self.screen.output(&reference);
-        self.screen.proves(&format!("{megabytes:.1} MB with nothing in it but the binary and CA roots; deployed by digest"));
+        self.screen
+            .proves(&format!("{megabytes:.1} MB with nothing in it but the binary and CA roots; deployed by digest"));
         Ok(reference)
     }
 
@@ -210,7 +214,10 @@ impl Demo {
         asked?;
         let took = took.context("the line did not come within 20 s")??;
         follower.kill().await?;
-        self.screen.proves(&format!("a request's log line is at the console {:.0} ms after the request", took.as_secs_f64() * 1000.0));
+        self.screen.proves(&format!(
+            "a request's log line is at the console {:.0} ms after the request",
+            took.as_secs_f64() * 1000.0
+        ));
         Ok(())
     }
 
@@ -221,7 +228,8 @@ impl Demo {
         let deployed = self.deploy_version(bed, cli, Sample::HttpbinNew).await;
         // Old pods may still drain: the load goes on until the last of them is gone.
         wait_until(Duration::from_secs(90), "the old pods to be gone", || async {
-            let phases = ["get", "pods", "-n", &service.namespace, "-o", "jsonpath={.items[*].metadata.deletionTimestamp}"];
+            let phases =
+                ["get", "pods", "-n", &service.namespace, "-o", "jsonpath={.items[*].metadata.deletionTimestamp}"];
             let leaving = bed.kubectl(&phases).await?;
             ensure!(leaving.trim().is_empty(), "still leaving: {leaving}");
             Ok::<_, anyhow::Error>(())
@@ -268,7 +276,11 @@ impl Demo {
         .await?;
         let made = deleted.elapsed();
         wait_until(Duration::from_secs(90), "the service to answer again", || get(bed, service, "/version")).await?;
-        self.screen.output(&format!("made again after {:.1} s, answers after {:.1} s", made.as_secs_f64(), deleted.elapsed().as_secs_f64()));
+        self.screen.output(&format!(
+            "made again after {:.1} s, answers after {:.1} s",
+            made.as_secs_f64(),
+            deleted.elapsed().as_secs_f64()
+        ));
         wait_until(Duration::from_secs(60), "the control plane to notice the silence", || async {
             let plane = cli.json(&["get", "data-plane", "berlin"]).await?;
             let status = plane.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -277,7 +289,8 @@ impl Demo {
         })
         .await?;
         self.show(cli, &["get", "data-plane", "berlin"]).await?;
-        self.screen.proves("the cluster was repaired from what it holds itself, without control plane and without vault");
+        self.screen
+            .proves("the cluster was repaired from what it holds itself, without control plane and without vault");
         Ok(())
     }
 
@@ -292,7 +305,10 @@ impl Demo {
         wait_until(Duration::from_secs(30), "the state at the control plane to be the truth", || async {
             let status = cli.json(&["status", "httpbin", "--environment", "dev"]).await?;
             let rows = status.as_array().context("status is no list")?;
-            let row = rows.iter().find(|row| row.get("kind").and_then(Value::as_str) == Some("Release")).context("no release")?;
+            let row = rows
+                .iter()
+                .find(|row| row.get("kind").and_then(Value::as_str) == Some("Release"))
+                .context("no release")?;
             let phase = row.get("phase").and_then(Value::as_str).unwrap_or_default();
             ensure!(phase == "Ready", "it says {phase}");
             Ok::<_, anyhow::Error>(())
@@ -300,7 +316,10 @@ impl Demo {
         .await?;
         ensure!(expected.contains(Testbed::sample_version(Sample::HttpbinNew)), "the old version answers: {expected}");
         self.show(cli, &["status", "--environment", "dev"]).await?;
-        self.screen.proves(&format!("connected {:.1} s after the cable was back; the last state is the truth", connected.as_secs_f64()));
+        self.screen.proves(&format!(
+            "connected {:.1} s after the cable was back; the last state is the truth",
+            connected.as_secs_f64()
+        ));
         Ok(())
     }
 
@@ -339,8 +358,18 @@ impl Demo {
             "pdpctl deploy -f {SAMPLE} --set image=registry.customer.test:5000/httpbin@sha256:… --environment dev --wait   # {version}"
         ));
         let file = file.to_string_lossy();
-        let mut command =
-            cli.command(&["deploy", "-f", &file, "--set", &image, "--environment", "dev", "--wait", "--timeout", "120s"]);
+        let mut command = cli.command(&[
+            "deploy",
+            "-f",
+            &file,
+            "--set",
+            &image,
+            "--environment",
+            "dev",
+            "--wait",
+            "--timeout",
+            "120s",
+        ]);
         command.env("PDPCTL_PROGRESS", "plain");
         self.stream(command).await
     }
