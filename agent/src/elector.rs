@@ -4,9 +4,16 @@
 //! transitions change together or not at all. What the rest of the agent sees is [`Leadership`]: a state that can be waited
 //! on, and [`Leadership::check`], which comes before every write.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+mod candidate;
+mod run;
+
+pub use candidate::{LEASE_DURATION, POLL_INTERVAL, RENEW_DEADLINE, RENEW_INTERVAL};
+pub use run::{Elector, ElectorMetrics};
 
 /// Orders the leaders of one role: a new leader of the same Lease has higher transitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,14 +72,11 @@ impl Renewed {
         Self { monotonic: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// Time since, by the clock that says more.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.monotonic.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    /// Whether no write may start any more.
+    pub(crate) fn overdue(&self) -> bool {
+        self.monotonic.elapsed().max(self.wall.elapsed().unwrap_or_default()) >= RENEW_DEADLINE
     }
 }
-
-/// No write starts later than this after the last renewal.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Handle on the outcome of an election. Cheap to clone; every clone has its own idea of what it has seen.
 #[derive(Debug, Clone)]
@@ -86,7 +90,7 @@ impl Leadership {
     pub fn state(&self) -> State {
         let published = self.published.borrow();
         match &published.state {
-            State::Leading(epoch) if published.renewed.elapsed() >= RENEW_DEADLINE => State::Unconfirmed(epoch.clone()),
+            State::Leading(epoch) if published.renewed.overdue() => State::Unconfirmed(epoch.clone()),
             State::Leading(_) | State::Standby { .. } | State::Unconfirmed(_) => published.state.clone(),
         }
     }

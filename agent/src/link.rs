@@ -4,9 +4,14 @@
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Health;
 use crate::elector::Leadership;
 use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
+
+pub mod intake;
+pub mod reporter;
+pub mod store;
 
 /// What the link works with.
 #[derive(Clone)]
@@ -21,6 +26,8 @@ pub struct LinkContext {
     pub leadership: Leadership,
     /// Where its metrics are registered.
     pub metrics: Metrics,
+    /// Where it says whether it can work (`check`) and that it makes progress (`heart`).
+    pub health: Health,
     /// The log level: follows `DataPlane.spec.logLevel` (each role watches for its own process).
     pub level: LevelHandle,
 }
