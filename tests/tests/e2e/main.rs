@@ -2,4 +2,7 @@
 //! every test has a project of its own, so they run side by side against one agent.
 
 mod deploy;
+mod failing;
+mod link;
+mod refusals;
 mod support;

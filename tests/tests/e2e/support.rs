@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::demo::steps::image_archive;
-use tests::installation::{ControlPlane, Installation, Options, Place, artifacts};
+use tests::installation::{ControlPlane, Ended, Installation, Options, Place, artifacts};
 use tests::testbed::{Sample, Testbed, wait_until};
 use tokio::sync::OnceCell;
 
@@ -45,13 +45,13 @@ pub async fn place(name: &str) -> Place {
 }
 
 /// Deploys `config/samples/httpbin.yaml` with an image and waits for the end, whatever it is.
-pub async fn deploy(place: &Place, sample: Sample, more: &[&str]) -> tests::installation::Ended {
+pub async fn deploy(place: &Place, sample: Sample, more: &[&str]) -> Ended {
     let image = format!("image={}", agent().await.bed.sample(sample).expect("sample image"));
     deploy_file(place, "config/samples/httpbin.yaml", &[&["--set", &image], more].concat()).await
 }
 
 /// Deploys a file of the checkout and waits for the end, whatever it is.
-pub async fn deploy_file(place: &Place, file: &str, more: &[&str]) -> tests::installation::Ended {
+pub async fn deploy_file(place: &Place, file: &str, more: &[&str]) -> Ended {
     let file = artifacts::file(file);
     let file = file.to_string_lossy();
     let args = [&["deploy", "-f", &*file, "--environment", "dev", "--wait", "--timeout", "120s"], more].concat();
@@ -124,4 +124,14 @@ pub async fn ask(place: &Place, path: &str) -> Result<String> {
 pub async fn put_secrets(place: &Place, token: &str) {
     let secret = serde_json::json!({ "token": token, "certificate": format!("certificate of {token}") });
     agent().await.bed.vault_put(&format!("{}/httpbin", place.namespace), secret).await.expect("the vault takes it");
+}
+
+/// Deploys a component file given as text and waits for the end, at most fifty seconds.
+pub async fn component(place: &Place, text: &str) -> Ended {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let file = folder.path().join("component.yaml");
+    std::fs::write(&file, text).expect("a component file");
+    let file = file.to_string_lossy();
+    let args = ["deploy", "-f", &*file, "--environment", "dev", "--wait", "--timeout", "50s"];
+    place.cli.ended(&args).await.expect("pdpctl runs")
 }
