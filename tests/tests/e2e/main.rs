@@ -4,5 +4,9 @@
 mod deploy;
 mod failing;
 mod link;
+mod logs;
+mod paused;
 mod refusals;
+mod secrets;
 mod support;
+mod tasks;

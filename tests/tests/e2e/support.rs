@@ -25,7 +25,7 @@ async fn install() -> Result<Installation> {
     if state.exists() {
         std::fs::remove_dir_all(&state)?;
     }
-    let plane = ControlPlane::start(&bed, &state, &[]).await?;
+    let plane = ControlPlane::start(&bed, &state, &["--certificate-lifetime", "2m"]).await?;
     let image = bed.push_archive(&image_archive(), "pdp-agent:e2e").await?;
     let options = Options {
         namespace: "pdp-agent".to_owned(),
