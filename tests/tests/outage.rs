@@ -1,13 +1,19 @@
 //! Outages that meet everybody at once: long cuts, restored stores, uninstalls. They run one after the other.
 
-#[path = "e2e/support.rs"]
-mod support;
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a broken expectation is a failed test, in helpers too"
+)]
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
 use tests::installation::Place;
+use tests::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
 use tests::testbed::{Cut, Sample, Testbed, wait_until};
 
 #[tokio::test]

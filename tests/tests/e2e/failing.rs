@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::installation::Place;
 use tests::testbed::{Sample, Testbed, wait_until};
 
-use crate::support::{LIMIT, agent, ask, component, deploy, phase, place, put_secrets, release};
+use tests::support::{LIMIT, agent, ask, component, deploy, phase, place, put_secrets, release};
 
 #[tokio::test]
 async fn a_crashing_version_goes_back_by_itself_once_and_says_why() {

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::testbed::{Sample, Testbed, wait_until};
 
-use crate::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
+use tests::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
 
 #[tokio::test]
 async fn each_role_killed_in_the_middle_of_a_deployment_changes_nothing_of_its_end() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tests::testbed::Sample;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::support::{ask, deploy, place, put_secrets};
+use tests::support::{ask, deploy, place, put_secrets};
 
 #[tokio::test]
 async fn every_request_is_in_the_followed_log_once_and_in_order() {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tests::testbed::{Sample, wait_until};
 
-use crate::support::{LIMIT, agent, deploy, object, objects, place, put_secrets, release};
+use tests::support::{LIMIT, agent, deploy, object, objects, place, put_secrets, release};
 
 #[tokio::test]
 async fn a_paused_release_is_left_as_a_person_made_it_until_the_pause_ends() {
@@ -32,7 +32,7 @@ async fn a_paused_release_is_left_as_a_person_made_it_until_the_pause_ends() {
     let deployment = objects(&place, "deployments").await.unwrap()[0]["metadata"]["name"].as_str().unwrap().to_owned();
     bed.kubectl(&["scale", "deployment", &deployment, "-n", &place.namespace, "--replicas=0"]).await.unwrap();
     // Another environment's deployment goes through meanwhile: the operator is awake, and leaves this one alone.
-    let other = crate::support::place("not-paused").await;
+    let other = tests::support::place("not-paused").await;
     put_secrets(&other, "s").await;
     assert_eq!(deploy(&other, Sample::HttpbinOld, &[]).await.code, 0);
     assert_eq!(object(&place, "deployment", &deployment).await.unwrap()["spec"]["replicas"], 0);

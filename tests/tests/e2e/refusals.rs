@@ -2,7 +2,7 @@
 
 use tests::testbed::Sample;
 
-use crate::support::{agent, component, objects, place};
+use tests::support::{agent, component, objects, place};
 
 const HEAD: &str = "apiVersion: pdp-agent.dev/v1alpha1\nkind: Component\nname: httpbin\ntype: Service\n";
 

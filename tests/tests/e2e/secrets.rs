@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use tests::testbed::Sample;
 
-use crate::support::{agent, deploy, place, put_secrets};
+use tests::support::{agent, deploy, place, put_secrets};
 
 #[tokio::test]
 async fn a_secret_is_found_nowhere_but_in_its_secret() {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::installation::Place;
 use tests::testbed::Sample;
 
-use crate::support::{agent, component, objects, place};
+use tests::support::{agent, component, objects, place};
 
 #[tokio::test]
 async fn a_task_runs_once_per_run_and_its_end_is_known() {

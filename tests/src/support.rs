@@ -1,12 +1,20 @@
 //! The agent that all tests share, and small words for what they look at.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::string_slice,
+    reason = "support of tests: a broken expectation is a failed test"
+)]
+
 use std::time::Duration;
 
+use crate::demo::steps::image_archive;
+use crate::installation::{ControlPlane, Ended, Installation, Options, Place, artifacts};
+use crate::testbed::{Sample, Testbed, wait_until};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::demo::steps::image_archive;
-use tests::installation::{ControlPlane, Ended, Installation, Options, Place, artifacts};
-use tests::testbed::{Sample, Testbed, wait_until};
 use tokio::sync::OnceCell;
 
 /// Time within which anything that is expected must happen.
@@ -117,7 +125,7 @@ pub async fn ask(place: &Place, path: &str) -> Result<String> {
     let service = services.first().context("no Service")?;
     let ip = service.pointer("/spec/clusterIP").and_then(Value::as_str).context("no address")?;
     let port = service.pointer("/spec/ports/0/port").and_then(Value::as_u64).context("no port")?;
-    tests::installation::get(&agent().await.bed, format!("{ip}:{port}").parse()?, path).await
+    crate::installation::get(&agent().await.bed, format!("{ip}:{port}").parse()?, path).await
 }
 
 /// What the secrets of `config/samples/httpbin.yaml` are.
