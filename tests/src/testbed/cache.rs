@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::process::run;
 use super::recipe::{Recipe, Source};
-use super::{Error, files, packages};
+use super::{Error, Lock, files, packages};
 
 /// The folder of built parts.
 #[derive(Debug, Clone)]
@@ -57,6 +57,8 @@ impl Cache {
                 fix: "let them be built, or run with --yes".to_owned(),
             });
         }
+        let _lock = Lock::hold(&self.root.join(".lock")).await?;
+        let missing: Vec<_> = missing.into_iter().filter(|recipe| !self.file(recipe).exists()).collect();
         let started = Instant::now();
         for (index, recipe) in missing.iter().enumerate() {
             let part = Instant::now();

@@ -29,7 +29,9 @@ pub async fn down(instance: &Instance, keep: bool) -> Result<(), Error> {
     if keep {
         return Ok(());
     }
-    files::remove_folder(&instance.state())
+    files::remove_folder(&instance.state())?;
+    // Whoever waits for it looks again.
+    files::remove(&instance.lock_file())
 }
 
 /// Ends what runs in the cluster's namespaces and removes its network and cgroups. The control plane's side stays.

@@ -31,6 +31,7 @@ mod vault;
 pub mod verify;
 mod wait;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tokio::process::Command;
@@ -58,14 +59,19 @@ impl Lock {
         if let Some(folder) = path.parent() {
             files::make_folder(folder)?;
         }
-        let file = std::fs::File::create(path).map_err(Error::io("open", path))?;
-        if file.try_lock().is_err() {
-            eprintln!("another testbed command is at work on this instance: waiting for it");
-            let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-            let file = locked.map_err(std::io::Error::other).flatten().map_err(Error::io("lock", path))?;
-            return Ok(Self { _file: file });
+        loop {
+            let mut file = std::fs::File::create(path).map_err(Error::io("open", path))?;
+            if file.try_lock().is_err() {
+                eprintln!("another testbed command is at work ({}): waiting for it", path.display());
+                let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+                file = locked.map_err(std::io::Error::other).flatten().map_err(Error::io("lock", path))?;
+            }
+            // `down` removes the file: what was waited for may no longer be the lock.
+            let held = file.metadata().map(|data| data.ino()).map_err(Error::io("lock", path))?;
+            if std::fs::metadata(path).is_ok_and(|data| data.ino() == held) {
+                return Ok(Self { _file: file });
+            }
         }
-        Ok(Self { _file: file })
     }
 }
 
