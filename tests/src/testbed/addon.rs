@@ -89,15 +89,15 @@ async fn envoy_gateway(instance: &Instance, cache: &Cache, client: &Client) -> R
     let filled =
         template.replace("${GatewayImage}", &gateway.reference).replace("${GatewayImagePullPolicy}", "IfNotPresent");
     files::write(&values.join("values.yaml"), filled)?;
-    let proxy_image = format!("global.images.envoyProxy.image={}", proxy.reference);
+    let class = GATEWAY_CLASS.replace("{{image}}", &proxy.reference);
     registry::import(instance, cache, &[gateway, proxy]).await?;
     let mut helm = clean(cache.file(&recipe::HELM));
     helm.env("KUBECONFIG", instance.kubeconfig());
     helm.args(["upgrade", "--install", "envoy-gateway"]).arg(&values);
     helm.args(["--namespace", "envoy-gateway-system", "--create-namespace", "--timeout", "120s"]);
-    run("installing Envoy Gateway", helm.args(["--set", &proxy_image])).await?;
+    run("installing Envoy Gateway", &mut helm).await?;
     deployment_available(client, "envoy-gateway-system", "envoy-gateway").await?;
-    apply(instance, "gateway-class.yaml", GATEWAY_CLASS).await?;
+    apply(instance, "gateway-class.yaml", &class).await?;
     let mut wait = kubectl(instance)?;
     wait.args(["wait", "gatewayclass", "envoy", "--for=condition=Accepted", "--timeout=60s"]);
     run("waiting for the GatewayClass", &mut wait).await.map(drop)
