@@ -1,1 +1,13 @@
-//! Under construction.
+//! The data-plane agent: what its binary, the tests and the simulation share.
+
+pub mod admin;
+pub mod cli;
+pub mod doctor;
+pub mod elector;
+pub mod kinds;
+pub mod link;
+pub mod operator;
+pub mod settings;
+pub mod supervisor;
+pub mod telemetry;
+pub mod yaml;

@@ -1,0 +1,303 @@
+//! Body of `Release`: one component of one deployment track in one environment, as it shall run.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Desired;
+
+/// Self-contained: nothing has to be asked of the control plane to run it or to restart the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseSpec {
+    /// Whether it shall run. An `Absent` document carries nothing else.
+    pub state: Desired,
+    /// Name of the Environment resource it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    pub environment: Option<String>,
+    /// Component and track, for labels and names of objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ReleaseOwner>,
+    /// What it becomes in the cluster.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub component_type: Option<ComponentType>,
+    /// Image by digest: `registry/repository@sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = "^[^@ ]+@sha256:[0-9a-f]{64}$"))]
+    pub image: Option<String>,
+    /// In place of the image's entry point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    pub command: Option<Vec<String>>,
+    /// In place of the image's arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
+    pub args: Option<Vec<String>>,
+    /// Environment variables. Names are unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub env: Option<Vec<EnvVar>>,
+    /// Files. Paths are unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub files: Option<Vec<ConfigFile>>,
+    /// Where it can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// How many pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
+    /// CPU and memory of one pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Health checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Probes>,
+    /// The only parts of the security context that a document may set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<SecurityOverrides>,
+    /// Seconds between SIGTERM and SIGKILL, the drain included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub termination_grace_seconds: Option<i64>,
+    /// Seconds a new generation may take to become ready before it counts as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 3600))]
+    pub progress_deadline_seconds: Option<i32>,
+    /// Changing it restarts the pods and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub restart_token: Option<String>,
+    /// Settings of tasks. Only for task types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskSettings>,
+}
+
+/// Handles of what a release belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseOwner {
+    /// Handle of the component.
+    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    pub component: String,
+    /// Deployment track, `v1.0` for instance.
+    #[schemars(regex(pattern = "^v[0-9]{1,4}\\.[0-9]{1,4}$"))]
+    pub track: String,
+    /// Number of the release in its track.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    pub release: Option<i64>,
+}
+
+/// What a component becomes in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ComponentType {
+    /// Serves requests on its endpoints.
+    Service,
+    /// Runs once per TaskRun.
+    ManualTask,
+}
+
+/// One environment variable: a value or a secret, never both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvVar {
+    /// Name, a C identifier.
+    #[schemars(length(max = 256), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// Plain value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
+    pub value: Option<String>,
+    /// Value from the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// One file: content or a secret, never both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigFile {
+    /// Absolute path in the container.
+    #[schemars(length(max = 512), regex(pattern = "^/[^:]+$"))]
+    pub path: String,
+    /// Plain content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 131_072))]
+    pub content: Option<String>,
+    /// Content from the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// Where a secret value lies in the customer's vault. The value itself never crosses the link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Path below the environment's own prefix.
+    #[schemars(length(max = 512), regex(pattern = "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"))]
+    pub path: String,
+    /// Key at that path.
+    #[schemars(length(max = 256))]
+    pub key: String,
+    /// Version of the value; the newest when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub version: Option<i64>,
+}
+
+/// One port on which the component serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Name, unique in the release.
+    #[schemars(regex(pattern = "^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$"))]
+    pub name: String,
+    /// Port in the container.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// Protocol.
+    pub kind: EndpointKind,
+    /// First part of every path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = "^/"))]
+    pub base_path: Option<String>,
+    /// Who may reach it. Project when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 3))]
+    pub visibility: Option<Vec<Visibility>>,
+}
+
+/// Protocols of endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EndpointKind {
+    /// HTTP/1.1 or HTTP/2.
+    #[serde(rename = "HTTP")]
+    Http,
+    /// GraphQL over HTTP.
+    #[serde(rename = "GraphQL")]
+    GraphQl,
+    /// gRPC.
+    #[serde(rename = "gRPC")]
+    Grpc,
+    /// WebSocket.
+    WebSocket,
+    /// TCP.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+/// Circles of callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Visibility {
+    /// The project's own namespace.
+    Project,
+    /// The organization's other projects in the same environment.
+    Organization,
+    /// Everybody.
+    Public,
+}
+
+/// Number of pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// Fixed number of pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+}
+
+/// Requests and limits of one pod, in Kubernetes quantities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// Guaranteed CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    pub cpu_request: Option<String>,
+    /// Guaranteed memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    pub memory_request: Option<String>,
+    /// Upper limit of CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    pub cpu_limit: Option<String>,
+    /// Upper limit of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    pub memory_limit: Option<String>,
+}
+
+/// Health checks of one pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probes {
+    /// Until it succeeds, the others wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup: Option<Probe>,
+    /// While it fails, the pod gets no traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Probe>,
+    /// When it fails, the container is restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<Probe>,
+}
+
+/// An HTTP check where `path` is given, else a TCP check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// Port to ask.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// Path of an HTTP check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = "^/"))]
+    pub path: Option<String>,
+    /// Seconds between checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub period_seconds: Option<i32>,
+    /// Seconds one check may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub timeout_seconds: Option<i32>,
+    /// Failures in a row that count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub failure_threshold: Option<i32>,
+}
+
+/// Numeric identities only; everything else is fixed by the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityOverrides {
+    /// User id of the process; root is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub run_as_user: Option<i64>,
+    /// Group id of mounted files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub fs_group: Option<i64>,
+}
+
+/// Settings of tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskSettings {
+    /// Attempts after the first; 0 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: Option<i32>,
+    /// Seconds after which the run ends as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 604_800))]
+    pub timeout_seconds: Option<i64>,
+}
