@@ -1,6 +1,8 @@
 //! The life of a test cluster: comes up beside another, bears each fault and heals, and leaves nothing on the machine. Uses an
 //! instance of its own, since it breaks it.
 
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -71,7 +71,7 @@ impl Own {
         Self { name: recipe.name, reference, spec, key: recipe.key() }
     }
 
-    pub(crate) fn as_root(mut self) -> Self {
+    pub(crate) fn running_as_root(mut self) -> Self {
         self.spec.user = Some("0:0".to_owned());
         self
     }
@@ -81,8 +81,8 @@ impl Own {
 pub(crate) fn node_images(cache: &Cache) -> Vec<Own> {
     let coredns = format!("localhost/coredns:{}", recipe::COREDNS);
     vec![
-        Own::of(cache, &recipe::PAUSE, "localhost/pause:1".to_owned(), "pause").as_root(),
-        Own::of(cache, &recipe::COREDNS_BINARY, coredns, "coredns").as_root(),
+        Own::of(cache, &recipe::PAUSE, "localhost/pause:1".to_owned(), "pause").running_as_root(),
+        Own::of(cache, &recipe::COREDNS_BINARY, coredns, "coredns").running_as_root(),
     ]
 }
 
