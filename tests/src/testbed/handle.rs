@@ -185,3 +185,25 @@ impl Testbed {
         report
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testbed::{Cut, Part, Sample};
+
+    #[tokio::test]
+    async fn an_external_cluster_says_what_it_cannot_do() {
+        let external = Testbed::external("/nowhere/kubeconfig");
+        assert_eq!(external.kubeconfig(), PathBuf::from("/nowhere/kubeconfig"));
+        let refusals = [
+            external.cut_link(Cut::Drop).await.unwrap_err(),
+            external.kill(Part::Etcd).await.unwrap_err(),
+            external.vault_seal().await.unwrap_err(),
+            external.sample(Sample::Probe).unwrap_err(),
+            external.audit_log().unwrap_err(),
+        ];
+        for refusal in refusals {
+            assert!(refusal.to_string().contains("not available on an external cluster"), "{refusal}");
+        }
+    }
+}

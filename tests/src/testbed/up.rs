@@ -59,9 +59,11 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     network::ensure(instance).await?;
     cgroup::ensure(instance)?;
     let fresh = parts::start_init(instance).await?;
-    if fresh {
-        // Its threads are still in the namespace that is gone.
-        stop(instance, Part::Forwarder).await?;
+    for process in super::down::forwarders(instance) {
+        // Of a crash: its threads are in a namespace that is gone, or nobody knows it any more.
+        if fresh || Part::Forwarder.process(instance) != Some(process) {
+            process.stop(Duration::from_secs(3)).await?;
+        }
     }
     step.say("networks, firewall and mounts are there");
 
@@ -118,13 +120,6 @@ struct Steps {
 impl Steps {
     fn say(&self, what: &str) {
         eprintln!("[{:5.1} s] {what}", self.started.elapsed().as_secs_f64());
-    }
-}
-
-async fn stop(instance: &Instance, part: Part) -> Result<(), Error> {
-    match part.process(instance) {
-        Some(process) => process.stop(Duration::from_secs(3)).await,
-        None => Ok(()),
     }
 }
 

@@ -89,6 +89,7 @@ pub async fn leftovers(instance: &Instance) -> Result<Vec<String>, Error> {
             found.push(format!("process {pid}: {line}"));
         }
     }
+    found.extend(down::forwarders(instance).iter().map(|process| format!("forwarder {}", process.pid)));
     for side in [Side::Cluster, Side::ControlPlane] {
         if instance.netns_file(side).exists() {
             found.push(format!("network namespace {}", instance.netns(side)));
