@@ -20,14 +20,13 @@ pub(crate) async fn push(instance: &Instance, layout: &Layout, name: &str) -> Re
 
 /// Pushes a docker or OCI archive and returns its reference by digest.
 pub(crate) async fn push_archive(instance: &Instance, archive: &Path, name: &str) -> Result<String, Error> {
-    let mut last = None;
-    for kind in ["oci-archive", "docker-archive"] {
-        match copy(instance, &format!("{kind}:{}", archive.display()), name).await {
-            Ok(digest) => return Ok(format!("{REGISTRY}/{}@{digest}", repository(name))),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or(Error::Kubernetes(format!("{} is no image archive", archive.display()))))
+    // The program that reads it runs in another folder.
+    let archive = std::fs::canonicalize(archive).map_err(Error::io("read", archive))?;
+    let members = run("reading the archive", clean("tar").arg("-tf").arg(&archive)).await?;
+    let is_oci = members.lines().any(|member| member.trim_start_matches("./") == "oci-layout");
+    let kind = if is_oci { "oci-archive" } else { "docker-archive" };
+    let digest = copy(instance, &format!("{kind}:{}", archive.display()), name).await?;
+    Ok(format!("{REGISTRY}/{}@{digest}", repository(name)))
 }
 
 /// Copies with skopeo inside the cluster's namespaces, where the registry's name resolves. Returns the manifest's digest.
