@@ -29,7 +29,7 @@ async fn a_cluster_bears_every_fault_heals_and_leaves_nothing_behind() {
     let started = Instant::now();
     testbed.down().await.unwrap();
     eprintln!("down took {:?}", started.elapsed());
-    assert_eq!(verify::leftovers(&instance).await.unwrap(), Vec::<String>::new());
+    assert_eq!(verify::leftovers(&instance).unwrap(), Vec::<String>::new());
 }
 
 /// Removes the instance also when the test fails in the middle.

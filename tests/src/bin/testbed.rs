@@ -194,7 +194,7 @@ async fn run(instance: Instance, action: Action) -> anyhow::Result<ExitCode> {
             eprintln!("test cluster {} is gone after {:.1} s", instance.name(), started.elapsed().as_secs_f64());
         }
         Action::VerifyDown => {
-            let left = verify::leftovers(&instance).await?;
+            let left = verify::leftovers(&instance)?;
             for line in &left {
                 println!("{line}");
             }

@@ -59,6 +59,10 @@ impl Cache {
         }
         let _lock = Lock::hold(&self.root.join(".lock")).await?;
         let missing: Vec<_> = missing.into_iter().filter(|recipe| !self.file(recipe).exists()).collect();
+        for scratch in entries(&self.root)?.iter().filter(|path| path.to_string_lossy().contains("/.making-")) {
+            // Of a build that was interrupted; the lock says that none goes on.
+            files::remove_folder(scratch)?;
+        }
         let started = Instant::now();
         for (index, recipe) in missing.iter().enumerate() {
             let part = Instant::now();
