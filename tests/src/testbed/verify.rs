@@ -82,7 +82,8 @@ pub(crate) fn remember(instance: &Instance) -> Result<(), Error> {
     files::write_json(&file, &Machine::now())
 }
 
-/// Everything of the instance that is still on the machine, one sentence each. Empty after a good `down`.
+/// Everything of the instance that is still on the machine, one sentence each. Empty after a good `down`; what was
+/// remembered of the machine is forgotten then.
 ///
 /// # Errors
 /// The machine cannot be looked at.
@@ -109,6 +110,9 @@ pub fn leftovers(instance: &Instance) -> Result<Vec<String>, Error> {
         found.push("the mount /run/netns".to_owned());
     }
     found.extend(changed(instance)?);
+    if found.is_empty() {
+        files::remove(&instance.before_file())?;
+    }
     Ok(found)
 }
 
@@ -118,7 +122,7 @@ fn others_run(instance: &Instance) -> bool {
     entries.flatten().any(|entry| entry.path() != own && entry.path().join("instance.json").exists())
 }
 
-/// What differs from the machine that was remembered. Forgets it when nothing does.
+/// What differs from the machine that was remembered.
 fn changed(instance: &Instance) -> Result<Vec<String>, Error> {
     let file = instance.before_file();
     if !file.exists() {
@@ -129,7 +133,6 @@ fn changed(instance: &Instance) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     if before.boot != now.boot {
         // The machine was started anew: nothing that was changed is left.
-        files::remove(&file)?;
         return Ok(found);
     }
     for (name, value) in &before.settings {
@@ -144,8 +147,5 @@ fn changed(instance: &Instance) -> Result<Vec<String>, Error> {
     found.extend(
         now.links.iter().filter(|link| !before.links.contains(link)).map(|link| format!("network link {link}")),
     );
-    if found.is_empty() {
-        files::remove(&file)?;
-    }
     Ok(found)
 }
