@@ -11,8 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod policy;
+mod schema;
 
 pub use policy::*;
+pub use schema::{REVISION_ANNOTATION, crds};
 
 /// API group of every kind here.
 pub const GROUP: &str = "pdp-agent.dev";

@@ -1,3 +1,10 @@
 //! The data-plane agent: what its binary, the tests and the simulation share.
 
+pub mod admin;
+pub mod elector;
 pub mod kinds;
+pub mod link;
+pub mod operator;
+pub mod settings;
+pub mod supervisor;
+pub mod telemetry;

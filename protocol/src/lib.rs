@@ -3,6 +3,8 @@
 //! [`tree`] and [`hash`] say when two documents are the same; [`spec`] holds the bodies of documents, [`report`] what comes
 //! back, [`name`] the identifiers in both. Nothing here does IO, looks at a clock or draws random numbers.
 
+pub mod bulk;
+pub mod enrol;
 pub mod hash;
 pub mod message;
 pub mod name;

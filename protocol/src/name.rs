@@ -23,6 +23,12 @@ impl Kind {
     /// Every kind, in the order in which dependent resources are best sent.
     pub const ALL: [Self; 4] = [Self::DataPlane, Self::Environment, Self::Release, Self::TaskRun];
 
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name as it stands on the wire and in `kubectl`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

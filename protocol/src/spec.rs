@@ -7,10 +7,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod check;
 mod environment;
 mod release;
+mod rule;
 mod task;
 
+pub use check::{
+    Body, Checked, CheckedDocument, DATA_PLANE_NAME, MAX_BODY, MAX_REASONS, Refusal, check, check_document,
+};
 pub use environment::{DataPlaneSpec, EnvironmentSpec, LogLevel, Quota};
 pub use release::{
     ComponentType, ConfigFile, Endpoint, EndpointKind, EnvVar, Probe, Probes, ReleaseOwner, ReleaseSpec, Resources,

@@ -37,11 +37,11 @@ pub struct EnvironmentSpec {
 pub struct Quota {
     /// CPU limits in sum, `4` or `500m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
     pub cpu: Option<String>,
     /// Memory limits in sum, `8Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
     pub memory: Option<String>,
     /// Number of pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,221 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn lease(holder: Option<&str>, transitions: i64, renewed: &str) -> Seen {
+    Seen {
+        uid: "u1".into(),
+        holder: holder.map(str::to_owned),
+        transitions,
+        renewed: Some(renewed.into()),
+        duration: Some(LEASE_DURATION),
+    }
+}
+
+fn s(seconds: u64) -> Tick {
+    Duration::from_secs(seconds)
+}
+
+fn epoch(transitions: i64) -> Epoch {
+    Epoch { lease: "u1".into(), transitions }
+}
+
+const TAKE: fn(i64) -> Decision = |transitions| Decision::Write { transitions, acquired: true };
+const KEEP: fn(i64) -> Decision = |transitions| Decision::Write { transitions, acquired: false };
+
+#[test]
+fn a_lease_is_taken_when_free_or_seen_unchanged_for_its_duration() {
+    let wait = |seconds| Decision::Wait { expires: s(seconds) };
+    let empty = Seen { uid: "u1".into(), holder: None, transitions: 0, renewed: None, duration: None };
+    for (name, reads, last) in [
+        ("made by the chart", vec![(0, empty)], TAKE(1)),
+        ("released", vec![(0, lease(None, 4, "r1"))], TAKE(5)),
+        ("released by client-go", vec![(0, lease(Some(""), 4, "r1"))], TAKE(5)),
+        ("held, first sight", vec![(100, lease(Some("b"), 4, "r1"))], wait(112)),
+        (
+            "held, unchanged for less",
+            vec![(100, lease(Some("b"), 4, "r1")), (111, lease(Some("b"), 4, "r1"))],
+            wait(112),
+        ),
+        ("held, expired", vec![(100, lease(Some("b"), 4, "r1")), (112, lease(Some("b"), 4, "r1"))], TAKE(5)),
+        (
+            "held, renewed meanwhile",
+            vec![(100, lease(Some("b"), 4, "r1")), (112, lease(Some("b"), 4, "r2"))],
+            wait(124),
+        ),
+        ("taken by a third", vec![(100, lease(Some("b"), 4, "r1")), (112, lease(Some("c"), 5, "r1"))], wait(124)),
+        ("mine by a write whose answer was lost", vec![(0, lease(Some("a"), 7, "r1"))], KEEP(7)),
+    ] {
+        let mut candidate = Candidate::new("a".into());
+        let mut decision = None;
+        for (at, seen) in reads {
+            decision = Some(candidate.observe(seen, s(at)));
+        }
+        assert_eq!(decision, Some(last), "{name}");
+        assert!(matches!(candidate.state(s(1000)), State::Standby { .. }), "{name}: nobody leads by reading");
+    }
+}
+
+#[test]
+fn an_absurd_duration_locks_nobody_out() {
+    let mut candidate = Candidate::new("a".into());
+    let seen = Seen { duration: Some(Duration::from_secs(u64::from(u32::MAX))), ..lease(Some("b"), 1, "r") };
+    assert_eq!(candidate.observe(seen, s(5)), Decision::Wait { expires: s(65) });
+}
+
+#[test]
+fn a_leader_is_unconfirmed_after_the_deadline_and_leads_again_under_the_same_epoch() {
+    let mut candidate = Candidate::new("a".into());
+    assert_eq!(candidate.observe(lease(None, 0, "r0"), s(0)), TAKE(1));
+    candidate.written(lease(Some("a"), 1, "r1"), s(0));
+    assert_eq!(candidate.state(s(7)), State::Leading(epoch(1)));
+    assert_eq!(candidate.state(s(8)), State::Unconfirmed(epoch(1)));
+    assert_eq!(candidate.observe(lease(Some("a"), 1, "r1"), s(60)), KEEP(1));
+    assert_eq!(candidate.state(s(60)), State::Unconfirmed(epoch(1)), "a read confirms nothing");
+    candidate.written(lease(Some("a"), 1, "r2"), s(60));
+    assert_eq!(candidate.state(s(61)), State::Leading(epoch(1)));
+}
+
+#[test]
+fn a_leader_that_sees_another_holder_or_another_lease_stands_by_at_once() {
+    let other = Seen { uid: "u2".into(), ..lease(Some("a"), 1, "r1") };
+    for (name, seen) in [
+        ("another holder", lease(Some("b"), 2, "r9")),
+        ("a freed lease", lease(None, 1, "r9")),
+        ("another lease of the same name", other),
+        ("a lease from before", lease(Some("a"), 0, "r0")),
+    ] {
+        let mut candidate = Candidate::new("a".into());
+        candidate.written(lease(Some("a"), 1, "r1"), s(0));
+        candidate.observe(seen, s(1));
+        assert!(matches!(candidate.state(s(1)), State::Standby { .. }), "{name}");
+    }
+}
+
+/// A Lease object with compare-and-swap, and processes that reach it slowly, lose answers, stall and crash.
+struct World {
+    lease: Seen,
+    version: u64,
+    processes: Vec<Process>,
+    /// Who was written as a new holder, in order.
+    lineage: Vec<i64>,
+}
+
+struct Process {
+    candidate: Candidate,
+    attempt: Option<Attempt>,
+    born: u32,
+}
+
+/// One read and write under way.
+struct Attempt {
+    started: Tick,
+    read: Option<(u64, Decision)>,
+    stored: Option<Seen>,
+}
+
+impl World {
+    fn new(size: usize) -> Self {
+        let processes = (0..size).map(|n| Process::new(n, 0)).collect();
+        let lease = Seen { uid: "u1".into(), holder: None, transitions: 0, renewed: None, duration: None };
+        Self { lease, version: 0, processes, lineage: vec![0] }
+    }
+
+    fn leaders(&self, now: Tick) -> Vec<i64> {
+        let epochs = self.processes.iter().filter_map(|process| match process.candidate.state(now) {
+            State::Leading(epoch) => Some(epoch.transitions),
+            State::Standby { .. } | State::Unconfirmed(_) => None,
+        });
+        epochs.collect()
+    }
+
+    /// One process goes one step: read, then write, then learn the answer.
+    fn step(&mut self, which: usize, now: Tick, answer_lost: bool) {
+        let process = &mut self.processes[which];
+        let attempt = process.attempt.get_or_insert(Attempt { started: now, read: None, stored: None });
+        if let Some(stored) = attempt.stored.take() {
+            let started = attempt.started;
+            process.attempt = None;
+            if !answer_lost {
+                process.candidate.written(stored, started);
+            }
+        } else if let Some((version, decision)) = attempt.read.take() {
+            match decision {
+                Decision::Wait { .. } => process.attempt = None,
+                Decision::Write { .. } if version != self.version => process.attempt = None,
+                Decision::Write { transitions, acquired } => {
+                    self.version += 1;
+                    self.lease = Seen {
+                        holder: Some(process.candidate.identity.clone()),
+                        transitions,
+                        renewed: Some(self.version.to_string()),
+                        duration: Some(LEASE_DURATION),
+                        uid: "u1".into(),
+                    };
+                    attempt.stored = Some(self.lease.clone());
+                    if acquired {
+                        self.lineage.push(transitions);
+                    }
+                }
+            }
+        } else {
+            attempt.read = Some((self.version, process.candidate.observe(self.lease.clone(), now)));
+        }
+    }
+}
+
+impl Process {
+    fn new(number: usize, born: u32) -> Self {
+        Self { candidate: Candidate::new(format!("p{number}.{born}")), attempt: None, born }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn there_is_never_more_than_one_leader_and_epochs_only_grow(
+        size in 1_usize..4,
+        moves in prop::collection::vec((0_usize..4, 0_u64..6000, 0_u8..20), 1..300),
+    ) {
+        let mut world = World::new(size);
+        let mut now = Tick::ZERO;
+        for (who, pause, fate) in moves {
+            now += Duration::from_millis(pause);
+            let who = who % size;
+            if fate == 0 {
+                let born = world.processes[who].born + 1;
+                world.processes[who] = Process::new(who, born);
+            } else {
+                world.step(who, now, fate == 1);
+            }
+            let leaders = world.leaders(now);
+            prop_assert!(leaders.len() <= 1, "{leaders:?} at {now:?}");
+            prop_assert!(world.lineage.is_sorted_by(|a, b| a < b), "{:?}", world.lineage);
+        }
+    }
+
+    #[test]
+    fn a_crashed_leader_is_replaced_within_fifteen_seconds(phase in 0_u64..1000, call in 1_u64..100) {
+        let mut world = World::new(2);
+        for _ in 0..3 {
+            world.step(0, Tick::ZERO, false);
+        }
+        prop_assert_eq!(world.leaders(Tick::ZERO), vec![1]);
+        // The other one polls as the shell does: every second, and when the lease expires.
+        let mut now = Duration::from_millis(phase);
+        let replaced = loop {
+            for _ in 0..3 {
+                world.step(1, now, false);
+                now += Duration::from_millis(call);
+            }
+            if matches!(world.processes[1].candidate.state(now), State::Leading(_)) {
+                break now;
+            }
+            world.processes[1].attempt = None;
+            prop_assert!(now < s(60));
+            now += POLL_INTERVAL;
+        };
+        prop_assert!(replaced <= s(15), "{replaced:?}");
+    }
+}

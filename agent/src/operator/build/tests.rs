@@ -1,0 +1,112 @@
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use protocol::spec::{EndpointKind, ReleaseSpec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::fixture;
+use super::super::rendering::{Rendering, Slots, content_hash};
+use super::*;
+
+fn render(spec: &ReleaseSpec, level: SecurityLevel) -> Rendering {
+    let release = ValidRelease::parse(spec).unwrap();
+    build(&Input {
+        data_plane: "dp1",
+        name: "shop-web-dev",
+        environment: "shop-dev",
+        project: "shop",
+        namespace: "dp-acme-shop-dev",
+        content_hash: &content_hash(spec),
+        level,
+        pull_secrets: &["pdp-pull-registry".to_owned()],
+        release: &release,
+    })
+}
+
+#[test]
+fn a_full_service_renders_as_recorded() {
+    insta::assert_yaml_snapshot!(render(&fixture::service(), SecurityLevel::Restricted));
+}
+
+#[test]
+fn a_small_service_renders_as_recorded() {
+    insta::assert_yaml_snapshot!(render(&fixture::small_service(), SecurityLevel::Baseline));
+}
+
+#[test]
+fn a_task_renders_as_recorded() {
+    insta::assert_yaml_snapshot!(render(&fixture::task(), SecurityLevel::Restricted));
+}
+
+#[test]
+fn no_field_is_misspelt() {
+    fn reads_whole<T: DeserializeOwned + Serialize>(object: &Value) {
+        let typed: T = serde_json::from_value(object.clone()).unwrap();
+        assert_eq!(serde_json::to_value(typed).unwrap(), *object);
+    }
+    for spec in [fixture::service(), fixture::small_service(), fixture::task()] {
+        let rendering = render(&spec, SecurityLevel::Restricted);
+        for object in rendering.objects.iter().chain(&rendering.job) {
+            match object["kind"].as_str().unwrap() {
+                "ConfigMap" => reads_whole::<ConfigMap>(object),
+                "Service" => reads_whole::<Service>(object),
+                "PodDisruptionBudget" => reads_whole::<PodDisruptionBudget>(object),
+                "Deployment" => reads_whole::<Deployment>(object),
+                "Job" => reads_whole::<Job>(object),
+                other => panic!("{other} is not checked"),
+            }
+        }
+        let stored = rendering.stored("web-0123456789", "ns", 7, &BTreeMap::new());
+        reads_whole::<ControllerRevision>(&stored);
+        assert_eq!(Rendering::read(&stored).unwrap(), rendering);
+    }
+}
+
+#[test]
+fn selectors_hold_no_version_and_no_hash() {
+    let mut newer = fixture::service();
+    newer.owner.as_mut().unwrap().track = "v1.3".to_owned();
+    newer.image = Some(fixture::IMAGE.replace("0123", "3210"));
+    let selector = |spec: &ReleaseSpec| {
+        let objects = render(spec, SecurityLevel::Restricted).objects;
+        objects.last().unwrap()["spec"]["selector"].clone()
+    };
+    assert_eq!(selector(&fixture::service()), selector(&newer));
+}
+
+#[test]
+fn a_document_cannot_weaken_the_security_context() {
+    let rendering = render(&fixture::service(), SecurityLevel::Restricted);
+    let pod = &rendering.objects.last().unwrap()["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(pod["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn no_secret_reference_reaches_an_object_but_by_slot() {
+    let rendering = render(&fixture::service(), SecurityLevel::Restricted);
+    let text = serde_json::to_string(&rendering.objects).unwrap();
+    assert!(!text.contains("shop/db"), "{text}");
+    let slots = Slots::from([("secrets".to_owned(), "web-secret-abc".to_owned())]);
+    let bound = serde_json::to_string(&rendering.bound("r", &slots).unwrap()).unwrap();
+    assert!(bound.contains("web-secret-abc") && !bound.contains("pdp-slot"), "{bound}");
+}
+
+#[test]
+fn names_of_services_cannot_collide() {
+    let endpoint = |name: &str| Endpoint {
+        name: name.to_owned(),
+        port: 80,
+        kind: EndpointKind::Http,
+        base_path: None,
+        visibility: None,
+    };
+    assert_eq!(service_name("go-httpbin", &endpoint("http"), "v1.2"), "go-httpbin-http-v1-2");
+    assert_ne!(service_name("a", &endpoint("b-c"), "v1.0"), service_name("a-b", &endpoint("c"), "v1.0"));
+    let long = service_name(&"x".repeat(63), &endpoint("http"), "v1.0");
+    assert!(protocol::name::is_label(&long), "{long}");
+    assert!(service_name("9lives", &endpoint("http"), "v1.0").starts_with('x'));
+}

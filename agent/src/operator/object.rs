@@ -1,0 +1,214 @@
+//! Objects in an environment's namespace: their kinds, names and labels.
+//!
+//! An object is kept as JSON from rendering to API server; the types of the Kubernetes API hold it only in tests, where they
+//! prove that no field is misspelt. Everything that is ours carries the labels made here, and nothing without them is touched.
+
+use std::collections::BTreeMap;
+
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::kinds::ObjectRef;
+
+/// Field manager of all writes.
+pub const MANAGER: &str = "pdp-agent";
+
+/// Label: id of the data plane from enrolment, or [`LOCAL`].
+pub const DATA_PLANE: &str = "pdp-agent.dev/data-plane";
+/// Label: name of the Release that an object belongs to.
+pub const RELEASE: &str = "pdp-agent.dev/release";
+/// Label: name of the Environment that an object belongs to.
+pub const ENVIRONMENT: &str = "pdp-agent.dev/environment";
+/// Label: name of the TaskRun that a Job belongs to.
+pub const TASK_RUN: &str = "pdp-agent.dev/task-run";
+/// Label on namespaces that the operator created.
+pub const INSTALLATION: &str = "pdp-agent.dev/installation";
+/// Label on pods: digest of the rendering they were made of.
+pub const REVISION: &str = "pdp-agent.dev/revision";
+/// Annotation on workloads: name of the rendering.
+pub const RENDERING: &str = "pdp-agent.dev/rendering";
+/// Annotation on workloads: what the slots are bound to, JSON.
+pub const BINDING: &str = "pdp-agent.dev/binding";
+
+/// Id of a data plane that was never enrolled: its objects come from kubectl or Flux.
+pub const LOCAL: &str = "local";
+
+/// Kinds of objects that the operator makes or looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// One per environment.
+    Namespace,
+    /// The operator's and the link's rights in it.
+    RoleBinding,
+    /// `default` and the vault's.
+    ServiceAccount,
+    /// Sum of what may run.
+    ResourceQuota,
+    /// Defaults of one container.
+    LimitRange,
+    /// Who talks to whom.
+    NetworkPolicy,
+    /// Configuration by content.
+    ConfigMap,
+    /// Secrets by content. Never watched or listed.
+    Secret,
+    /// Addresses.
+    Service,
+    /// Pods that serve.
+    Deployment,
+    /// How many may be away.
+    PodDisruptionBudget,
+    /// Stored renderings.
+    ControllerRevision,
+    /// Runs of tasks.
+    Job,
+    /// Only looked at, and created as a dry run.
+    Pod,
+    /// Only looked at.
+    ReplicaSet,
+    /// Only looked at.
+    EndpointSlice,
+}
+
+impl ObjectKind {
+    /// Every kind.
+    pub const ALL: [Self; 16] = [
+        Self::Namespace,
+        Self::RoleBinding,
+        Self::ServiceAccount,
+        Self::ResourceQuota,
+        Self::LimitRange,
+        Self::NetworkPolicy,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::Service,
+        Self::Deployment,
+        Self::PodDisruptionBudget,
+        Self::ControllerRevision,
+        Self::Job,
+        Self::Pod,
+        Self::ReplicaSet,
+        Self::EndpointSlice,
+    ];
+
+    /// `apiVersion`, `kind` and the plural of the path.
+    #[must_use]
+    pub const fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Namespace => ("v1", "Namespace", "namespaces"),
+            Self::RoleBinding => ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+            Self::ServiceAccount => ("v1", "ServiceAccount", "serviceaccounts"),
+            Self::ResourceQuota => ("v1", "ResourceQuota", "resourcequotas"),
+            Self::LimitRange => ("v1", "LimitRange", "limitranges"),
+            Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+            Self::ConfigMap => ("v1", "ConfigMap", "configmaps"),
+            Self::Secret => ("v1", "Secret", "secrets"),
+            Self::Service => ("v1", "Service", "services"),
+            Self::Deployment => ("apps/v1", "Deployment", "deployments"),
+            Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            Self::ControllerRevision => ("apps/v1", "ControllerRevision", "controllerrevisions"),
+            Self::Job => ("batch/v1", "Job", "jobs"),
+            Self::Pod => ("v1", "Pod", "pods"),
+            Self::ReplicaSet => ("apps/v1", "ReplicaSet", "replicasets"),
+            Self::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"),
+        }
+    }
+
+    /// The kind that `kind` names, if it is one of ours.
+    #[must_use]
+    pub fn of(kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|candidate| candidate.names().1 == kind)
+    }
+
+    /// What the client needs to know of it.
+    #[must_use]
+    pub fn api_resource(self) -> ApiResource {
+        let (api_version, kind, plural) = self.names();
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    }
+
+    /// A reference to the object `name` of this kind.
+    #[must_use]
+    pub fn named(self, name: &str) -> ObjectRef {
+        let (api_version, kind, _) = self.names();
+        ObjectRef { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
+    }
+}
+
+/// The reference to `object`, if it is of a kind of ours and has a name.
+#[must_use]
+pub fn reference(object: &Value) -> Option<(ObjectKind, ObjectRef)> {
+    let kind = ObjectKind::of(object.get("kind")?.as_str()?)?;
+    Some((kind, kind.named(object.pointer("/metadata/name")?.as_str()?)))
+}
+
+/// One label of `object`.
+#[must_use]
+pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("labels")?.get(key)?.as_str()
+}
+
+/// An object's head: kind, name, namespace and labels.
+#[must_use]
+pub fn head(kind: ObjectKind, name: &str, namespace: Option<&str>, labels: &BTreeMap<String, String>) -> Value {
+    let (api_version, kind, _) = kind.names();
+    let mut metadata = json!({ "name": name, "labels": labels });
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata })
+}
+
+/// Labels of an environment's own objects.
+#[must_use]
+pub fn environment_labels(data_plane: &str, environment: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned()),
+        (DATA_PLANE.to_owned(), data_plane.to_owned()),
+        (ENVIRONMENT.to_owned(), environment.to_owned()),
+    ])
+}
+
+/// The first `length` hexadecimal digits of the SHA-256 of `bytes`.
+#[must_use]
+pub fn short_digest(bytes: &[u8], length: usize) -> String {
+    hex(&Sha256::digest(bytes)).chars().take(length).collect()
+}
+
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Digest of an object as desired: what "found equal" is remembered by.
+#[must_use]
+pub fn fingerprint(object: &Value) -> String {
+    // Maps of serde_json are sorted, so equal objects have equal text.
+    short_digest(object.to_string().as_bytes(), 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_found_by_their_names() {
+        for kind in ObjectKind::ALL {
+            assert_eq!(ObjectKind::of(kind.names().1), Some(kind));
+        }
+        assert_eq!(ObjectKind::of("ClusterRole"), None);
+        assert_eq!(ObjectKind::NetworkPolicy.api_resource().group, "networking.k8s.io");
+        assert_eq!(ObjectKind::Pod.api_resource().api_version, "v1");
+    }
+
+    #[test]
+    fn an_object_is_known_by_its_head() {
+        let object = head(ObjectKind::Service, "web", Some("ns"), &environment_labels("dp1", "dev"));
+        let (kind, reference) = reference(&object).unwrap();
+        assert_eq!((kind, reference.name.as_str()), (ObjectKind::Service, "web"));
+        assert_eq!(label(&object, DATA_PLANE), Some("dp1"));
+    }
+}

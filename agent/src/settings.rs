@@ -1,0 +1,125 @@
+//! What the agent is told at its start, parsed once into types that cannot be wrong.
+//!
+//! Flags and environment come in by `cli`; nothing else in the agent reads the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What every role needs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Namespace of the agent: all our kinds live there.
+    pub namespace: String,
+    /// Name of the Helm release; names of Leases, Secrets and roles start with it.
+    pub fullname: String,
+    /// Where probes and metrics are served.
+    pub admin_address: SocketAddr,
+    /// Unique per process: `<host name>_<uuid>`.
+    pub instance: String,
+}
+
+/// What the link needs beside.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// Where the control plane is.
+    pub control_plane: ControlPlaneUrl,
+    /// CA bundle of the control plane, PEM; platform roots when left out.
+    pub ca_bundle_file: Option<PathBuf>,
+    /// One-time token; needed only until enrolment is done. The file may be missing.
+    pub enrolment_token_file: Option<PathBuf>,
+}
+
+/// `https://host:port`, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlaneUrl {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// 443 when left out.
+    pub port: u16,
+}
+
+/// The text is not the address of a control plane.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlPlaneUrlError {
+    /// Not a URL at all.
+    #[error("not a URL: write https://host or https://host:port")]
+    Malformed,
+    /// Plain text is never spoken.
+    #[error("the scheme must be https")]
+    Scheme,
+    /// The agent makes the paths.
+    #[error("only scheme, host and port are allowed: leave out user, path, query and fragment")]
+    Extra,
+}
+
+impl std::str::FromStr for ControlPlaneUrl {
+    type Err = ControlPlaneUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ControlPlaneUrlError> {
+        let uri: http::Uri = text.parse().map_err(|_| ControlPlaneUrlError::Malformed)?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(ControlPlaneUrlError::Malformed);
+        };
+        if scheme != "https" {
+            return Err(ControlPlaneUrlError::Scheme);
+        }
+        if authority.as_str().contains('@') || uri.path().len() > 1 || uri.query().is_some() || text.contains('#') {
+            return Err(ControlPlaneUrlError::Extra);
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let port = match authority.as_str().rsplit_once(':') {
+            Some((_, port)) if !port.contains(']') => port.parse().map_err(|_| ControlPlaneUrlError::Malformed)?,
+            _ => 443,
+        };
+        if host.is_empty() || port == 0 {
+            return Err(ControlPlaneUrlError::Malformed);
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl ControlPlaneUrl {
+    /// `host:port`, with brackets around an IPv6 address: the `Host` header and the target of CONNECT.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl std::fmt::Display for ControlPlaneUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "https://{}", self.authority())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_https_host_and_port() {
+        for (text, expected) in [
+            ("https://cp.example.com", Ok("https://cp.example.com:443")),
+            ("https://cp.example.com/", Ok("https://cp.example.com:443")),
+            ("https://cp.example.com:8443", Ok("https://cp.example.com:8443")),
+            ("https://10.77.1.1:8443", Ok("https://10.77.1.1:8443")),
+            ("https://[fd00::1]:8443", Ok("https://[fd00::1]:8443")),
+            ("https://[fd00::1]", Ok("https://[fd00::1]:443")),
+            ("http://cp.example.com", Err(ControlPlaneUrlError::Scheme)),
+            ("cp.example.com:8443", Err(ControlPlaneUrlError::Malformed)),
+            ("https://cp.example.com/api", Err(ControlPlaneUrlError::Extra)),
+            ("https://cp.example.com?x=1", Err(ControlPlaneUrlError::Extra)),
+            ("https://user:pw@cp.example.com", Err(ControlPlaneUrlError::Extra)),
+            ("https://cp.example.com:0", Err(ControlPlaneUrlError::Malformed)),
+            ("https://cp.example.com:99999", Err(ControlPlaneUrlError::Malformed)),
+            ("", Err(ControlPlaneUrlError::Malformed)),
+        ] {
+            let parsed = text.parse::<ControlPlaneUrl>().map(|url| url.to_string());
+            assert_eq!(parsed, expected.map(str::to_owned), "{text}");
+        }
+    }
+}
