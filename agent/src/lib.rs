@@ -1,6 +1,8 @@
 //! The data-plane agent: what its binary, the tests and the simulation share.
 
 pub mod admin;
+pub mod cli;
+pub mod doctor;
 pub mod elector;
 pub mod kinds;
 pub mod link;
@@ -8,3 +10,4 @@ pub mod operator;
 pub mod settings;
 pub mod supervisor;
 pub mod telemetry;
+pub mod yaml;

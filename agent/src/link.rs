@@ -9,6 +9,10 @@ use crate::elector::Leadership;
 use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
 
+pub mod intake;
+pub mod reporter;
+pub mod store;
+
 /// What the link works with.
 #[derive(Clone)]
 pub struct LinkContext {

@@ -97,7 +97,7 @@ mod tests {
         struct E {
             text: &'static str,
             #[source]
-            source: Option<Box<E>>,
+            source: Option<Box<Self>>,
         }
         let inner = E { text: "connection refused", source: None };
         let middle = E { text: "request failed: connection refused", source: Some(Box::new(inner)) };

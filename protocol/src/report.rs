@@ -50,6 +50,9 @@ pub struct State {
     /// Addresses by endpoint name, in-cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointState>,
+    /// Hash of the document as it is stored, if the cluster or a person in it changed what was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_hash: Option<String>,
 }
 
 /// Counts of pods.

@@ -87,9 +87,10 @@ enum AttemptError {
 
 impl From<kube::Error> for AttemptError {
     fn from(error: kube::Error) -> Self {
-        match &error {
-            kube::Error::Api(status) if status.code == 404 => Self::Missing,
-            kube::Error::Api(status) if status.code == 409 => Self::Conflict,
+        let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+        match code {
+            404 => Self::Missing,
+            409 => Self::Conflict,
             _ => Self::Api(error),
         }
     }

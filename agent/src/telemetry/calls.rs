@@ -98,9 +98,8 @@ where
 /// Verb and resource of a request, as RBAC names them. Names of objects and namespaces are left out: labels are bounded.
 fn classify(method: &Method, path: &str, query: &str) -> (&'static str, String) {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let rest = match parts.as_slice() {
-        ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
-        _ => return ("get", "other".to_owned()),
+    let (["api", _, rest @ ..] | ["apis", _, _, rest @ ..]) = parts.as_slice() else {
+        return ("get", "other".to_owned());
     };
     let (resource, named) = match rest {
         ["namespaces", _, resource, _, sub, ..] => (format!("{resource}/{sub}"), true),

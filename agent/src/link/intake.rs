@@ -1,0 +1,408 @@
+//! From a document to an answer, without doing anything itself.
+//!
+//! A [`Job`] is one document or one forget on its way. It says which call to the API server comes next and is told how that
+//! ended, until it has the answer. It may touch only the object that the document names and the floor in the status of
+//! `DataPlane/default`. Rules: what is stored is replaced only by a higher generation; a write carries uid and resourceVersion,
+//! so a decision on an old view fails instead of overwriting; an answer that says *accepted* comes after the API server's 2xx
+//! or after reading the document back; whatever is not certain is *deferred*, since the sender asks again and finds out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::message::{DeferReason, Document, Forget, Reason, RefusalClass, Verdict};
+use protocol::name::{Kind, ResourceKey};
+use protocol::spec::DocumentStamp;
+use protocol::spec::{Body, CheckedDocument, Refusal, check_document};
+use serde_json::{Map, Value, json};
+
+use super::store::{ApiError, Call, DEFAULT, Reply, Table};
+
+mod forget;
+mod meaning;
+mod policy;
+mod stored;
+
+pub use forget::ForgetJob;
+pub use meaning::{Deferral, Meaning, classify};
+pub use policy::{Owner, Policy, objections};
+pub use stored::{Stamp, Stored, body, body_hash, differences};
+
+/// Facts of one resource that may wait for acknowledgement before its documents have to wait too.
+pub const MAX_FACTS: usize = 32;
+
+/// Decisions per document; more means that somebody else writes all the time.
+const MAX_LOOKS: u8 = 6;
+
+/// Wait after [`MAX_LOOKS`], and while an object of the same name is going away.
+const BUSY: Duration = Duration::from_secs(1);
+/// Wait for a person.
+const PERSON: Duration = Duration::from_secs(30);
+
+/// What a job is decided on beside the stored object.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Highest generation that was really deleted here.
+    pub floor: i64,
+    /// What the customer allows.
+    pub policy: Arc<Policy>,
+    /// Owner of the environment that a Release names, if it is stored.
+    pub environment: Option<Owner>,
+}
+
+/// The stored object as far as it is known before the job begins.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// Not at all: read first.
+    Unknown,
+    /// From the watch: good enough to write on, since the write carries its version; not to refuse on.
+    Watched(Option<Arc<Stored>>),
+}
+
+/// What comes next for a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Make this call and tell the job how it ended.
+    Call(Call),
+    /// The answer.
+    Answer(Verdict),
+}
+
+/// One document or forget on its way.
+#[derive(Debug)]
+pub enum Job {
+    /// A document.
+    Document(Box<DocumentJob>),
+    /// A forget.
+    Forget(ForgetJob),
+}
+
+impl Job {
+    /// Begins a document with what is known of the stored object.
+    #[must_use]
+    pub fn document(request: Request, view: View, known: &Known) -> (Self, Next) {
+        let (job, next) = DocumentJob::begin(request, view, known);
+        (Self::Document(Box::new(job)), next)
+    }
+
+    /// Begins a forget.
+    #[must_use]
+    pub fn forget(forget: &Forget, floor: i64) -> (Self, Next) {
+        let (job, next) = ForgetJob::begin(forget, floor);
+        (Self::Forget(job), next)
+    }
+
+    /// What came of the last call, and what comes next.
+    pub fn resume(&mut self, reply: Reply) -> Next {
+        match self {
+            Self::Document(job) => job.resume(reply),
+            Self::Forget(job) => job.resume(reply),
+        }
+    }
+
+    /// The answer if a call could not even be made because this process may not write.
+    #[must_use]
+    pub fn not_leading(unconfirmed: bool) -> Verdict {
+        let (reason, message) = if unconfirmed {
+            let message = "the agent cannot renew its lease at the API server, so it writes nothing until it can";
+            (DeferReason::ApiServerUnavailable, message)
+        } else {
+            (DeferReason::NotLeading, "another replica of the agent leads now; its session takes the document")
+        };
+        deferred(Deferral { reason, message: message.to_owned(), retry_after: BUSY })
+    }
+}
+
+/// A document that has passed every check that needs no cluster.
+#[derive(Debug, Clone)]
+pub struct Request {
+    checked: CheckedDocument,
+    stamp: DocumentStamp,
+    body: Value,
+}
+
+impl Request {
+    /// Checks a document as received.
+    ///
+    /// # Errors
+    /// The answer, if it can never be stored.
+    pub fn read(document: &Document) -> Result<Self, Verdict> {
+        let checked = check_document(document).map_err(Verdict::from)?;
+        let body = serde_json::from_str(document.body.get()).map_err(|_| {
+            // Checked above by a stricter reader.
+            let reason = Reason { field: String::new(), message: "body is not JSON".to_owned() };
+            Verdict::from(Refusal { class: RefusalClass::Invalid, reasons: vec![reason] })
+        })?;
+        let stamp = DocumentStamp {
+            generation: document.generation,
+            hash: document.hash.clone(),
+            provenance: document.provenance.clone(),
+        };
+        Ok(Self { checked, stamp, body })
+    }
+
+    /// Which resource.
+    #[must_use]
+    pub const fn key(&self) -> &ResourceKey {
+        &self.checked.key
+    }
+
+    /// Name of the Environment that a Release names: its owner belongs into the [`View`].
+    #[must_use]
+    pub fn environment(&self) -> Option<&str> {
+        match &self.checked.checked.body {
+            Body::Release(spec) => spec.environment.as_deref(),
+            Body::DataPlane(_) | Body::Environment(_) | Body::TaskRun(_) => None,
+        }
+    }
+}
+
+/// One document on its way.
+#[derive(Debug)]
+pub struct DocumentJob {
+    request: Request,
+    view: View,
+    looks: u8,
+    /// Set once a write may have happened without an answer: finding the document is then *accepted*, not *already*.
+    uncertain: Option<Deferral>,
+    waits: Waits,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Read,
+    Write,
+}
+
+impl DocumentJob {
+    fn begin(request: Request, view: View, known: &Known) -> (Self, Next) {
+        let mut job = Self { request, view, looks: 0, uncertain: None, waits: Waits::Read };
+        let next = match known {
+            Known::Unknown => job.look(),
+            Known::Watched(stored) => match job.decide(stored.as_deref()) {
+                // A watch may lag behind: what it says is confirmed before it is held against the sender.
+                Decision::Answer(Verdict::Already) => Next::Answer(Verdict::Already),
+                Decision::Answer(_) => job.look(),
+                Decision::Write(call) => job.write(call),
+            },
+        };
+        (job, next)
+    }
+
+    fn resume(&mut self, reply: Reply) -> Next {
+        match (self.waits, reply) {
+            (Waits::Read, Ok(object)) => {
+                let stored = object.as_ref().map(|object| Stored::of(self.kind(), object));
+                if let (Some(object), true) = (&object, self.is_ours(stored.as_ref())) {
+                    return Next::Answer(match self.uncertain {
+                        Some(_) => self.accepted(object),
+                        None => Verdict::Already,
+                    });
+                }
+                // It was not there when it was read: what was uncertain has not happened.
+                if let Some(deferral) = self.uncertain.take() {
+                    return Next::Answer(deferred(deferral));
+                }
+                match self.decide(stored.as_ref()) {
+                    Decision::Answer(verdict) => Next::Answer(verdict),
+                    Decision::Write(call) => self.write(call),
+                }
+            }
+            (Waits::Read, Err(error)) => Next::Answer(unread(self.uncertain.take(), &error)),
+            (Waits::Write, Ok(Some(object))) => Next::Answer(self.accepted(&object)),
+            // A store that says nothing about what it stored is asked.
+            (Waits::Write, Ok(None)) => self.look(),
+            (Waits::Write, Err(error)) => match classify(&error) {
+                Meaning::ReadAgain => self.look(),
+                Meaning::Uncertain(deferral) => {
+                    self.uncertain = Some(deferral);
+                    self.look()
+                }
+                Meaning::Deferred(deferral) => Next::Answer(deferred(deferral)),
+                Meaning::Refused(class, reasons) => Next::Answer(Verdict::Refused { class, reasons }),
+            },
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        self.request.key().kind
+    }
+
+    fn look(&mut self) -> Next {
+        self.looks += 1;
+        if self.looks > MAX_LOOKS {
+            return Next::Answer(busy("somebody else changes this resource at the same time, again and again"));
+        }
+        self.waits = Waits::Read;
+        let ResourceKey { kind, name } = self.request.key().clone();
+        Next::Call(Call::Get { table: kind.into(), name })
+    }
+
+    fn write(&mut self, call: Call) -> Next {
+        self.waits = Waits::Write;
+        Next::Call(call)
+    }
+
+    fn is_ours(&self, stored: Option<&Stored>) -> bool {
+        stored.and_then(|stored| stored.document.as_ref()).is_some_and(|stamp| {
+            stamp.generation == self.request.stamp.generation && stamp.hash == self.request.stamp.hash
+        })
+    }
+
+    /// The decision: desired and stored in, answer or write out.
+    fn decide(&self, stored: Option<&Stored>) -> Decision {
+        let Request { checked, stamp, body } = &self.request;
+        let key = &checked.key;
+        let table = Table::from(key.kind);
+        let stored = match stored {
+            Some(stored) => stored,
+            None if key.kind == Kind::DataPlane => {
+                return Decision::Answer(deferred(Deferral {
+                    reason: DeferReason::Busy,
+                    message: format!(
+                        "DataPlane/{DEFAULT} is missing in the cluster; installing the chart again makes it"
+                    ),
+                    retry_after: PERSON,
+                }));
+            }
+            None if stamp.generation <= self.view.floor => {
+                return Decision::Answer(Verdict::Stale { generation: None, hash: None, floor: self.view.floor });
+            }
+            None => {
+                return self.allowed().unwrap_or_else(|| {
+                    let mut metadata = Map::new();
+                    metadata.insert("name".to_owned(), json!(key.name));
+                    let body = stored::object(table, metadata, stamped(stamp, body));
+                    Decision::Write(Call::Create { table, name: key.name.clone(), body })
+                });
+            }
+        };
+        match &stored.document {
+            None if key.kind == Kind::DataPlane => {}
+            None => return Decision::Answer(local(key)),
+            Some(Stamp { generation, hash }) if *generation == stamp.generation => {
+                return Decision::Answer(if *hash == stamp.hash {
+                    Verdict::Already
+                } else {
+                    Verdict::Conflict { generation: *generation, hash: hash.clone() }
+                });
+            }
+            Some(Stamp { generation, hash }) if *generation > stamp.generation => {
+                return Decision::Answer(Verdict::Stale {
+                    generation: Some(*generation),
+                    hash: Some(hash.clone()),
+                    floor: self.view.floor,
+                });
+            }
+            Some(Stamp { .. }) => {}
+        }
+        if stored.terminating() {
+            return Decision::Answer(busy(
+                "the stored object is being deleted by somebody in the cluster; waiting until it is gone",
+            ));
+        }
+        if stored.facts >= MAX_FACTS {
+            return Decision::Answer(deferred(Deferral {
+                reason: DeferReason::FactsPending,
+                message: format!("{MAX_FACTS} facts of {key} wait for acknowledgement"),
+                retry_after: BUSY,
+            }));
+        }
+        if let Some(before) = &stored.task
+            && let Some(reasons) = forbidden_change(before, body)
+        {
+            return Decision::Answer(Verdict::Refused { class: RefusalClass::Invalid, reasons });
+        }
+        self.allowed().unwrap_or_else(|| {
+            let body = stored::object(table, stored.metadata.clone(), stamped(stamp, body));
+            Decision::Write(Call::Update { table, name: key.name.clone(), body })
+        })
+    }
+
+    /// The customer's word; none means yes.
+    fn allowed(&self) -> Option<Decision> {
+        let body = &self.request.checked.checked.body;
+        match &*self.view.policy {
+            Policy::Missing { why } => Some(Decision::Answer(deferred(Deferral {
+                reason: DeferReason::NoPolicy,
+                message: why.clone(),
+                retry_after: PERSON,
+            }))),
+            Policy::Given(policy) => {
+                let reasons = objections(policy, body, self.view.environment.as_ref());
+                (!reasons.is_empty())
+                    .then_some(Decision::Answer(Verdict::Refused { class: RefusalClass::Policy, reasons }))
+            }
+        }
+    }
+
+    /// Accepted, with what the cluster made of it on the way.
+    fn accepted(&self, object: &Value) -> Verdict {
+        let stored = body(object.get("spec").unwrap_or(&Value::Null));
+        let hash = body_hash(self.request.key(), &stored);
+        if hash == Some(self.request.checked.hash) {
+            return Verdict::Accepted { stored_hash: None, modified: Vec::new() };
+        }
+        Verdict::Accepted {
+            stored_hash: hash.map(|hash| hash.to_string()),
+            modified: differences(&self.request.body, &stored),
+        }
+    }
+}
+
+enum Decision {
+    Answer(Verdict),
+    Write(Call),
+}
+
+fn stamped(stamp: &DocumentStamp, body: &Value) -> Value {
+    let mut spec = body.clone();
+    if let Some(members) = spec.as_object_mut() {
+        members.insert("document".to_owned(), json!(stamp));
+    }
+    spec
+}
+
+/// A run that is stored may only be cancelled.
+fn forbidden_change(before: &Value, after: &Value) -> Option<Vec<Reason>> {
+    let reasons: Vec<_> = differences(before, after)
+        .into_iter()
+        .filter(|field| field != "/cancel" || after.get("cancel") != Some(&Value::Bool(true)))
+        .map(|field| Reason {
+            field,
+            message: "a TaskRun that is stored can only be cancelled; ask for a new run instead".to_owned(),
+        })
+        .collect();
+    (!reasons.is_empty()).then_some(reasons)
+}
+
+fn local(key: &ResourceKey) -> Verdict {
+    let message = format!(
+        "{key} exists in the cluster as a local object, made without the control plane, and is never overwritten; delete it there or use another name"
+    );
+    Verdict::Refused { class: RefusalClass::Invalid, reasons: vec![Reason { field: String::new(), message }] }
+}
+
+fn busy(message: &str) -> Verdict {
+    deferred(Deferral { reason: DeferReason::Busy, message: message.to_owned(), retry_after: BUSY })
+}
+
+fn deferred(deferral: Deferral) -> Verdict {
+    let Deferral { reason, message, retry_after } = deferral;
+    Verdict::Deferred { reason, message, retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// The answer when reading failed: an earlier deferral speaks first.
+fn unread(earlier: Option<Deferral>, error: &ApiError) -> Verdict {
+    let later = earlier.or_else(|| match classify(error) {
+        Meaning::Uncertain(deferral) | Meaning::Deferred(deferral) => Some(deferral),
+        Meaning::ReadAgain | Meaning::Refused(..) => None,
+    });
+    deferred(later.unwrap_or_else(|| Deferral {
+        reason: DeferReason::ApiServerUnavailable,
+        message: format!("the stored object cannot be read: {}", meaning::cut(&error.to_string())),
+        retry_after: BUSY,
+    }))
+}
+
+#[cfg(test)]
+mod tests;

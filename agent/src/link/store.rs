@@ -1,0 +1,210 @@
+//! The API server as the link sees it: six tables of one namespace, five calls and a watch, in types of our own.
+//!
+//! Everything that the link does to the cluster is a [`Call`], so that the pure parts (intake, reporter) can ask for one
+//! without doing it, and so that tests and the simulation can stand in for the API server.
+
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use protocol::name::Kind;
+use serde_json::Value;
+
+/// What the link may touch. Nothing else in the cluster exists for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// `DataPlane/default`.
+    DataPlane,
+    /// Environments.
+    Environment,
+    /// Releases.
+    Release,
+    /// Task runs.
+    TaskRun,
+    /// `DataPlanePolicy/default`, read only.
+    DataPlanePolicy,
+    /// The one Secret with the link's own key.
+    Secret,
+}
+
+impl From<Kind> for Table {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::DataPlane => Self::DataPlane,
+            Kind::Environment => Self::Environment,
+            Kind::Release => Self::Release,
+            Kind::TaskRun => Self::TaskRun,
+        }
+    }
+}
+
+impl Table {
+    /// `kind` of its objects.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::DataPlane => "DataPlane",
+            Self::Environment => "Environment",
+            Self::Release => "Release",
+            Self::TaskRun => "TaskRun",
+            Self::DataPlanePolicy => "DataPlanePolicy",
+            Self::Secret => "Secret",
+        }
+    }
+
+    /// `apiVersion` of its objects.
+    #[must_use]
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::DataPlane | Self::Environment | Self::Release | Self::TaskRun | Self::DataPlanePolicy => {
+                "pdp-agent.dev/v1alpha1"
+            }
+            Self::Secret => "v1",
+        }
+    }
+
+    /// Name in URLs.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::DataPlane => "dataplanes",
+            Self::Environment => "environments",
+            Self::Release => "releases",
+            Self::TaskRun => "taskruns",
+            Self::DataPlanePolicy => "dataplanepolicies",
+            Self::Secret => "secrets",
+        }
+    }
+}
+
+/// Name of the one DataPlane and of the one DataPlanePolicy.
+pub const DEFAULT: &str = "default";
+
+/// One request to the API server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// Reads one object; the reply is `None` when there is none.
+    Get {
+        /// Where.
+        table: Table,
+        /// Which.
+        name: String,
+    },
+    /// Creates one object, with strict field validation.
+    Create {
+        /// Where.
+        table: Table,
+        /// Which, as in the body.
+        name: String,
+        /// The whole object.
+        body: Value,
+    },
+    /// Replaces one object, with strict field validation. The body carries `metadata.uid` and `metadata.resourceVersion`.
+    Update {
+        /// Where.
+        table: Table,
+        /// Which.
+        name: String,
+        /// The whole object; its status is ignored.
+        body: Value,
+    },
+    /// Replaces the status of one object. The body carries `metadata.uid` and `metadata.resourceVersion`.
+    UpdateStatus {
+        /// Where.
+        table: Table,
+        /// Which.
+        name: String,
+        /// The whole object; only its status counts.
+        body: Value,
+    },
+    /// Deletes one object if it is still this one.
+    Delete {
+        /// Where.
+        table: Table,
+        /// Which.
+        name: String,
+        /// Precondition.
+        uid: String,
+        /// Precondition.
+        resource_version: String,
+    },
+}
+
+impl Call {
+    /// Whether it changes anything: leadership is checked before such a call.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        match self {
+            Self::Get { .. } => false,
+            Self::Create { .. } | Self::Update { .. } | Self::UpdateStatus { .. } | Self::Delete { .. } => true,
+        }
+    }
+}
+
+/// What the API server said: the object (as stored now), nothing, or an error.
+pub type Reply = Result<Option<Value>, ApiError>;
+
+/// A call did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The API server answered with an error.
+    #[error("the API server answered {}: {}", .0.code, .0.message)]
+    Answered(ApiStatus),
+    /// There was no answer: a write may have happened or not.
+    #[error("no answer from the API server: {detail}")]
+    Lost {
+        /// How it was lost.
+        detail: String,
+    },
+}
+
+/// An error as the API server words it (`meta/v1.Status`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiStatus {
+    /// HTTP status code.
+    pub code: u16,
+    /// One word: `AlreadyExists`, `Conflict`, `Invalid`, …; empty when the answer was not a Status.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// Details, one for each fault.
+    pub causes: Vec<ApiCause>,
+    /// Wait as the server asked, from the header or the details.
+    pub retry_after: Option<Duration>,
+}
+
+/// One fault of several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiCause {
+    /// `spec.env[0].name`; empty when it is about no field.
+    pub field: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What a watch brings. It starts with a consistent list (`Begin`, `Found`…, `Complete`), and again after a gap.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A list begins: what is not found until `Complete` is gone.
+    Begin,
+    /// An object of the list.
+    Found(Value),
+    /// The list is complete.
+    Complete,
+    /// An object was created or changed.
+    Applied(Value),
+    /// An object was deleted; the last that was seen of it.
+    Deleted(Value),
+    /// The watch failed; it goes on by itself.
+    Failed(ApiError),
+}
+
+/// The API server. Implemented over `kube` for the agent and in memory for tests.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Makes one call. Ends within the store's own deadline; [`ApiError::Lost`] when that passes.
+    ///
+    /// Not cancel safe for calls that write: dropping the future loses the answer, not the write.
+    fn call(&self, call: Call) -> impl Future<Output = Reply> + Send;
+
+    /// Lists and watches all objects of `table`, without end.
+    fn watch(&self, table: Table) -> BoxStream<'static, Change>;
+}
