@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, SinkExt, StreamExt};
 use http::{StatusCode, header};
 use protocol::message::{ControlMessage, MAX_FRAME, SUBPROTOCOL};
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, ControlSession, ControlSettings, Disconnect, Millis, Transmit};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -109,8 +109,8 @@ struct Link {
     requests: mpsc::Receiver<Request>,
     asking: mpsc::Sender<Request>,
     streams: Arc<Streams>,
-    /// Generations on their way, by kind and name.
-    offered: HashMap<(String, String), i64>,
+    /// Generations on their way.
+    offered: HashMap<ResourceKey, i64>,
     schema: HashMap<Kind, u32>,
     over: bool,
 }

@@ -77,6 +77,12 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
 impl Store {
     /// Opens a file, or memory without one, and brings its schema up to date.
     ///

@@ -40,7 +40,7 @@ impl Link {
                     self.inventory(task_runs, local.len(), cut).await;
                 }
                 ControlEvent::Compared { differences } => self.compared(differences).await,
-                ControlEvent::RetryDue { kind, name } => self.retry(kind, name).await,
+                ControlEvent::RetryDue { key } => self.retry(key).await,
                 ControlEvent::Renew(renew) => self.renew(renew).await,
                 ControlEvent::StreamEnded(ended) => self.streams.end(ended.stream, &ended.reason, &ended.message),
                 ControlEvent::Listing(_) => {}
@@ -210,11 +210,10 @@ impl Link {
 
     async fn write_batch(&mut self, batch: Vec<ControlEvent>) {
         for event in &batch {
-            if let ControlEvent::Answered { kind, name, generation, .. } = event {
-                let key = (kind.clone(), name.clone());
-                if self.offered.get(&key) == Some(generation) {
-                    self.offered.remove(&key);
-                }
+            if let ControlEvent::Answered { key, generation, .. } = event
+                && self.offered.get(key) == Some(generation)
+            {
+                self.offered.remove(key);
             }
         }
         let schema = self.schema.clone();
@@ -248,7 +247,7 @@ impl Link {
         self.session.send_now(&message);
     }
 
-    async fn ended(&mut self, cause: Disconnect, reason: &str, unanswered: Vec<(String, String, i64)>) {
+    async fn ended(&mut self, cause: Disconnect, reason: &str, unanswered: Vec<(ResourceKey, i64)>) {
         self.over = true;
         tracing::info!(data_plane = self.data_plane(), ?cause, reason, unanswered = unanswered.len(), "link is down");
         let by_document = match cause {
@@ -256,13 +255,11 @@ impl Link {
             Disconnect::Closed(code) => {
                 matches!(code, CloseCode::Protocol | CloseCode::TooLarge | CloseCode::WindowExceeded | CloseCode::Unknown(_))
             }
-            Disconnect::Local | Disconnect::Timeout => false,
+            Disconnect::Local => false,
         };
         // Only the oldest one is suspected: the others waited behind it.
         let suspect = unanswered.into_iter().next().filter(|_| by_document);
-        let Some((kind, name, generation)) = suspect else { return };
-        let Some(kind) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) else { return };
-        let key = ResourceKey { kind, name };
+        let Some((key, generation)) = suspect else { return };
         self.in_store(move |c, id| documents::count_close(c, id, &key, generation)).await;
     }
 }
@@ -300,11 +297,9 @@ fn write(
             reports::record_fact(c, id, &key, &fact)?;
             Done::Fact(key, fact.id)
         }
-        ControlEvent::Answered { kind, name, generation, hash, verdict } => {
-            if let Some(kind) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) {
-                let key = ResourceKey { kind, name };
-                answered(c, id, &key, generation, hash.is_none(), &verdict, schema.get(&kind).copied().unwrap_or(0))?;
-            }
+        ControlEvent::Answered { key, generation, hash, verdict } => {
+            let schema = schema.get(&key.kind).copied().unwrap_or(0);
+            answered(c, id, &key, generation, hash.is_none(), &verdict, schema)?;
             Done::Nothing
         }
         // The rest is not written in batches.

@@ -4,7 +4,7 @@
 //! not. A wake-up means that something changed; it is never told what.
 
 use protocol::message::Verdict;
-use protocol::name::{Kind, ResourceKey};
+use protocol::name::ResourceKey;
 use protocol::session::{CloseCode, Delivery, Offer};
 use serde_json::value::RawValue;
 
@@ -45,10 +45,8 @@ impl Link {
             self.offer(&wish);
         }
         for (key, generation) in forget {
-            let known = self.offered.insert((key.kind.as_str().to_owned(), key.name.clone()), generation);
-            if known != Some(generation) {
-                let kind = key.kind.as_str().to_owned();
-                self.session.offer(Offer { kind, name: key.name, generation, delivery: Delivery::Forget });
+            if self.offered.insert(key.clone(), generation) != Some(generation) {
+                self.session.offer(Offer { key, generation, delivery: Delivery::Forget });
             }
         }
     }
@@ -58,13 +56,12 @@ impl Link {
         if wish.is_refused(schema) || wish.quarantined {
             return;
         }
-        let key = (wish.key.kind.as_str().to_owned(), wish.key.name.clone());
-        if self.offered.get(&key) == Some(&wish.generation) {
+        if self.offered.get(&wish.key) == Some(&wish.generation) {
             return;
         }
         match offer(wish) {
             Ok(offer) => {
-                self.offered.insert(key, wish.generation);
+                self.offered.insert(wish.key.clone(), wish.generation);
                 self.session.offer(offer);
             }
             Err(error) => tracing::error!(%error, resource = %wish.key, "stored document cannot be sent"),
@@ -72,9 +69,7 @@ impl Link {
     }
 
     /// A deferred document or forget may be tried again.
-    pub(super) async fn retry(&mut self, kind: String, name: String) {
-        let Some(kind) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) else { return };
-        let key = ResourceKey { kind, name };
+    pub(super) async fn retry(&mut self, key: ResourceKey) {
         let found = self.in_store(move |c, id| documents::find(c, id, &key)).await;
         if let Some(Some(wish)) = found
             && matches!(wish.answer, Some(Verdict::Deferred { .. }) | None)
@@ -94,8 +89,7 @@ impl Link {
 
 fn offer(wish: &Stored) -> Result<Offer> {
     Ok(Offer {
-        kind: wish.key.kind.as_str().to_owned(),
-        name: wish.key.name.clone(),
+        key: wish.key.clone(),
         generation: wish.generation,
         delivery: Delivery::Document {
             hash: wish.hash.clone(),
