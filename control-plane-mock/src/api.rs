@@ -185,3 +185,9 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared)
 }
+
+/// The OpenAPI document, as text.
+#[must_use]
+pub fn openapi_json() -> String {
+    serde_json::to_string_pretty(&openapi::document()).unwrap_or_default()
+}
