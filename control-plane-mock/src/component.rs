@@ -219,8 +219,11 @@ fn missing(env: &[EnvVar], files: &[ConfigFile]) -> Result<(), Problem> {
         return Ok(());
     }
     let names: Vec<_> = names.into_iter().collect();
-    Err(Problem::invalid("/environments", format!("declared without a value in this environment: {}", names.join(", ")))
-        .hint("give each a value or a secretRef, under environments.<name> or for all"))
+    Err(Problem::invalid(
+        "/environments",
+        format!("declared without a value in this environment: {}", names.join(", ")),
+    )
+    .hint("give each a value or a secretRef, under environments.<name> or for all"))
 }
 
 fn merged<T>(base: Option<Vec<T>>, over: Option<Vec<T>>, key: impl Fn(&T) -> String) -> Option<Vec<T>> {

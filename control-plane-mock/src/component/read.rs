@@ -70,8 +70,8 @@ pub fn from_json(value: &Value) -> Result<Component, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let component: Component =
-        serde_json::from_value(value.clone()).map_err(|error| vec![Problem::invalid("", super::without_values(&error.to_string()))])?;
+    let component: Component = serde_json::from_value(value.clone())
+        .map_err(|error| vec![Problem::invalid("", super::without_values(&error.to_string()))])?;
     let problems = check(&component);
     if problems.is_empty() { Ok(component) } else { Err(problems) }
 }
@@ -88,9 +88,8 @@ fn located(error: &serde_saphyr::Error) -> Located {
 fn complaints(tree: &Value) -> Vec<Problem> {
     let Some(object) = tree.as_object() else {
         return vec![
-            Problem::invalid("", "a component file is a mapping of keys to values").hint(format!(
-                "begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
-            )),
+            Problem::invalid("", "a component file is a mapping of keys to values")
+                .hint(format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`")),
         ];
     };
     for (key, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
@@ -132,7 +131,9 @@ fn unknown_key(key: &str, pointer: &str, known: &[String]) -> Problem {
         .map(|candidate| (strsim::damerau_levenshtein(&key.to_lowercase(), &candidate.to_lowercase()), candidate))
         .min();
     let hint = match nearest {
-        Some((distance, candidate)) if distance <= 3 && distance < candidate.len() => format!("did you mean `{candidate}`?"),
+        Some((distance, candidate)) if distance <= 3 && distance < candidate.len() => {
+            format!("did you mean `{candidate}`?")
+        }
         Some(_) | None => format!("known here: {}", known.join(", ")),
     };
     Problem::invalid(pointer, format!("unknown key `{shown}`")).hint(hint)
@@ -176,7 +177,9 @@ impl Lines {
         let below = format!("{pointer}/");
         self.0
             .get(pointer)
-            .or_else(|| self.0.range(below.clone()..).next().filter(|(key, _)| key.starts_with(&below)).map(|(_, line)| line))
+            .or_else(|| {
+                self.0.range(below.clone()..).next().filter(|(key, _)| key.starts_with(&below)).map(|(_, line)| line)
+            })
             .copied()
             .or_else(|| pointer.rsplit_once('/').and_then(|(parent, _)| self.of(parent)))
     }
@@ -297,7 +300,10 @@ environments:
 
     #[test]
     fn all_unknown_keys_are_named_with_line_and_nearest() {
-        let text = GOOD.replace("image:", "imgae:").replace("    value: hello", "    vaule: hello").replace("replicas", "replica");
+        let text = GOOD
+            .replace("image:", "imgae:")
+            .replace("    value: hello", "    vaule: hello")
+            .replace("replicas", "replica");
         assert_eq!(
             lines(&text),
             [
@@ -310,10 +316,14 @@ environments:
 
     #[test]
     fn an_image_by_tag_is_refused_with_the_way_to_its_digest() {
-        let text = GOOD.replace("httpbin@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "httpbin:1.2");
+        let text = GOOD
+            .replace("httpbin@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "httpbin:1.2");
         let found = lines(&text).join("\n");
         assert!(found.starts_with("5: ") && found.contains("tag `1.2`"), "{found}");
-        assert!(found.contains("skopeo inspect") && found.contains("crane digest registry.test/httpbin:1.2"), "{found}");
+        assert!(
+            found.contains("skopeo inspect") && found.contains("crane digest registry.test/httpbin:1.2"),
+            "{found}"
+        );
     }
 
     #[test]
@@ -330,6 +340,9 @@ environments:
 
     #[test]
     fn a_file_of_another_kind_says_what_to_write() {
-        assert_eq!(lines(&GOOD.replace("Component", "Deployment")), ["2: kind is not known here (write `kind: Component`)"]);
+        assert_eq!(
+            lines(&GOOD.replace("Component", "Deployment")),
+            ["2: kind is not known here (write `kind: Component`)"]
+        );
     }
 }
