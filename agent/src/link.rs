@@ -9,6 +9,9 @@ use crate::elector::Leadership;
 use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
 
+pub mod dial;
+pub mod enrol;
+pub mod identity;
 pub mod intake;
 pub mod reporter;
 pub mod store;

@@ -40,7 +40,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 4 * 1024;
 
 /// Who the link says it is: a certificate chain and its key, PEM.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ClientIdentity {
     /// Chain, leaf first.
     pub certificate: String,
@@ -90,7 +90,14 @@ impl Dialer {
     ///
     /// # Errors
     /// No answer could be had. Any status, a redirect too, is an answer.
-    pub async fn post(&self, url: &ControlPlaneUrl, path: &str, ca: Option<&str>, body: Vec<u8>, limit: usize) -> Result<HttpAnswer, DialError> {
+    pub async fn post(
+        &self,
+        url: &ControlPlaneUrl,
+        path: &str,
+        ca: Option<&str>,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<HttpAnswer, DialError> {
         let stream = self.tls(url, None, ca, &[b"http/1.1"]).await?;
         let request = Request::post(path)
             .header(header::HOST, url.authority())
@@ -101,20 +108,16 @@ impl Dialer {
             .map_err(|error| DialError::Http { detail: error.to_string() })?;
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let answer = async {
+            let answer = async move {
                 let answer = sender.send_request(request).await?;
                 let status = answer.status();
                 let body = Limited::new(answer.into_body(), limit).collect().await;
                 Ok::<_, hyper::Error>((status, body))
             };
-            tokio::pin!(connection);
-            tokio::select! {
-                answer = answer => answer,
-                ended = &mut connection => match ended {
-                    // The connection ended before the answer: its error is the reason, and a clean end is one too.
-                    Err(error) => Err(error),
-                    Ok(()) => std::future::pending().await,
-                },
+            match tokio::join!(answer, connection) {
+                (Ok(answer), _) => Ok(answer),
+                // The connection knows more than that it ended.
+                (Err(_), Err(error)) | (Err(error), Ok(())) => Err(error),
             }
         };
         let (status, body) = timeout(EXCHANGE, exchange)
@@ -129,7 +132,15 @@ impl Dialer {
     ///
     /// # Errors
     /// The stage that failed, and how.
-    pub async fn websocket(&self, url: &ControlPlaneUrl, path: &str, protocol: &'static str, identity: &ClientIdentity, ca: Option<&str>, limits: Limits) -> Result<Socket, DialError> {
+    pub async fn websocket(
+        &self,
+        url: &ControlPlaneUrl,
+        path: &str,
+        protocol: &'static str,
+        identity: &ClientIdentity,
+        ca: Option<&str>,
+        limits: Limits,
+    ) -> Result<Socket, DialError> {
         let stream = self.tls(url, Some(identity), ca, &[]).await?;
         let mut request = format!("wss://{}{path}", url.authority())
             .into_client_request()
@@ -153,7 +164,13 @@ impl Dialer {
         Ok(socket)
     }
 
-    async fn tls(&self, url: &ControlPlaneUrl, identity: Option<&ClientIdentity>, ca: Option<&str>, alpn: &[&[u8]]) -> Result<TlsStream<TcpStream>, DialError> {
+    async fn tls(
+        &self,
+        url: &ControlPlaneUrl,
+        identity: Option<&ClientIdentity>,
+        ca: Option<&str>,
+        alpn: &[&[u8]],
+    ) -> Result<TlsStream<TcpStream>, DialError> {
         let mut config = tls::config(self.bundle_file.as_deref(), ca, identity).await?;
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let name = tls::server_name(&url.host)?;
@@ -166,6 +183,3 @@ impl Dialer {
 }
 
 const USER_AGENT: &str = concat!("pdp-agent/", env!("CARGO_PKG_VERSION"));
-
-#[cfg(test)]
-mod tests;

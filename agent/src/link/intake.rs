@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::message::{DeferReason, Document, Forget, Reason, RefusalClass, Verdict};
+use protocol::message::{DeferReason, Document, Reason, RefusalClass, Verdict};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::DocumentStamp;
 use protocol::spec::{Body, CheckedDocument, Refusal, check_document};
@@ -84,10 +84,10 @@ impl Job {
         (Self::Document(Box::new(job)), next)
     }
 
-    /// Begins a forget.
+    /// Begins a forget of `generation`.
     #[must_use]
-    pub fn forget(forget: &Forget, floor: i64) -> (Self, Next) {
-        let (job, next) = ForgetJob::begin(forget, floor);
+    pub fn forget(key: ResourceKey, generation: i64, floor: i64) -> (Self, Next) {
+        let (job, next) = ForgetJob::begin(key, generation, floor);
         (Self::Forget(job), next)
     }
 

@@ -65,7 +65,9 @@ pub enum DialError {
         detail: String,
     },
     /// No TCP connection.
-    #[error("cannot connect to {host} port {port}: {detail}; is the control plane up, and may the agent's pod reach it?")]
+    #[error(
+        "cannot connect to {host} port {port}: {detail}; is the control plane up, and may the agent's pod reach it?"
+    )]
     Connect {
         /// Name.
         host: String,

@@ -29,8 +29,10 @@ const MAX_PROXY_ANSWER: usize = 8 * 1024;
 
 /// Connects to `url`, by a proxy if the rules say so.
 pub(super) async fn connect(proxies: &Matcher, url: &ControlPlaneUrl) -> Result<TcpStream, DialError> {
-    let target: Uri =
-        url.to_string().parse().map_err(|_| DialError::Resolve { host: url.host.clone(), detail: "not a name".into() })?;
+    let target: Uri = url
+        .to_string()
+        .parse()
+        .map_err(|_| DialError::Resolve { host: url.host.clone(), detail: "not a name".into() })?;
     let Some(proxy) = proxies.intercept(&target) else {
         return direct(&url.host, url.port).await;
     };
@@ -42,14 +44,11 @@ pub(super) async fn connect(proxies: &Matcher, url: &ControlPlaneUrl) -> Result<
         return Err(DialError::ProxyUnusable { detail });
     }
     let mut stream = direct(host.trim_matches(['[', ']']), proxy.uri().port_u16().unwrap_or(80)).await?;
-    let authorization = proxy
-        .basic_auth()
-        .and_then(|value| value.to_str().ok().map(str::to_owned))
-        .or_else(|| {
-            let (user, password) = proxy.raw_auth()?;
-            let pair = base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}"));
-            Some(format!("Basic {pair}"))
-        });
+    let authorization = proxy.basic_auth().and_then(|value| value.to_str().ok().map(str::to_owned)).or_else(|| {
+        let (user, password) = proxy.raw_auth()?;
+        let pair = base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}"));
+        Some(format!("Basic {pair}"))
+    });
     timeout(PROXY, tunnel(&mut stream, &url.authority(), authorization.as_deref()))
         .await
         .map_err(|_| DialError::Timeout { stage: Stage::Proxy })??;
@@ -118,8 +117,7 @@ async fn first_that_answers(addresses: &[SocketAddr]) -> std::io::Result<TcpStre
 
 /// Asks the proxy for a tunnel (RFC 9110, section 9.3.6).
 async fn tunnel(stream: &mut TcpStream, authority: &str, authorization: Option<&str>) -> Result<(), DialError> {
-    let authorization =
-        authorization.map_or_else(String::new, |value| format!("Proxy-Authorization: {value}\r\n"));
+    let authorization = authorization.map_or_else(String::new, |value| format!("Proxy-Authorization: {value}\r\n"));
     let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n");
     let broken = |error: std::io::Error| DialError::ProxyUnusable { detail: error.to_string() };
     stream.write_all(request.as_bytes()).await.map_err(broken)?;

@@ -63,9 +63,8 @@ pub(super) async fn config(
 }
 
 fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<usize, String> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|_| "it is not PEM".to_owned())?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| "it is not PEM".to_owned())?;
     let (added, _ignored) = roots.add_parsable_certificates(certificates);
     Ok(added)
 }

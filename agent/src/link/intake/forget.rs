@@ -3,7 +3,7 @@
 //! The order matters: once the object is gone, only the floor keeps an old document from bringing it back. So the floor is
 //! written first; a crash in between leaves an object that the next forget deletes.
 
-use protocol::message::{DeferReason, Forget, Reason, RefusalClass, Verdict};
+use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::{Value, json};
@@ -39,15 +39,8 @@ enum Waits {
 
 impl ForgetJob {
     /// It always reads first: nothing is deleted on a view that may be old.
-    pub(super) fn begin(forget: &Forget, floor: i64) -> (Self, Next) {
-        let mut job = Self {
-            key: forget.key.clone(),
-            generation: forget.generation,
-            looks: 0,
-            target: None,
-            floor,
-            waits: Waits::Object,
-        };
+    pub(super) fn begin(key: ResourceKey, generation: i64, floor: i64) -> (Self, Next) {
+        let mut job = Self { key, generation, looks: 0, target: None, floor, waits: Waits::Object };
         let next = if job.key.kind == Kind::DataPlane {
             job.refuse("the installation itself cannot be forgotten")
         } else {
