@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::name::{Kind, ResourceKey};
+use crate::name::ResourceKey;
 use crate::spec::Provenance;
 
 /// One whole document of one resource.
@@ -38,20 +38,11 @@ pub struct Document {
 pub struct Forget {
     /// As in [`Document`].
     pub id: u64,
-    /// Kind, as text: an unknown one is answered, not fatal.
-    pub kind: String,
-    /// Name of the resource.
-    pub name: String,
+    /// What to forget.
+    #[serde(flatten)]
+    pub key: ResourceKey,
     /// Only if this generation is stored.
     pub generation: i64,
-}
-
-impl Forget {
-    /// The resource, if its kind is known here.
-    #[must_use]
-    pub fn key(&self) -> Option<ResourceKey> {
-        Some(ResourceKey { kind: Kind::parse(&self.kind)?, name: self.name.clone() })
-    }
 }
 
 /// What became of a document or a forget.

@@ -45,10 +45,8 @@ impl Default for ControlSettings {
 /// that is not sent yet.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// Kind, as text: one that the agent does not know is answered by it.
-    pub kind: String,
-    /// Name of the resource.
-    pub name: String,
+    /// Which resource.
+    pub key: ResourceKey,
     /// Its generation.
     pub generation: i64,
     /// A document, or its forgetting.
@@ -94,10 +92,8 @@ pub enum ControlEvent {
     },
     /// A document or forget was answered. Record it.
     Answered {
-        /// Kind of the resource as offered.
-        kind: String,
-        /// Name of the resource.
-        name: String,
+        /// Of which resource.
+        key: ResourceKey,
         /// Generation that was offered.
         generation: i64,
         /// Hash that was offered; none for a forget.
@@ -107,10 +103,8 @@ pub enum ControlEvent {
     },
     /// The retry time of a deferred one is over: offer what is desired now.
     RetryDue {
-        /// Kind of the resource as offered.
-        kind: String,
-        /// Name of the resource.
-        name: String,
+        /// Of which resource.
+        key: ResourceKey,
     },
     /// Record it durably, then call `acknowledge_state`.
     State(StateReport),
@@ -133,9 +127,9 @@ pub enum ControlEvent {
         cause: Disconnect,
         /// A sentence for people.
         reason: String,
-        /// Documents and forgets that were sent and not answered (kind, name, generation): they may have arrived or not, and one
+        /// Documents and forgets that were sent and not answered (with generation): they may have arrived or not, and one
         /// that ends three connections is to be set aside.
-        unanswered: Vec<(String, String, i64)>,
+        unanswered: Vec<(ResourceKey, i64)>,
     },
 }
 
@@ -172,7 +166,7 @@ pub struct ControlSession {
     queue: Queue,
     reports: Flight,
     unacknowledged: BTreeMap<(ResourceKey, String), u64>,
-    retries: Vec<(Millis, String, String)>,
+    retries: Vec<(Millis, ResourceKey)>,
     held: bool,
 }
 
@@ -316,10 +310,10 @@ impl ControlSession {
         if self.heard + self.settings.silence <= now {
             return self.close(CloseCode::Timeout, "nothing was heard for too long");
         }
-        let (due, later) = std::mem::take(&mut self.retries).into_iter().partition(|(at, ..)| *at <= now);
+        let (due, later) = std::mem::take(&mut self.retries).into_iter().partition(|(at, _)| *at <= now);
         self.retries = later;
-        let due: Vec<(Millis, String, String)> = due;
-        self.events.extend(due.into_iter().map(|(_, kind, name)| ControlEvent::RetryDue { kind, name }));
+        let due: Vec<(Millis, ResourceKey)> = due;
+        self.events.extend(due.into_iter().map(|(_, key)| ControlEvent::RetryDue { key }));
     }
 
     // What comes out.
@@ -350,7 +344,7 @@ impl ControlSession {
         earliest(&[
             (matches!(self.phase, Phase::Hello).then_some(self.since + HELLO_TIMEOUT), Wake::Hello),
             (Some(self.heard + self.settings.silence), Wake::Silence),
-            (self.retries.iter().map(|(at, ..)| *at).min(), Wake::Retry),
+            (self.retries.iter().map(|(at, _)| *at).min(), Wake::Retry),
         ])
     }
 

@@ -1,6 +1,14 @@
 //! An agent and a control plane joined by a wire with latency, on a virtual clock. Both owners are as simple as can be: one
 //! stores documents in a map, the other records what comes back.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a harness of tests"
+)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::inventory::Inventory;
@@ -292,14 +300,14 @@ impl Pair {
                 }
                 control.finish_comparison(held);
             }
-            ControlEvent::Answered { name, generation, verdict, .. } => match verdict {
+            ControlEvent::Answered { key, generation, verdict, .. } => match verdict {
                 Verdict::Accepted { .. } | Verdict::Already => {
-                    self.accepted.entry(name).or_default().insert(generation);
+                    self.accepted.entry(key.name).or_default().insert(generation);
                 }
                 Verdict::Deferred { .. } | Verdict::Refused { .. } | Verdict::Stale { .. } => {}
                 Verdict::Conflict { .. } | Verdict::Forgotten { .. } => panic!("{verdict:?}"),
             },
-            ControlEvent::RetryDue { name, .. } => control.offer(self.offer(&name)),
+            ControlEvent::RetryDue { key } => control.offer(self.offer(&key.name)),
             ControlEvent::State(report) => {
                 self.states.insert(report.key.clone(), report.state);
                 control.acknowledge_state(report.key, report.digest);
@@ -338,8 +346,7 @@ impl Pair {
     fn offer(&self, name: &str) -> Offer {
         let (generation, body) = &self.desired[name];
         Offer {
-            kind: "Release".to_owned(),
-            name: name.to_owned(),
+            key: key(name),
             generation: *generation,
             delivery: Delivery::Document {
                 hash: hash(name, body),

@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Delivery, Offer};
 use crate::message::{ControlMessage, Document, Forget, Window};
+use crate::name::ResourceKey;
 use crate::session::{Flight, text, weight};
-
-/// Kind and name.
-type Key = (String, String);
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: BTreeMap<Key, Offer>,
+    waiting: BTreeMap<ResourceKey, Offer>,
     /// Resources that wait and have nothing in flight, in the order of their offers.
-    ready: VecDeque<Key>,
+    ready: VecDeque<ResourceKey>,
     flight: BTreeMap<u64, Sent>,
-    busy: BTreeSet<Key>,
+    busy: BTreeSet<ResourceKey>,
     window: Flight,
     last_id: u64,
 }
@@ -23,8 +21,7 @@ pub(super) struct Queue {
 /// An offer that was sent.
 #[derive(Debug)]
 pub(super) struct Sent {
-    pub(super) kind: String,
-    pub(super) name: String,
+    pub(super) key: ResourceKey,
     pub(super) generation: i64,
     pub(super) hash: Option<String>,
     bytes: u64,
@@ -49,7 +46,7 @@ impl Queue {
     }
 
     pub(super) fn offer(&mut self, offer: Offer) {
-        let key = (offer.kind.clone(), offer.name.clone());
+        let key = offer.key.clone();
         if self.waiting.get(&key).is_some_and(|waiting| waiting.generation > offer.generation) {
             return;
         }
@@ -75,8 +72,8 @@ impl Queue {
             Delivery::Document { hash, .. } => Some(hash),
             Delivery::Forget => None,
         };
-        let (kind, name, generation, bytes) = (offer.kind, offer.name, offer.generation, weight(&text));
-        self.flight.insert(self.last_id, Sent { kind, name, generation, hash, bytes });
+        let sent = Sent { key: offer.key, generation: offer.generation, hash, bytes: weight(&text) };
+        self.flight.insert(self.last_id, sent);
         self.busy.insert(key);
         Some(text)
     }
@@ -84,16 +81,15 @@ impl Queue {
     pub(super) fn answered(&mut self, id: u64) -> Option<Sent> {
         let sent = self.flight.remove(&id)?;
         self.window.remove(sent.bytes);
-        let key = (sent.kind.clone(), sent.name.clone());
-        self.busy.remove(&key);
-        if self.waiting.contains_key(&key) {
-            self.ready.push_back(key);
+        self.busy.remove(&sent.key);
+        if self.waiting.contains_key(&sent.key) {
+            self.ready.push_back(sent.key.clone());
         }
         Some(sent)
     }
 
-    pub(super) fn take_unanswered(&mut self) -> Vec<(String, String, i64)> {
-        std::mem::take(&mut self.flight).into_values().map(|sent| (sent.kind, sent.name, sent.generation)).collect()
+    pub(super) fn take_unanswered(&mut self) -> Vec<(ResourceKey, i64)> {
+        std::mem::take(&mut self.flight).into_values().map(|sent| (sent.key, sent.generation)).collect()
     }
 
     pub(super) fn depths(&self) -> (usize, usize) {
@@ -102,11 +98,12 @@ impl Queue {
 }
 
 fn message(id: u64, offer: &Offer) -> ControlMessage {
-    let Offer { kind, name, generation, delivery } = offer.clone();
+    let Offer { key, generation, delivery } = offer.clone();
     match delivery {
         Delivery::Document { hash, body, provenance, trace } => {
+            let (kind, name) = (key.kind.as_str().to_owned(), key.name);
             ControlMessage::Document(Document { id, kind, name, generation, hash, provenance, trace, body })
         }
-        Delivery::Forget => ControlMessage::Forget(Forget { id, kind, name, generation }),
+        Delivery::Forget => ControlMessage::Forget(Forget { id, key, generation }),
     }
 }

@@ -84,12 +84,11 @@ impl ControlSession {
         };
         if let Verdict::Deferred { retry_after_ms, .. } = &answer.verdict {
             let at = now + server_given(*retry_after_ms, &mut self.chance);
-            self.retries.retain(|(_, kind, name)| (kind, name) != (&sent.kind, &sent.name));
-            self.retries.push((at, sent.kind.clone(), sent.name.clone()));
+            self.retries.retain(|(_, key)| *key != sent.key);
+            self.retries.push((at, sent.key.clone()));
         }
-        let verdict = answer.verdict;
-        let (kind, name, generation, hash) = (sent.kind, sent.name, sent.generation, sent.hash);
-        self.events.push_back(ControlEvent::Answered { kind, name, generation, hash, verdict });
+        let (key, generation, hash) = (sent.key, sent.generation, sent.hash);
+        self.events.push_back(ControlEvent::Answered { key, generation, hash, verdict: answer.verdict });
     }
 
     fn inventory(&mut self, inventory: Inventory) {
