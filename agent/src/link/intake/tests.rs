@@ -66,7 +66,7 @@ fn read_then_decide(document: &Document, view: View, stored: Option<Value>) -> (
 
 fn answer(next: Next) -> Verdict {
     match next {
-        Next::Answer(verdict) => verdict,
+        Next::Done(verdict) => verdict,
         Next::Call(call) => panic!("no answer but {call:?}"),
     }
 }
@@ -79,14 +79,14 @@ fn word(next: &Next) -> String {
         Next::Call(Call::Update { .. }) => "update".into(),
         Next::Call(Call::UpdateStatus { .. }) => "floor".into(),
         Next::Call(Call::Delete { .. }) => "delete".into(),
-        Next::Answer(Verdict::Accepted { stored_hash: None, .. }) => "accepted".into(),
-        Next::Answer(Verdict::Accepted { .. }) => "accepted changed".into(),
-        Next::Answer(Verdict::Already) => "already".into(),
-        Next::Answer(Verdict::Stale { generation, .. }) => format!("stale {generation:?}"),
-        Next::Answer(Verdict::Conflict { .. }) => "conflict".into(),
-        Next::Answer(Verdict::Deferred { reason, .. }) => format!("deferred {reason:?}"),
-        Next::Answer(Verdict::Refused { class, .. }) => format!("refused {class:?}"),
-        Next::Answer(Verdict::Forgotten { floor }) => format!("forgotten {floor}"),
+        Next::Done(Verdict::Accepted { stored_hash: None, .. }) => "accepted".into(),
+        Next::Done(Verdict::Accepted { .. }) => "accepted changed".into(),
+        Next::Done(Verdict::Already) => "already".into(),
+        Next::Done(Verdict::Stale { generation, .. }) => format!("stale {generation:?}"),
+        Next::Done(Verdict::Conflict { .. }) => "conflict".into(),
+        Next::Done(Verdict::Deferred { reason, .. }) => format!("deferred {reason:?}"),
+        Next::Done(Verdict::Refused { class, .. }) => format!("refused {class:?}"),
+        Next::Done(Verdict::Forgotten { floor }) => format!("forgotten {floor}"),
     }
 }
 
