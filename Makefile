@@ -8,6 +8,8 @@ YES ?=
 WITH ?=
 TESTBED = cargo run --quiet -p tests --bin testbed -- --name $(NAME)
 
+include $(wildcard make/*.mk)
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

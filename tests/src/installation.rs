@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::testbed::{Testbed, wait_until};
+use crate::testbed::{Side, Testbed, wait_until};
 
 /// Programs and files of this checkout.
 pub mod artifacts {
@@ -352,9 +352,18 @@ impl Installation {
     /// # Errors
     /// The control plane refuses, or the environment is not ready within a minute.
     pub async fn environment(&self, project: &str) -> Result<Place> {
+        self.environment_with(project, &[]).await
+    }
+
+    /// The same with more flags for `pdpctl create environment`.
+    ///
+    /// # Errors
+    /// As [`Self::environment`].
+    pub async fn environment_with(&self, project: &str, more: &[&str]) -> Result<Place> {
         let cli = self.control_plane.pdpctl().within(&self.options.organization, project);
         cli.run(&["create", "project", project]).await?;
-        cli.run(&["create", "environment", "dev", "--data-plane", &self.options.data_plane]).await?;
+        let create = ["create", "environment", "dev", "--data-plane", &self.options.data_plane];
+        cli.run(&[&create, more].concat()).await?;
         let namespace = wait_until(Duration::from_secs(60), "the environment to be ready", || async {
             let status = cli.json(&["status", "--environment", "dev"]).await?;
             let row = status.as_array().and_then(|rows| {
@@ -378,4 +387,21 @@ pub struct Place {
     pub namespace: String,
     /// Handle of the project.
     pub project: String,
+}
+
+/// One request from the customer's network to an address in it; head and body of the answer, which must be 200. Five seconds.
+///
+/// # Errors
+/// No connection, no answer, another status.
+pub async fn get(bed: &Testbed, address: std::net::SocketAddr, path: &str) -> Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let work = async {
+        let mut stream = bed.connect(Side::Cluster, address).await?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: httpbin\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        ensure!(answer.contains(" 200 OK"), "{}", answer.lines().next().unwrap_or("no answer"));
+        Ok(answer)
+    };
+    tokio::time::timeout(Duration::from_secs(5), work).await.context("no answer in 5 s")?
 }

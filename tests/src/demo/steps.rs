@@ -430,18 +430,8 @@ async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
     Ok(bed.kubectl(&["get", &service.deployment, "-n", &service.namespace, "-o", path]).await?)
 }
 
-/// One request from the customer's network; the answer's head and body.
 async fn get(bed: &Testbed, service: &Service, path: &str) -> Result<String> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let work = async {
-        let mut stream = bed.connect(Side::Cluster, service.address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: httpbin\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        ensure!(answer.contains(" 200 OK"), "{}", answer.lines().next().unwrap_or("no answer"));
-        Ok(answer)
-    };
-    tokio::time::timeout(Duration::from_secs(5), work).await.context("no answer in 5 s")?
+    crate::installation::get(bed, service.address, path).await
 }
 
 fn start_load(bed: &Testbed, service: &Service, keep_alive: bool) -> Result<Child> {
