@@ -11,3 +11,4 @@ pub mod settings;
 pub mod supervisor;
 pub mod telemetry;
 pub mod yaml;
+pub mod vault;
