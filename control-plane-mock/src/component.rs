@@ -16,10 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 
 mod check;
+mod overrides;
 mod read;
 
 pub use check::{check, check_track};
-pub use read::{Located, from_json, from_yaml, known_keys};
+pub use overrides::Override;
+pub use read::{Located, from_json, from_yaml, from_yaml_with, known_keys};
 
 /// `apiVersion` of component files.
 pub const API_VERSION: &str = "pdp-agent.dev/v1alpha1";
@@ -219,8 +221,11 @@ fn missing(env: &[EnvVar], files: &[ConfigFile]) -> Result<(), Problem> {
         return Ok(());
     }
     let names: Vec<_> = names.into_iter().collect();
-    Err(Problem::invalid("/environments", format!("declared without a value in this environment: {}", names.join(", ")))
-        .hint("give each a value or a secretRef, under environments.<name> or for all"))
+    Err(Problem::invalid(
+        "/environments",
+        format!("declared without a value in this environment: {}", names.join(", ")),
+    )
+    .hint("give each a value or a secretRef, under environments.<name> or for all"))
 }
 
 fn merged<T>(base: Option<Vec<T>>, over: Option<Vec<T>>, key: impl Fn(&T) -> String) -> Option<Vec<T>> {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{API_VERSION, Component, KIND, check, json_schema};
+use super::{API_VERSION, Component, KIND, Override, check, json_schema};
 use crate::problem::Problem;
 
 /// Longest file that is read, in bytes. A Release document may have 256 KiB.
@@ -36,18 +36,35 @@ impl From<Problem> for Located {
 /// # Errors
 /// Everything that is wrong with it, in the order of lines.
 pub fn from_yaml(text: &str) -> Result<Component, Vec<Located>> {
+    from_yaml_with(text, &[])
+}
+
+/// Reads a component file in which some values are replaced before anything is judged.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of lines.
+pub fn from_yaml_with(text: &str, overrides: &[Override]) -> Result<Component, Vec<Located>> {
     if text.len() > MAX_FILE {
         let sentence = format!("the file has {} bytes, {MAX_FILE} are allowed", text.len());
         return Err(vec![Problem::invalid("", sentence).into()]);
     }
     let mut lines = Lines::default();
-    let tree = serde_saphyr::with_deserializer_from_str(text, |input| {
+    let mut tree = serde_saphyr::with_deserializer_from_str(text, |input| {
         Node { pointer: String::new(), lines: &mut lines }.deserialize(input)
     })
     .map_err(|error| vec![located(&error)])?;
+    overrides.iter().for_each(|change| change.apply(&mut tree));
     let mut problems = complaints(&tree);
     if problems.is_empty() {
-        let component: Component = serde_saphyr::from_str(text).map_err(|error| vec![located(&error)])?;
+        let component: Component = if overrides.is_empty() {
+            serde_saphyr::from_str(text).map_err(|error| vec![located(&error)])?
+        } else {
+            // The text knows lines, so it is asked first what is wrong.
+            serde_json::from_value(tree).map_err(|error| match serde_saphyr::from_str::<Component>(text) {
+                Err(error) => vec![located(&error)],
+                Ok(_) => vec![Problem::invalid("", error.to_string()).into()],
+            })?
+        };
         problems = check(&component);
         if problems.is_empty() {
             return Ok(component);
@@ -88,9 +105,8 @@ fn located(error: &serde_saphyr::Error) -> Located {
 fn complaints(tree: &Value) -> Vec<Problem> {
     let Some(object) = tree.as_object() else {
         return vec![
-            Problem::invalid("", "a component file is a mapping of keys to values").hint(format!(
-                "begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
-            )),
+            Problem::invalid("", "a component file is a mapping of keys to values")
+                .hint(format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`")),
         ];
     };
     for (key, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
@@ -132,7 +148,9 @@ fn unknown_key(key: &str, pointer: &str, known: &[String]) -> Problem {
         .map(|candidate| (strsim::damerau_levenshtein(&key.to_lowercase(), &candidate.to_lowercase()), candidate))
         .min();
     let hint = match nearest {
-        Some((distance, candidate)) if distance <= 3 && distance < candidate.len() => format!("did you mean `{candidate}`?"),
+        Some((distance, candidate)) if distance <= 3 && distance < candidate.len() => {
+            format!("did you mean `{candidate}`?")
+        }
         Some(_) | None => format!("known here: {}", known.join(", ")),
     };
     Problem::invalid(pointer, format!("unknown key `{shown}`")).hint(hint)
@@ -176,7 +194,9 @@ impl Lines {
         let below = format!("{pointer}/");
         self.0
             .get(pointer)
-            .or_else(|| self.0.range(below.clone()..).next().filter(|(key, _)| key.starts_with(&below)).map(|(_, line)| line))
+            .or_else(|| {
+                self.0.range(below.clone()..).next().filter(|(key, _)| key.starts_with(&below)).map(|(_, line)| line)
+            })
             .copied()
             .or_else(|| pointer.rsplit_once('/').and_then(|(parent, _)| self.of(parent)))
     }
@@ -297,7 +317,10 @@ environments:
 
     #[test]
     fn all_unknown_keys_are_named_with_line_and_nearest() {
-        let text = GOOD.replace("image:", "imgae:").replace("    value: hello", "    vaule: hello").replace("replicas", "replica");
+        let text = GOOD
+            .replace("image:", "imgae:")
+            .replace("    value: hello", "    vaule: hello")
+            .replace("replicas", "replica");
         assert_eq!(
             lines(&text),
             [
@@ -310,10 +333,14 @@ environments:
 
     #[test]
     fn an_image_by_tag_is_refused_with_the_way_to_its_digest() {
-        let text = GOOD.replace("httpbin@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "httpbin:1.2");
+        let text = GOOD
+            .replace("httpbin@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "httpbin:1.2");
         let found = lines(&text).join("\n");
         assert!(found.starts_with("5: ") && found.contains("tag `1.2`"), "{found}");
-        assert!(found.contains("skopeo inspect") && found.contains("crane digest registry.test/httpbin:1.2"), "{found}");
+        assert!(
+            found.contains("skopeo inspect") && found.contains("crane digest registry.test/httpbin:1.2"),
+            "{found}"
+        );
     }
 
     #[test]
@@ -330,6 +357,9 @@ environments:
 
     #[test]
     fn a_file_of_another_kind_says_what_to_write() {
-        assert_eq!(lines(&GOOD.replace("Component", "Deployment")), ["2: kind is not known here (write `kind: Component`)"]);
+        assert_eq!(
+            lines(&GOOD.replace("Component", "Deployment")),
+            ["2: kind is not known here (write `kind: Component`)"]
+        );
     }
 }
