@@ -177,10 +177,18 @@ impl LinkArgs {
 /// # Errors
 /// Wrong usage, or a question for help; `exit()` on the error prints it.
 pub fn parse() -> Result<Cli, clap::Error> {
-    if let Some(complaint) = unknown_variable(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
-        return Err(Cli::command().error(clap::error::ErrorKind::UnknownArgument, complaint));
+    let cli = Cli::try_parse()?;
+    match cli.command {
+        Command::Link { .. } | Command::Operator { .. } | Command::Run { .. } => {
+            let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+            match unknown_variable(names) {
+                Some(complaint) => Err(Cli::command().error(clap::error::ErrorKind::UnknownArgument, complaint)),
+                None => Ok(cli),
+            }
+        }
+        // Run by people, whose environment may serve other tools of the same family.
+        Command::Doctor(_) | Command::Crds | Command::Version => Ok(cli),
     }
-    Cli::try_parse()
 }
 
 /// The first variable that looks like ours and is not.

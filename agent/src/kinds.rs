@@ -117,7 +117,7 @@ pub struct Rollout {
 pub struct FailedGeneration {
     /// Which.
     pub generation: i64,
-    /// Hash of its document.
+    /// Hash of the stored spec without `document`: an edit by a person is tried again.
     pub hash: String,
     /// One word in PascalCase.
     pub reason: String,

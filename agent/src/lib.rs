@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod doctor;
 pub mod elector;
 pub mod kinds;
 pub mod link;

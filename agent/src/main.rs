@@ -1,5 +1,6 @@
 //! `pdp-agent`: starts what the command line asks for.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use anyhow::Context as _;
 use http::header::{HeaderValue, USER_AGENT};
 use kube::Client;
 use pdp_agent::admin::{self, Health};
-use pdp_agent::cli::{self, Command, CommonArgs};
+use pdp_agent::cli::{self, Command, CommonArgs, DoctorArgs, Output};
+use pdp_agent::doctor;
 use pdp_agent::elector::{Elector, ElectorMetrics, Leadership};
 use pdp_agent::link::{self, LinkContext};
 use pdp_agent::operator::{self, OperatorContext};
@@ -45,18 +47,42 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Link { common, link } => roles(&common, Some(link.settings()), false),
         Command::Operator { common } => roles(&common, None, true),
         Command::Run { common, link } => roles(&common, Some(link.settings()), true),
-        Command::Doctor(_) => anyhow::bail!("there are no checks yet"),
+        Command::Doctor(args) => doctor(&args),
         Command::Crds => {
+            let mut text = String::new();
             for definition in kinds::crds()? {
-                print!("---\n{}", yaml::to_yaml(&serde_json::to_value(definition)?));
+                text.push_str("---\n");
+                text.push_str(&yaml::to_yaml(&serde_json::to_value(definition)?));
             }
+            print(&text)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Version => {
-            println!("pdp-agent {}", env!("CARGO_PKG_VERSION"));
+            print(concat!("pdp-agent ", env!("CARGO_PKG_VERSION"), "\n"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Checks and prints; the exit code tells whether something fails.
+fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let report = runtime()?.block_on(async {
+        let client = client(&Metrics::default()).await.map_err(|error| telemetry::chain(error.as_ref()));
+        doctor::run(args, client).await
+    });
+    match args.output {
+        Output::Text => print(&doctor::to_text(&report))?,
+        Output::Json => print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
+    }
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs one or both roles until a signal comes or one of them fails.

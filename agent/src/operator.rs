@@ -14,12 +14,19 @@ use crate::telemetry::{LevelHandle, Metrics};
 
 pub mod build;
 pub mod compare;
+pub mod decide;
+pub mod environment;
 #[cfg(test)]
 mod fixture;
 pub mod object;
+pub mod progress;
+pub mod prune;
 pub mod quantity;
 pub mod rendering;
+pub mod report;
+pub mod switch;
 pub mod validated;
+pub mod write;
 
 /// What the operator works with.
 #[derive(Clone)]

@@ -6,9 +6,11 @@
 pub mod bulk;
 pub mod enrol;
 pub mod hash;
+pub mod inventory;
 pub mod message;
 pub mod name;
 pub mod report;
+pub mod session;
 pub mod spec;
 pub mod tree;
 

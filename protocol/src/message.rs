@@ -22,7 +22,7 @@ pub use decode::{DecodeError, decode_agent, decode_control, encode};
 pub use document::{Answer, DeferReason, Document, Forget, Reason, RefusalClass, Verdict};
 pub use frame::{FrameError, Joiner, split};
 pub use inventory::{
-    Inventory, InventoryBuckets, InventoryDone, InventoryEntries, InventoryEntry, InventoryNeedEntries,
+    Adopted, Inventory, InventoryBuckets, InventoryDone, InventoryEntries, InventoryEntry, InventoryNeedEntries,
 };
 pub use report::{FactAck, FactReport, StateAck, StateReport};
 pub use session::{Drain, Epoch, Hello, Renew, RenewRefused, Renewed, Unsupported, Welcome, Window};
@@ -81,6 +81,8 @@ pub enum ControlMessage {
     InventoryNeedEntries(InventoryNeedEntries),
     /// The comparison is over; `held` says that nothing will be accepted until a person adopts.
     InventoryDone(InventoryDone),
+    /// The data plane was adopted: nothing is held any more.
+    Adopted(Adopted),
     /// A state was recorded.
     StateAck(StateAck),
     /// A fact was recorded.

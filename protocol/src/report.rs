@@ -5,6 +5,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{ContentHash, Tree};
+
 /// A condition as Kubernetes writes it; `observedGeneration` is the document's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +55,13 @@ pub struct State {
     /// Hash of the document as it is stored, if the cluster or a person in it changed what was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_hash: Option<String>,
+}
+
+/// The digest by which a state is acknowledged: [`ContentHash`] of its JSON, `null` for a resource that is gone.
+#[must_use]
+pub fn digest(state: Option<&State>) -> String {
+    let json = serde_json::to_vec(&state).unwrap_or_default();
+    ContentHash::of(&Tree::parse(&json).unwrap_or(Tree::Null)).to_string()
 }
 
 /// Counts of pods.

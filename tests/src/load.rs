@@ -30,6 +30,9 @@ pub struct Plan {
     pub workers: usize,
     /// One connection for many requests, or one each.
     pub keep_alive: bool,
+    /// Requests after which a kept connection is left for a new one, as pools of clients do; without it a connection would stay
+    /// with a pod that takes no new ones.
+    pub per_connection: u64,
     /// Least time between the starts of two requests of one worker.
     pub pace: Duration,
     /// The run ends after this time at the latest.
@@ -82,13 +85,15 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> Report {
 async fn worker(plan: Plan, stop: CancellationToken, started: Instant) -> Report {
     let mut report = Report::default();
     let mut connection: Option<SendRequest<Empty<Bytes>>> = None;
+    let mut on_connection = 0;
     while !stop.is_cancelled() && started.elapsed() < plan.limit {
         let begin = Instant::now();
         // A connection that the server closed while it was idle is known to be closed before the next request is written.
         let kept = match connection.take() {
-            Some(mut kept) => kept.ready().await.is_ok().then_some(kept),
-            None => None,
+            Some(mut kept) if on_connection < plan.per_connection => kept.ready().await.is_ok().then_some(kept),
+            Some(_) | None => None,
         };
+        on_connection = if kept.is_some() { on_connection + 1 } else { 1 };
         report.requests += 1;
         match exchange(&plan, kept, &mut report.connections).await {
             Ok((body, reusable)) => {
@@ -246,6 +251,7 @@ mod tests {
             path: "/".to_owned(),
             workers: 1,
             keep_alive,
+            per_connection: u64::MAX,
             pace: Duration::ZERO,
             limit: Duration::from_secs(10),
             marks: vec![("two".to_owned(), "second".to_owned())],

@@ -3,6 +3,8 @@
 //! Rules that span fields are CEL, evaluated by the API server, so that a bad object is refused with or without us. Lists and maps
 //! are atomic: a document is one whole, and a merge of two writers would be neither's intent.
 
+#![expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};

@@ -3,6 +3,8 @@
 //! Defaults are made here and nowhere else. Objects come in the order in which they are added: configuration, addresses,
 //! limits, then the workload that uses them.
 
+#![expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
+
 use std::collections::BTreeMap;
 
 use protocol::name::joined;
@@ -22,6 +24,7 @@ mod pod;
 mod service;
 
 pub use config::secret;
+pub(crate) use pod::{CONTAINER, DEFAULT_LIMITS, DEFAULT_REQUESTS};
 
 /// What a rendering is made of, beside the release itself.
 #[derive(Debug, Clone, Copy)]

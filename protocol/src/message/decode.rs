@@ -89,6 +89,7 @@ pub fn decode_control(text: &str) -> Result<ControlMessage, DecodeError> {
         "inventoryNeedBuckets" => ControlMessage::InventoryNeedBuckets,
         "inventoryNeedEntries" => ControlMessage::InventoryNeedEntries(fields(&kind, text)?),
         "inventoryDone" => ControlMessage::InventoryDone(fields(&kind, text)?),
+        "adopted" => ControlMessage::Adopted(fields(&kind, text)?),
         "stateAck" => ControlMessage::StateAck(fields(&kind, text)?),
         "factAck" => ControlMessage::FactAck(fields(&kind, text)?),
         "renewed" => ControlMessage::Renewed(fields(&kind, text)?),

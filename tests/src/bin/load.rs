@@ -26,6 +26,9 @@ struct Args {
     /// Keep connections open between requests.
     #[arg(long)]
     keep_alive: bool,
+    /// Requests on one kept connection before it is left for a new one.
+    #[arg(long, default_value_t = 100)]
+    per_connection: u64,
     /// Milliseconds between the starts of two requests of one worker.
     #[arg(long, default_value_t = 0)]
     pace_ms: u64,
@@ -53,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
         path: args.path,
         workers: args.workers,
         keep_alive: args.keep_alive,
+        per_connection: args.per_connection,
         pace: Duration::from_millis(args.pace_ms),
         limit: Duration::from_secs(args.limit),
         marks,

@@ -170,13 +170,18 @@ impl Process {
     }
 }
 
+/// Milliseconds between two steps: calls mostly take little, and now and then everybody waits about as long as a Lease lasts.
+fn pauses() -> impl Strategy<Value = u64> {
+    prop_oneof![10 => 0_u64..100, 3 => 0_u64..3000, 1 => 6000_u64..13_000]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn there_is_never_more_than_one_leader_and_epochs_only_grow(
         size in 1_usize..4,
-        moves in prop::collection::vec((0_usize..4, 0_u64..6000, 0_u8..20), 1..300),
+        moves in prop::collection::vec((0_usize..4, pauses(), 0_u8..20), 1..300),
     ) {
         let mut world = World::new(size);
         let mut now = Tick::ZERO;

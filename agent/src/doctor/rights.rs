@@ -1,0 +1,274 @@
+//! What the accounts may do, asked of the API server without doing it.
+//!
+//! The table repeats what the chart grants, for the parts that the roles cannot work without; an end-to-end test runs it
+//! against a real installation, so the two cannot drift apart unseen.
+
+use futures::StreamExt as _;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::time::timeout;
+
+use super::{Notes, STEP_LIMIT};
+use crate::cli::DoctorArgs;
+use crate::kinds::GROUP;
+use crate::telemetry::chain;
+
+/// Questions that are asked at the same time.
+const AT_ONCE: usize = 8;
+
+/// One line of the table: `group`, resource (with sub-resource), verbs, and where.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Everywhere.
+    Cluster,
+    /// In the agent's namespace.
+    Own,
+    /// One object there, `<fullname>-<suffix>`.
+    Named(&'static str),
+    /// One object outside of namespaces, `<fullname>-<suffix>`.
+    ClusterNamed(&'static str),
+}
+
+const fn line(group: &'static str, resource: &'static str, verbs: &'static [&'static str], place: Place) -> Line {
+    Line { group, resource, verbs, place }
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const DOCUMENTS: &[&str] = &["get", "list", "watch", "create", "update", "delete"];
+const FOLLOW: &[&str] = &["list", "watch"];
+const MANAGE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
+const LINK: &[Line] = &[
+    line(GROUP, "environments", DOCUMENTS, Place::Own),
+    line(GROUP, "releases", DOCUMENTS, Place::Own),
+    line(GROUP, "taskruns", DOCUMENTS, Place::Own),
+    line(GROUP, "dataplanes", READ, Place::Own),
+    line(GROUP, "dataplanepolicies", READ, Place::Own),
+    line(GROUP, "dataplanes/status", &["update"], Place::Own),
+    line(GROUP, "environments/status", &["update"], Place::Own),
+    line(GROUP, "releases/status", &["update"], Place::Own),
+    line(GROUP, "taskruns/status", &["update"], Place::Own),
+    line("coordination.k8s.io", "leases", &["get", "update"], Place::Named("link")),
+    line("", "secrets", &["get", "update"], Place::Named("identity")),
+];
+
+const OPERATOR: &[Line] = &[
+    line(GROUP, "environments", READ, Place::Own),
+    line(GROUP, "releases", READ, Place::Own),
+    line(GROUP, "taskruns", READ, Place::Own),
+    line(GROUP, "dataplanes", READ, Place::Own),
+    line(GROUP, "dataplanepolicies", READ, Place::Own),
+    line(GROUP, "dataplanes/status", &["update"], Place::Own),
+    line(GROUP, "environments/status", &["update"], Place::Own),
+    line(GROUP, "releases/status", &["update"], Place::Own),
+    line(GROUP, "taskruns/status", &["update"], Place::Own),
+    line("coordination.k8s.io", "leases", &["get", "update"], Place::Named("operator")),
+    line("", "namespaces", MANAGE, Place::Cluster),
+    line("rbac.authorization.k8s.io", "rolebindings", MANAGE, Place::Cluster),
+    line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Place::ClusterNamed("workloads")),
+    line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Place::ClusterNamed("logs")),
+    line("apps", "deployments", FOLLOW, Place::Cluster),
+    line("apps", "replicasets", FOLLOW, Place::Cluster),
+    line("batch", "jobs", FOLLOW, Place::Cluster),
+    line("", "pods", FOLLOW, Place::Cluster),
+    line("", "services", FOLLOW, Place::Cluster),
+];
+
+/// What a person needs to install the chart.
+const INSTALL: &[Line] = &[
+    line("", "namespaces", &["get", "create"], Place::Cluster),
+    line("apiextensions.k8s.io", "customresourcedefinitions", &["get", "create", "patch"], Place::Cluster),
+    line("rbac.authorization.k8s.io", "clusterroles", &["create", "escalate", "bind"], Place::Cluster),
+    line("rbac.authorization.k8s.io", "clusterrolebindings", &["create"], Place::Cluster),
+    line("admissionregistration.k8s.io", "validatingadmissionpolicies", &["create"], Place::Cluster),
+    line("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &["create"], Place::Cluster),
+    line("rbac.authorization.k8s.io", "roles", &["create"], Place::Own),
+    line("apps", "deployments", &["create"], Place::Own),
+    line("", "secrets", &["create"], Place::Own),
+    line("", "serviceaccounts", &["create"], Place::Own),
+];
+
+/// Checks the role of the account that this runs as, or both roles when it runs as a person.
+pub(super) async fn check(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) {
+    let whoami = Api::<SelfSubjectReview>::all(client.clone());
+    let me = match timeout(STEP_LIMIT, whoami.create(&PostParams::default(), &SelfSubjectReview::default())).await {
+        Ok(Ok(review)) => review.status.and_then(|status| status.user_info?.username).unwrap_or_default(),
+        Ok(Err(error)) => {
+            notes.fail("account", chain(&error), "check the account's token");
+            return;
+        }
+        Err(_) => {
+            notes.fail("account", "no answer in time", "see above");
+            return;
+        }
+    };
+    notes.ok("account", format!("this is {me}"));
+    if args.pre {
+        role(notes, client, args, "install", INSTALL, None).await;
+        return;
+    }
+    let account = |role: &str| format!("system:serviceaccount:{}:{}-{role}", args.namespace, args.fullname);
+    let (link, operator) = (account("link"), account("operator"));
+    let person = me != link && me != operator;
+    if me == link || person {
+        role(notes, client, args, "link", LINK, person.then_some(&link)).await;
+    }
+    if me == operator || person {
+        role(notes, client, args, "operator", OPERATOR, person.then_some(&operator)).await;
+    }
+}
+
+/// One finding if all is allowed, one for each right that is missing otherwise. `user` is somebody else's account.
+async fn role(
+    notes: &mut Notes<'_>,
+    client: &Client,
+    args: &DoctorArgs,
+    check: &'static str,
+    lines: &[Line],
+    user: Option<&String>,
+) {
+    let questions = lines.iter().flat_map(|line| questions(line, args));
+    let answers: Vec<(ResourceAttributes, Result<bool, String>)> = futures::stream::iter(questions)
+        .map(|question| async {
+            let answer = ask(client, &question, user).await;
+            (question, answer)
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let count = answers.len();
+    let mut missing: Vec<ResourceAttributes> = Vec::new();
+    for (question, answer) in answers {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => missing.push(question),
+            Err(reason) => {
+                notes.skip(check, format!("rights cannot be asked for: {reason}"));
+                return;
+            }
+        }
+    }
+    let hint = if args.pre {
+        "ask somebody who administers the cluster"
+    } else {
+        "let `helm upgrade` restore the chart's roles"
+    };
+    match missing.len() {
+        0 => notes.ok(check, format!("all {count} rights are there")),
+        all if all == count => notes.fail(check, format!("has none of its {count} rights"), hint),
+        _ => {
+            for same_object in missing.chunk_by(|a, b| ResourceAttributes { verb: b.verb.clone(), ..a.clone() } == *b) {
+                notes.fail(check, format!("may not {}", words(same_object)), hint);
+            }
+        }
+    }
+}
+
+fn questions(line: &Line, args: &DoctorArgs) -> Vec<ResourceAttributes> {
+    let (resource, subresource) = match line.resource.split_once('/') {
+        Some((resource, sub)) => (resource, Some(sub.to_owned())),
+        None => (line.resource, None),
+    };
+    let (namespace, name) = match line.place {
+        Place::Cluster => (None, None),
+        Place::Own => (Some(args.namespace.clone()), None),
+        Place::Named(suffix) => (Some(args.namespace.clone()), Some(format!("{}-{suffix}", args.fullname))),
+        Place::ClusterNamed(suffix) => (None, Some(format!("{}-{suffix}", args.fullname))),
+    };
+    let question = |verb: &&str| ResourceAttributes {
+        group: Some(line.group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: subresource.clone(),
+        verb: Some((*verb).to_owned()),
+        namespace: namespace.clone(),
+        name: name.clone(),
+        ..ResourceAttributes::default()
+    };
+    line.verbs.iter().map(question).collect()
+}
+
+async fn ask(client: &Client, question: &ResourceAttributes, user: Option<&String>) -> Result<bool, String> {
+    let resource_attributes = Some(question.clone());
+    let allowed = |status: Option<SubjectAccessReviewStatus>| status.is_some_and(|status| status.allowed);
+    let parameters = PostParams::default();
+    let answer = async {
+        if let Some(user) = user {
+            let groups = Some(vec!["system:serviceaccounts".to_owned(), "system:authenticated".to_owned()]);
+            let spec =
+                SubjectAccessReviewSpec { user: Some(user.clone()), groups, resource_attributes, ..Default::default() };
+            let review = SubjectAccessReview { spec, ..Default::default() };
+            Api::all(client.clone()).create(&parameters, &review).await.map(|review| allowed(review.status))
+        } else {
+            let spec = SelfSubjectAccessReviewSpec { resource_attributes, ..Default::default() };
+            let review = SelfSubjectAccessReview { spec, ..Default::default() };
+            Api::all(client.clone()).create(&parameters, &review).await.map(|review| allowed(review.status))
+        }
+    };
+    match timeout(STEP_LIMIT, answer).await {
+        Ok(answer) => answer.map_err(|error| chain(&error)),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// Questions that differ in the verb only, as a sentence goes on after "may not".
+fn words(questions: &[ResourceAttributes]) -> String {
+    let Some(question) = questions.first() else { return String::new() };
+    let verbs: Vec<&str> = questions.iter().filter_map(|question| question.verb.as_deref()).collect();
+    let mut text = format!("{} {}", verbs.join(", "), question.resource.as_deref().unwrap_or_default());
+    if let Some(sub) = &question.subresource {
+        text.push_str(&format!("/{sub}"));
+    }
+    if let Some(group) = question.group.as_ref().filter(|group| !group.is_empty()) {
+        text.push_str(&format!(" ({group})"));
+    }
+    if let Some(name) = &question.name {
+        text.push_str(&format!(" {name}"));
+    }
+    match &question.namespace {
+        Some(namespace) => text.push_str(&format!(" in {namespace}")),
+        None => text.push_str(" in the cluster"),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_is_said_in_words() {
+        let args = DoctorArgs {
+            pre: false,
+            output: crate::cli::Output::Text,
+            namespace: "pdp".into(),
+            fullname: "agent".into(),
+            control_plane_url: None,
+            ca_bundle_file: None,
+        };
+        let said = |line: &Line| words(&questions(line, &args));
+        assert_eq!(said(&LINK[9]), "get, update leases (coordination.k8s.io) agent-link in pdp");
+        assert_eq!(said(&LINK[5]), "update dataplanes/status (pdp-agent.dev) in pdp");
+        assert_eq!(said(&OPERATOR[14]), "list, watch deployments (apps) in the cluster");
+    }
+
+    #[test]
+    fn the_link_is_asked_for_nothing_outside_its_namespace_and_nobody_for_all_secrets() {
+        assert!(LINK.iter().all(|line| matches!(line.place, Place::Own | Place::Named(_))));
+        assert!(
+            LINK.iter().chain(OPERATOR).all(|line| line.resource != "secrets" || matches!(line.place, Place::Named(_)))
+        );
+    }
+}

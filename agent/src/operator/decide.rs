@@ -1,0 +1,437 @@
+//! The decision for one release: what is observed and what is wanted, to a list of writes. Pure: no client, no clock.
+//!
+//! It is asked again after every event, and finds out from status and cluster where it stands; nothing is remembered between two
+//! calls. Order within one generation: add what is missing, roll the pods, switch addresses once the new pods serve, prune after
+//! the drain. A rollout that fails goes back once to what served before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use protocol::report::{Effective, FactKind};
+use serde_json::Value;
+
+use super::object::{self, ObjectKind};
+use super::progress::{Verdict, Workload};
+use super::prune;
+use super::rendering::{Rendering, Slots};
+use super::report::{self, NewFact, Trouble};
+use super::switch;
+use super::write::{Live, Write};
+use crate::kinds::{Binding, FailedGeneration, ObjectRef, ReleaseStatus, Rollout};
+
+mod outcome;
+mod removal;
+
+pub use removal::{Remains, remove};
+
+/// Revisions that are kept, with their renderings and what they are bound to.
+pub const KEPT_REVISIONS: usize = 10;
+
+/// Repairs of one object within [`FIGHT_WINDOW`] after which somebody else is left to have it.
+pub const MAX_FIGHTS: usize = 3;
+
+/// See [`MAX_FIGHTS`].
+pub const FIGHT_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// Which release, and which content of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the Release.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Generation of its document, or `metadata.generation` of a local object.
+    pub generation: i64,
+    /// Whether there is no document.
+    pub local: bool,
+    /// Hash of the stored spec without `document`.
+    pub content_hash: String,
+    /// Name of the rendering of that content.
+    pub revision: String,
+}
+
+impl Identity {
+    /// Generation that facts carry: 0 for local objects.
+    #[must_use]
+    pub const fn fact_generation(&self) -> i64 {
+        if self.local { 0 } else { self.generation }
+    }
+}
+
+/// Where the newest content of a release stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Not acted on yet.
+    New,
+    /// Being rolled out.
+    Rolling,
+    /// It serves, or has served.
+    Effective,
+    /// It failed, and is not tried again.
+    Failed,
+}
+
+/// Where the newest content stands, from status alone.
+#[must_use]
+pub fn standing(status: &ReleaseStatus, identity: &Identity) -> Standing {
+    let failed = status.failed.as_ref();
+    if failed.is_some_and(|failed| failed.generation == identity.generation && failed.hash == identity.content_hash) {
+        return Standing::Failed;
+    }
+    if let Some(rollout) = &status.rollout {
+        let same = rollout.generation == identity.generation && rollout.revision == identity.revision;
+        return if same { Standing::Rolling } else { Standing::New };
+    }
+    let effective = status.effective.as_ref();
+    if effective.is_some_and(|done| done.generation == Some(identity.generation) && done.revision == identity.revision)
+    {
+        return Standing::Effective;
+    }
+    Standing::New
+}
+
+/// The revision that shall run now: the one being rolled out, else the last good one.
+#[must_use]
+pub fn target(status: &ReleaseStatus) -> Option<&str> {
+    let rolling = status.rollout.as_ref().map(|rollout| rollout.revision.as_str());
+    rolling.or_else(|| status.effective.as_ref().map(|effective| effective.revision.as_str()))
+}
+
+/// What the slots of `revision` are bound to.
+#[must_use]
+pub fn binding<'a>(status: &'a ReleaseStatus, revision: &str) -> Option<&'a Slots> {
+    status.bindings.iter().find(|binding| binding.revision == revision).map(|binding| &binding.slots)
+}
+
+/// Status with the rollout of the newest content begun: recorded before anything of it is created.
+#[must_use]
+pub fn admit(
+    status: &ReleaseStatus,
+    identity: &Identity,
+    namespace: &str,
+    slots: &Slots,
+    objects: &[Value],
+    now: Timestamp,
+) -> ReleaseStatus {
+    let mut next = bind(status, &identity.revision, slots);
+    next.namespace = Some(namespace.to_owned());
+    next.rollout = Some(Rollout {
+        generation: identity.generation,
+        revision: identity.revision.clone(),
+        since: report::timestamp(now),
+    });
+    next.failed = None;
+    record(&mut next, objects);
+    next
+}
+
+/// Status with another binding of `revision`.
+#[must_use]
+pub fn bind(status: &ReleaseStatus, revision: &str, slots: &Slots) -> ReleaseStatus {
+    let mut next = status.clone();
+    next.bindings.retain(|binding| binding.revision != revision);
+    next.bindings.push(Binding { revision: revision.to_owned(), slots: slots.clone() });
+    let effective = next.effective.as_ref().map(|effective| effective.revision.clone());
+    while next.bindings.len() > KEPT_REVISIONS {
+        let kept = |binding: &Binding| Some(&binding.revision) == effective.as_ref() || binding.revision == revision;
+        let Some(oldest) = next.bindings.iter().position(|binding| !kept(binding)) else { break };
+        next.bindings.remove(oldest);
+    }
+    next
+}
+
+/// Adds `objects` to the recorded set, so that they can be pruned whatever happens next.
+fn record(status: &mut ReleaseStatus, objects: &[Value]) {
+    let mut set: BTreeSet<ObjectRef> = status.objects.drain(..).collect();
+    set.extend(objects.iter().filter_map(object::reference).map(|(_, reference)| reference));
+    status.objects = set.into_iter().collect();
+}
+
+/// All that one decision looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// Which release.
+    pub identity: &'a Identity,
+    /// Its status as stored.
+    pub status: &'a ReleaseStatus,
+    /// Why the newest content cannot be tried now, if so.
+    pub blocked: Option<&'a Trouble>,
+    /// Until when a person stopped writes, and where they said so.
+    pub paused: Option<&'a str>,
+    /// What shall run: the rendering of [`target`] and its bound objects. None before the first generation was admitted.
+    pub target: Option<Target<'a>>,
+    /// Objects in the cluster: everything wanted and everything recorded.
+    pub live: &'a BTreeMap<ObjectRef, Live>,
+    /// Stored renderings of this release.
+    pub revisions: &'a BTreeMap<ObjectRef, Live>,
+    /// Names of ConfigMaps and Secrets that replica sets, pods or jobs use. None: not looked up, nothing of them is pruned.
+    pub in_use: Option<&'a BTreeSet<String>>,
+    /// Pods, counts, addresses.
+    pub workload: &'a Workload,
+    /// Recent repairs by object.
+    pub fights: &'a BTreeMap<ObjectRef, Vec<Timestamp>>,
+}
+
+/// What shall run.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// As stored.
+    pub rendering: &'a Rendering,
+    /// Its objects with slots bound, in order.
+    pub objects: &'a [Value],
+    /// Name of its Secret, if it has one.
+    pub secret: Option<&'a str>,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision<S> {
+    /// In order.
+    pub writes: Vec<Write<S>>,
+    /// When to decide again if nothing happens before.
+    pub wake: Option<Duration>,
+    /// Objects that are taken back from somebody: fights to be remembered.
+    pub repaired: Vec<ObjectRef>,
+}
+
+impl<S> Decision<S> {
+    /// Nothing to write.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { writes: Vec::new(), wake: None, repaired: Vec::new() }
+    }
+}
+
+/// What is applied of the target, and what was found on the way.
+#[derive(Debug, Default)]
+struct Applied {
+    writes: Vec<Write<ReleaseStatus>>,
+    switches: Vec<Write<ReleaseStatus>>,
+    repaired: Vec<ObjectRef>,
+    contested: Option<Trouble>,
+    taken: Option<Trouble>,
+}
+
+/// Decides for a present release.
+#[must_use]
+pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus> {
+    let mut status = observed.status.clone();
+    let mut applied = observed.target.map_or_else(Applied::default, |target| apply(observed, &target, now));
+    let verdict = verdict(observed, &applied);
+    let mut wake = None;
+    let mut failed_now = false;
+    if let Some(rollout) = status.rollout.clone() {
+        let progress = Step { observed, rollout: &rollout, now };
+        match &verdict {
+            Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status),
+            Verdict::Serving => {}
+            Verdict::Failed(trouble) => {
+                progress.failed(&mut status, trouble);
+                failed_now = true;
+            }
+            Verdict::Stalled(_) => {}
+            Verdict::Progressing(doing) => match progress.deadline(&mut status, doing) {
+                Ok(left) => wake = Some(left),
+                Err(trouble) => {
+                    progress.failed(&mut status, &trouble);
+                    failed_now = true;
+                }
+            },
+        }
+    } else if verdict == Verdict::Serving {
+        rolled_back(observed, &mut status, now);
+    }
+    if failed_now || observed.paused.is_some() {
+        // Going back starts from the new status; a pause stops every write to workloads.
+        applied.writes.clear();
+        applied.switches.clear();
+        applied.repaired.clear();
+    }
+    let mut writes = applied.writes;
+    if writes.is_empty() && (observed.status.rollout.is_none() || verdict == Verdict::Serving) {
+        writes.append(&mut applied.switches);
+    }
+    if writes.is_empty() && status.rollout.is_none() && verdict == Verdict::Serving && observed.paused.is_none() {
+        writes.extend(prune::prune(observed, &mut status));
+    }
+    let seen =
+        outcome::Seen { verdict: &verdict, contested: applied.contested.as_ref(), taken: applied.taken.as_ref() };
+    outcome::describe(observed, &seen, &mut status, now);
+    if status != *observed.status {
+        writes.push(Write::Status(Box::new(status)));
+        wake = wake.or(failed_now.then_some(Duration::ZERO));
+    }
+    Decision { writes, wake, repaired: applied.repaired }
+}
+
+/// Creates what is missing and takes back what differs, in order.
+fn apply(observed: &Observed<'_>, target: &Target<'_>, now: Timestamp) -> Applied {
+    let mut applied = Applied::default();
+    if let Some(secret) = target.secret {
+        match observed.live.get(&ObjectKind::Secret.named(secret)) {
+            Some(live) if !live.ours => applied.taken = Some(taken("Secret", secret)),
+            Some(live) if !live.terminating => {}
+            Some(_) | None => applied.writes.push(Write::CreateSecret(secret.to_owned())),
+        }
+    }
+    for object in target.objects {
+        let Some((kind, reference)) = object::reference(object) else { continue };
+        let Some(live) = observed.live.get(&reference) else {
+            applied.writes.push(Write::Create(object.clone()));
+            continue;
+        };
+        if !live.ours {
+            applied.taken = Some(taken(kind.names().1, &reference.name));
+            continue;
+        }
+        if live.terminating || live.drift.is_empty() {
+            continue;
+        }
+        if live.was_equal {
+            if fights(observed, &reference, now) >= MAX_FIGHTS {
+                applied.contested = Some(contested(kind, &reference, live));
+                continue;
+            }
+            applied.repaired.push(reference);
+        }
+        let write = Write::apply(object, live);
+        if switch::waits(kind) { applied.switches.push(write) } else { applied.writes.push(write) }
+    }
+    applied
+}
+
+fn fights(observed: &Observed<'_>, object: &ObjectRef, now: Timestamp) -> usize {
+    let recent = |at: &&Timestamp| now.duration_since(**at) < FIGHT_WINDOW;
+    observed.fights.get(object).map_or(0, |times| times.iter().filter(recent).count())
+}
+
+fn contested(kind: ObjectKind, reference: &ObjectRef, live: &Live) -> Trouble {
+    let rival = live.rival.as_deref().unwrap_or("an unnamed field manager");
+    Trouble::new(
+        "Contested",
+        format!(
+            "{} {} was changed back by {rival} three times within ten minutes, so repair has stopped; stop {rival} from writing {}",
+            kind.names().1,
+            reference.name,
+            live.drift.join(", "),
+        ),
+    )
+}
+
+fn taken(kind: &str, name: &str) -> Trouble {
+    Trouble::new(
+        "NameTaken",
+        format!(
+            "{kind} {name} exists in the namespace and was not made by this release; it is never adopted, remove or rename it"
+        ),
+    )
+}
+
+fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
+    let Some(target) = &observed.target else {
+        return Verdict::Progressing("nothing runs yet".to_owned());
+    };
+    if let Some(trouble) = &applied.taken {
+        return Verdict::Stalled(trouble.clone());
+    }
+    if !applied.writes.is_empty() && observed.status.rollout.is_some() {
+        return Verdict::Progressing("objects are being applied".to_owned());
+    }
+    let of_kind = |kind: ObjectKind| {
+        let objects = target.objects.iter().filter_map(object::reference);
+        objects.filter(move |(found, _)| *found == kind).map(|(_, reference)| reference.name)
+    };
+    if of_kind(ObjectKind::Deployment).next().is_none() {
+        return if applied.writes.is_empty() {
+            Verdict::Serving
+        } else {
+            Verdict::Progressing("objects are being applied".to_owned())
+        };
+    }
+    observed.workload.verdict(&of_kind(ObjectKind::Service).collect::<Vec<_>>())
+}
+
+/// One step of a rollout.
+struct Step<'a> {
+    observed: &'a Observed<'a>,
+    rollout: &'a Rollout,
+    now: Timestamp,
+}
+
+impl Step<'_> {
+    fn served(&self, status: &mut ReleaseStatus) {
+        let Some(target) = &self.observed.target else { return };
+        status.rollout = None;
+        status.effective = Some(Effective {
+            generation: Some(self.rollout.generation),
+            revision: self.rollout.revision.clone(),
+            image: target.rendering.image.clone(),
+        });
+        // A generation that was overtaken while it rolled has no outcome of its own.
+        if self.rollout.generation == self.observed.identity.generation {
+            self.fact(status, FactKind::Ready, Trouble::new("Serving", "the new pods serve"));
+        }
+    }
+
+    fn failed(&self, status: &mut ReleaseStatus, trouble: &Trouble) {
+        let identity = self.observed.identity;
+        status.rollout = None;
+        // A rollout that was overtaken has no say over the newest generation.
+        if self.rollout.generation != identity.generation {
+            return;
+        }
+        status.failed = Some(FailedGeneration {
+            generation: identity.generation,
+            hash: identity.content_hash.clone(),
+            reason: trouble.reason.clone(),
+            message: trouble.message.clone(),
+        });
+        self.fact(status, FactKind::Failed, trouble.clone());
+    }
+
+    fn fact(&self, status: &mut ReleaseStatus, kind: FactKind, what: Trouble) {
+        append(self.observed, status, kind, what, self.now);
+    }
+
+    /// Time left, or why it is over. The clock stands still while the rollout is stalled.
+    fn deadline(&self, status: &mut ReleaseStatus, doing: &str) -> Result<Duration, Trouble> {
+        let seconds = self.observed.target.map_or(300, |target| target.rendering.deadline_seconds);
+        let stalled = report::is_true(&self.observed.status.conditions, "Stalled");
+        let since = report::parse_time(&self.rollout.since).filter(|_| !stalled);
+        let Some(since) = since else {
+            if let Some(rollout) = &mut status.rollout {
+                rollout.since = report::timestamp(self.now);
+            }
+            return Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+        };
+        let left = SignedDuration::from_secs(i64::from(seconds)) - self.now.duration_since(since);
+        if left.is_positive() {
+            return Ok(left.unsigned_abs() + Duration::from_millis(100));
+        }
+        Err(Trouble::new(
+            "ProgressDeadlineExceeded",
+            format!("not ready after {seconds} s: {doing}; check the readiness probe and the log of the new pods"),
+        ))
+    }
+}
+
+fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, what: Trouble, now: Timestamp) {
+    let identity = observed.identity;
+    let fact = NewFact { kind, what, exit_code: None };
+    report::append(&mut status.facts, &mut status.last_fact, &identity.uid, identity.fact_generation(), fact, now);
+}
+
+/// Says once that the last good revision serves again after a failure.
+fn rolled_back(observed: &Observed<'_>, status: &mut ReleaseStatus, now: Timestamp) {
+    let said = report::is_true(&observed.status.conditions, outcome::ROLLED_BACK);
+    let (Some(_), Some(effective), false) = (&status.failed, &status.effective, said) else { return };
+    let message = match effective.generation {
+        Some(generation) => format!("generation {generation} serves again"),
+        None => "the last good revision serves again".to_owned(),
+    };
+    append(observed, status, FactKind::RolledBack, Trouble::new("RolledBack", message), now);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! The decision for an absent release: remove what it made, say so once, wait to be forgotten.
+//!
+//! Only what its labels or its recorded set name is removed. Pods go first, so that nothing runs without its configuration.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use protocol::report::FactKind;
+
+use super::super::object::ObjectKind;
+use super::super::report::{self, Conditions, NewFact, Trouble};
+use super::super::write::{Live, Write};
+use super::{Decision, Identity};
+use crate::kinds::{ObjectRef, ReleaseStatus};
+
+/// What is left of an absent release.
+#[derive(Debug, Clone, Copy)]
+pub struct Remains<'a> {
+    /// Which release.
+    pub identity: &'a Identity,
+    /// Its status as stored.
+    pub status: &'a ReleaseStatus,
+    /// Until when a person stopped writes.
+    pub paused: Option<&'a str>,
+    /// Every object of it that exists, stored renderings included.
+    pub live: &'a BTreeMap<ObjectRef, Live>,
+    /// Pods that still exist.
+    pub pods: usize,
+}
+
+/// Decides for an absent release.
+#[must_use]
+pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> {
+    let Remains { identity, status, paused, live, pods } = *remains;
+    let ours: Vec<_> = live.iter().filter(|(_, live)| live.ours).collect();
+    let runs = |reference: &ObjectRef| {
+        matches!(ObjectKind::of(&reference.kind), Some(ObjectKind::Deployment | ObjectKind::Job))
+    };
+    let (first, rest): (Vec<_>, Vec<_>) = ours.iter().partition(|(reference, _)| runs(reference));
+    let drained = first.is_empty() && pods == 0;
+    let now_due = if drained { &rest } else { &first };
+    let mut writes = Vec::new();
+    if paused.is_none() {
+        let due = now_due.iter().filter(|(_, live)| !live.terminating);
+        writes.extend(due.map(|(reference, live)| Write::delete(reference, live)));
+    }
+    let gone = ours.is_empty() && pods == 0;
+    let next = described(remains, gone, now);
+    if next != *status {
+        writes.push(Write::Status(Box::new(next)));
+    }
+    let _ = identity;
+    Decision { writes, wake: None, repaired: Vec::new() }
+}
+
+fn described(remains: &Remains<'_>, gone: bool, now: Timestamp) -> ReleaseStatus {
+    let Remains { identity, status, paused, live: _, pods } = *remains;
+    let mut next = status.clone();
+    next.observed_generation = Some(identity.generation);
+    next.rollout = None;
+    next.failed = None;
+    let mut conditions = Conditions::new(&status.conditions, identity.generation, now);
+    let why = if gone {
+        Trouble::new("Deleted", "everything that this release made is gone")
+    } else if paused.is_some() {
+        Trouble::new("Paused", "removal waits, because a person stopped writes to workloads")
+    } else if pods > 0 {
+        Trouble::new("Removing", "pods are being stopped")
+    } else {
+        Trouble::new("Removing", "objects are being removed")
+    };
+    if let Some(until) = paused {
+        conditions.set(
+            "Paused",
+            true,
+            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+        );
+    }
+    conditions.set("Ready", false, &why);
+    if gone {
+        // The fact is said once per generation: a condition of this generation shows that it was.
+        let said = status.conditions.iter().any(|condition| {
+            condition.reason == "Deleted" && condition.observed_generation == Some(identity.generation)
+        });
+        if !said {
+            let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
+            let generation = identity.fact_generation();
+            report::append(&mut next.facts, &mut next.last_fact, &identity.uid, generation, fact, now);
+        }
+        next.effective = None;
+        next.bindings.clear();
+        next.objects.clear();
+        next.endpoints.clear();
+        next.pods.clear();
+        next.replicas = None;
+        next.namespace = None;
+    }
+    next.conditions = conditions.finish();
+    next
+}

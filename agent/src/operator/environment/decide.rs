@@ -1,0 +1,315 @@
+//! The decision for one environment. Pure: no client, no clock.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use protocol::report::FactKind;
+
+use super::super::decide::Decision;
+use super::super::object::{self, ObjectKind};
+use super::super::report::{self, Conditions, NewFact, Trouble};
+use super::super::write::{Live, Write};
+use super::objects::Wanted;
+use crate::kinds::{EnvironmentStatus, ObjectRef};
+
+/// What one decision looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// Uid of the Environment.
+    pub uid: &'a str,
+    /// Generation of its document, or `metadata.generation`.
+    pub generation: i64,
+    /// Generation that facts carry.
+    pub fact_generation: i64,
+    /// Its status as stored.
+    pub status: &'a EnvironmentStatus,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Until when a person stopped writes.
+    pub paused: Option<&'a str>,
+    /// What is there of what is wanted or was made, the namespace among it.
+    pub live: &'a BTreeMap<ObjectRef, Live>,
+}
+
+/// Decides for a present environment. `warning` is said in a condition and stops nothing.
+#[must_use]
+pub fn decide(
+    observed: &Observed<'_>,
+    wanted: Result<&Wanted, &Trouble>,
+    warning: Option<&Trouble>,
+    now: Timestamp,
+) -> Decision<EnvironmentStatus> {
+    let mut status = observed.status.clone();
+    let mut writes = Vec::new();
+    let mut trouble = wanted.err().cloned();
+    let namespace = observed.live.get(&ObjectKind::Namespace.named(observed.namespace));
+    match namespace {
+        Some(live) if live.terminating => {
+            trouble = Some(Trouble::new(
+                "NamespaceTerminating",
+                format!("namespace {} is being deleted; it is made again once it is gone", observed.namespace),
+            ));
+        }
+        Some(live) if !live.ours => {
+            trouble = Some(Trouble::new(
+                "NamespaceTaken",
+                format!(
+                    "namespace {} exists and was not created for this environment; it is never adopted, remove it or use other handles",
+                    observed.namespace
+                ),
+            ));
+        }
+        Some(_) => {
+            status.namespace = Some(observed.namespace.to_owned());
+            status.namespace_created = Some(true);
+        }
+        None => {}
+    }
+    if trouble.is_none()
+        && observed.paused.is_none()
+        && let Ok(wanted) = wanted
+    {
+        writes = changes(observed, wanted);
+    }
+    status.observed_generation = Some(observed.generation);
+    let done = trouble.is_none() && writes.is_empty() && namespace.is_some();
+    let said = report::is_true(&observed.status.conditions, "Ready");
+    let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
+    if let Some(until) = observed.paused {
+        conditions.set(
+            "Paused",
+            true,
+            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+        );
+    }
+    if let Some(trouble) = &trouble {
+        conditions.set("Stalled", true, trouble);
+    }
+    if let Some(warning) = warning {
+        conditions.set("Degraded", true, warning);
+    }
+    let why = trouble.unwrap_or_else(|| {
+        if done {
+            Trouble::new("Prepared", "the namespace is ready for releases")
+        } else {
+            Trouble::new("Preparing", "the namespace is being prepared")
+        }
+    });
+    // Repair of one object does not make the namespace unfit.
+    let ready =
+        done || (said && namespace.is_some_and(|live| live.ours && !live.terminating) && why.reason == "Preparing");
+    let why = if ready && !done { Trouble::new("Prepared", "the namespace is ready for releases") } else { why };
+    conditions.set("Ready", ready, &why);
+    status.conditions = conditions.finish();
+    let first_of_generation = ready && first_outcome(&observed.status.conditions, observed.generation);
+    if first_of_generation {
+        let fact = NewFact { kind: FactKind::Ready, what: why, exit_code: None };
+        report::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
+    }
+    if status != *observed.status {
+        writes.push(Write::Status(Box::new(status)));
+    }
+    Decision { writes, wake: None, repaired: Vec::new() }
+}
+
+fn first_outcome(conditions: &[protocol::report::Condition], generation: i64) -> bool {
+    !conditions.iter().any(|condition| {
+        condition.condition_type == "Ready"
+            && condition.status == "True"
+            && condition.observed_generation == Some(generation)
+    })
+}
+
+fn changes(observed: &Observed<'_>, wanted: &Wanted) -> Vec<Write<EnvironmentStatus>> {
+    let mut writes = Vec::new();
+    for object in &wanted.present {
+        let Some((_, reference)) = object::reference(object) else { continue };
+        match observed.live.get(&reference) {
+            None => writes.push(Write::Create(object.clone())),
+            Some(live) if !live.terminating && !live.drift.is_empty() => writes.push(Write::apply(object, live)),
+            Some(_) => {}
+        }
+    }
+    for reference in &wanted.absent {
+        if let Some(live) = observed.live.get(reference).filter(|live| live.ours && !live.terminating) {
+            writes.push(Write::delete(reference, live));
+        }
+    }
+    writes
+}
+
+/// What still stands in the way of removing an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Nothing.
+    None,
+    /// Releases that are present in it, or not yet removed.
+    Releases(Vec<String>),
+    /// Objects in its namespace that we did not make.
+    Foreign(Vec<String>),
+}
+
+/// Decides for an absent environment.
+#[must_use]
+pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> Decision<EnvironmentStatus> {
+    let mut status = observed.status.clone();
+    status.observed_generation = Some(observed.generation);
+    let mut writes = Vec::new();
+    let namespace_ref = ObjectKind::Namespace.named(observed.namespace);
+    let namespace = observed.live.get(&namespace_ref).filter(|live| live.ours);
+    let (why, waits) = match (namespace, obstacle) {
+        (None, Obstacle::None | Obstacle::Releases(_) | Obstacle::Foreign(_)) => {
+            (Trouble::new("Deleted", "everything that this environment made is gone"), false)
+        }
+        (Some(_), Obstacle::Releases(names)) => (
+            Trouble::new(
+                "NotEmpty",
+                format!("releases are present in it: {}; it is removed once they are absent", names.join(", ")),
+            ),
+            true,
+        ),
+        (Some(_), Obstacle::Foreign(names)) => (
+            Trouble::new(
+                "NotEmpty",
+                format!(
+                    "its namespace holds objects that the agent did not make: {}; the namespace is deleted once they are gone",
+                    names.join(", ")
+                ),
+            ),
+            true,
+        ),
+        (Some(live), Obstacle::None) => {
+            if observed.paused.is_none() && !live.terminating {
+                writes.push(Write::delete(&namespace_ref, live));
+            }
+            (Trouble::new("Removing", "the namespace is being deleted"), false)
+        }
+    };
+    let gone = namespace.is_none();
+    let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
+    conditions.set("Ready", false, &why);
+    if waits {
+        conditions.set("NotEmpty", true, &why);
+    }
+    if let Some(until) = observed.paused {
+        conditions.set(
+            "Paused",
+            true,
+            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+        );
+    }
+    status.conditions = conditions.finish();
+    if gone {
+        let said = observed.status.conditions.iter().any(|condition| {
+            condition.reason == "Deleted" && condition.observed_generation == Some(observed.generation)
+        });
+        if !said {
+            let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
+            report::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
+        }
+        status.namespace = None;
+        status.namespace_created = None;
+    }
+    if status != *observed.status {
+        writes.push(Write::Status(Box::new(status)));
+    }
+    Decision { writes, wake: None, repaired: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NAMESPACE: &str = "dp-a";
+
+    fn live(ours: bool, drift: &[&str]) -> Live {
+        Live {
+            uid: "u".to_owned(),
+            resource_version: "1".to_owned(),
+            ours,
+            terminating: false,
+            drift: drift.iter().map(|&path| path.to_owned()).collect(),
+            was_equal: false,
+            rival: None,
+        }
+    }
+
+    fn observed<'a>(status: &'a EnvironmentStatus, live: &'a BTreeMap<ObjectRef, Live>) -> Observed<'a> {
+        Observed { uid: "e", generation: 4, fact_generation: 4, status, namespace: NAMESPACE, paused: None, live }
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            present: vec![
+                json!({"kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+                json!({"kind": "LimitRange", "metadata": {"name": "l"}}),
+            ],
+            absent: vec![ObjectKind::ResourceQuota.named("q")],
+        }
+    }
+
+    fn ready(decision: &Decision<EnvironmentStatus>) -> Option<(String, String, usize)> {
+        let Some(Write::Status(status)) = decision.writes.last() else { return None };
+        let condition = status.conditions.iter().find(|condition| condition.condition_type == "Ready").unwrap();
+        Some((condition.status.clone(), condition.reason.clone(), status.facts.len()))
+    }
+
+    #[test]
+    fn a_new_environment_is_made_and_then_nothing_is_written() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut cluster = BTreeMap::new();
+        let mut status = EnvironmentStatus::default();
+        let first = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
+        assert_eq!(format!("{:?}", first.writes), "[create Namespace/dp-a, create LimitRange/l, status]");
+        cluster.insert(ObjectKind::Namespace.named(NAMESPACE), live(true, &[]));
+        cluster.insert(ObjectKind::LimitRange.named("l"), live(true, &[]));
+        let second = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
+        assert_eq!(ready(&second), Some(("True".to_owned(), "Prepared".to_owned(), 1)));
+        let Some(Write::Status(next)) = second.writes.last() else { panic!() };
+        status = (**next).clone();
+        assert!(decide(&observed(&status, &cluster), Ok(&wanted()), None, now).writes.is_empty());
+        cluster.insert(ObjectKind::LimitRange.named("l"), live(true, &["/spec"]));
+        cluster.insert(ObjectKind::ResourceQuota.named("q"), live(true, &[]));
+        let repair = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
+        assert_eq!(format!("{:?}", repair.writes), "[apply LimitRange/l, delete ResourceQuota/q]");
+    }
+
+    #[test]
+    fn a_foreign_namespace_is_never_adopted() {
+        let cluster = BTreeMap::from([(ObjectKind::Namespace.named(NAMESPACE), live(false, &["/metadata"]))]);
+        let status = EnvironmentStatus::default();
+        let decision = decide(&observed(&status, &cluster), Ok(&wanted()), None, Timestamp::UNIX_EPOCH);
+        assert_eq!(format!("{:?}", decision.writes), "[status]");
+        assert_eq!(ready(&decision).unwrap().1, "NamespaceTaken");
+        let removal = remove(&observed(&status, &cluster), &Obstacle::None, Timestamp::UNIX_EPOCH);
+        assert_eq!(format!("{:?}", removal.writes), "[status]", "and never deleted");
+    }
+
+    #[test]
+    fn an_environment_is_removed_only_when_it_is_empty() {
+        let cluster = BTreeMap::from([(ObjectKind::Namespace.named(NAMESPACE), live(true, &[]))]);
+        let status = EnvironmentStatus::default();
+        for (obstacle, writes, reason) in [
+            (Obstacle::Releases(vec!["web".to_owned()]), "[status]", "NotEmpty"),
+            (Obstacle::Foreign(vec!["Pod/x".to_owned()]), "[status]", "NotEmpty"),
+            (Obstacle::None, "[delete Namespace/dp-a, status]", "Removing"),
+        ] {
+            let decision = remove(&observed(&status, &cluster), &obstacle, Timestamp::UNIX_EPOCH);
+            assert_eq!(format!("{:?}", decision.writes), writes, "{obstacle:?}");
+            assert_eq!(ready(&decision).unwrap().1, reason);
+        }
+        let gone = remove(&observed(&status, &BTreeMap::new()), &Obstacle::None, Timestamp::UNIX_EPOCH);
+        assert_eq!(ready(&gone), Some(("False".to_owned(), "Deleted".to_owned(), 1)));
+    }
+
+    #[test]
+    fn a_pause_stops_writes_and_is_said() {
+        let status = EnvironmentStatus::default();
+        let cluster = BTreeMap::new();
+        let paused = Observed { paused: Some("2030-01-01T00:00:00Z"), ..observed(&status, &cluster) };
+        let decision = decide(&paused, Ok(&wanted()), None, Timestamp::UNIX_EPOCH);
+        assert_eq!(format!("{:?}", decision.writes), "[status]");
+    }
+}

@@ -1,0 +1,264 @@
+//! What an environment's namespace holds before anything runs in it. Pure.
+//!
+//! RoleBindings come right after the namespace: every other write needs them.
+
+#![expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
+
+use std::net::IpAddr;
+
+use protocol::name::joined;
+use protocol::spec::Quota;
+use serde_json::{Value, json};
+
+use super::super::build::{DEFAULT_LIMITS, DEFAULT_REQUESTS};
+use super::super::object::{self, INSTALLATION, ObjectKind};
+use super::super::quantity::Quantity;
+use crate::kinds::{ObjectRef, SecurityLevel};
+
+/// ServiceAccount by which the environment's secrets are read from the vault.
+pub const VAULT_ACCOUNT: &str = "pdp-vault";
+
+/// Link-local address of a node-local DNS cache. Source: Kubernetes documentation, "Using NodeLocal DNSCache".
+const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
+
+/// What an environment is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Id of the data plane.
+    pub data_plane: &'a str,
+    /// Name of the Environment.
+    pub name: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Handles of organization, project and environment.
+    pub owner: [&'a str; 3],
+    /// Namespace of the agent.
+    pub agent_namespace: &'a str,
+    /// Start of the names of roles and accounts.
+    pub fullname: &'a str,
+    /// Pod Security level.
+    pub level: SecurityLevel,
+    /// Limits in sum, as asked; room for a rolling update is added here.
+    pub quota: Option<&'a Quota>,
+    /// Whether pods may reach the world outside.
+    pub egress: bool,
+    /// Ranges that they never reach. None: not known, so the world outside stays closed.
+    pub internal_ranges: Option<&'a [String]>,
+    /// Whether the link may read logs.
+    pub logs: bool,
+}
+
+/// What shall be there, in order, and what shall not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// The namespace first, then RoleBindings, then the rest.
+    pub present: Vec<Value>,
+    /// Objects that other settings would have made.
+    pub absent: Vec<ObjectRef>,
+}
+
+/// Name of the namespace of an environment, 63 characters at most.
+#[must_use]
+pub fn namespace_name(organization: &str, project: &str, environment: &str) -> String {
+    format!("dp-{}", joined(&[organization, project, environment], protocol::name::MAX_NAME - "dp-".len()))
+}
+
+/// Everything of an environment.
+#[must_use]
+pub fn wanted(input: &Input<'_>) -> Wanted {
+    let make = |kind: ObjectKind, name: &str, body: Value| {
+        let labels = object::environment_labels(input.data_plane, input.name);
+        let mut made = object::head(kind, name, Some(input.namespace), &labels);
+        if let (Some(made), Value::Object(body)) = (made.as_object_mut(), body) {
+            made.extend(body);
+        }
+        made
+    };
+    let mut present = vec![namespace(input)];
+    let mut absent = Vec::new();
+    let bind = |role: &str, account: &str| {
+        let role = format!("{}-{role}", input.fullname);
+        let account = json!({"kind": "ServiceAccount", "name": format!("{}-{account}", input.fullname), "namespace": input.agent_namespace});
+        let to = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
+        make(ObjectKind::RoleBinding, &role, json!({"roleRef": to, "subjects": [account]}))
+    };
+    present.push(bind("workloads", "operator"));
+    if input.logs {
+        present.push(bind("logs", "link"));
+    } else {
+        absent.push(ObjectKind::RoleBinding.named(&format!("{}-logs", input.fullname)));
+    }
+    for account in ["default", VAULT_ACCOUNT] {
+        present.push(make(ObjectKind::ServiceAccount, account, json!({"automountServiceAccountToken": false})));
+    }
+    match input.quota.and_then(hard) {
+        Some(hard) => present.push(make(ObjectKind::ResourceQuota, "pdp-quota", json!({"spec": {"hard": hard}}))),
+        None => absent.push(ObjectKind::ResourceQuota.named("pdp-quota")),
+    }
+    let limits = json!([{
+        "type": "Container",
+        "default": {"cpu": DEFAULT_LIMITS.0, "memory": DEFAULT_LIMITS.1},
+        "defaultRequest": {"cpu": DEFAULT_REQUESTS.0, "memory": DEFAULT_REQUESTS.1},
+    }]);
+    present.push(make(ObjectKind::LimitRange, "pdp-defaults", json!({"spec": {"limits": limits}})));
+    let policy = |name: &str, spec: Value| make(ObjectKind::NetworkPolicy, name, json!({"spec": spec}));
+    present.push(policy("pdp-default-deny", json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})));
+    present.push(policy("pdp-dns", json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [dns()]})));
+    let own = json!([{"podSelector": {}}]);
+    present.push(policy(
+        "pdp-own-namespace",
+        json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{"from": own}], "egress": [{"to": own}]}),
+    ));
+    match input.internal_ranges.filter(|_| input.egress) {
+        Some(ranges) => {
+            let spec = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": world(ranges)}]});
+            present.push(policy("pdp-world", spec));
+        }
+        None => absent.push(ObjectKind::NetworkPolicy.named("pdp-world")),
+    }
+    Wanted { present, absent }
+}
+
+fn namespace(input: &Input<'_>) -> Value {
+    let [organization, project, environment] = input.owner;
+    let mut namespace = object::head(
+        ObjectKind::Namespace,
+        input.namespace,
+        None,
+        &object::environment_labels(input.data_plane, input.name),
+    );
+    let level = match input.level {
+        SecurityLevel::Restricted => "restricted",
+        SecurityLevel::Baseline => "baseline",
+    };
+    let labels = &mut namespace["metadata"]["labels"];
+    for (key, value) in [
+        (INSTALLATION, input.data_plane),
+        ("pdp-agent.dev/organization", organization),
+        ("pdp-agent.dev/project", project),
+        ("pdp-agent.dev/environment-name", environment),
+        ("pod-security.kubernetes.io/enforce", level),
+        ("pod-security.kubernetes.io/enforce-version", "latest"),
+        ("pod-security.kubernetes.io/warn", "restricted"),
+    ] {
+        labels[key] = json!(value);
+    }
+    namespace
+}
+
+/// The quota's hard limits, with room for the surge of a rolling update.
+fn hard(quota: &Quota) -> Option<Value> {
+    let Quota { cpu, memory, pods } = quota;
+    let room =
+        |text: &String| Quantity::parse(text).map_or_else(|| text.clone(), |amount| amount.with_surge().to_string());
+    let mut hard = serde_json::Map::new();
+    if let Some(cpu) = cpu {
+        hard.insert("limits.cpu".to_owned(), json!(room(cpu)));
+    }
+    if let Some(memory) = memory {
+        hard.insert("limits.memory".to_owned(), json!(room(memory)));
+    }
+    if let Some(pods) = pods {
+        hard.insert("pods".to_owned(), json!(room(&pods.to_string())));
+    }
+    (!hard.is_empty()).then_some(Value::Object(hard))
+}
+
+fn dns() -> Value {
+    let ports = json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]);
+    let cluster = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}});
+    json!({"to": [cluster, {"ipBlock": {"cidr": NODE_LOCAL_DNS}}], "ports": ports})
+}
+
+/// Everywhere but the internal ranges, for both families.
+fn world(internal: &[String]) -> Value {
+    let family = |range: &String| range.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
+    let except = |six: bool| -> Vec<&String> {
+        internal.iter().filter(|range| family(range).is_some_and(|address| address.is_ipv6() == six)).collect()
+    };
+    json!([
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": except(false)}},
+        {"ipBlock": {"cidr": "::/0", "except": except(true)}},
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
+    use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use k8s_openapi::api::rbac::v1::RoleBinding;
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    fn input() -> Input<'static> {
+        Input {
+            data_plane: "dp1",
+            name: "shop-dev",
+            namespace: "dp-acme-shop-dev-fd039d72",
+            owner: ["acme", "shop", "dev"],
+            agent_namespace: "pdp-agent",
+            fullname: "pdp-agent",
+            level: SecurityLevel::Restricted,
+            quota: None,
+            egress: false,
+            internal_ranges: None,
+            logs: false,
+        }
+    }
+
+    #[test]
+    fn an_environment_with_everything_is_made_as_recorded() {
+        let quota = Quota { cpu: Some("4".to_owned()), memory: Some("8Gi".to_owned()), pods: Some(20) };
+        let ranges = ["10.0.0.0/8".to_owned(), "fd00::/8".to_owned(), "169.254.0.0/16".to_owned()];
+        let input = Input { quota: Some(&quota), egress: true, internal_ranges: Some(&ranges), logs: true, ..input() };
+        insta::assert_yaml_snapshot!(wanted(&input).present);
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_absent() {
+        let absent: Vec<String> = wanted(&input()).absent.into_iter().map(|object| object.name).collect();
+        assert_eq!(absent, ["pdp-agent-logs", "pdp-quota", "pdp-world"]);
+    }
+
+    #[test]
+    fn the_world_stays_closed_while_internal_ranges_are_not_known() {
+        let open = Input { egress: true, ..input() };
+        assert!(wanted(&open).absent.contains(&ObjectKind::NetworkPolicy.named("pdp-world")));
+    }
+
+    #[test]
+    fn role_bindings_come_before_everything_but_the_namespace() {
+        let kinds: Vec<String> =
+            wanted(&input()).present.iter().map(|object| object["kind"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(kinds[..3], ["Namespace", "RoleBinding", "ServiceAccount"]);
+    }
+
+    #[test]
+    fn no_field_is_misspelt() {
+        fn reads_whole<T: DeserializeOwned + Serialize>(object: &Value) {
+            let typed: T = serde_json::from_value(object.clone()).unwrap();
+            assert_eq!(serde_json::to_value(typed).unwrap(), *object);
+        }
+        let quota = Quota { cpu: Some("1".to_owned()), memory: None, pods: Some(1) };
+        for object in wanted(&Input { quota: Some(&quota), logs: true, ..input() }).present {
+            match object["kind"].as_str().unwrap() {
+                "Namespace" => reads_whole::<Namespace>(&object),
+                "RoleBinding" => reads_whole::<RoleBinding>(&object),
+                "ServiceAccount" => reads_whole::<ServiceAccount>(&object),
+                "ResourceQuota" => reads_whole::<ResourceQuota>(&object),
+                "LimitRange" => reads_whole::<LimitRange>(&object),
+                "NetworkPolicy" => reads_whole::<NetworkPolicy>(&object),
+                other => panic!("{other} is not checked"),
+            }
+        }
+    }
+
+    #[test]
+    fn namespaces_fit_and_do_not_collide() {
+        assert_eq!(namespace_name("acme", "shop", "dev"), "dp-acme-shop-dev-fd039d72");
+        assert_ne!(namespace_name("a-b", "c", "d"), namespace_name("a", "b-c", "d"));
+        assert!(protocol::name::is_label(&namespace_name(&"x".repeat(63), &"y".repeat(63), &"z".repeat(63))));
+    }
+}

@@ -1,0 +1,348 @@
+//! How a rollout goes: judged from the pods, so that one that cannot start says why at once and not at the deadline.
+//!
+//! *Failed* is what the new pods do to themselves and what will not change by waiting. *Stalled* is what the cluster or the
+//! customer has to give; it goes on by itself, and the deadline stands still meanwhile.
+
+use std::collections::BTreeSet;
+
+use super::report::Trouble;
+
+/// What is known of a release's workload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Its Deployment, if there is one.
+    pub deployment: Option<DeploymentView>,
+    /// Its replica sets.
+    pub replica_sets: Vec<ReplicaSetView>,
+    /// Its pods.
+    pub pods: Vec<PodView>,
+    /// Ready pods by Service.
+    pub slices: Vec<SliceView>,
+}
+
+/// What matters of a Deployment's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeploymentView {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The generation that its controller has acted on.
+    pub observed_generation: i64,
+    /// Annotation `deployment.kubernetes.io/revision`.
+    pub revision: Option<String>,
+    /// `spec.replicas`.
+    pub desired: i32,
+    /// Pods of the newest template.
+    pub updated: i32,
+    /// Pods of any template.
+    pub total: i32,
+    /// Reason and message of condition `ReplicaFailure`.
+    pub failure: Option<(String, String)>,
+}
+
+/// What matters of a ReplicaSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSetView {
+    /// Label `pod-template-hash`.
+    pub template_hash: String,
+    /// Annotation `deployment.kubernetes.io/revision`.
+    pub revision: Option<String>,
+}
+
+/// What matters of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodView {
+    /// Name.
+    pub name: String,
+    /// Label `pod-template-hash`.
+    pub template_hash: Option<String>,
+    /// Label `job-name`.
+    pub job: Option<String>,
+    /// Condition `Ready`.
+    pub ready: bool,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// `Pending`, `Running`, …
+    pub phase: String,
+    /// Message of the scheduler, if it found no node.
+    pub unschedulable: Option<String>,
+    /// Restarts of its container.
+    pub restarts: i32,
+    /// Reason and message for which the container waits.
+    pub waiting: Option<(String, String)>,
+    /// Reason and exit code of the last termination.
+    pub terminated: Option<(String, i32)>,
+    /// Start of its container, RFC 3339.
+    pub started: Option<String>,
+}
+
+/// What matters of an EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SliceView {
+    /// Name of the Service.
+    pub service: String,
+    /// Names of pods that it sends requests to.
+    pub ready: BTreeSet<String>,
+}
+
+/// How it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The new pods serve, on every Service.
+    Serving,
+    /// Under way.
+    Progressing(String),
+    /// Waits for somebody else.
+    Stalled(Trouble),
+    /// Will not become ready.
+    Failed(Trouble),
+}
+
+/// Restarts from which on a crash is a loop: one may be a dependency that was late.
+const CRASH_LOOP_RESTARTS: i32 = 2;
+
+impl Workload {
+    /// `pod-template-hash` of the newest template.
+    #[must_use]
+    pub fn newest_hash(&self) -> Option<&str> {
+        let revision = self.deployment.as_ref()?.revision.as_ref()?;
+        let newest = self.replica_sets.iter().find(|set| set.revision.as_ref() == Some(revision))?;
+        Some(&newest.template_hash)
+    }
+
+    /// Pods of the newest template that are not on their way out.
+    pub fn newest_pods(&self) -> impl Iterator<Item = &PodView> {
+        let hash = self.newest_hash().map(str::to_owned);
+        self.pods.iter().filter(move |pod| !pod.terminating && hash.is_some() && pod.template_hash == hash)
+    }
+
+    /// Whether pods of older templates still exist.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        let hash = self.newest_hash();
+        self.pods.iter().any(|pod| pod.job.is_none() && pod.template_hash.as_deref() != hash)
+    }
+
+    /// How the newest template does, when the Deployment is as wanted. `services` are the names that must reach the pods.
+    #[must_use]
+    pub fn verdict(&self, services: &[String]) -> Verdict {
+        let Some(deployment) = &self.deployment else {
+            return Verdict::Progressing("the Deployment is being created".to_owned());
+        };
+        if deployment.observed_generation < deployment.generation {
+            return Verdict::Progressing("the Deployment was written and waits for its controller".to_owned());
+        }
+        if deployment.desired == 0 {
+            return if deployment.total == 0 {
+                Verdict::Serving
+            } else {
+                Verdict::Progressing("pods are being stopped".to_owned())
+            };
+        }
+        if let Some(trouble) = self.newest_pods().find_map(hopeless) {
+            return Verdict::Failed(trouble);
+        }
+        let ready: BTreeSet<&str> = self.newest_pods().filter(|pod| pod.ready).map(|pod| pod.name.as_str()).collect();
+        let wanted = usize::try_from(deployment.desired).unwrap_or_default();
+        if ready.len() >= wanted && deployment.updated >= deployment.desired {
+            return self.reachable(services, &ready, wanted);
+        }
+        if let Some(trouble) = self.newest_pods().find_map(waiting_for_others).or_else(|| self.refused()) {
+            return Verdict::Stalled(trouble);
+        }
+        Verdict::Progressing("new pods are starting".to_owned())
+    }
+
+    fn reachable(&self, services: &[String], ready: &BTreeSet<&str>, wanted: usize) -> Verdict {
+        for service in services {
+            let slices = self.slices.iter().filter(|slice| slice.service == *service);
+            let reached = slices.flat_map(|slice| &slice.ready).filter(|pod| ready.contains(pod.as_str())).count();
+            if reached < wanted {
+                return Verdict::Progressing(format!(
+                    "pods are ready and Service {service} does not reach all of them yet"
+                ));
+            }
+        }
+        Verdict::Serving
+    }
+
+    /// Pods that the API server refused to the replica set.
+    fn refused(&self) -> Option<Trouble> {
+        let (_, message) = self.deployment.as_ref()?.failure.as_ref()?;
+        let quota = message.contains("exceeded quota");
+        Some(if quota {
+            Trouble::new("Quota", format!("the namespace's quota leaves no room for the new pods: {message}"))
+        } else {
+            Trouble::new("PolicyDenied", format!("the cluster refuses the new pods: {message}"))
+        })
+    }
+}
+
+/// What a pod does to itself.
+fn hopeless(pod: &PodView) -> Option<Trouble> {
+    let (reason, message) = pod.waiting.as_ref()?;
+    let exit =
+        pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| format!(" with exit code {code} ({reason})"));
+    match reason.as_str() {
+        "CrashLoopBackOff" if pod.restarts >= CRASH_LOOP_RESTARTS => {
+            Some(Trouble::new("CrashLoop", format!("the new container ends again and again{exit}; its log says why")))
+        }
+        "InvalidImageName" => {
+            Some(Trouble::new("InvalidImageName", format!("the kubelet refuses the image's name: {message}")))
+        }
+        "CreateContainerConfigError" if is_root(message) => Some(Trouble::new(
+            "RootImage",
+            format!(
+                "the image runs as root or its user is not numeric, and this environment does not allow it: {message}; set a \
+                 numeric USER in the image or security.runAsUser in the release"
+            ),
+        )),
+        "RunContainerError" | "CreateContainerError" | "StartError" if pod.restarts >= 1 => Some(Trouble::new(
+            "CannotStart",
+            format!("the container cannot be started; check command and args: {message}"),
+        )),
+        _ => None,
+    }
+}
+
+fn is_root(message: &str) -> bool {
+    message.contains("runAsNonRoot") || message.contains("run as root") || message.contains("non-numeric user")
+}
+
+/// What others have to give.
+fn waiting_for_others(pod: &PodView) -> Option<Trouble> {
+    if let Some(message) = &pod.unschedulable {
+        return Some(Trouble::new("Unschedulable", format!("no node takes the new pods: {message}")));
+    }
+    let (reason, message) = pod.waiting.as_ref()?;
+    match reason.as_str() {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "ErrImageNeverPull"
+        | "SignatureValidationFailed" => Some(Trouble::new(
+            "ImagePull",
+            format!(
+                "the image cannot be pulled; check that the digest exists and the pull secret is right: {}",
+                steady(message)
+            ),
+        )),
+        "CreateContainerConfigError" => {
+            Some(Trouble::new("Configuration", format!("the kubelet cannot put the configuration together: {message}")))
+        }
+        _ => None,
+    }
+}
+
+/// A message of the kubelet without what changes at every try, so that status is not written again and again.
+fn steady(message: &str) -> &str {
+    message
+        .strip_prefix("Back-off pulling image")
+        .map_or(message, |rest| rest.split_once(": ").map_or("", |(_, cause)| cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rolling(pods: Vec<PodView>) -> Workload {
+        let deployment = DeploymentView {
+            generation: 2,
+            observed_generation: 2,
+            revision: Some("2".to_owned()),
+            desired: 1,
+            updated: 1,
+            total: 2,
+            failure: None,
+        };
+        let set = |hash: &str, revision: &str| ReplicaSetView {
+            template_hash: hash.to_owned(),
+            revision: Some(revision.to_owned()),
+        };
+        Workload {
+            deployment: Some(deployment),
+            replica_sets: vec![set("old", "1"), set("new", "2")],
+            pods,
+            slices: vec![],
+        }
+    }
+
+    fn pod(hash: &str) -> PodView {
+        PodView { name: format!("web-{hash}"), template_hash: Some(hash.to_owned()), ..PodView::default() }
+    }
+
+    fn waiting(reason: &str, message: &str) -> PodView {
+        PodView { waiting: Some((reason.to_owned(), message.to_owned())), restarts: 3, ..pod("new") }
+    }
+
+    #[test]
+    fn pods_that_cannot_start_say_why_at_once() {
+        for (pod, expected) in [
+            (waiting("CrashLoopBackOff", "back-off"), "failed CrashLoop"),
+            (PodView { restarts: 1, ..waiting("CrashLoopBackOff", "back-off") }, "progressing"),
+            (
+                waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+                "failed RootImage",
+            ),
+            (waiting("CreateContainerConfigError", "secret \"x\" not found"), "stalled Configuration"),
+            (waiting("InvalidImageName", ""), "failed InvalidImageName"),
+            (waiting("RunContainerError", "no such file"), "failed CannotStart"),
+            (waiting("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: not found"), "stalled ImagePull"),
+            (waiting("ContainerCreating", ""), "progressing"),
+            (PodView { unschedulable: Some("0/1 nodes".to_owned()), ..pod("new") }, "stalled Unschedulable"),
+            (PodView { template_hash: Some("old".to_owned()), ..waiting("CrashLoopBackOff", "") }, "progressing"),
+            (PodView { terminating: true, ..waiting("CrashLoopBackOff", "") }, "progressing"),
+            (PodView { ready: true, ..pod("new") }, "serving"),
+            (PodView { ready: true, ..pod("old") }, "progressing"),
+        ] {
+            assert_eq!(word(&rolling(vec![pod.clone()]).verdict(&[])), expected, "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn ready_pods_serve_only_when_every_service_reaches_them() {
+        let mut workload = rolling(vec![PodView { ready: true, ..pod("new") }, PodView { ready: true, ..pod("old") }]);
+        let services = ["web-http".to_owned()];
+        assert_eq!(word(&workload.verdict(&services)), "progressing");
+        workload
+            .slices
+            .push(SliceView { service: "web-http".to_owned(), ready: BTreeSet::from(["web-old".to_owned()]) });
+        assert_eq!(word(&workload.verdict(&services)), "progressing", "the old pod does not count");
+        workload
+            .slices
+            .push(SliceView { service: "web-http".to_owned(), ready: BTreeSet::from(["web-new".to_owned()]) });
+        assert_eq!(word(&workload.verdict(&services)), "serving");
+    }
+
+    #[test]
+    fn nothing_is_judged_before_the_controller_has_seen_it() {
+        let mut workload = rolling(vec![PodView { ready: true, ..pod("new") }]);
+        workload.deployment.as_mut().unwrap().observed_generation = 1;
+        assert_eq!(word(&workload.verdict(&[])), "progressing");
+    }
+
+    #[test]
+    fn refused_pods_stall_with_the_words_of_who_refused_them() {
+        let mut workload = rolling(vec![]);
+        let failure = |message: &str| Some(("FailedCreate".to_owned(), message.to_owned()));
+        workload.deployment.as_mut().unwrap().failure = failure("pods is forbidden: exceeded quota: pdp");
+        assert_eq!(word(&workload.verdict(&[])), "stalled Quota");
+        workload.deployment.as_mut().unwrap().failure = failure("admission webhook \"no\" denied the request: no");
+        assert_eq!(word(&workload.verdict(&[])), "stalled PolicyDenied");
+    }
+
+    #[test]
+    fn messages_do_not_change_with_every_try() {
+        assert_eq!(steady("Back-off pulling image \"a\": ErrImagePull: gone"), "ErrImagePull: gone");
+        assert_eq!(steady("not found"), "not found");
+    }
+
+    fn word(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Serving => "serving".to_owned(),
+            Verdict::Progressing(_) => "progressing".to_owned(),
+            Verdict::Stalled(trouble) => format!("stalled {}", trouble.reason),
+            Verdict::Failed(trouble) => format!("failed {}", trouble.reason),
+        }
+    }
+}

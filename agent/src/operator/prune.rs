@@ -1,0 +1,65 @@
+//! What may go once the newest revision serves and the old pods are gone.
+//!
+//! Only recorded objects that carry the release's label are removed. ConfigMaps and Secrets stay while a recorded binding, a
+//! replica set, a pod or a job names them; stored renderings stay while their binding does.
+
+use std::collections::BTreeSet;
+
+use super::decide::Observed;
+use super::object::{self, ObjectKind};
+use super::write::Write;
+use crate::kinds::{ObjectRef, ReleaseStatus};
+
+/// Removals, with `status` brought in line: an object leaves the recorded set when it is seen to be gone.
+pub fn prune(observed: &Observed<'_>, status: &mut ReleaseStatus) -> Vec<Write<ReleaseStatus>> {
+    let Some(target) = &observed.target else { return Vec::new() };
+    if observed.workload.draining() {
+        return Vec::new();
+    }
+    let wanted: BTreeSet<ObjectRef> =
+        target.objects.iter().filter_map(object::reference).map(|(_, reference)| reference).collect();
+    let mut writes = Vec::new();
+    let mut recorded = Vec::new();
+    for reference in std::mem::take(&mut status.objects) {
+        let live = observed.live.get(&reference);
+        if wanted.contains(&reference) || still_named(observed, status, &reference) {
+            recorded.push(reference);
+            continue;
+        }
+        match live {
+            Some(live) if live.ours => {
+                if !live.terminating {
+                    writes.push(Write::delete(&reference, live));
+                }
+                recorded.push(reference);
+            }
+            // Gone, or somebody else's by now.
+            Some(_) | None => {}
+        }
+    }
+    status.objects = recorded;
+    let kept = |reference: &ObjectRef| status.bindings.iter().any(|binding| binding.revision == reference.name);
+    let old = observed.revisions.iter().filter(|(reference, live)| !kept(reference) && live.ours && !live.terminating);
+    writes.extend(old.map(|(reference, live)| Write::delete(reference, live)));
+    writes
+}
+
+/// Whether `reference` is configuration that something may still read.
+fn still_named(observed: &Observed<'_>, status: &ReleaseStatus, reference: &ObjectRef) -> bool {
+    if !is_configuration(reference) {
+        return false;
+    }
+    let bound = status.bindings.iter().any(|binding| binding.slots.values().any(|name| *name == reference.name));
+    bound || observed.in_use.is_none_or(|names| names.contains(&reference.name))
+}
+
+/// Whether pruning needs to know what is in use.
+#[must_use]
+pub fn needs_use(status: &ReleaseStatus) -> bool {
+    let bound = |name: &String| status.bindings.iter().any(|binding| binding.slots.values().any(|bound| bound == name));
+    status.objects.iter().any(|reference| is_configuration(reference) && !bound(&reference.name))
+}
+
+fn is_configuration(reference: &ObjectRef) -> bool {
+    matches!(ObjectKind::of(&reference.kind), Some(ObjectKind::ConfigMap | ObjectKind::Secret))
+}

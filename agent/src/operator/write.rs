@@ -1,0 +1,93 @@
+//! What the decisions see of the cluster, and what they ask to be written.
+//!
+//! Every write carries its precondition: a create is a create, everything else names uid and resource version of what was
+//! seen. A leader that was paused holds older content, so "the same write again" would not be harmless.
+
+use serde_json::Value;
+
+use crate::kinds::ObjectRef;
+
+/// One object as it is in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// Uid.
+    pub uid: String,
+    /// Resource version.
+    pub resource_version: String,
+    /// Whether its labels say that it is this resource's.
+    pub ours: bool,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Paths in which it differs from what is wanted; empty when equal or when nothing is wanted of it.
+    pub drift: Vec<String>,
+    /// Whether it was seen equal to the same wanted object before: then a difference is somebody's doing.
+    pub was_equal: bool,
+    /// Field manager that wrote last, if it is not us.
+    pub rival: Option<String>,
+}
+
+/// One write. Executed in order; the first that fails ends the list.
+#[derive(Clone, PartialEq)]
+pub enum Write<S> {
+    /// Status of the resource itself, with its uid and resource version.
+    Status(Box<S>),
+    /// A new object.
+    Create(Value),
+    /// A new Secret of that name, with the values that were resolved. The values are not part of the decision.
+    CreateSecret(String),
+    /// Our fields of an existing object, by server-side apply.
+    Apply {
+        /// What it shall be.
+        object: Value,
+        /// Of what was seen.
+        uid: String,
+        /// Of what was seen.
+        resource_version: String,
+    },
+    /// Removal.
+    Delete {
+        /// Which object.
+        object: ObjectRef,
+        /// Of what was seen.
+        uid: String,
+        /// Of what was seen.
+        resource_version: String,
+    },
+}
+
+impl<S> Write<S> {
+    /// The removal of `object` as it was seen.
+    #[must_use]
+    pub fn delete(object: &ObjectRef, live: &Live) -> Self {
+        Self::Delete { object: object.clone(), uid: live.uid.clone(), resource_version: live.resource_version.clone() }
+    }
+
+    /// The application of `object` onto what was seen.
+    #[must_use]
+    pub fn apply(object: &Value, live: &Live) -> Self {
+        Self::Apply { object: object.clone(), uid: live.uid.clone(), resource_version: live.resource_version.clone() }
+    }
+
+    /// Kind of write and name of its object, for logs and tests. Never content.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let name = |object: &Value| {
+            let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            format!("{kind}/{name}")
+        };
+        match self {
+            Self::Status(_) => "status".to_owned(),
+            Self::Create(object) => format!("create {}", name(object)),
+            Self::CreateSecret(secret) => format!("create Secret/{secret}"),
+            Self::Apply { object, .. } => format!("apply {}", name(object)),
+            Self::Delete { object, .. } => format!("delete {}/{}", object.kind, object.name),
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for Write<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.summary())
+    }
+}

@@ -1,0 +1,197 @@
+//! What an agent does with each message of the control plane.
+
+use super::{
+    Adopted, AgentEvent, AgentMessage, AgentSession, CloseCode, Document, Drain, Forget, InventoryEntry,
+    InventoryNeedEntries, Millis, Phase, ResourceKey, Ticket, Verdict, Welcome, server_given, weight,
+};
+use crate::message::{
+    self, ControlMessage, DeferReason, InventoryBuckets, InventoryEntries, MAX_MESSAGE, Unsupported, decode_control,
+};
+
+/// How long a held document waits before it is sent again.
+const HELD_RETRY_MS: u64 = 60_000;
+
+/// TaskRuns and local resources named in one inventory message; about half of the longest message.
+const MAX_LISTED: usize = 2_000;
+
+impl AgentSession {
+    /// A text frame was received.
+    pub fn handle_text(&mut self, now: Millis, frame: &str) {
+        self.handle_alive(now);
+        let Phase::Connected(connection) = &mut self.phase else { return };
+        let text = match connection.joiner.push(frame) {
+            Ok(Some(text)) => text,
+            Ok(None) => return,
+            Err(error) => return self.close(now, CloseCode::TooLarge, &error.to_string()),
+        };
+        match decode_control(&text) {
+            Ok(message) => self.receive(now, message, weight(&text)),
+            Err(message::DecodeError::UnknownType { message_type }) => {
+                self.send(AgentMessage::Unsupported(Unsupported { message_type: message_type.clone() }));
+                self.events.push_back(AgentEvent::Unsupported { message_type });
+            }
+            Err(error) => self.close(now, CloseCode::Protocol, &error.to_string()),
+        }
+    }
+
+    fn receive(&mut self, now: Millis, message: ControlMessage, bytes: u64) {
+        let open = self.is_open();
+        match message {
+            ControlMessage::Welcome(welcome) if !open => self.welcomed(now, welcome),
+            ControlMessage::Welcome(_) => self.close(now, CloseCode::Protocol, "a second welcome"),
+            _ if !open => self.close(now, CloseCode::Protocol, "a message before welcome"),
+            ControlMessage::Document(document) => self.document(now, document, bytes),
+            ControlMessage::Forget(forget) => self.forget(now, forget, bytes),
+            ControlMessage::InventoryNeedBuckets => {
+                let digests = self.inventory.digests();
+                self.send(AgentMessage::InventoryBuckets(InventoryBuckets { digests }));
+            }
+            ControlMessage::InventoryNeedEntries(InventoryNeedEntries { buckets }) => self.entries(&buckets),
+            ControlMessage::InventoryDone(done) => {
+                if done.held {
+                    self.hold("the control plane holds the session until a person there adopts this data plane");
+                }
+                self.events.push_back(AgentEvent::Compared { held: done.held });
+            }
+            ControlMessage::Adopted(adopted) => self.adopted(adopted),
+            ControlMessage::StateAck(ack) => self.outbox.state_acknowledged(&ack),
+            ControlMessage::FactAck(ack) => {
+                if let Some(fact) = self.outbox.fact_acknowledged(&ack) {
+                    self.events.push_back(AgentEvent::FactAcknowledged { key: ack.key, fact });
+                }
+            }
+            ControlMessage::Renewed(renewed) => self.events.push_back(AgentEvent::Renewed(renewed)),
+            ControlMessage::RenewRefused(refused) => self.events.push_back(AgentEvent::RenewRefused(refused)),
+            ControlMessage::Drain(Drain { after_ms }) => {
+                let after = server_given(after_ms, &mut self.chance);
+                if let Phase::Connected(connection) = &mut self.phase {
+                    connection.drain_at.get_or_insert(now + after);
+                }
+            }
+            ControlMessage::StreamStart(start) => self.events.push_back(AgentEvent::StreamStart(start)),
+            ControlMessage::StreamStop(stop) => self.events.push_back(AgentEvent::StreamStop(stop)),
+            ControlMessage::List(list) => self.events.push_back(AgentEvent::List(list)),
+            ControlMessage::Unsupported(Unsupported { message_type }) => {
+                self.events.push_back(AgentEvent::Unsupported { message_type });
+            }
+        }
+    }
+
+    fn welcomed(&mut self, now: Millis, welcome: Box<Welcome>) {
+        let highest = self.highest();
+        let Phase::Connected(connection) = &mut self.phase else { return };
+        connection.welcomed = Some(now);
+        connection.counter = welcome.counter;
+        self.dialer.welcomed(welcome.reconnect_spread_ms);
+        self.outbox.opened(welcome.window, &welcome.store_id);
+
+        let held = if self.store_id.as_ref().is_some_and(|known| *known != welcome.store_id) {
+            Some("the control plane's store is another one than before".to_owned())
+        } else if welcome.counter < self.floor.max(highest) {
+            let seen = self.floor.max(highest);
+            Some(format!("the control plane counts to generation {}, here is {seen}", welcome.counter))
+        } else {
+            None
+        };
+        if held.is_none() && self.store_id.is_none() {
+            self.store_id = Some(welcome.store_id.clone());
+            self.events.push_back(AgentEvent::StoreKnown { store_id: welcome.store_id.clone() });
+        }
+        self.events.push_back(AgentEvent::Welcomed(welcome));
+        if let Some(reason) = held {
+            self.hold(&reason);
+        }
+        let inventory = self.inventory_message();
+        self.send(AgentMessage::Inventory(inventory));
+    }
+
+    fn inventory_message(&mut self) -> message::Inventory {
+        message::Inventory {
+            root: self.inventory.root(),
+            count: self.inventory.count(),
+            task_runs: self.task_runs.values().take(MAX_LISTED).cloned().collect(),
+            local: self.local.iter().take(MAX_LISTED).cloned().collect(),
+            cut: self.task_runs.len() > MAX_LISTED || self.local.len() > MAX_LISTED,
+        }
+    }
+
+    fn hold(&mut self, reason: &str) {
+        let Phase::Connected(connection) = &mut self.phase else { return };
+        if !connection.held {
+            connection.held = true;
+            self.events.push_back(AgentEvent::Held { reason: reason.to_owned() });
+        }
+    }
+
+    fn adopted(&mut self, adopted: Adopted) {
+        let seen = self.floor.max(self.highest());
+        let Phase::Connected(connection) = &mut self.phase else { return };
+        connection.counter = connection.counter.max(adopted.counter);
+        if connection.counter < seen {
+            return;
+        }
+        connection.held = false;
+        self.store_id = Some(adopted.store_id.clone());
+        self.events.push_back(AgentEvent::StoreKnown { store_id: adopted.store_id });
+    }
+
+    fn document(&mut self, now: Millis, document: Document, bytes: u64) {
+        if let Some(ticket) = self.admit(now, document.id, bytes) {
+            self.events.push_back(AgentEvent::Document { ticket, document: Box::new(document) });
+        }
+    }
+
+    fn forget(&mut self, now: Millis, forget: Forget, bytes: u64) {
+        if let Some(ticket) = self.admit(now, forget.id, bytes) {
+            self.events.push_back(AgentEvent::Forget { ticket, forget });
+        }
+    }
+
+    /// Takes a document or forget into the window. None if the connection was closed or the session is held.
+    fn admit(&mut self, now: Millis, id: u64, bytes: u64) -> Option<Ticket> {
+        let Phase::Connected(connection) = &mut self.phase else { return None };
+        if !connection.window.fits(bytes) {
+            self.close(now, CloseCode::WindowExceeded, "more unanswered documents than hello allows");
+            return None;
+        }
+        if connection.unanswered.insert(id, bytes).is_some() {
+            self.close(now, CloseCode::Protocol, "a document id was used twice");
+            return None;
+        }
+        connection.window.add(bytes);
+        let ticket = Ticket { connection: self.connection, id };
+        if connection.held {
+            let message = "held until a person at the control plane adopts this data plane".to_owned();
+            let reason = DeferReason::Held;
+            self.answer(ticket, Verdict::Deferred { reason, message, retry_after_ms: HELD_RETRY_MS });
+            return None;
+        }
+        Some(ticket)
+    }
+
+    /// Sends whole buckets, as many to a message as surely fit.
+    fn entries(&mut self, numbers: &[u8]) {
+        let mut part = InventoryEntries { buckets: std::collections::BTreeMap::new() };
+        let mut length = 0;
+        for number in numbers {
+            let entries = self.inventory.entries(*number);
+            let more: usize = entries.iter().map(entry_length).sum();
+            if length > 0 && length + more > MAX_MESSAGE / 2 {
+                self.send(AgentMessage::InventoryEntries(std::mem::replace(
+                    &mut part,
+                    InventoryEntries { buckets: std::collections::BTreeMap::new() },
+                )));
+                length = 0;
+            }
+            length += more;
+            part.buckets.insert(*number, entries);
+        }
+        self.send(AgentMessage::InventoryEntries(part));
+    }
+}
+
+/// An upper bound of one entry's JSON, in bytes.
+fn entry_length(entry: &InventoryEntry) -> usize {
+    let InventoryEntry { key: ResourceKey { kind: _, name }, generation: _, hash, state: _ } = entry;
+    name.len() + hash.len() + 128
+}

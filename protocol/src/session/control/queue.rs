@@ -1,0 +1,109 @@
+//! Offers that wait and that are unanswered: one per resource in flight, the newest one waiting behind it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Delivery, Offer};
+use crate::message::{ControlMessage, Document, Forget, Window};
+use crate::name::ResourceKey;
+use crate::session::{Flight, text, weight};
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: BTreeMap<ResourceKey, Offer>,
+    /// Resources that wait and have nothing in flight, in the order of their offers.
+    ready: VecDeque<ResourceKey>,
+    flight: BTreeMap<u64, Sent>,
+    busy: BTreeSet<ResourceKey>,
+    window: Flight,
+    last_id: u64,
+}
+
+/// An offer that was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) key: ResourceKey,
+    pub(super) generation: i64,
+    pub(super) hash: Option<String>,
+    bytes: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            ready: VecDeque::new(),
+            flight: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            window: Flight::new(Window { messages: 0, bytes: 0 }),
+            last_id: 0,
+        }
+    }
+}
+
+impl Queue {
+    pub(super) const fn opened(&mut self, window: Window) {
+        self.window = Flight::new(window);
+    }
+
+    pub(super) fn offer(&mut self, offer: Offer) {
+        let key = offer.key.clone();
+        if self.waiting.get(&key).is_some_and(|waiting| waiting.generation > offer.generation) {
+            return;
+        }
+        let new = self.waiting.insert(key.clone(), offer).is_none();
+        if new && !self.busy.contains(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// The text of the next offer, if there is one and the window has room. It is in flight from now on.
+    pub(super) fn next(&mut self) -> Option<String> {
+        let key = self.ready.front()?;
+        let offer = self.waiting.get(key)?;
+        let text = text(&message(self.last_id + 1, offer));
+        if !self.window.fits(weight(&text)) {
+            return None;
+        }
+        let key = self.ready.pop_front()?;
+        let offer = self.waiting.remove(&key)?;
+        self.last_id += 1;
+        self.window.add(weight(&text));
+        let hash = match offer.delivery {
+            Delivery::Document { hash, .. } => Some(hash),
+            Delivery::Forget => None,
+        };
+        let sent = Sent { key: offer.key, generation: offer.generation, hash, bytes: weight(&text) };
+        self.flight.insert(self.last_id, sent);
+        self.busy.insert(key);
+        Some(text)
+    }
+
+    pub(super) fn answered(&mut self, id: u64) -> Option<Sent> {
+        let sent = self.flight.remove(&id)?;
+        self.window.remove(sent.bytes);
+        self.busy.remove(&sent.key);
+        if self.waiting.contains_key(&sent.key) {
+            self.ready.push_back(sent.key.clone());
+        }
+        Some(sent)
+    }
+
+    pub(super) fn take_unanswered(&mut self) -> Vec<(ResourceKey, i64)> {
+        std::mem::take(&mut self.flight).into_values().map(|sent| (sent.key, sent.generation)).collect()
+    }
+
+    pub(super) fn depths(&self) -> (usize, usize) {
+        (self.waiting.len(), self.flight.len())
+    }
+}
+
+fn message(id: u64, offer: &Offer) -> ControlMessage {
+    let Offer { key, generation, delivery } = offer.clone();
+    match delivery {
+        Delivery::Document { hash, body, provenance, trace } => {
+            let (kind, name) = (key.kind.as_str().to_owned(), key.name);
+            ControlMessage::Document(Document { id, kind, name, generation, hash, provenance, trace, body })
+        }
+        Delivery::Forget => ControlMessage::Forget(Forget { id, key, generation }),
+    }
+}

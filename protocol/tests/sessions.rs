@@ -1,0 +1,190 @@
+//! Both sides of a session against each other on a virtual clock.
+
+mod pair;
+
+use pair::{Pair, key};
+use proptest::prelude::*;
+use protocol::message::{Adopted, InventoryEntry, MAX_FRAME};
+use protocol::session::{AgentEvent, CloseCode, ControlSession, ControlSettings, Disconnect, Transmit, Wake};
+use protocol::spec::Desired;
+
+#[test]
+fn documents_answers_states_and_facts_cross() {
+    let mut pair = Pair::new(1);
+    for n in 0..30 {
+        pair.deploy(&format!("r{n}"), 100);
+    }
+    pair.run_until(5_000, Pair::converged);
+    assert!(pair.facts.values().all(|times| *times == 1), "{:?}", pair.facts);
+}
+
+#[test]
+fn equal_inventories_cost_one_message() {
+    let mut pair = Pair::new(1);
+    pair.deploy("a", 10);
+    pair.run_until(5_000, Pair::converged);
+    pair.trace.clear();
+    pair.cut(Disconnect::Local);
+    pair.run_until(5_000, |pair| pair.compared == 2);
+    assert!(pair.trace.iter().any(|line| line.contains("Compared { differences: [] }")), "{:#?}", pair.trace);
+    assert!(!pair.trace.iter().any(|line| line.contains("Document")), "{:#?}", pair.trace);
+}
+
+#[test]
+fn a_document_larger_than_window_and_frame_passes_alone() {
+    let mut pair = Pair::new(1);
+    pair.deploy("large", 4 * MAX_FRAME);
+    pair.deploy("small", 1);
+    pair.run_until(5_000, Pair::converged);
+}
+
+#[test]
+fn a_dead_network_is_noticed_within_fifteen_seconds_by_the_agent_and_twenty_five_by_the_gateway() {
+    let mut pair = Pair::new(1);
+    pair.run_until(5_000, |pair| pair.compared == 1);
+    pair.run_for(70_000);
+    let since = pair.now;
+    pair.network = false;
+    pair.run_until(15_000, |pair| !pair.agent.is_open());
+    pair.run_until(25_000, |pair| !pair.control.as_ref().is_some_and(ControlSession::is_open));
+    assert!(pair.now - since <= 25_000 + 20);
+    pair.network = true;
+    pair.run_until(31_000, |pair| pair.agent.is_open());
+}
+
+#[test]
+fn a_quiet_session_stays_open_and_writes_pings_only() {
+    let mut pair = Pair::new(1);
+    pair.deploy("a", 1);
+    pair.run_until(5_000, Pair::converged);
+    let before = pair.trace.len();
+    pair.run_for(3_600_000);
+    assert_eq!(pair.trace.len(), before);
+    assert_eq!(pair.dials.len(), 1);
+}
+
+#[test]
+fn a_healthy_session_that_is_cut_is_dialled_again_at_once() {
+    let mut pair = Pair::new(1);
+    pair.run_for(61_000);
+    pair.cut(Disconnect::Local);
+    pair.run_for(10);
+    assert_eq!(pair.dials.len(), 2);
+    assert_eq!(pair.dials[1], 61_000);
+}
+
+#[test]
+fn a_drained_session_moves_after_the_given_time() {
+    let mut pair = Pair::new(1);
+    pair.run_until(5_000, |pair| pair.compared == 1);
+    let since = pair.now;
+    pair.control.as_mut().unwrap().drain(10_000);
+    pair.run_until(13_000, |pair| pair.compared == 2);
+    assert!(pair.now - since >= 10_000);
+    pair.run_until(1_000, |pair| pair.epochs.iter().map(|epoch| epoch.connection).eq([1, 2]));
+}
+
+#[test]
+fn another_store_is_held_until_a_person_adopts() {
+    let mut pair = Pair::new(1);
+    pair.deploy("a", 1);
+    pair.run_until(5_000, Pair::converged);
+    pair.store_id = "restored".to_owned();
+    pair.cut(Disconnect::Local);
+    pair.run_until(5_000, |pair| pair.compared == 2);
+    pair.deploy("b", 1);
+    pair.run_for(30_000);
+    assert!(!pair.stored.contains_key("b"));
+    let adopted = Adopted { store_id: "restored".to_owned(), counter: pair.counter };
+    pair.control.as_mut().unwrap().adopt(adopted);
+    pair.run_until(5_000, Pair::converged);
+    // The next session with the same store is not held.
+    pair.cut(Disconnect::Local);
+    pair.deploy("c", 1);
+    pair.run_until(35_000, Pair::converged);
+}
+
+#[test]
+fn a_counter_below_what_is_stored_is_held() {
+    let mut pair = Pair::new(1);
+    let entry = InventoryEntry { key: key("x"), generation: 99, hash: String::new(), state: Desired::Present };
+    pair.agent.stored(entry);
+    pair.run_until(5_000, |pair| pair.compared == 1);
+    assert!(pair.trace.iter().any(|line| line.contains("counts to generation 0, here is 99")), "{:#?}", pair.trace);
+    assert!(pair.control.as_ref().unwrap().is_held());
+}
+
+#[test]
+fn superseded_agents_do_not_dial() {
+    let mut pair = Pair::new(1);
+    pair.run_until(5_000, |pair| pair.compared == 1);
+    pair.agent.handle_disconnected(pair.now, Disconnect::Closed(CloseCode::Superseded), "");
+    assert!(matches!(pair.agent.poll_event(), Some(AgentEvent::Superseded)));
+    assert_eq!(pair.agent.poll_timeout(), None);
+    pair.agent.start(pair.now);
+    assert_eq!(pair.agent.poll_timeout(), Some((pair.now, Wake::Dial)));
+}
+
+#[test]
+fn what_breaks_the_protocol_is_closed_with_its_code() {
+    let cases: &[(&str, CloseCode)] = &[
+        ("nonsense", CloseCode::Protocol),
+        (r#"{"type":"inventory","root":"","count":0}"#, CloseCode::Protocol),
+        (r#"{"type":"answer","to":1,"answer":"already"}"#, CloseCode::Protocol),
+        ("", CloseCode::TooLarge),
+    ];
+    for (text, code) in cases {
+        let mut control = ControlSession::new(ControlSettings::default(), 0, 1);
+        control.handle_text(1, text);
+        assert!(matches!(control.poll_transmit(), Some(Transmit::Close { code: c, .. }) if c == *code), "{text}");
+    }
+    let mut control = ControlSession::new(ControlSettings::default(), 0, 1);
+    control.handle_timeout(10_000);
+    assert!(matches!(control.poll_transmit(), Some(Transmit::Close { code: CloseCode::Timeout, .. })));
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Deploy(u8, usize),
+    Cut(bool),
+    Network(u64),
+    Wait(u64),
+    Drain(u64),
+    Latency(u64),
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0_u8..12, prop_oneof![Just(10_usize), Just(5_000), Just(40_000), Just(100_000)]).prop_map(|(n, size)| Op::Deploy(n, size)),
+        2 => any::<bool>().prop_map(Op::Cut),
+        1 => (1_u64..40_000).prop_map(Op::Network),
+        5 => (0_u64..3_000).prop_map(Op::Wait),
+        1 => (0_u64..2_000).prop_map(Op::Drain),
+        1 => (0_u64..400).prop_map(Op::Latency),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn whatever_happens_nothing_is_lost_and_no_rule_is_broken(seed in any::<u64>(), ops in prop::collection::vec(any_op(), 1..40)) {
+        let mut pair = Pair::new(seed);
+        for op in ops {
+            match op {
+                Op::Deploy(n, size) => pair.deploy(&if n == 0 { "bad".to_owned() } else { format!("r{n}") }, size),
+                Op::Cut(local) => pair.cut(if local { Disconnect::Local } else { Disconnect::Cut }),
+                Op::Network(time) => {
+                    pair.network = false;
+                    pair.run_for(time);
+                    pair.network = true;
+                }
+                Op::Wait(time) => pair.run_for(time),
+                Op::Drain(after) => if let Some(control) = &mut pair.control { control.drain(after) },
+                Op::Latency(latency) => pair.latency = latency,
+            }
+        }
+        pair.run_until(120_000, Pair::converged);
+        // Everything that is stored was accepted as far as the control plane knows, and only deploys were stored.
+        prop_assert!(pair.stored.keys().all(|name| pair.desired.contains_key(name)));
+    }
+}

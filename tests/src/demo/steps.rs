@@ -1,0 +1,456 @@
+//! The steps of the demo, in order. Each reads as what a person does and ends with what it proved.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::Screen;
+use crate::installation::{ControlPlane, Installation, Options, Pdpctl, artifacts};
+use crate::load;
+use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
+
+const ORGANIZATION: &str = "acme";
+const PROJECT: &str = "shop";
+const SAMPLE: &str = "config/samples/httpbin.yaml";
+const STEPS: usize = 10;
+
+/// What the steps hand on to each other.
+#[derive(Debug)]
+pub struct Demo {
+    screen: Screen,
+    instance: String,
+}
+
+/// The service as the customer's network reaches it.
+#[derive(Debug, Clone)]
+struct Service {
+    namespace: String,
+    address: std::net::SocketAddr,
+    deployment: String,
+}
+
+impl Demo {
+    /// A demo on the test cluster of this name.
+    #[must_use]
+    pub fn new(instance: &str) -> Self {
+        Self { screen: Screen::new(STEPS), instance: instance.to_owned() }
+    }
+
+    /// Plays all steps. Not cancel safe: the caller removes the test cluster when it drops this.
+    ///
+    /// # Errors
+    /// The first step that fails, with what was said.
+    pub async fn play(&mut self) -> Result<()> {
+        let bed = self.cluster().await?;
+        let image = self.image(&bed).await?;
+        let plane = self.control_plane(&bed).await?;
+        let agent = self.agent(&bed, &plane, image).await?;
+        let cli = plane.pdpctl().within(ORGANIZATION, PROJECT);
+        let namespace = self.organization(&bed, &cli, &agent).await?;
+        let service = self.deploy(&bed, &cli, namespace).await?;
+        self.logs(&bed, &cli, &service).await?;
+        self.update_under_load(&bed, &cli, &service).await?;
+        self.repair_while_cut(&bed, &cli, &service).await?;
+        self.reconnect(&bed, &cli, &agent, &service).await?;
+        self.next(&agent);
+        Ok(())
+    }
+
+    async fn cluster(&mut self) -> Result<Testbed> {
+        self.screen.step("The customer's side: a Kubernetes cluster, a registry, a vault, a firewall");
+        let program = artifacts::binary("testbed");
+        self.screen.command(&format!("testbed --name {} up", self.instance));
+        let mut command = Command::new(program);
+        command.args(["--name", &self.instance, "up", "--yes"]);
+        self.stream(command).await?;
+        let bed = Testbed::attach(&self.instance)?;
+        let version =
+            bed.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}"]).await?;
+        // The API server listens on all addresses of the node; only the firewall is in the way.
+        let inward = bed.connect(Side::ControlPlane, "10.77.1.2:6443".parse()?);
+        let refused =
+            tokio::time::timeout(Duration::from_millis(1500), inward).await.map_or(true, |open| open.is_err());
+        ensure!(refused, "a connection into the customer's network was not stopped by its firewall");
+        self.screen.proves(&format!(
+            "Kubernetes {version} runs in a network that nobody outside can connect into: tried from the control plane's network, dropped"
+        ));
+        Ok(bed)
+    }
+
+    async fn image(&mut self, bed: &Testbed) -> Result<String> {
+        self.screen.step("The agent's image: static, from scratch, pushed to the customer's registry");
+        self.screen.command("make image");
+        let mut command = Command::new("make");
+        command.args(["--no-print-directory", "-C"]).arg(artifacts::file("")).arg("image");
+        self.stream(command).await?;
+        let archive = image_archive();
+        let megabytes =
+            std::fs::metadata(&archive).with_context(|| format!("read {}", archive.display()))?.len() as f64 / 1e6;
+        let reference = bed.push_archive(&archive, "pdp-agent:demo").await?;
+        self.screen.output(&reference);
+        self.screen
+            .proves(&format!("{megabytes:.1} MB with nothing in it but the binary and CA roots; deployed by digest"));
+        Ok(reference)
+    }
+
+    async fn control_plane(&mut self, bed: &Testbed) -> Result<ControlPlane> {
+        self.screen.step("The control plane: somebody else's, across the firewall");
+        let state = bed.instance()?.path("control-plane-state");
+        if state.exists() {
+            std::fs::remove_dir_all(&state)?;
+        }
+        self.screen.command("control-plane-mock serve --listen 10.77.1.1:8443 --state …");
+        let plane = ControlPlane::start(bed, &state, &[]).await?;
+        self.screen.proves("it answers in its own network, with a CA of its own");
+        Ok(plane)
+    }
+
+    async fn agent(&mut self, bed: &Testbed, plane: &ControlPlane, image: String) -> Result<Installation> {
+        self.screen.step("Enrol: one token, one Helm chart");
+        let options = Options {
+            namespace: "pdp-agent".to_owned(),
+            release: "pdp-agent".to_owned(),
+            organization: ORGANIZATION.to_owned(),
+            data_plane: "berlin".to_owned(),
+            image,
+            values: String::new(),
+        };
+        self.screen.command(&format!("pdpctl create organization {ORGANIZATION}"));
+        self.screen.command("pdpctl create data-plane berlin");
+        let agent = Installation { bed: bed.clone(), control_plane: plane.clone(), options };
+        let token = agent.register().await?;
+        self.screen.output("one-time token, good for an hour and for this data plane only");
+        agent.prepare_namespace().await?;
+        self.screen.command(
+            "helm install pdp-agent helm/pdp-agent -n pdp-agent --set controlPlane.url=https://control-plane.test:8443 \
+             --set enrolment.token=… --set-file controlPlane.caBundle=ca.crt",
+        );
+        agent.helm_install(Some(&token)).await?;
+        agent.connected(Duration::from_secs(60)).await?;
+        let cli = plane.pdpctl().within(ORGANIZATION, "");
+        self.show(&cli, &["get", "data-plane", "berlin"]).await?;
+        self.screen.proves("the agent made its own key, dialled out and is connected; no port was opened");
+        Ok(agent)
+    }
+
+    async fn organization(&mut self, bed: &Testbed, cli: &Pdpctl, agent: &Installation) -> Result<String> {
+        self.screen.step("A project with two environments, and a secret that never leaves the customer's vault");
+        self.show(cli, &["create", "project", PROJECT]).await?;
+        for environment in ["dev", "prod"] {
+            self.show(cli, &["create", "environment", environment, "--data-plane", &agent.options.data_plane]).await?;
+        }
+        let mut namespaces = Vec::new();
+        for environment in ["dev", "prod"] {
+            let namespace = wait_until(Duration::from_secs(60), "the environment to be ready", || async {
+                let status = cli.json(&["status", "--environment", environment]).await?;
+                let rows = status.as_array().context("status is no list")?;
+                let row = rows.iter().find(|row| row.get("kind").and_then(Value::as_str) == Some("Environment"));
+                let ready = row.filter(|row| row.get("phase").and_then(Value::as_str) == Some("Ready"));
+                let namespace = ready.and_then(|row| row.pointer("/state/namespace")).and_then(Value::as_str);
+                namespace.map(str::to_owned).with_context(|| status.to_string())
+            })
+            .await?;
+            namespaces.push(namespace);
+        }
+        let namespace = namespaces.first().context("no environment")?.clone();
+        self.screen.command(&format!("bao kv put secret/{namespace}/httpbin token=… certificate=…"));
+        let secret = serde_json::json!({ "token": "demo-token-3b1f", "certificate": "demo-certificate-77ac" });
+        bed.vault_put(&format!("{namespace}/httpbin"), secret).await?;
+        self.show_kubectl(bed, &["get", "environments.pdp-agent.dev", "-n", "pdp-agent"]).await?;
+        self.screen.proves("each environment is a namespace of its own, closed to the other; the vault lets each read its own secrets only");
+        Ok(namespace)
+    }
+
+    async fn deploy(&mut self, bed: &Testbed, cli: &Pdpctl, namespace: String) -> Result<Service> {
+        self.screen.step("Deploy: go-httpbin with configuration and the secret");
+        self.deploy_version(bed, cli, Sample::HttpbinOld).await?;
+        let list = bed.kubectl(&["get", "services", "-n", &namespace, "-o", "json"]).await?;
+        let list: Value = serde_json::from_str(&list)?;
+        let service = list.pointer("/items/0").context("the namespace has no Service")?;
+        let ip = service.pointer("/spec/clusterIP").and_then(Value::as_str).context("the Service has no address")?;
+        let port = service.pointer("/spec/ports/0/port").and_then(Value::as_u64).context("the Service has no port")?;
+        let deployment = bed.kubectl(&["get", "deployments", "-n", &namespace, "-o", "name"]).await?.trim().to_owned();
+        let service = Service { namespace, address: format!("{ip}:{port}").parse()?, deployment };
+        self.screen.command(&format!("curl http://{}/env", service.address));
+        let env = get(bed, &service, "/env").await?;
+        ensure!(env.contains("hello from dev"), "the configuration did not reach the process: {env}");
+        ensure!(env.contains("demo-token-3b1f"), "the secret did not reach the process");
+        self.screen.output("GREETING=hello from dev, API_TOKEN=(the vault's value, compared, not shown)");
+        self.screen.proves("ready means that it answers: configuration and secret are in the process");
+        Ok(service)
+    }
+
+    async fn logs(&mut self, bed: &Testbed, cli: &Pdpctl, service: &Service) -> Result<()> {
+        self.screen.step("Logs, through the same outbound link");
+        let args = ["logs", "httpbin", "--environment", "dev", "-f", "--tail", "3"];
+        self.screen.command(&format!("pdpctl {}", args.join(" ")));
+        let mut follower = cli.command(&args).stdout(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(follower.stdout.take().context("no output")?).lines();
+        let marker = format!("/status/200?word={}", uuid::Uuid::new_v4().simple());
+        let asked = Instant::now();
+        let seen = async {
+            let mut shown = 0;
+            while let Some(line) = lines.next_line().await? {
+                if shown < 6 || line.contains(&marker) {
+                    shown += 1;
+                    self.screen.output(&line);
+                }
+                if line.contains(&marker) {
+                    return Ok(asked.elapsed());
+                }
+            }
+            bail!("the stream of logs ended before the line came")
+        };
+        let ask = async {
+            get(bed, service, &marker).await?;
+            Ok::<_, anyhow::Error>(())
+        };
+        let (took, asked) = tokio::join!(tokio::time::timeout(Duration::from_secs(20), seen), ask);
+        asked?;
+        let took = took.context("the line did not come within 20 s")??;
+        follower.kill().await?;
+        self.screen.proves(&format!(
+            "a request's log line is at the console {:.0} ms after the request",
+            took.as_secs_f64() * 1000.0
+        ));
+        Ok(())
+    }
+
+    async fn update_under_load(&mut self, bed: &Testbed, cli: &Pdpctl, service: &Service) -> Result<()> {
+        self.screen.step("Update to the second version while requests keep coming, none repeated");
+        let kept = start_load(bed, service, true)?;
+        let single = start_load(bed, service, false)?;
+        let deployed = self.deploy_version(bed, cli, Sample::HttpbinNew).await;
+        // Old pods may still drain: the load goes on until the last of them is gone.
+        wait_until(Duration::from_secs(90), "the old pods to be gone", || async {
+            let phases =
+                ["get", "pods", "-n", &service.namespace, "-o", "jsonpath={.items[*].metadata.deletionTimestamp}"];
+            let leaving = bed.kubectl(&phases).await?;
+            ensure!(leaving.trim().is_empty(), "still leaving: {leaving}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        let (kept, single) = (finish_load(kept).await?, finish_load(single).await?);
+        deployed?;
+        let mut rate = 0.0;
+        for (name, report) in [("100 requests a connection", &kept), ("a connection a request", &single)] {
+            rate += report.requests as f64 / report.seconds;
+            let answers: Vec<String> = report.answers.iter().map(|(mark, count)| format!("{mark} {count}")).collect();
+            self.screen.output(&format!(
+                "{name}: {} requests, {} failures; {}; p99 {:.0} ms",
+                report.requests,
+                report.failures,
+                answers.join(", "),
+                report.p99_ms,
+            ));
+            ensure!(report.failures == 0, "requests failed during the update: {:?}", report.reasons);
+            for sample in [Sample::HttpbinOld, Sample::HttpbinNew] {
+                let version = Testbed::sample_version(sample);
+                ensure!(report.answers.contains_key(version), "version {version} never answered: {:?}", report.answers);
+            }
+        }
+        ensure!(rate >= 200.0, "only {rate:.0} requests a second were sent");
+        let all = kept.requests + single.requests;
+        self.screen.proves(&format!("{all} requests at {rate:.0} a second, 0 failures, both versions answered"));
+        Ok(())
+    }
+
+    async fn repair_while_cut(&mut self, bed: &Testbed, cli: &Pdpctl, service: &Service) -> Result<()> {
+        self.screen.step("Cut the link, then break something");
+        self.screen.command(&format!("testbed --name {} link cut --how drop", self.instance));
+        bed.cut_link(Cut::Drop).await?;
+        let before = uid(bed, service).await?;
+        self.screen.command(&format!("kubectl delete {} -n {}", service.deployment, service.namespace));
+        bed.kubectl(&["delete", &service.deployment, "-n", &service.namespace, "--wait=false"]).await?;
+        let deleted = Instant::now();
+        wait_until(Duration::from_secs(60), "the Deployment to be made again", || async {
+            let now = uid(bed, service).await?;
+            ensure!(now != before, "it is still the old one");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        let made = deleted.elapsed();
+        wait_until(Duration::from_secs(90), "the service to answer again", || get(bed, service, "/version")).await?;
+        self.screen.output(&format!(
+            "made again after {:.1} s, answers after {:.1} s",
+            made.as_secs_f64(),
+            deleted.elapsed().as_secs_f64()
+        ));
+        wait_until(Duration::from_secs(60), "the control plane to notice the silence", || async {
+            let plane = cli.json(&["get", "data-plane", "berlin"]).await?;
+            let status = plane.get("status").and_then(Value::as_str).unwrap_or_default();
+            ensure!(status == "Disconnected", "it says {status}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        self.show(cli, &["get", "data-plane", "berlin"]).await?;
+        self.screen
+            .proves("the cluster was repaired from what it holds itself, without control plane and without vault");
+        Ok(())
+    }
+
+    async fn reconnect(&mut self, bed: &Testbed, cli: &Pdpctl, agent: &Installation, service: &Service) -> Result<()> {
+        self.screen.step("Restore the link: both sides compare, and agree");
+        self.screen.command(&format!("testbed --name {} link restore", self.instance));
+        bed.restore_link().await?;
+        let restored = Instant::now();
+        agent.connected(Duration::from_secs(90)).await?;
+        let connected = restored.elapsed();
+        let expected = get(bed, service, "/version").await?;
+        wait_until(Duration::from_secs(30), "the state at the control plane to be the truth", || async {
+            let status = cli.json(&["status", "httpbin", "--environment", "dev"]).await?;
+            let rows = status.as_array().context("status is no list")?;
+            let row = rows
+                .iter()
+                .find(|row| row.get("kind").and_then(Value::as_str) == Some("Release"))
+                .context("no release")?;
+            let phase = row.get("phase").and_then(Value::as_str).unwrap_or_default();
+            ensure!(phase == "Ready", "it says {phase}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        ensure!(expected.contains(Testbed::sample_version(Sample::HttpbinNew)), "the old version answers: {expected}");
+        self.show(cli, &["status", "--environment", "dev"]).await?;
+        self.screen.proves(&format!(
+            "connected {:.1} s after the cable was back; the last state is the truth",
+            connected.as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    fn next(&self, agent: &Installation) {
+        self.screen.summary();
+        self.screen.say("");
+        self.screen.say("All of it is still up. What to try next:");
+        let cli = agent.control_plane.pdpctl();
+        let name = &self.instance;
+        let folder = artifacts::binary("");
+        let folder = folder.to_string_lossy();
+        for line in [
+            &format!("export PATH={}:$PATH", folder.trim_end_matches('/')),
+            &format!("eval \"$(testbed --name {name} env)\""),
+            &format!("export PDPCTL_SERVER={} PDPCTL_CA_FILE={}", cli.server, cli.ca.display()),
+            &format!(
+                "export PDPCTL_TOKEN_FILE={} PDPCTL_ORGANIZATION={ORGANIZATION} PDPCTL_PROJECT={PROJECT}",
+                cli.token.display()
+            ),
+            "pdpctl status",
+            "pdpctl logs httpbin --environment dev -f",
+            "pdpctl rollback httpbin --environment dev --wait",
+            "pdpctl deploy -f config/samples/httpbin.yaml --environment dev --set image=nginx:1.27",
+            &format!("testbed --name {name} kubectl get pdp -n pdp-agent"),
+            "make demo-down",
+        ] {
+            self.screen.command(line);
+        }
+    }
+
+    async fn deploy_version(&self, bed: &Testbed, cli: &Pdpctl, sample: Sample) -> Result<()> {
+        let image = format!("image={}", bed.sample(sample)?);
+        let file = artifacts::file(SAMPLE);
+        let version = Testbed::sample_version(sample);
+        self.screen.command(&format!(
+            "pdpctl deploy -f {SAMPLE} --set image=registry.customer.test:5000/httpbin@sha256:… --environment dev --wait   # {version}"
+        ));
+        let file = file.to_string_lossy();
+        let mut command = cli.command(&[
+            "deploy",
+            "-f",
+            &file,
+            "--set",
+            &image,
+            "--environment",
+            "dev",
+            "--wait",
+            "--timeout",
+            "120s",
+        ]);
+        command.env("PDPCTL_PROGRESS", "plain");
+        self.stream(command).await
+    }
+
+    /// Shows a `pdpctl` command, runs it and shows what it prints.
+    async fn show(&self, cli: &Pdpctl, args: &[&str]) -> Result<()> {
+        self.screen.command(&format!("pdpctl {}", args.join(" ")));
+        cli.run(args).await?.lines().for_each(|line| self.screen.output(line));
+        Ok(())
+    }
+
+    async fn show_kubectl(&self, bed: &Testbed, args: &[&str]) -> Result<()> {
+        self.screen.command(&format!("kubectl {}", args.join(" ")));
+        bed.kubectl(args).await?.lines().for_each(|line| self.screen.output(line));
+        Ok(())
+    }
+
+    /// Runs a command and shows its lines as they come.
+    async fn stream(&self, mut command: Command) -> Result<()> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut out = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let mut err = BufReader::new(child.stderr.take().context("no output")?).lines();
+        let (mut out_open, mut err_open) = (true, true);
+        while out_open || err_open {
+            let line = tokio::select! {
+                line = out.next_line(), if out_open => { out_open = matches!(line, Ok(Some(_))); line? }
+                line = err.next_line(), if err_open => { err_open = matches!(line, Ok(Some(_))); line? }
+            };
+            if let Some(line) = line {
+                self.screen.output(&line);
+            }
+        }
+        let status = child.wait().await?;
+        ensure!(status.success(), "the command above ended with {status}");
+        Ok(())
+    }
+
+    /// Shows why the demo ended early.
+    pub fn failed(&self, error: &anyhow::Error) {
+        self.screen.trouble(&format!("{error:#}"));
+    }
+
+    /// Words outside of steps.
+    pub fn say(&self, text: &str) {
+        self.screen.say(text);
+    }
+}
+
+/// Where `make image` leaves the image.
+#[must_use]
+pub fn image_archive() -> PathBuf {
+    let fallback = artifacts::binary("../image/pdp-agent.oci.tar");
+    std::env::var_os("PDP_IMAGE_ARCHIVE").map_or(fallback, PathBuf::from)
+}
+
+async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
+    let path = "jsonpath={.metadata.uid}";
+    Ok(bed.kubectl(&["get", &service.deployment, "-n", &service.namespace, "-o", path]).await?)
+}
+
+async fn get(bed: &Testbed, service: &Service, path: &str) -> Result<String> {
+    crate::installation::get(bed, service.address, path).await
+}
+
+fn start_load(bed: &Testbed, service: &Service, keep_alive: bool) -> Result<Child> {
+    let mut command = bed.in_netns(Side::Cluster, artifacts::binary("load"))?;
+    command.args(["--target", &service.address.to_string(), "--path", "/version", "--host", "httpbin"]);
+    command.args(["--workers", "4", "--pace-ms", "25", "--limit", "180"]);
+    for sample in [Sample::HttpbinOld, Sample::HttpbinNew] {
+        let version = Testbed::sample_version(sample);
+        command.args(["--mark", &format!("{version}={version}")]);
+    }
+    if keep_alive {
+        command.arg("--keep-alive");
+    }
+    Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
+}
+
+async fn finish_load(mut child: Child) -> Result<load::Report> {
+    drop(child.stdin.take());
+    let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await??;
+    ensure!(output.status.success(), "the load ended with {}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}

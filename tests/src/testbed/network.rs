@@ -1,0 +1,183 @@
+//! The two network namespaces of an instance, the link between them, the firewall, and the faults that a link can have.
+//!
+//! Nothing is added to the host's own network: no address, route or rule. There is no default route inside, so that unknown
+//! destinations fail at once.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::instance::{CLUSTER_IP, CONTROL_PLANE_IP, Instance, NODE_IP, Side};
+use super::process::{clean, run};
+use super::{Error, files};
+
+const FIREWALL: &str = include_str!("../../testbed/config/firewall.nft");
+
+/// How a link is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Cut {
+    /// The cluster's own end is down: sends fail at once.
+    Down,
+    /// Packets vanish silently in both directions; open connections hang.
+    Drop,
+    /// Every TCP packet of the cluster is answered with a reset.
+    Reject,
+    /// The far end is down: packets vanish, addresses no longer answer.
+    PeerDown,
+}
+
+/// A command that will run inside the network namespace, with the caller's own files and processes.
+pub(crate) fn inside(instance: &Instance, side: Side) -> Command {
+    let mut command = clean("nsenter");
+    command.args(enter(instance, side)).arg("--");
+    command
+}
+
+pub(crate) fn enter(instance: &Instance, side: Side) -> Vec<String> {
+    vec![format!("--net={}", instance.netns_file(side).display())]
+}
+
+/// Makes namespaces, link and firewall; what is there already stays.
+///
+/// # Errors
+/// The kernel refuses, or a tool is missing.
+pub(crate) async fn ensure(instance: &Instance) -> Result<(), Error> {
+    note_folder(instance)?;
+    for side in [Side::Cluster, Side::ControlPlane] {
+        if !instance.netns_file(side).exists() {
+            ip(&format!("netns add {}", instance.netns(side))).await?;
+        }
+    }
+    let (cluster, outside) = (instance.netns(Side::Cluster), instance.netns(Side::ControlPlane));
+    if ip(&format!("-n {cluster} link show up0")).await.is_err() {
+        // The kernel removes a dead namespace's links some time later: the far end of the old one may still be there.
+        drop(ip(&format!("-n {outside} link del down0")).await);
+        ip(&format!("link add up0 netns {cluster} type veth peer name down0 netns {outside}")).await?;
+    }
+    if ip(&format!("-n {cluster} link show node0")).await.is_err() {
+        // A bridge without ports is the one kind of link without hardware that every kernel has.
+        ip(&format!("-n {cluster} link add node0 type bridge")).await?;
+    }
+    for line in [
+        format!("-n {cluster} link set lo up"),
+        format!("-n {outside} link set lo up"),
+        format!("-n {cluster} addr replace {CLUSTER_IP}/24 dev up0"),
+        format!("-n {cluster} link set up0 up"),
+        format!("-n {outside} addr replace {CONTROL_PLANE_IP}/24 dev down0"),
+        format!("-n {outside} link set down0 up"),
+        format!("-n {cluster} addr replace {NODE_IP}/32 dev node0"),
+        format!("-n {cluster} link set node0 up"),
+        format!("-n {cluster} route replace 10.96.0.0/16 dev node0 src {NODE_IP}"),
+    ] {
+        ip(&line).await?;
+    }
+    let mut forward = inside(instance, Side::Cluster);
+    forward.args(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+    run("turning on forwarding", &mut forward).await?;
+    let mut bridged = inside(instance, Side::Cluster);
+    bridged.args(["sh", "-c", "f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 1 > $f"]);
+    run("showing bridged packets to the firewall", &mut bridged).await?;
+    nft(instance, FIREWALL).await
+}
+
+/// Whether both namespaces are there.
+pub(crate) fn present(instance: &Instance) -> bool {
+    [Side::Cluster, Side::ControlPlane].iter().all(|side| instance.netns_file(*side).exists())
+}
+
+/// Removes both namespaces, and `/run/netns` if the test bed was what made it a mount.
+pub(crate) async fn remove(instance: &Instance) -> Result<(), Error> {
+    for side in [Side::Cluster, Side::ControlPlane] {
+        if instance.netns_file(side).exists() {
+            ip(&format!("netns del {}", instance.netns(side))).await?;
+        }
+    }
+    let marker = folder_marker(instance);
+    let folder = Path::new("/run/netns");
+    let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if marker.exists() && empty {
+        if is_mount(folder) {
+            run("unmounting /run/netns", clean("umount").args(["-l", "/run/netns"])).await?;
+        }
+        std::fs::remove_dir(folder).map_err(Error::io("remove", folder))?;
+        files::remove(&marker)?;
+    }
+    Ok(())
+}
+
+/// Cuts the link until [`restore`].
+pub(crate) async fn cut(instance: &Instance, how: Cut) -> Result<(), Error> {
+    restore(instance).await?;
+    let (cluster, outside) = (instance.netns(Side::Cluster), instance.netns(Side::ControlPlane));
+    match how {
+        Cut::Down => ip(&format!("-n {cluster} link set up0 down")).await.map(drop),
+        Cut::PeerDown => ip(&format!("-n {outside} link set down0 down")).await.map(drop),
+        Cut::Drop => nft(instance, &fault("drop")).await,
+        Cut::Reject => nft(instance, &fault("meta l4proto tcp reject with tcp reset")).await,
+    }
+}
+
+/// Undoes every [`cut`].
+pub(crate) async fn restore(instance: &Instance) -> Result<(), Error> {
+    let (cluster, outside) = (instance.netns(Side::Cluster), instance.netns(Side::ControlPlane));
+    nft(instance, "table inet fault\ndelete table inet fault\n").await?;
+    ip(&format!("-n {cluster} link set up0 up")).await?;
+    ip(&format!("-n {outside} link set down0 up")).await.map(drop)
+}
+
+/// The rules of a fault: on what pods send (forward), on what the node sends (output) and, for silence, on what arrives.
+fn fault(verdict: &str) -> String {
+    let inbound = if verdict == "drop" {
+        "chain in { type filter hook prerouting priority -310; policy accept; iifname \"up0\" drop; }"
+    } else {
+        ""
+    };
+    format!(
+        "table inet fault {{
+  chain out {{ type filter hook output priority -10; policy accept; oifname \"up0\" {verdict}; }}
+  chain pass {{ type filter hook forward priority -10; policy accept; oifname \"up0\" {verdict}; }}
+  {inbound}
+}}\n"
+    )
+}
+
+async fn ip(line: &str) -> Result<String, Error> {
+    run(&format!("ip {line}"), clean("ip").args(line.split_whitespace())).await
+}
+
+/// Loads rules on the cluster's side.
+async fn nft(instance: &Instance, rules: &str) -> Result<(), Error> {
+    let mut command = inside(instance, Side::Cluster);
+    command.args(["nft", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let spawned = |source| Error::Spawn { program: "nft".to_owned(), source };
+    let mut child = command.spawn().map_err(spawned)?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(rules.as_bytes()).await.map_err(spawned)?;
+    }
+    let output = child.wait_with_output().await.map_err(spawned)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Command {
+        what: "loading firewall rules".to_owned(),
+        status: output.status.to_string(),
+        output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+fn folder_marker(instance: &Instance) -> std::path::PathBuf {
+    instance.root().join(".made-run-netns")
+}
+
+/// Remembers that `/run/netns` was no mount before us.
+fn note_folder(instance: &Instance) -> Result<(), Error> {
+    if Path::new("/run/netns").exists() { Ok(()) } else { files::write(&folder_marker(instance), "") }
+}
+
+pub(crate) fn is_mount(path: &Path) -> bool {
+    let wanted = path.to_string_lossy();
+    files::read(Path::new("/proc/self/mountinfo"))
+        .is_ok_and(|text| text.lines().any(|line| line.split(' ').nth(4) == Some(&*wanted)))
+}

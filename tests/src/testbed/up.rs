@@ -1,0 +1,287 @@
+//! Bringing an instance up, and healing one that was left half dead. Every step looks first and does only what is missing, so
+//! that `up` on a healthy cluster verifies it and changes nothing.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::{Api, Client};
+
+use super::addon::Addon;
+use super::config::{self, Record};
+use super::instance::{API_PORT, NODE_IP};
+use super::parts::{self, Part, inside};
+use super::process::{clean, run};
+use super::vault::Vault;
+use super::{
+    Cache, Error, Instance, Lock, Side, Sockets, cgroup, files, network, packages, pki, recipe, registry, verify,
+};
+use super::{kubectl, wait_until};
+
+/// Choices of `up`.
+#[derive(Debug, Clone, Default)]
+pub struct UpOptions {
+    /// Install and build what is missing without asking.
+    pub yes: bool,
+    /// Whether etcd waits for the disk; `None` leaves it as it was, off at first.
+    pub fsync: Option<bool>,
+    /// What is installed besides the cluster itself.
+    pub with: Vec<Addon>,
+}
+
+/// Brings the instance up. A second call at the same time waits for the first.
+///
+/// # Errors
+/// What is missing cannot be built or installed, or a part does not become ready in time.
+pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
+    packages::ensure(options.yes).await?;
+    let cache = Cache::from_env();
+    cache.ensure(recipe::BASE, options.yes).await?;
+    let _lock = Lock::hold(&instance.lock_file()).await?;
+    let started = Instant::now();
+    let step = Steps { started };
+
+    verify::remember(instance)?;
+    files::make_folder(&instance.path("run"))?;
+    let record = Record::ensure(instance, options.fsync)?;
+    pki::ensure(instance)?;
+    config::ensure(instance, &record).await?;
+    shortcuts(instance, &cache)?;
+
+    if parts::init_process(instance).is_none() && network::present(instance) {
+        step.say("a dead cluster was left behind: healing it");
+        super::down::clear_cluster_side(instance).await?;
+    }
+    network::ensure(instance).await?;
+    cgroup::ensure(instance)?;
+    let fresh = parts::start_init(instance).await?;
+    if fresh {
+        // Its threads are still in the namespace that is gone.
+        stop(instance, Part::Forwarder).await?;
+    }
+    step.say("networks, firewall and mounts are there");
+
+    let settings = record.settings();
+    let mut born = Vec::new();
+    for part in [Part::Etcd, Part::Containerd, Part::Registry, Part::Vault, Part::Apiserver, Part::Forwarder] {
+        if part.process(instance).is_none() {
+            part.start(instance, settings).await?;
+            born.push(part.name());
+        }
+    }
+    let ((), (), reviewer, vault) = tokio::try_join!(
+        async { node_images(instance, &cache).await },
+        async { sample_images(instance, &cache).await },
+        async {
+            api_ready(instance).await?;
+            step.say("the API server is ready");
+            for part in [Part::ControllerManager, Part::Scheduler, Part::Kubelet, Part::KubeProxy] {
+                part.start(instance, settings).await?;
+            }
+            kubectl_apply(instance, &instance.path("config/system.yaml")).await?;
+            let mut token = kubectl(instance)?;
+            token.args(["-n", "kube-system", "create", "token", "vault-reviewer", "--duration=8760h"]);
+            run("making a token for the vault", &mut token).await
+        },
+        async {
+            let mut vault = Vault::of(instance)?;
+            vault.open().await?;
+            step.say("the vault is unsealed");
+            Ok(vault)
+        },
+    )?;
+    let client = super::client(&instance.kubeconfig()).await?;
+    tokio::try_join!(vault.configure(reviewer.trim()), node_ready(&client), names_ready(instance, &client))?;
+    // It ends when it finds no Node of its name.
+    Part::KubeRouter.start(instance, settings).await?;
+    default_account(&client).await?;
+    step.say("the node is ready and names resolve");
+    for addon in &options.with {
+        addon.install(instance, &cache, options.yes).await?;
+        step.say(&format!("{} is installed", addon.name()));
+    }
+    verify_parts(instance)?;
+    let verdict = if fresh || !born.is_empty() { "is up" } else { "was up already and is well" };
+    step.say(&format!("test cluster {} {verdict}", instance.name()));
+    Ok(())
+}
+
+struct Steps {
+    started: Instant,
+}
+
+impl Steps {
+    fn say(&self, what: &str) {
+        eprintln!("[{:5.1} s] {what}", self.started.elapsed().as_secs_f64());
+    }
+}
+
+async fn stop(instance: &Instance, part: Part) -> Result<(), Error> {
+    match part.process(instance) {
+        Some(process) => process.stop(Duration::from_secs(3)).await,
+        None => Ok(()),
+    }
+}
+
+/// A part that ended while others became ready is told with the end of its log.
+fn verify_parts(instance: &Instance) -> Result<(), Error> {
+    match Part::ALL.iter().find(|part| part.process(instance).is_none()) {
+        None => Ok(()),
+        Some(part) => Err(Error::Instance {
+            name: instance.name().to_owned(),
+            problem: format!("{} has ended: {}", part.name(), files::tail(&instance.log(part.name()), 5)),
+            fix: "run `testbed up` again".to_owned(),
+        }),
+    }
+}
+
+/// Small programs named as people type them, for `testbed env` and `testbed shell`.
+fn shortcuts(instance: &Instance, cache: &Cache) -> Result<(), Error> {
+    for (name, line) in [
+        ("kubectl", format!("{} kubectl", cache.file(&recipe::TESTCLUSTER).display())),
+        ("helm", cache.file(&recipe::HELM).display().to_string()),
+        ("bao", cache.file(&recipe::OPENBAO).display().to_string()),
+    ] {
+        let file = instance.path("bin").join(name);
+        files::write(&file, format!("#!/bin/sh\nexec {line} \"$@\"\n"))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&file, mode).map_err(Error::io("write", &file))?;
+    }
+    Ok(())
+}
+
+async fn node_images(instance: &Instance, cache: &Cache) -> Result<(), Error> {
+    let ctr = |args: &[&str]| -> Result<_, Error> {
+        let mut command = clean("env");
+        command.args(inside(instance)?.0).args(["ctr", "--namespace", "k8s.io"]).args(args);
+        Ok(command)
+    };
+    let present = wait_until(Duration::from_secs(20), "containerd to answer", async || {
+        let mut list = ctr(&["images", "ls", "-q"]).map_err(|error| error.to_string())?;
+        run("listing images", &mut list).await.map_err(|error| error.to_string())
+    })
+    .await?;
+    for (base, recipe) in registry::node_images(cache).iter().zip([&recipe::PAUSE, &recipe::COREDNS_BINARY]) {
+        if present.lines().any(|line| line == base.reference) {
+            continue;
+        }
+        let layout = registry::layout(cache, base, &recipe.key()).await?;
+        let archive = instance.path(&format!("run/{}.tar", base.name));
+        let mut pack = clean("tar");
+        pack.arg("-C").arg(&layout.folder).arg("-cf").arg(&archive).arg(".");
+        run("packing an image", &mut pack).await?;
+        let mut import = ctr(&["images", "import", "--local"])?;
+        let mut outcome = run("importing an image", import.arg(&archive)).await;
+        if outcome.is_err() {
+            // Older versions have no such flag and always import locally.
+            let mut import = ctr(&["images", "import"])?;
+            outcome = run("importing an image", import.arg(&archive)).await;
+        }
+        files::remove(&archive)?;
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn sample_images(instance: &Instance, cache: &Cache) -> Result<(), Error> {
+    let mut record = Record::read(instance)?;
+    let recipes = [&recipe::HTTPBIN_1, &recipe::HTTPBIN_2, &recipe::PROBE];
+    let mut changed = false;
+    for (base, recipe) in registry::samples(cache).iter().zip(recipes) {
+        let layout = registry::layout(cache, base, &recipe.key()).await?;
+        let known = record.samples.get(base.name).is_some_and(|reference| reference.ends_with(&layout.digest));
+        if known {
+            continue;
+        }
+        let reference = wait_until(Duration::from_secs(15), "the registry to take an image", || {
+            registry::push(instance, &layout, &base.reference)
+        })
+        .await?;
+        record.samples.insert(base.name.to_owned(), reference);
+        changed = true;
+    }
+    if changed { record.write(instance) } else { Ok(()) }
+}
+
+/// Waits until the API server says that it is ready, asked through the forwarder as a client would.
+async fn api_ready(instance: &Instance) -> Result<(), Error> {
+    let http = super::http_client(instance)?;
+    let url = format!("https://127.0.0.1:{}/readyz", Record::read(instance)?.ports.api);
+    wait_until(Duration::from_secs(60), "the API server to be ready", async || {
+        if Part::Apiserver.process(instance).is_none() {
+            return Err(format!("it has ended: {}", files::tail(&instance.log("apiserver"), 3)));
+        }
+        let answer = http.get(&url).send().await.map_err(|error| error.to_string())?;
+        if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
+    })
+    .await
+}
+
+pub(crate) async fn kubectl_apply(instance: &Instance, file: &Path) -> Result<(), Error> {
+    let mut apply = kubectl(instance)?;
+    apply.args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(file);
+    run(&format!("applying {}", file.display()), &mut apply).await.map(drop)
+}
+
+fn node_ready(client: &Client) -> impl Future<Output = Result<(), Error>> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    wait_until(Duration::from_secs(60), "the node to be Ready", move || {
+        let nodes = nodes.clone();
+        async move {
+            let node = nodes.get("node1").await.map_err(|error| error.to_string())?;
+            let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+            match conditions.iter().find(|condition| condition.type_ == "Ready") {
+                Some(ready) if ready.status == "True" => Ok(()),
+                Some(ready) => Err(ready.message.clone().unwrap_or_default()),
+                None => Err("no condition yet".to_owned()),
+            }
+        }
+    })
+}
+
+pub(crate) async fn deployment_available(client: &Client, namespace: &str, name: &str) -> Result<(), Error> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    wait_until(Duration::from_secs(90), &format!("Deployment {namespace}/{name}"), async || {
+        let found = api.get(name).await.map_err(|error| error.to_string())?;
+        let (generation, status) = (found.metadata.generation, found.status.unwrap_or_default());
+        let current = status.observed_generation >= generation;
+        let available = status.available_replicas.unwrap_or_default();
+        if current && available > 0 { Ok(()) } else { Err(format!("{available} replicas are available")) }
+    })
+    .await
+}
+
+/// CoreDNS runs, and its Service is programmed.
+async fn names_ready(instance: &Instance, client: &Client) -> Result<(), Error> {
+    deployment_available(client, "kube-system", "coredns").await?;
+    let sockets = Sockets::inside(&instance.netns_file(Side::Cluster))?;
+    let address = std::net::SocketAddr::from(([10, 96, 0, 10], 53));
+    wait_until(Duration::from_secs(30), "the Service of CoreDNS", async || {
+        let limit = Duration::from_millis(500);
+        match tokio::time::timeout(limit, sockets.connect(address)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer".to_owned()),
+        }
+    })
+    .await
+}
+
+/// Pods cannot be made in a namespace before its default ServiceAccount is there.
+async fn default_account(client: &Client) -> Result<(), Error> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+    wait_until(Duration::from_secs(30), "the default ServiceAccount", async || {
+        accounts.get("default").await.map(drop).map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// Checks that the API server answers on its own address, for `status`.
+pub(crate) async fn api_reachable(instance: &Instance) -> bool {
+    let Ok(sockets) = Sockets::inside(&instance.netns_file(Side::Cluster)) else { return false };
+    let Ok(ip) = NODE_IP.parse::<std::net::IpAddr>() else { return false };
+    let connect = sockets.connect(std::net::SocketAddr::new(ip, API_PORT));
+    matches!(tokio::time::timeout(Duration::from_secs(1), connect).await, Ok(Ok(_)))
+}

@@ -1,0 +1,3 @@
+module pdp-agent.dev/testbed/tools
+
+go 1.24

@@ -1,0 +1,329 @@
+//! What the chart renders, without a cluster: its rights against a committed copy, its definitions against the agent's types,
+//! its values against their schema. Needs `helm` (`$HELM`, or on the path).
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p tests --test chart` writes the committed copies anew; the difference belongs in a review.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Map, Value};
+
+/// Values of each file in the chart's `ci` folder, by name.
+const VARIANTS: [&str; 4] = ["minimal", "single", "full", "openshift"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn chart() -> PathBuf {
+    root().join("helm/pdp-agent")
+}
+
+/// Output of helm, or what it complained of.
+fn helm(args: &[&str]) -> Result<String, String> {
+    let program = std::env::var_os("HELM").unwrap_or_else(|| "helm".into());
+    let output = Command::new(&program).args(args).output().expect("helm is not installed: set HELM to its path");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+fn template(variant: &str, more: &[&str]) -> Result<String, String> {
+    let chart = chart();
+    let values = chart.join(format!("ci/{variant}-values.yaml"));
+    let mut args = vec!["template", "pdp-agent", chart.to_str().unwrap(), "--namespace", "pdp-agent"];
+    args.extend(["--kube-version", "1.35.0", "--values", values.to_str().unwrap()]);
+    args.extend(more);
+    helm(&args)
+}
+
+fn parse(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+}
+
+fn objects(rendered: &str) -> Vec<Value> {
+    rendered.split("\n---\n").map(|text| text.trim_start_matches("---\n")).map(parse).filter(|o| !o.is_null()).collect()
+}
+
+fn rendered(variant: &str) -> Vec<Value> {
+    objects(&template(variant, &[]).unwrap())
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+/// Compares `made` with the committed file, or writes it.
+fn golden(file: &Path, made: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, made).unwrap();
+    }
+    let committed = std::fs::read_to_string(file).unwrap_or_default();
+    let first = made.lines().zip(committed.lines().chain(std::iter::repeat("(end of file)"))).position(|(a, b)| a != b);
+    let hint = "if the change is meant: UPDATE_GOLDEN=1 cargo test -p tests --test chart";
+    assert!(made == committed, "{} differs from line {:?} on; {hint}", file.display(), first.map(|line| line + 1));
+}
+
+#[test]
+fn the_chart_carries_the_definitions_that_the_agent_was_built_with() {
+    let folder = chart().join("files/crds");
+    let definitions = pdp_agent::kinds::crds().unwrap();
+    let mut expected = Vec::new();
+    for definition in &definitions {
+        let file = format!("{}.yaml", definition.metadata.name.as_deref().unwrap());
+        golden(&folder.join(&file), &serde_saphyr::to_string(&serde_json::to_value(definition).unwrap()).unwrap());
+        expected.push(file);
+    }
+    let installed = rendered("minimal");
+    for definition in definitions {
+        let name = definition.metadata.name.unwrap();
+        let installed = installed.iter().find(|object| object["metadata"]["name"] == name.as_str()).unwrap();
+        let typed: CustomResourceDefinition = serde_json::from_value(installed.clone()).unwrap();
+        assert!(typed.spec == definition.spec, "{name} is rendered differently");
+        let annotations = &installed["metadata"]["annotations"];
+        assert_eq!(annotations["helm.sh/resource-policy"], "keep", "{name} would be deleted with the release");
+        for (key, value) in definition.metadata.annotations.unwrap() {
+            assert_eq!(annotations[&key], value.as_str(), "{name}: {key}");
+        }
+    }
+    let mut found: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_rights_are_the_committed_ones() {
+    for (variant, file) in [("minimal", "chart-rights.yaml"), ("full", "chart-rights-full.yaml")] {
+        let kinds = ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ValidatingAdmissionPolicy"];
+        let mut wanted: Vec<Value> = rendered(variant);
+        wanted.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
+        let mut parts: Vec<String> = Vec::new();
+        for mut object in wanted {
+            object["metadata"].as_object_mut().unwrap().remove("labels");
+            parts.push(serde_saphyr::to_string(&object).unwrap());
+        }
+        parts.sort();
+        golden(&root().join("tests/golden").join(file), &parts.join("---\n"));
+    }
+}
+
+#[test]
+fn no_right_is_a_wildcard_and_none_leads_to_more_rights() {
+    for variant in VARIANTS {
+        let objects = rendered(variant);
+        let roles: Vec<_> = of_kind(&objects, "Role").into_iter().chain(of_kind(&objects, "ClusterRole")).collect();
+        assert!(roles.len() >= 5, "{variant}: {} roles", roles.len());
+        for role in roles {
+            let name = role["metadata"]["name"].as_str().unwrap();
+            for rule in role["rules"].as_array().unwrap() {
+                let (groups, resources) = (strings(&rule["apiGroups"]), strings(&rule["resources"]));
+                let (verbs, named) = (strings(&rule["verbs"]), !strings(&rule["resourceNames"]).is_empty());
+                let at = format!("{variant} {name} {rule}");
+                let all: Vec<_> = [&groups[..], &resources, &verbs].concat();
+                assert!(!all.iter().any(|word| word.contains('*')), "wildcard in {at}");
+                assert!(!verbs.is_empty() && !resources.is_empty() && !groups.is_empty(), "empty list in {at}");
+                // An empty list of names means every name.
+                assert!(rule.get("resourceNames").is_none_or(|names| !strings(names).is_empty()), "no names in {at}");
+                for verb in ["escalate", "impersonate", "approve", "sign", "deletecollection"] {
+                    assert!(!verbs.contains(&verb), "{verb} in {at}");
+                }
+                assert!(!verbs.contains(&"bind") || named, "bind without names in {at}");
+                for resource in
+                    ["pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers", "nodes/proxy"]
+                {
+                    assert!(!resources.contains(&resource), "{resource} in {at}");
+                }
+                if resources.contains(&"secrets") {
+                    assert!(!verbs.contains(&"list") && !verbs.contains(&"watch"), "Secrets are never listed: {at}");
+                    // The one role that may name any Secret is bound in environments only.
+                    assert!(named || name.ends_with("-workloads"), "Secrets without names in {at}");
+                }
+                if resources.contains(&"serviceaccounts/token") {
+                    assert_eq!(strings(&rule["resourceNames"]), ["pdp-vault"], "{at}");
+                }
+            }
+        }
+        for binding in of_kind(&objects, "ClusterRoleBinding") {
+            assert!(binding["roleRef"]["name"].as_str().unwrap().ends_with("-operator"), "{binding}");
+        }
+    }
+}
+
+#[test]
+fn the_link_has_no_right_outside_its_namespace() {
+    for variant in ["minimal", "full", "openshift"] {
+        let objects = rendered(variant);
+        let is_link = |subject: &Value| subject["name"].as_str().unwrap().ends_with("-link");
+        let bound = |kind: &str| {
+            let all = of_kind(&objects, kind);
+            all.into_iter()
+                .filter(|b| b["subjects"].as_array().unwrap().iter().any(is_link))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert!(bound("ClusterRoleBinding").is_empty(), "{variant}");
+        let bindings = bound("RoleBinding");
+        assert_eq!(bindings.len(), 1, "{variant}");
+        assert_eq!(bindings[0]["metadata"]["namespace"], "pdp-agent", "{variant}");
+    }
+}
+
+#[test]
+fn no_admission_policy_takes_parameters_or_fails_open() {
+    // With a parameter kind that is gone, the API server refuses the matched requests of everybody.
+    for variant in ["minimal", "full", "openshift"] {
+        let objects = rendered(variant);
+        let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
+        assert_eq!(policies.len(), 8, "{variant}");
+        for policy in policies {
+            let name = policy["metadata"]["name"].as_str().unwrap();
+            assert!(policy["spec"].get("paramKind").is_none(), "{name}");
+            assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{name}");
+            let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap_or_default();
+            let operator = if variant == "full" { "north-operator" } else { "pdp-agent-operator" };
+            assert!(
+                name.ends_with("-definitions")
+                    || condition
+                        == format!("request.userInfo.username == 'system:serviceaccount:pdp-agent:{operator}'"),
+                "{name} matches others than the operator: {condition}"
+            );
+            let bound = of_kind(&objects, "ValidatingAdmissionPolicyBinding")
+                .into_iter()
+                .any(|b| b["spec"]["policyName"] == name && b["spec"]["validationActions"][0] == "Deny");
+            assert!(bound, "{name} is not in force");
+        }
+    }
+}
+
+#[test]
+fn every_variant_lints_and_its_pods_pass_pod_security_restricted() {
+    for variant in VARIANTS {
+        let values = chart().join(format!("ci/{variant}-values.yaml"));
+        let lint = ["lint", "--strict", "--kube-version", "1.35.0", "--values", values.to_str().unwrap()];
+        helm(&[&lint[..], &[chart().to_str().unwrap()]].concat()).unwrap();
+        let objects = rendered(variant);
+        let deployments = of_kind(&objects, "Deployment");
+        assert_eq!(deployments.len(), if variant == "single" { 1 } else { 2 }, "{variant}");
+        for deployment in deployments {
+            let pod = &deployment["spec"]["template"]["spec"];
+            let at = format!("{variant} {}", deployment["metadata"]["name"]);
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{at}");
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{at}");
+            assert_eq!(pod["securityContext"].get("runAsUser").is_none(), variant == "openshift", "{at}");
+            for container in pod["containers"].as_array().unwrap() {
+                let context = &container["securityContext"];
+                assert_eq!(context["allowPrivilegeEscalation"], false, "{at}");
+                assert_eq!(context["readOnlyRootFilesystem"], true, "{at}");
+                assert_eq!(strings(&context["capabilities"]["drop"]), ["ALL"], "{at}");
+            }
+        }
+        let labels: Vec<_> = of_kind(&objects, "Namespace");
+        assert!(labels.is_empty(), "the agent's namespace is the customer's");
+    }
+}
+
+#[test]
+fn what_the_customer_owns_is_made_once_and_never_deleted() {
+    let objects = rendered("minimal");
+    for kind in ["DataPlane", "DataPlanePolicy"] {
+        let annotations = &of_kind(&objects, kind)[0]["metadata"]["annotations"];
+        // Hooks are no part of the release, so neither upgrade nor uninstall touches them.
+        assert_eq!(annotations["helm.sh/hook"], "post-install,post-upgrade", "{kind}");
+        assert!(
+            !annotations["helm.sh/hook-delete-policy"].as_str().unwrap().contains("before-hook-creation"),
+            "{kind}"
+        );
+    }
+    let identity =
+        objects.iter().find(|o| o["kind"] == "Secret" && o["metadata"]["name"] == "pdp-agent-identity").unwrap();
+    assert_eq!(identity["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    for field in ["data", "stringData"] {
+        assert!(identity.get(field).is_none(), "an upgrade would overwrite the key");
+    }
+    for lease in of_kind(&objects, "Lease") {
+        assert!(lease.get("spec").is_none(), "an upgrade would overwrite the holder");
+    }
+}
+
+#[test]
+fn the_policy_in_the_cluster_is_what_the_values_say() {
+    let objects = rendered("full");
+    let made = of_kind(&objects, "DataPlanePolicy")[0];
+    let values = parse(&std::fs::read_to_string(chart().join("ci/full-values.yaml")).unwrap());
+    let mut expected = values["policy"].clone();
+    expected["logs"]["mode"] = "Off".into();
+    assert_eq!(made["spec"], expected);
+    let typed: pdp_agent::kinds::DataPlanePolicySpec = serde_json::from_value(made["spec"].clone()).unwrap();
+    assert_eq!(typed.registries.len(), 2);
+}
+
+#[test]
+fn a_value_that_cannot_be_is_refused_with_its_place_and_the_fix() {
+    for (set, expected) in [
+        ("bogus=1", &["additional properties 'bogus' not allowed"][..]),
+        ("controlPlane.URL=https://x.test", &["/controlPlane", "'URL'"]),
+        ("controlPlane.url=http://cp.test", &["/controlPlane/url", "^(https://"]),
+        ("controlPlane.url=https://cp.test/path", &["/controlPlane/url"]),
+        ("controlPlane.url=", &["controlPlane.url is missing", "--set controlPlane.url=https://"]),
+        (
+            "controlPlane.url=https://control-plane.example.com",
+            &["placeholder", "address that the control plane gave you"],
+        ),
+        ("controlPlane.caBundle=abc", &["/controlPlane/caBundle", "BEGIN CERTIFICATE"]),
+        ("image.repository=", &["image.repository is missing", "--set image.repository="]),
+        ("image.digest=sha256:abc", &["/image/digest", "[0-9a-f]{64}"]),
+        ("enrolment.token=a,enrolment.existingSecret=b", &["both set", "not both"]),
+        ("mode=triple", &["/mode", "'split', 'single'"]),
+        ("link.replicas=9", &["/link/replicas", "maximum"]),
+        ("log.level=loud", &["/log/level", "'info'"]),
+        ("operator.pullSecrets[0]=*", &["/operator/pullSecrets/0"]),
+        ("policy.registries[0].prefix=registry.test", &["policy.registries", "has no `/`", "End it with `/`"]),
+        ("policy.logs.mode=Sometimes", &["/policy/logs/mode", "'ThroughLink'"]),
+        ("policy.environments[0].security=Privileged", &["/policy/environments/0/security", "'Baseline'"]),
+        ("policy.vault.address=https://v.test", &["/policy/vault", "missing properties", "'role'"]),
+        (
+            "fullnameOverride=a-name-that-is-much-too-long-for-what-follows",
+            &["longer than 40 characters", "fullnameOverride"],
+        ),
+    ] {
+        let Err(refusal) = template("minimal", &["--set", set]) else { panic!("{set} was accepted") };
+        for part in expected {
+            assert!(refusal.contains(part), "{set} says\n{refusal}\nwithout {part:?}");
+        }
+    }
+    let refusal = template("minimal", &["--namespace", "kube-system"]).unwrap_err();
+    assert!(refusal.contains("must not live in kube-system") && refusal.contains("--namespace pdp-agent"), "{refusal}");
+}
+
+#[test]
+fn every_value_is_in_the_schema_and_in_the_readme() {
+    let text = |name: &str| std::fs::read_to_string(chart().join(name)).unwrap();
+    let schema: Value = serde_json::from_str(&text("values.schema.json")).unwrap();
+    let Value::Object(values) = parse(&text("values.yaml")) else { panic!("values.yaml is no map") };
+    let readme = text("README.md");
+    check(&schema, &schema, &values, "", &readme);
+
+    fn check(root: &Value, schema: &Value, values: &Map<String, Value>, at: &str, readme: &str) {
+        for (key, value) in values {
+            let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+            let mut entry = schema["properties"].get(key).unwrap_or_else(|| panic!("{path} is not in the schema"));
+            if let Some(reference) = entry["$ref"].as_str() {
+                entry = root.pointer(reference.trim_start_matches('#')).unwrap();
+            }
+            let inner = value.as_object().filter(|_| entry["additionalProperties"] == false && key != "resources");
+            match inner {
+                Some(inner) => check(root, entry, inner, &path, readme),
+                None => assert!(readme.contains(&format!("| `{path}` |")), "{path} is not in the README"),
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! From a component file to a serving pod and back: deploy, update, restart, rollback, undeploy.
+
+use serde_json::Value;
+use tests::testbed::{Sample, Testbed, wait_until};
+
+use tests::support::{LIMIT, agent, ask, deploy, object, objects, phase, place, put_secrets, release};
+
+#[tokio::test]
+async fn a_component_serves_with_its_configuration_and_secret_when_deploy_returns() {
+    let place = place("serves").await;
+    put_secrets(&place, "canary-7a1c").await;
+    let ended = deploy(&place, Sample::HttpbinOld, &[]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let env = ask(&place, "/env").await.unwrap();
+    assert!(env.contains("hello from dev"), "{env}");
+    assert!(env.contains("canary-7a1c"), "{env}");
+    let row = release(&place, "httpbin").await.unwrap();
+    assert_eq!(row["phase"], "Ready", "{row}");
+    assert!(!row.to_string().contains("canary-7a1c"), "the secret is in the status: {row}");
+}
+
+#[tokio::test]
+async fn an_update_and_a_rollback_change_what_answers() {
+    let place = place("update").await;
+    put_secrets(&place, "s").await;
+    for sample in [Sample::HttpbinOld, Sample::HttpbinNew] {
+        let ended = deploy(&place, sample, &[]).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        answers_only(&place, Testbed::sample_version(sample)).await;
+    }
+    let ended = place.cli.ended(&["rollback", "httpbin", "--environment", "dev", "--wait"]).await.unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    answers_only(&place, Testbed::sample_version(Sample::HttpbinOld)).await;
+}
+
+#[tokio::test]
+async fn a_restart_replaces_the_pods_and_nothing_else() {
+    let place = place("restart").await;
+    put_secrets(&place, "s").await;
+    assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
+    let before: Vec<String> = pods(&place).await;
+    let ended = place.cli.ended(&["restart", "httpbin", "--environment", "dev", "--wait"]).await.unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_until(LIMIT, "the old pods to be gone", || async {
+        let now = pods(&place).await;
+        if now.iter().any(|pod| before.contains(pod)) { Err(format!("{now:?}")) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    answers_only(&place, Testbed::sample_version(Sample::HttpbinOld)).await;
+}
+
+#[tokio::test]
+async fn an_undeployed_component_leaves_nothing_and_can_come_back() {
+    let place = place("undeploy").await;
+    put_secrets(&place, "s").await;
+    assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
+    let ended = place.cli.ended(&["undeploy", "httpbin", "--environment", "dev", "--wait"]).await.unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_until(LIMIT, "its objects to be gone", || async {
+        for kind in ["deployments", "services", "pods"] {
+            let left = objects(&place, kind).await.map_err(|error| error.to_string())?;
+            if !left.is_empty() {
+                return Err(format!("{} {kind} left", left.len()));
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
+    phase(&place, "httpbin", "Ready").await;
+}
+
+#[tokio::test]
+async fn a_deployment_that_a_person_changes_or_deletes_is_repaired() {
+    let place = place("drift").await;
+    put_secrets(&place, "s").await;
+    assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
+    let name = objects(&place, "deployments").await.unwrap()[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let bed = &agent().await.bed;
+    let change = r#"{"spec":{"template":{"spec":{"containers":[{"name":"main","env":[{"name":"GREETING","value":"changed by hand"}]}]}}}}"#;
+    bed.kubectl(&["patch", "deployment", &name, "-n", &place.namespace, "--type=strategic", "-p", change])
+        .await
+        .unwrap();
+    wait_until(LIMIT, "the change to be taken back", || async {
+        let text = object(&place, "deployment", &name).await.map_err(|error| error.to_string())?.to_string();
+        if text.contains("changed by hand\"}") { Err(text) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    bed.kubectl(&["delete", "deployment", &name, "-n", &place.namespace, "--wait=true"]).await.unwrap();
+    wait_until(LIMIT, "the service to answer again", || async {
+        ask(&place, "/version").await.map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap();
+}
+
+async fn pods(place: &tests::installation::Place) -> Vec<String> {
+    let pods = objects(place, "pods").await.unwrap();
+    pods.iter().filter_map(|pod| pod.pointer("/metadata/uid").and_then(Value::as_str)).map(str::to_owned).collect()
+}
+
+async fn answers_only(place: &tests::installation::Place, version: &str) {
+    wait_until(LIMIT, "only the new version to answer", || async {
+        for _ in 0..5 {
+            let answer = ask(place, "/version").await.map_err(|error| error.to_string())?;
+            if !answer.contains(version) {
+                return Err(answer);
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
