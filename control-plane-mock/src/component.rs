@@ -278,3 +278,25 @@ fn close_objects(value: &mut serde_json::Value) {
         | serde_json::Value::String(_) => {}
     }
 }
+
+/// Of several problems the first, which says how many more there are; an answer of the API is one problem.
+#[must_use]
+pub fn first(problems: Vec<Problem>) -> Problem {
+    let more = problems.len().saturating_sub(1);
+    let mut all = problems.into_iter();
+    let Some(mut problem) = all.next() else { return Problem::invalid("", "the component file is wrong") };
+    if more > 0 {
+        let others: Vec<String> =
+            all.map(|other| format!("{}: {}", other.field.unwrap_or_default(), other.message)).collect();
+        problem.message = format!("{} (and {more} more: {})", problem.message, others.join("; "));
+    }
+    problem
+}
+
+/// A sentence of a JSON or YAML reader without the values that it quotes: they may be secret.
+#[must_use]
+pub fn without_values(sentence: &str) -> String {
+    let Some((head, tail)) = sentence.split_once("string \"") else { return sentence.to_owned() };
+    let rest = tail.rfind("\", ").and_then(|end| tail.get(end + 1..)).unwrap_or_default();
+    format!("{head}a string{rest}")
+}

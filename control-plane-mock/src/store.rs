@@ -77,12 +77,20 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
 impl Store {
     /// Opens a file, or memory without one, and brings its schema up to date.
     ///
     /// # Errors
     /// The file cannot be opened, is no SQLite database, or belongs to a newer version.
-    pub fn open(path: Option<&Path>) -> Result<Self> {
+    ///
+    /// `on_commit` is told the ids of data planes whose documents changed, and an empty id when an event was noted.
+    pub fn open(path: Option<&Path>, on_commit: impl Fn(&[String]) + Send + 'static) -> Result<Self> {
         let mut connection = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
@@ -92,10 +100,11 @@ impl Store {
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;",
         )?;
         schema::migrate(&mut connection)?;
+        connection.execute_batch(WAKE)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || write_all(connection, queue))
+            .spawn(move || write_all(connection, queue, &on_commit))
             .map_err(|error| Error::Problem(Problem::new(Code::Internal, format!("no thread for the store: {error}"))))?;
         Ok(Self { jobs })
     }
@@ -135,7 +144,26 @@ fn in_savepoint<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -
     Ok(value)
 }
 
-fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
+/// Notes in the same transaction whom a change concerns, so that no writer can forget to wake a session.
+const WAKE: &str = "
+CREATE TEMP TABLE woken (data_plane TEXT PRIMARY KEY);
+CREATE TEMP TRIGGER woken_by_insert AFTER INSERT ON main.document
+  BEGIN INSERT OR IGNORE INTO woken VALUES (new.data_plane); END;
+CREATE TEMP TRIGGER woken_by_change AFTER UPDATE OF generation, quarantined ON main.document
+  BEGIN INSERT OR IGNORE INTO woken VALUES (new.data_plane); END;
+CREATE TEMP TRIGGER woken_by_fact AFTER INSERT ON main.fact WHEN new.what IN ('Deleted', 'TaskEnded')
+  BEGIN INSERT OR IGNORE INTO woken VALUES (new.data_plane); END;
+CREATE TEMP TRIGGER woken_by_access AFTER UPDATE OF revoked, held ON main.data_plane
+  BEGIN INSERT OR IGNORE INTO woken VALUES (new.id); END;
+CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT OR IGNORE INTO woken VALUES (''); END;
+";
+
+fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached("DELETE FROM woken RETURNING data_plane")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>, on_commit: &dyn Fn(&[String])) {
     while let Some(first) = queue.blocking_recv() {
         let began = connection.execute_batch("BEGIN IMMEDIATE");
         let mut finished = Vec::new();
@@ -146,6 +174,7 @@ fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
                 next = queue.try_recv().ok();
             }
         }
+        let concerned = woken(&connection).unwrap_or_default();
         let failed = began.and_then(|()| connection.execute_batch("COMMIT")).err().map(|error| {
             tracing::error!(%error, "store could not commit");
             if !connection.is_autocommit() {
@@ -155,6 +184,9 @@ fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
         });
         for finish in finished {
             finish(failed.clone());
+        }
+        if failed.is_none() && !concerned.is_empty() {
+            on_commit(&concerned);
         }
     }
 }

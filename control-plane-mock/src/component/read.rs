@@ -88,14 +88,14 @@ pub fn from_json(value: &Value) -> Result<Component, Vec<Problem>> {
         return Err(problems);
     }
     let component: Component =
-        serde_json::from_value(value.clone()).map_err(|error| vec![Problem::invalid("", error.to_string())])?;
+        serde_json::from_value(value.clone()).map_err(|error| vec![Problem::invalid("", super::without_values(&error.to_string()))])?;
     let problems = check(&component);
     if problems.is_empty() { Ok(component) } else { Err(problems) }
 }
 
 fn located(error: &serde_saphyr::Error) -> Located {
     let bare = error.without_snippet();
-    let text = bare.to_string();
+    let text = super::without_values(&bare.to_string());
     // The position is told apart from the sentence.
     let sentence = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or("not YAML").to_owned();
     Located { line: error.location().map(|location| location.line()), problem: Problem::invalid("", sentence) }

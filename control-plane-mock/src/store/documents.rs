@@ -3,14 +3,13 @@
 //! A generation is drawn from the data plane's counter in the transaction that writes the document, and never again: the
 //! counter only grows, also when documents are forgotten.
 
-use protocol::message::{Document, RefusalClass, Verdict};
+use protocol::message::Verdict;
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::{Desired, Provenance};
 use protocol::{ContentHash, Tree};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::{Result, events, now};
 use crate::problem::{Code, Problem};
@@ -56,33 +55,10 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The message for the wire; `id` is the session's to choose.
-    ///
-    /// # Errors
-    /// The stored body is not JSON.
-    pub fn message(&self, id: u64) -> Result<Document> {
-        Ok(Document {
-            id,
-            kind: self.key.kind.as_str().to_owned(),
-            name: self.key.name.clone(),
-            generation: self.generation,
-            hash: self.hash.clone(),
-            provenance: self.provenance.clone(),
-            trace: None,
-            body: RawValue::from_string(self.body.clone())?,
-        })
-    }
-
     /// Whether the same refusal would come again: same generation and hash, at the same schema revision.
     #[must_use]
     pub fn is_refused(&self, schema: u32) -> bool {
         matches!(self.answer, Some(Verdict::Refused { .. })) && self.answer_schema == Some(schema)
-    }
-
-    /// A refusal that may go away without a new generation: the customer changed a policy or a quota.
-    #[must_use]
-    pub const fn may_be_asked_again(&self) -> bool {
-        matches!(self.answer, Some(Verdict::Refused { class: RefusalClass::Policy | RefusalClass::Quota, .. }))
     }
 }
 
@@ -202,6 +178,32 @@ pub fn wanted(c: &Connection, data_plane: &str, after: i64) -> Result<Vec<Stored
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// All wanted resources without an answer to their present generation, in the order of generations.
+///
+/// # Errors
+/// SQLite's.
+pub fn unanswered_all(c: &Connection, data_plane: &str) -> Result<Vec<Stored>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM document WHERE data_plane = ?1 AND answer IS NULL AND quarantined = 0 ORDER BY generation"
+    );
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map([data_plane], stored)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Forgets the answer to a document that turned out not to be stored, or may be tried again.
+///
+/// # Errors
+/// SQLite's.
+pub fn unanswered(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
+    c.execute(
+        "UPDATE document SET answer = NULL, answered = NULL, answer_schema = NULL
+         WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
+        params![data_plane, key.kind.as_str(), key.name],
+    )?;
+    Ok(())
+}
+
 /// One wanted resource.
 ///
 /// # Errors
@@ -245,7 +247,19 @@ pub fn record_answer(
     Ok(())
 }
 
-/// Forgets refusals by policy or quota, so that they are asked again. Returns how many.
+/// Forgets refusals by policy or quota, which the customer may have taken back meanwhile. Returns how many.
+///
+/// # Errors
+/// SQLite's.
+pub fn ask_policy_again(c: &Connection, data_plane: &str) -> Result<usize> {
+    Ok(c.execute(
+        "UPDATE document SET answer = NULL, answer_schema = NULL, quarantined = 0 WHERE data_plane = ?1
+           AND json_extract(answer, '$.answer') = 'refused' AND json_extract(answer, '$.class') IN ('Policy', 'Quota')",
+        [data_plane],
+    )?)
+}
+
+/// Forgets all refusals and sets nothing aside any more, because a person asked again. Returns how many.
 ///
 /// # Errors
 /// SQLite's.

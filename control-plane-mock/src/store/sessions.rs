@@ -32,14 +32,14 @@ pub enum Opened {
 /// # Errors
 /// SQLite's.
 pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: &str) -> Result<Opened> {
-    let row: Option<(Option<String>, Option<String>, i64, Option<String>, i64)> = c
+    let row: Option<(Option<String>, Option<String>, i64, Option<String>)> = c
         .query_row(
-            "SELECT revoked, cluster, counter, adopted_store, adopted_below FROM data_plane WHERE id = ?1",
+            "SELECT revoked, cluster, counter, adopted_store FROM data_plane WHERE id = ?1",
             [data_plane],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )
         .optional()?;
-    let Some((None, cluster, counter, adopted_store, adopted_below)) = row else { return Ok(Opened::Revoked) };
+    let Some((None, cluster, counter, adopted_store)) = row else { return Ok(Opened::Revoked) };
     if let Some(cluster) = cluster
         && cluster != hello.cluster
     {
@@ -62,9 +62,8 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
             },
         )
         .optional()?;
-    if let Some((epoch, None)) = current
-        && !follows(&hello.epoch, &epoch)
-    {
+    let recorded = current.as_ref().map(|(epoch, ended)| (epoch, ended.is_none()));
+    if !hello.epoch.is_accepted(recorded) {
         return Ok(Opened::Superseded);
     }
     c.execute(
@@ -95,18 +94,12 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
         )),
         Some(_) | None => None,
     };
-    drop(adopted_below);
     c.execute(
         "UPDATE data_plane SET cluster = ?2, hello = ?3, last_seen = ?4, held = ?5, alarm = NULL WHERE id = ?1",
         params![data_plane, hello.cluster, serde_json::to_string(hello)?, now(), held],
     )?;
     events::add(c, data_plane, None, "Connected", &json!({ "version": hello.version }))?;
     Ok(Opened::Current { counter, held })
-}
-
-/// Whether a new epoch may take over from a live one: only within the same lease, and only upwards.
-fn follows(new: &Epoch, live: &Epoch) -> bool {
-    new.lease == live.lease && (new.transitions, new.connection) > (live.transitions, live.connection)
 }
 
 /// Refuses writes of a session that is not the current one.
@@ -170,10 +163,10 @@ pub fn adopted_below(c: &Connection, data_plane: &str) -> Result<i64> {
 ///
 /// # Errors
 /// SQLite's.
-pub fn adopt(c: &Connection, data_plane: &str, highest_seen: i64) -> Result<()> {
+pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
     let hello: Option<String> = c.query_row("SELECT hello FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?;
     let hello: Option<Hello> = hello.map(|text| serde_json::from_str(&text)).transpose()?;
-    let seen = hello.as_ref().map_or(0, |hello| hello.floor.max(hello.highest)).max(highest_seen);
+    let seen = hello.as_ref().map_or(0, |hello| hello.floor.max(hello.highest));
     c.execute(
         "UPDATE data_plane SET counter = max(counter, ?2), adopted_below = max(counter, ?2), adopted_store = ?3, held = NULL
          WHERE id = ?1",
