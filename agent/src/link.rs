@@ -10,6 +10,7 @@ use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
 
 pub mod intake;
+pub mod logs;
 pub mod reporter;
 pub mod store;
 
