@@ -16,6 +16,7 @@ pub mod identity;
 pub mod intake;
 pub mod lanes;
 pub mod metrics;
+pub mod logs;
 pub mod reporter;
 mod shell;
 pub mod status;

@@ -421,8 +421,9 @@ impl Demo {
 /// Where `make image` leaves the image.
 #[must_use]
 pub fn image_archive() -> PathBuf {
-    let fallback = artifacts::binary("../image/pdp-agent.oci.tar");
-    std::env::var_os("PDP_IMAGE_ARCHIVE").map_or(fallback, PathBuf::from)
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let cache = std::env::var_os("PDP_IMAGE_CACHE").map_or_else(|| home.join(".cache/pdp-agent-image"), PathBuf::from);
+    cache.join("pdp-agent.oci.tar")
 }
 
 async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
