@@ -79,7 +79,7 @@ async fn a_deployment_that_a_person_changes_or_deletes_is_repaired() {
     assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
     let name = objects(&place, "deployments").await.unwrap()[0]["metadata"]["name"].as_str().unwrap().to_owned();
     let bed = &agent().await.bed;
-    let change = r#"{"spec":{"template":{"spec":{"containers":[{"name":"main","env":[{"name":"GREETING","value":"changed by hand"}]}]}}}}"#;
+    let change = r#"{"spec":{"template":{"spec":{"containers":[{"name":"main","env":[{"name":"HTTPBIN_ENV_GREETING","value":"changed by hand"}]}]}}}}"#;
     bed.kubectl(&["patch", "deployment", &name, "-n", &place.namespace, "--type=strategic", "-p", change])
         .await
         .unwrap();
