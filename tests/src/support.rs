@@ -36,7 +36,15 @@ async fn install() -> Result<Installation> {
     let plane = ControlPlane::start(&bed, &state, &["--certificate-lifetime", "2m"]).await?;
     // A binary in place of the image shortens the loop while the agent is being changed.
     let image = match std::env::var_os("PDP_AGENT_BINARY") {
-        Some(binary) => bed.push_image(&ImageSpec::binary(binary.as_ref(), "pdp-agent"), "pdp-agent:dev").await?,
+        Some(binary) => {
+            let mut spec = ImageSpec::binary(binary.as_ref(), "pdp-agent");
+            for library in ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"] {
+                spec.files.push((format!("/lib/{library}").into(), format!("/lib/{library}")));
+            }
+            let loader = "/lib64/ld-linux-x86-64.so.2";
+            spec.files.push((loader.into(), loader.to_owned()));
+            bed.push_image(&spec, "pdp-agent:dev").await?
+        }
         None => bed.push_archive(&image_archive(), "pdp-agent:e2e").await?,
     };
     let options = Options {

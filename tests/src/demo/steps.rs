@@ -180,7 +180,9 @@ impl Demo {
         let env = get(bed, &service, "/env").await?;
         ensure!(env.contains("hello from dev"), "the configuration did not reach the process: {env}");
         ensure!(env.contains("demo-token-3b1f"), "the secret did not reach the process");
-        self.screen.output("HTTPBIN_ENV_GREETING=hello from dev, HTTPBIN_ENV_API_TOKEN=(the vault's value, compared, not shown)");
+        self.screen.output(
+            "HTTPBIN_ENV_GREETING=hello from dev, HTTPBIN_ENV_API_TOKEN=(the vault's value, compared, not shown)",
+        );
         self.screen.proves("ready means that it answers: configuration and secret are in the process");
         Ok(service)
     }
