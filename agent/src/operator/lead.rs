@@ -14,7 +14,7 @@ use super::cluster::{ApiError, Class, Cluster};
 use super::dataplane::{self, Facts, Standing};
 use super::index::Index;
 use super::object::LOCAL;
-use super::queue::{Cause, Key, Queue};
+use super::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
 use super::shared::Shared;
 use super::watch::{self, Watches};
 use super::{BEAT, OperatorContext, Pulse, environment, release, taskrun};
@@ -130,7 +130,8 @@ impl Term<'_> {
             Ok(wake) => self.shared.queue.done(key, wake),
             Err(error) => {
                 let class = error.class();
-                let wait = self.shared.queue.failed(key.clone());
+                let first = if class == Class::Conflict { CONFLICT_WAIT } else { FIRST_WAIT };
+                let wait = self.shared.queue.failed(key.clone(), first);
                 if class == Class::Conflict {
                     tracing::debug!(resource = ?key, error = %error, "something changed meanwhile; looking again");
                 } else {
