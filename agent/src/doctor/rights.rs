@@ -140,8 +140,7 @@ async fn role(
     lines: &[Line],
     user: Option<&String>,
 ) {
-    let questions: Vec<ResourceAttributes> = lines.iter().flat_map(|line| questions(line, args)).collect();
-    let count = questions.len();
+    let questions = lines.iter().flat_map(|line| questions(line, args));
     let answers: Vec<(ResourceAttributes, Result<bool, String>)> = futures::stream::iter(questions)
         .map(|question| async {
             let answer = ask(client, &question, user).await;
@@ -150,27 +149,31 @@ async fn role(
         .buffered(AT_ONCE)
         .collect()
         .await;
-    let mut missing = 0;
+    let count = answers.len();
+    let mut missing: Vec<ResourceAttributes> = Vec::new();
     for (question, answer) in answers {
         match answer {
             Ok(true) => {}
-            Ok(false) => {
-                missing += 1;
-                let hint = if args.pre {
-                    "ask somebody who administers the cluster"
-                } else {
-                    "let `helm upgrade` restore the chart's roles"
-                };
-                notes.fail(check, format!("may not {}", words(&question)), hint);
-            }
+            Ok(false) => missing.push(question),
             Err(reason) => {
                 notes.skip(check, format!("rights cannot be asked for: {reason}"));
                 return;
             }
         }
     }
-    if missing == 0 {
-        notes.ok(check, format!("all {count} rights are there"));
+    let hint = if args.pre {
+        "ask somebody who administers the cluster"
+    } else {
+        "let `helm upgrade` restore the chart's roles"
+    };
+    match missing.len() {
+        0 => notes.ok(check, format!("all {count} rights are there")),
+        all if all == count => notes.fail(check, format!("has none of its {count} rights"), hint),
+        _ => {
+            for same_object in missing.chunk_by(|a, b| ResourceAttributes { verb: b.verb.clone(), ..a.clone() } == *b) {
+                notes.fail(check, format!("may not {}", words(same_object)), hint);
+            }
+        }
     }
 }
 
@@ -220,9 +223,11 @@ async fn ask(client: &Client, question: &ResourceAttributes, user: Option<&Strin
     }
 }
 
-fn words(question: &ResourceAttributes) -> String {
-    let part = |part: &Option<String>| part.clone().unwrap_or_default();
-    let mut text = format!("{} {}", part(&question.verb), part(&question.resource));
+/// Questions that differ in the verb only, as a sentence goes on after "may not".
+fn words(questions: &[ResourceAttributes]) -> String {
+    let Some(question) = questions.first() else { return String::new() };
+    let verbs: Vec<&str> = questions.iter().filter_map(|question| question.verb.as_deref()).collect();
+    let mut text = format!("{} {}", verbs.join(", "), question.resource.as_deref().unwrap_or_default());
     if let Some(sub) = &question.subresource {
         text.push_str(&format!("/{sub}"));
     }
@@ -253,10 +258,10 @@ mod tests {
             control_plane_url: None,
             ca_bundle_file: None,
         };
-        let said = |line: &Line| words(&questions(line, &args)[0]);
-        assert_eq!(said(&LINK[9]), "get leases (coordination.k8s.io) agent-link in pdp");
+        let said = |line: &Line| words(&questions(line, &args));
+        assert_eq!(said(&LINK[9]), "get, update leases (coordination.k8s.io) agent-link in pdp");
         assert_eq!(said(&LINK[5]), "update dataplanes/status (pdp-agent.dev) in pdp");
-        assert_eq!(said(&OPERATOR[14]), "list deployments (apps) in the cluster");
+        assert_eq!(said(&OPERATOR[14]), "list, watch deployments (apps) in the cluster");
     }
 
     #[test]
