@@ -152,7 +152,11 @@ impl<'de> Deserialize<'de> for Wrapped {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         Ok(Self(match serde_json::Value::deserialize(input)? {
             serde_json::Value::String(text) => SecretString::from(text),
-            other => SecretString::from(other.to_string()),
+            other @ (serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => SecretString::from(other.to_string()),
         }))
     }
 }

@@ -33,7 +33,7 @@ const ROUND_LIMIT: Duration = Duration::from_secs(120);
 
 /// Why a term ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// Leadership is lost or the process stops.
     Over,
     /// The data plane got another id: labels and watches change.
