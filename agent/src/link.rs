@@ -15,6 +15,7 @@ pub mod enrol;
 pub mod identity;
 pub mod intake;
 pub mod lanes;
+pub mod logs;
 pub mod metrics;
 pub mod reporter;
 mod shell;
