@@ -152,7 +152,11 @@ impl<'de> Deserialize<'de> for Wrapped {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         Ok(Self(match serde_json::Value::deserialize(input)? {
             serde_json::Value::String(text) => SecretString::from(text),
-            other => SecretString::from(other.to_string()),
+            other @ (serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => SecretString::from(other.to_string()),
         }))
     }
 }
@@ -190,9 +194,9 @@ impl Vault {
         }
         let value = |reference: &SecretRef| {
             let values = found.get(&(reference.path.as_str(), reference.version));
-            values.and_then(|values| values.0.get(&reference.key)).map(|value| {
-                SecretSlice::from(value.0.expose_secret().as_bytes().to_vec())
-            })
+            values
+                .and_then(|values| values.0.get(&reference.key))
+                .map(|value| SecretSlice::from(value.0.expose_secret().as_bytes().to_vec()))
         };
         references
             .iter()
@@ -301,10 +305,12 @@ pub fn full_path(policy: &VaultPolicy, reader: &Reader<'_>, path: &str) -> Strin
 fn client(policy: &VaultPolicy, token: &SecretString) -> Result<VaultClient, VaultError> {
     let settings = |error: &dyn std::error::Error| VaultError::Settings(crate::telemetry::chain(error));
     // The builder below panics on what is not a URL.
-    let url: reqwest::Url = policy.address.parse().map_err(|_| VaultError::Settings("address is not a URL".to_owned()))?;
+    let url: reqwest::Url =
+        policy.address.parse().map_err(|_| VaultError::Settings("address is not a URL".to_owned()))?;
     let mut http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
     if let Some(bundle) = &policy.ca_bundle {
-        let certificates = reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|error| settings(&error))?;
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|error| settings(&error))?;
         http = http.tls_certs_only(certificates);
     }
     let http = http.build().map_err(|error| settings(&error))?;

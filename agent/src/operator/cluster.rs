@@ -196,7 +196,13 @@ impl Cluster {
     ///
     /// # Errors
     /// Not leading, refused, or no answer. A conflict means that the object is not the one that was seen.
-    pub async fn apply(&self, object: &Value, uid: &str, resource_version: &str, dry_run: bool) -> Result<Value, ApiError> {
+    pub async fn apply(
+        &self,
+        object: &Value,
+        uid: &str,
+        resource_version: &str,
+        dry_run: bool,
+    ) -> Result<Value, ApiError> {
         let (kind, namespace, name) = address(object)?;
         let version = if dry_run {
             resource_version.to_owned()
@@ -214,7 +220,14 @@ impl Cluster {
 
     /// After a create our fields belong to an `Update` entry, and apply would not remove what it later leaves out. The entry
     /// becomes `Apply` here, under the same precondition. Returns the resource version to go on with.
-    async fn convert(&self, kind: ObjectKind, namespace: &str, name: &str, uid: &str, version: &str) -> Result<String, ApiError> {
+    async fn convert(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        version: &str,
+    ) -> Result<String, ApiError> {
         let Some(live) = self.get(kind, namespace, name).await? else {
             return Err(changed("apply", kind, name));
         };
@@ -229,7 +242,8 @@ impl Cluster {
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
         ]);
         let path = path(kind, namespace, Some(name));
-        let object = self.write("convert", kind.names().1, name, false, Method::PATCH, &path, JSON_PATCH, &patch).await?;
+        let object =
+            self.write("convert", kind.names().1, name, false, Method::PATCH, &path, JSON_PATCH, &patch).await?;
         Ok(object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or(version).to_owned())
     }
 
@@ -237,7 +251,14 @@ impl Cluster {
     ///
     /// # Errors
     /// Not leading, refused, or no answer.
-    pub async fn delete(&self, kind: ObjectKind, namespace: &str, name: &str, uid: &str, version: &str) -> Result<(), ApiError> {
+    pub async fn delete(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        version: &str,
+    ) -> Result<(), ApiError> {
         let options = json!({
             "kind": "DeleteOptions",
             "apiVersion": "v1",
@@ -260,7 +281,8 @@ impl Cluster {
     pub async fn replace_status(&self, kind: &'static str, plural: &str, object: &Value) -> Result<Value, ApiError> {
         let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (namespace, name) = (at("/metadata/namespace"), at("/metadata/name"));
-        let path = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}/status?{}", query(false));
+        let path =
+            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}/status?{}", query(false));
         self.write("status", kind, name, false, Method::PUT, &path, JSON, object).await
     }
 
@@ -268,10 +290,18 @@ impl Cluster {
     ///
     /// # Errors
     /// Not leading, refused, or no answer.
-    pub async fn merge(&self, kind: &'static str, plural: &str, at: &str, status: bool, patch: &Value) -> Result<Value, ApiError> {
+    pub async fn merge(
+        &self,
+        kind: &'static str,
+        plural: &str,
+        at: &str,
+        status: bool,
+        patch: &Value,
+    ) -> Result<Value, ApiError> {
         let (namespace, name) = at.split_once('/').unwrap_or_default();
         let part = if status { "/status" } else { "" };
-        let path = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}{part}?{}", query(false));
+        let path =
+            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}{part}?{}", query(false));
         let verb = if status { "status" } else { "apply" };
         self.write(verb, kind, name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
     }
@@ -280,7 +310,13 @@ impl Cluster {
     ///
     /// # Errors
     /// Not leading, refused, or no answer.
-    pub async fn token(&self, namespace: &str, account: &str, audience: &str, seconds: i64) -> Result<SecretString, ApiError> {
+    pub async fn token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+        seconds: i64,
+    ) -> Result<SecretString, ApiError> {
         let request = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
@@ -307,7 +343,8 @@ impl Cluster {
         body: &Value,
     ) -> Result<Value, ApiError> {
         self.leadership.check()?;
-        let doing = if dry_run { format!("{verb} {kind} {name} as a dry run") } else { format!("{verb} {kind} {name}") };
+        let doing =
+            if dry_run { format!("{verb} {kind} {name} as a dry run") } else { format!("{verb} {kind} {name}") };
         let answer = self.call(&doing, method, path, content_type, Some(body)).await?;
         if !dry_run {
             self.writes.get_or_create(&WriteLabels { verb, kind }).inc();
@@ -316,7 +353,14 @@ impl Cluster {
         Ok(answer)
     }
 
-    async fn call(&self, doing: &str, method: Method, path: &str, content_type: &str, body: Option<&Value>) -> Result<Value, ApiError> {
+    async fn call(
+        &self,
+        doing: &str,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ApiError> {
         let no_answer = |cause: String| ApiError::NoAnswer { doing: doing.to_owned(), cause };
         let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| no_answer(error.to_string()))?;
         let request = Request::builder()
@@ -398,7 +442,8 @@ fn converted(live: &Value) -> Option<Value> {
     entries.iter().filter(|entry| is(entry, "Update") || is(entry, "Apply")).for_each(|entry| {
         merge(&mut fields, entry.get("fieldsV1").unwrap_or(&Value::Null));
     });
-    let mut kept: Vec<Value> = entries.iter().filter(|entry| !is(entry, "Update") && !is(entry, "Apply")).cloned().collect();
+    let mut kept: Vec<Value> =
+        entries.iter().filter(|entry| !is(entry, "Update") && !is(entry, "Apply")).cloned().collect();
     let mut ours = entries.iter().find(|entry| is(entry, "Update"))?.clone();
     if let Some(ours) = ours.as_object_mut() {
         ours.insert("operation".to_owned(), json!("Apply"));

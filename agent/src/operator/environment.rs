@@ -22,7 +22,7 @@ use super::resolve;
 use super::shared::{self, Pause, Shared};
 use super::write::Live;
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
-use decide::{Obstacle, Observed};
+use decide::{Observed, Obstacle};
 use objects::Wanted;
 
 pub mod decide;
@@ -103,11 +103,7 @@ impl Round<'_> {
         apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
         let made_objects = decision.writes.iter().any(|write| !matches!(write, super::write::Write::Status(_)));
         // The namespace was just made: its key and pull Secrets come in the next round.
-        Ok(if made_objects {
-            Some(Duration::ZERO)
-        } else {
-            (!ours || warning.is_some()).then_some(AGAIN)
-        })
+        Ok(if made_objects { Some(Duration::ZERO) } else { (!ours || warning.is_some()).then_some(AGAIN) })
     }
 
     fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Trouble> {
@@ -175,7 +171,10 @@ impl Round<'_> {
         }
         if observe::secret(self.shared, self.owner(), namespace, KEY_SECRET).await?.is_none() {
             let Some(key) = random_key() else {
-                return Ok(Some(Trouble::new("NoRandomness", "the system gives no random bytes for the environment's key")));
+                return Ok(Some(Trouble::new(
+                    "NoRandomness",
+                    "the system gives no random bytes for the environment's key",
+                )));
             };
             let mut secret = self.secret_head(KEY_SECRET, namespace);
             secret["type"] = json!("Opaque");
@@ -204,13 +203,17 @@ impl Round<'_> {
     async fn pull_secret(&self, namespace: &str, source: &str) -> Result<Option<Trouble>, ApiError> {
         let agent = &self.shared.settings.namespace;
         let missing = |why: &str| {
-            let message = format!("pull secret {source} of DataPlanePolicy {why} in namespace {agent}; images that need it cannot be pulled");
+            let message = format!(
+                "pull secret {source} of DataPlanePolicy {why} in namespace {agent}; images that need it cannot be pulled"
+            );
             Trouble::new("PullSecret", message)
         };
         let found = match self.shared.cluster.get(ObjectKind::Secret, agent, source).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Some(missing("is missing"))),
-            Err(error) if error.class() == Class::Rights => return Ok(Some(missing("may not be read by the operator"))),
+            Err(error) if error.class() == Class::Rights => {
+                return Ok(Some(missing("may not be read by the operator")));
+            }
             Err(error) => return Err(error),
         };
         let name = resolve::pull_secret_name(source);
@@ -252,7 +255,8 @@ impl Round<'_> {
             let within = contents.releases.iter().filter(|(_, release)| match release {
                 Own::Read(release) => {
                     let spec = &release.spec.body;
-                    let here = release.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
+                    let here =
+                        release.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
                     here || (spec.state == Desired::Present && spec.environment.as_deref() == Some(self.name))
                 }
                 Own::Unreadable { .. } => false,

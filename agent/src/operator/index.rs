@@ -198,9 +198,9 @@ impl Contents {
 
     /// Objects that carry the environment's label and no release's.
     pub fn of_environment<'a>(&'a self, environment: &'a str) -> impl Iterator<Item = (&'a Place, &'a Tracked)> {
-        self.objects
-            .iter()
-            .filter(move |(_, tracked)| tracked.release.is_none() && tracked.environment.as_deref() == Some(environment))
+        self.objects.iter().filter(move |(_, tracked)| {
+            tracked.release.is_none() && tracked.environment.as_deref() == Some(environment)
+        })
     }
 
     /// The workload of a release in its namespace.
@@ -262,11 +262,16 @@ impl Tracked {
 /// annotations without what controllers note there.
 fn mark(metadata: &ObjectMeta) -> String {
     let Some(generation) = metadata.generation else {
-        return format!("{}/{}", metadata.uid.as_deref().unwrap_or_default(), metadata.resource_version.as_deref().unwrap_or_default());
+        return format!(
+            "{}/{}",
+            metadata.uid.as_deref().unwrap_or_default(),
+            metadata.resource_version.as_deref().unwrap_or_default()
+        );
     };
     let noted = |key: &&String| !key.starts_with("deployment.kubernetes.io/");
     let annotations: Vec<_> = metadata.annotations.iter().flatten().filter(|(key, _)| noted(key)).collect();
-    let text = format!("{}/{generation}/{:?}/{annotations:?}", metadata.uid.as_deref().unwrap_or_default(), metadata.labels);
+    let text =
+        format!("{}/{generation}/{:?}/{annotations:?}", metadata.uid.as_deref().unwrap_or_default(), metadata.labels);
     super::object::short_digest(text.as_bytes(), 16)
 }
 

@@ -14,7 +14,7 @@ use super::cluster::{ApiError, Class, Cluster};
 use super::dataplane::{self, Facts, Standing};
 use super::index::Index;
 use super::object::LOCAL;
-use super::queue::{Cause, Key, Queue};
+use super::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
 use super::shared::Shared;
 use super::watch::{self, Watches};
 use super::{BEAT, OperatorContext, Pulse, environment, release, taskrun};
@@ -33,7 +33,7 @@ const ROUND_LIMIT: Duration = Duration::from_secs(120);
 
 /// Why a term ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// Leadership is lost or the process stops.
     Over,
     /// The data plane got another id: labels and watches change.
@@ -130,7 +130,8 @@ impl Term<'_> {
             Ok(wake) => self.shared.queue.done(key, wake),
             Err(error) => {
                 let class = error.class();
-                let wait = self.shared.queue.failed(key.clone());
+                let first = if class == Class::Conflict { CONFLICT_WAIT } else { FIRST_WAIT };
+                let wait = self.shared.queue.failed(key.clone(), first);
                 if class == Class::Conflict {
                     tracing::debug!(resource = ?key, error = %error, "something changed meanwhile; looking again");
                 } else {

@@ -181,7 +181,8 @@ pub fn took(shared: &Shared, place: &Place, object: &Value) -> Tracked {
 }
 
 fn tracked(kind: ObjectKind, object: &Value) -> Tracked {
-    let metadata = object.get("metadata").and_then(|metadata| ObjectMeta::deserialize(metadata).ok()).unwrap_or_default();
+    let metadata =
+        object.get("metadata").and_then(|metadata| ObjectMeta::deserialize(metadata).ok()).unwrap_or_default();
     let view = match kind {
         ObjectKind::Deployment => {
             Deployment::deserialize(object).map_or(View::Nothing, |object| View::Deployment(view::deployment(&object)))
@@ -230,7 +231,12 @@ fn collect_names(value: &Value, names: &mut std::collections::BTreeSet<String>) 
             for (key, member) in members {
                 match member {
                     Value::String(text) if key == "name" || key == "secretName" => drop(names.insert(text.clone())),
-                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => {
                         collect_names(member, names);
                     }
                 }

@@ -33,7 +33,10 @@ pub enum Cause {
 }
 
 /// First wait after a failure.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+pub const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// First wait when something merely changed meanwhile.
+pub const CONFLICT_WAIT: Duration = Duration::from_millis(25);
 
 /// Longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -111,14 +114,14 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// `key` could not be worked on; it is tried again after a growing time. Returns that time.
-    pub fn failed(&self, key: Key) -> Duration {
+    /// `key` could not be worked on; it is tried again after `first`, then after twice as long each time. Returns that time.
+    pub fn failed(&self, key: Key, first: Duration) -> Duration {
         let mut state = self.lock();
         state.running.remove(&key);
         state.again.remove(&key);
         let failures = state.failures.entry(key.clone()).or_default();
         *failures = failures.saturating_add(1);
-        let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(LONGEST_WAIT);
+        let wait = first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(LONGEST_WAIT);
         state.schedule(key, Instant::now() + wait);
         drop(state);
         self.changed.notify_one();
@@ -206,12 +209,12 @@ mod tests {
         queue.add(web(), Cause::Wanted);
         for expected in [500, 1000, 2000] {
             queue.next().await;
-            assert_eq!(queue.failed(web()).as_millis(), expected);
+            assert_eq!(queue.failed(web(), FIRST_WAIT).as_millis(), expected);
             queue.add(web(), Cause::Observed);
         }
         queue.next().await;
         assert_eq!(start.elapsed().as_millis(), 3500);
-        queue.failed(web());
+        queue.failed(web(), FIRST_WAIT);
         queue.add(web(), Cause::Wanted);
         queue.next().await;
         assert_eq!(start.elapsed().as_millis(), 3500, "a new wish does not wait");

@@ -82,7 +82,8 @@ impl<'a> Work<'a> {
         let name = release.name_any();
         let identity = Identity {
             uid: release.uid().unwrap_or_default(),
-            generation: document.map_or_else(|| release.metadata.generation.unwrap_or(1), |document| document.generation),
+            generation: document
+                .map_or_else(|| release.metadata.generation.unwrap_or(1), |document| document.generation),
             local: document.is_none(),
             revision: rendering::revision_name(&name, &content_hash),
             content_hash,
@@ -156,7 +157,11 @@ impl<'a> Work<'a> {
                 Ok(Ok(()))
             }
             Err(trouble) => {
-                tracing::info!(release = self.identity.name, reason = trouble.reason, "a release cannot be taken up now");
+                tracing::info!(
+                    release = self.identity.name,
+                    reason = trouble.reason,
+                    "a release cannot be taken up now"
+                );
                 self.shared.remember_refusal(&self.identity.name, about, trouble.clone(), REFUSAL_WAIT);
                 Ok(Err((trouble, REFUSAL_WAIT)))
             }
@@ -253,7 +258,8 @@ impl<'a> Work<'a> {
         place: &Place,
     ) -> Result<Result<(Slots, Option<Material>), Trouble>, ApiError> {
         let mut slots = Slots::new();
-        let config = rendering.objects.iter().filter_map(object::reference).find(|(kind, _)| *kind == ObjectKind::ConfigMap);
+        let config =
+            rendering.objects.iter().filter_map(object::reference).find(|(kind, _)| *kind == ObjectKind::ConfigMap);
         if let Some((_, config)) = config {
             slots.insert(CONFIG.to_owned(), config.name);
         }
@@ -290,7 +296,9 @@ impl<'a> Work<'a> {
         let Some(rendering) = self.stored(namespace, revision).await? else {
             return Ok(Err(Trouble::new(
                 "RenderingLost",
-                format!("ControllerRevision {revision} in namespace {namespace} is gone; what runs goes on without repair until a new generation"),
+                format!(
+                    "ControllerRevision {revision} in namespace {namespace} is gone; what runs goes on without repair until a new generation"
+                ),
             )));
         };
         let mut slots = decide::binding(&self.status, revision).cloned().unwrap_or_default();
@@ -333,7 +341,12 @@ impl<'a> Work<'a> {
         Ok(Ok((Bound { rendering, objects, secret: slots.get(SECRETS).cloned() }, material)))
     }
 
-    fn bound(&self, rendering: &Rendering, revision: &str, slots: &Slots) -> Result<(Vec<Value>, Option<Value>), Trouble> {
+    fn bound(
+        &self,
+        rendering: &Rendering,
+        revision: &str,
+        slots: &Slots,
+    ) -> Result<(Vec<Value>, Option<Value>), Trouble> {
         let lost = |error: rendering::Unbound| Trouble::new("BindingLost", error.to_string());
         Ok((rendering.bound(revision, slots).map_err(lost)?, rendering.bound_job(revision, slots).map_err(lost)?))
     }
@@ -423,9 +436,12 @@ impl<'a> Work<'a> {
                 let reason = match error.class() {
                     Class::Quota => "Quota",
                     Class::Invalid => "Invalid",
-                    Class::Policy | Class::NotLeading | Class::Conflict | Class::Missing | Class::Rights | Class::Transient => {
-                        "PolicyDenied"
-                    }
+                    Class::Policy
+                    | Class::NotLeading
+                    | Class::Conflict
+                    | Class::Missing
+                    | Class::Rights
+                    | Class::Transient => "PolicyDenied",
                 };
                 self.say(&Trouble::new(reason, format!("the cluster refuses a write: {}", error.words()))).await?;
                 Err(error)
@@ -458,7 +474,9 @@ impl<'a> Work<'a> {
         let mut pods = 0;
         if !namespace.is_empty() {
             let contents = self.shared.index.lock();
-            for (place, tracked) in contents.of_release(&self.identity.name).filter(|(place, _)| place.namespace == namespace) {
+            for (place, tracked) in
+                contents.of_release(&self.identity.name).filter(|(place, _)| place.namespace == namespace)
+            {
                 match place.kind {
                     ObjectKind::Pod => pods += 1,
                     // These go with what made them.

@@ -79,7 +79,9 @@ pub fn admissible(contents: &Contents, spec: &ReleaseSpec) -> Result<Admissible,
 /// # Errors
 /// It is missing, not ready, or not allowed.
 pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpec) -> Result<Place, Trouble> {
-    let waiting = |what: &str| Trouble::new("EnvironmentNotReady", format!("Environment {environment} {what}; this release waits for it"));
+    let waiting = |what: &str| {
+        Trouble::new("EnvironmentNotReady", format!("Environment {environment} {what}; this release waits for it"))
+    };
     let Some(Own::Read(found)) = contents.environments.get(environment) else {
         return Err(waiting("does not exist"));
     };
@@ -141,7 +143,9 @@ fn denied(message: String) -> Trouble {
 /// The pull secret of the registry that `image` comes from; none if no registry is allowed for it.
 fn registry<'a>(policy: &'a DataPlanePolicySpec, image: &str) -> Option<Option<&'a str>> {
     let within = |prefix: &str| {
-        image.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.starts_with('/') || rest.starts_with('@'))
+        image
+            .strip_prefix(prefix)
+            .is_some_and(|rest| prefix.ends_with('/') || rest.starts_with('/') || rest.starts_with('@'))
     };
     // The longest prefix wins: it is the most particular one.
     let allowed = policy.registries.iter().filter(|registry| within(&registry.prefix));
@@ -157,7 +161,8 @@ pub fn pull_secret_name(source: &str) -> String {
 /// All pull Secrets that the policy names.
 #[must_use]
 pub fn pull_secrets(policy: &DataPlanePolicy) -> Vec<String> {
-    let mut names: Vec<String> = policy.spec.registries.iter().filter_map(|registry| registry.pull_secret.clone()).collect();
+    let mut names: Vec<String> =
+        policy.spec.registries.iter().filter_map(|registry| registry.pull_secret.clone()).collect();
     names.sort();
     names.dedup();
     names
@@ -256,7 +261,12 @@ mod tests {
             (None, true, "NoPolicy", "nothing new is accepted"),
             (with("registries", json!([])), true, "PolicyDenied", "spec.image: registry.example.com/acme/web@"),
             (with("registries", json!([{"prefix": "registry.example.com/ac"}])), true, "PolicyDenied", "no registry"),
-            (with("environments", json!([{"environment": "prod"}])), true, "PolicyDenied", "does not allow environment dev"),
+            (
+                with("environments", json!([{"environment": "prod"}])),
+                true,
+                "PolicyDenied",
+                "does not allow environment dev",
+            ),
             (no_vault(), true, "PolicyDenied", "names no vault"),
             (Some(policy(open())), false, "EnvironmentNotReady", "Environment shop-dev is not ready"),
         ] {

@@ -156,7 +156,9 @@ pub fn pause_of<K: ResourceExt>(what: &str, object: &K, now: Timestamp) -> Optio
         Ok(end) if end <= now => None,
         Ok(end) => Some(Pause { words, left: Some(end.duration_since(now).unsigned_abs()) }),
         // A person wanted a pause; what they wrote is not a time, so it has no end.
-        Err(_) => Some(Pause { words: format!("{words} (not a time as 2030-01-31T12:00:00Z, so it has no end)"), left: None }),
+        Err(_) => {
+            Some(Pause { words: format!("{words} (not a time as 2030-01-31T12:00:00Z, so it has no end)"), left: None })
+        }
     }
 }
 
@@ -164,9 +166,10 @@ pub fn pause_of<K: ResourceExt>(what: &str, object: &K, now: Timestamp) -> Optio
 #[must_use]
 pub fn pause_above(contents: &Contents, environment: Option<&str>, now: Timestamp) -> Option<Pause> {
     let installation = contents.data_plane.as_ref().and_then(|data_plane| pause_of("DataPlane", data_plane, now));
-    let environment = environment.and_then(|name| contents.environments.get(name)).and_then(|environment| match environment {
-        super::index::Own::Read(environment) => pause_of("Environment", environment.as_ref(), now),
-        super::index::Own::Unreadable { .. } => None,
-    });
+    let environment =
+        environment.and_then(|name| contents.environments.get(name)).and_then(|environment| match environment {
+            super::index::Own::Read(environment) => pause_of("Environment", environment.as_ref(), now),
+            super::index::Own::Unreadable { .. } => None,
+        });
     installation.or(environment)
 }

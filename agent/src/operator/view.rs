@@ -26,9 +26,9 @@ fn label(metadata: &ObjectMeta, key: &str) -> Option<String> {
 #[must_use]
 pub fn deployment(object: &Deployment) -> DeploymentView {
     let status = object.status.as_ref();
-    let failure = status
-        .and_then(|status| status.conditions.as_ref())
-        .and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True"));
+    let failure = status.and_then(|status| status.conditions.as_ref()).and_then(|conditions| {
+        conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")
+    });
     DeploymentView {
         generation: object.metadata.generation.unwrap_or_default(),
         observed_generation: status.and_then(|status| status.observed_generation).unwrap_or_default(),
@@ -74,9 +74,8 @@ pub fn pod(object: &Pod) -> PodView {
         phase: status.and_then(|status| status.phase.clone()).unwrap_or_default(),
         unschedulable,
         restarts: container.map_or(0, |container| container.restart_count),
-        waiting: waiting.map(|waiting| {
-            (waiting.reason.clone().unwrap_or_default(), waiting.message.clone().unwrap_or_default())
-        }),
+        waiting: waiting
+            .map(|waiting| (waiting.reason.clone().unwrap_or_default(), waiting.message.clone().unwrap_or_default())),
         terminated: container.and_then(terminated),
         started: started(container),
     }

@@ -62,9 +62,13 @@ impl Watches {
         watches.single::<DataPlanePolicy>(client, namespace, &sink, |contents, found| contents.policy = found);
 
         let labels = format!("{DATA_PLANE} in ({id},{LOCAL})");
-        watches.objects(client, &labels, &sink, ObjectKind::Deployment, |object: &Deployment| View::Deployment(view::deployment(object)));
+        watches.objects(client, &labels, &sink, ObjectKind::Deployment, |object: &Deployment| {
+            View::Deployment(view::deployment(object))
+        });
         watches.objects(client, &labels, &sink, ObjectKind::Pod, |object: &Pod| View::Pod(Box::new(view::pod(object))));
-        watches.objects(client, &labels, &sink, ObjectKind::EndpointSlice, |object: &EndpointSlice| View::Slice(view::slice(object)));
+        watches.objects(client, &labels, &sink, ObjectKind::EndpointSlice, |object: &EndpointSlice| {
+            View::Slice(view::slice(object))
+        });
         watches.objects(client, &labels, &sink, ObjectKind::Job, |object: &Job| View::Job(view::job(object)));
         watches.objects(client, &labels, &sink, ObjectKind::ReplicaSet, |object: &PartialObjectMeta<ReplicaSet>| {
             View::ReplicaSet(view::replica_set(&object.metadata))
@@ -295,7 +299,10 @@ impl Sink {
             Key::Release(name) => {
                 let contents = self.index.lock();
                 let of = contents.task_runs.iter().filter(|(_, run)| match run {
-                    Own::Read(run) => run.spec.body.release == *name && run.status.as_ref().is_none_or(|status| status.result.is_none()),
+                    Own::Read(run) => {
+                        run.spec.body.release == *name
+                            && run.status.as_ref().is_none_or(|status| status.result.is_none())
+                    }
                     Own::Unreadable { .. } => false,
                 });
                 let mut keys: Vec<Key> = of.map(|(run, _)| Key::TaskRun(run.clone())).collect();

@@ -44,15 +44,32 @@ async fn serve(rules: Vec<(&'static str, u16, String)>) -> (String, JoinSet<()>)
     (address, tasks)
 }
 
+/// What surrounds every answer of a vault.
+fn envelope(mut body: serde_json::Value) -> serde_json::Value {
+    for (key, value) in
+        [("lease_id", json!("")), ("lease_duration", json!(0)), ("renewable", json!(false)), ("request_id", json!("r"))]
+    {
+        body[key] = value;
+    }
+    body
+}
+
 fn login() -> (&'static str, u16, String) {
-    let auth = json!({"auth": {"client_token": "s.token", "accessor": "", "policies": [], "token_policies": [], "metadata": null,
-        "lease_duration": 600, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true}});
+    let auth = envelope(
+        json!({"auth": {"client_token": "s.token", "accessor": "", "policies": [], "token_policies": [], "metadata": null,
+        "lease_duration": 600, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true}}),
+    );
     ("POST /v1/auth/kubernetes/login", 200, auth.to_string())
 }
 
 fn secret(body: serde_json::Value) -> (&'static str, u16, String) {
-    let metadata = json!({"created_time": "", "deletion_time": "", "custom_metadata": null, "destroyed": false, "version": 1});
-    ("GET /v1/secret/data/acme/dev/db", 200, json!({"data": {"data": body, "metadata": metadata}}).to_string())
+    let metadata =
+        json!({"created_time": "", "deletion_time": "", "custom_metadata": null, "destroyed": false, "version": 1});
+    (
+        "GET /v1/secret/data/acme/dev/db",
+        200,
+        envelope(json!({"data": {"data": body, "metadata": metadata}})).to_string(),
+    )
 }
 
 async fn read(rules: Vec<(&'static str, u16, String)>, reference: SecretRef) -> Result<String, VaultError> {

@@ -116,6 +116,12 @@ impl Testbed {
         super::http_client(self.own("its authority")?)
     }
 
+    /// Helm as the test bed built it, for use without a cluster. The file may not be there yet.
+    #[must_use]
+    pub fn helm_program() -> PathBuf {
+        Cache::from_env().file(&recipe::HELM)
+    }
+
     /// The program inside a sample image, for use on the host or in a namespace.
     #[must_use]
     pub fn sample_program(sample: Sample) -> PathBuf {
