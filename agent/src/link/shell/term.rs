@@ -28,6 +28,9 @@ use crate::link::reporter::Report;
 use crate::link::status::{Connected, LinkStatus};
 use crate::link::store::{Change, Store, Table};
 
+/// Reason of a link that is well and has no cluster uid yet.
+const WAITING_FOR_OPERATOR: &str = "WaitingForOperator";
+
 /// Resources that are worked on at the same time.
 const WORKERS: usize = 16;
 /// What may be unanswered towards the agent.
@@ -303,7 +306,7 @@ impl<'a, S: Store> Term<'a, S> {
             installation.and_then(|installation| Some((installation.cluster.clone()?, installation)))
         else {
             let message = "the operator has not yet written the cluster's uid into the status of DataPlane/default; is it running?";
-            self.connected(false, "WaitingForOperator", message.to_owned());
+            self.connected(false, WAITING_FOR_OPERATOR, message.to_owned());
             return;
         };
         let revision = installation.schema.unwrap_or(SCHEMA_REVISION).min(SCHEMA_REVISION);
@@ -376,7 +379,8 @@ impl<'a, S: Store> Term<'a, S> {
                 warn!(reason, message = wanted.message, "not connected to the control plane");
             }
         }
-        if yes {
+        // An installer that waits for this pod makes DataPlane/default only afterwards, and the operator needs that first.
+        if yes || reason == WAITING_FOR_OPERATOR {
             self.parts.check.ready();
         } else {
             self.parts.check.not_ready(format!("not connected: {reason}"));
