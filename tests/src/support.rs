@@ -41,6 +41,8 @@ async fn install() -> Result<Installation> {
             for library in ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"] {
                 spec.files.push((format!("/lib/{library}").into(), format!("/lib/{library}")));
             }
+            let roots = "/etc/ssl/certs/ca-certificates.crt";
+            spec.files.push((roots.into(), roots.to_owned()));
             let loader = "/lib64/ld-linux-x86-64.so.2";
             spec.files.push((loader.into(), loader.to_owned()));
             bed.push_image(&spec, "pdp-agent:dev").await?
