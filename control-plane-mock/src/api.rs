@@ -181,7 +181,9 @@ pub fn router(shared: Arc<Shared>) -> Router {
         router = router.route(route.path, route.handler);
     }
     router
-        .fallback(|| async { Refusal(Problem::new(Code::NotFound, "there is nothing at this address").hint("see /openapi.json")) })
+        .fallback(|| async {
+            Refusal(Problem::new(Code::NotFound, "there is nothing at this address").hint("see /openapi.json"))
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared)
 }

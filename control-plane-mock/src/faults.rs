@@ -135,8 +135,8 @@ impl Faults {
     #[must_use]
     pub fn holds(&self, data_plane: &str, pick: impl Fn(&Fault) -> bool) -> bool {
         let script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
-        script
-            .iter()
-            .any(|fault| (fault.data_plane.is_none() || fault.data_plane.as_deref() == Some(data_plane)) && pick(&fault.fault))
+        script.iter().any(|fault| {
+            (fault.data_plane.is_none() || fault.data_plane.as_deref() == Some(data_plane)) && pick(&fault.fault)
+        })
     }
 }

@@ -112,7 +112,10 @@ struct Link {
     /// Generations on their way.
     offered: HashMap<ResourceKey, i64>,
     schema: HashMap<Kind, u32>,
+    /// The session has ended.
     over: bool,
+    /// Nothing can be written any more.
+    broken: bool,
 }
 
 impl Link {
@@ -133,6 +136,7 @@ impl Link {
             offered: HashMap::new(),
             schema: HashMap::new(),
             over: false,
+            broken: false,
         }
     }
 
@@ -187,7 +191,9 @@ impl Link {
                 let now = self.now();
                 self.session.handle_timeout(now);
             }
-            Woken::CertificateEnd => self.session.close(CloseCode::CertificateExpired, "the client certificate has ended"),
+            Woken::CertificateEnd => {
+                self.session.close(CloseCode::CertificateExpired, "the client certificate has ended")
+            }
             Woken::AskAgain => self.ask_again().await,
             Woken::Fault => self.scripted().await,
             Woken::Stopping => self.session.close(CloseCode::GoingAway, "the control plane is stopping"),
@@ -230,7 +236,11 @@ impl Link {
                 Fault::DropIncoming { message } if message.is_none() || message.as_deref() == of => Some(()),
                 _ => None,
             });
-            self.shared.record.add(if dropped.is_some() { "Dropped" } else { "Message" }, Some(self.data_plane()), data);
+            self.shared.record.add(
+                if dropped.is_some() { "Dropped" } else { "Message" },
+                Some(self.data_plane()),
+                data,
+            );
             if dropped.is_some() {
                 return self.session.handle_alive(now);
             }
@@ -253,7 +263,7 @@ impl Link {
                 Ok(0) if quiet => return,
                 Ok(_) => {}
                 Err(reason) => {
-                    self.over = true;
+                    self.broken = true;
                     self.session.handle_disconnected(Disconnect::Cut, &reason);
                 }
             }
@@ -264,12 +274,13 @@ impl Link {
         let mut written = 0;
         while let Some(transmit) = self.session.poll_transmit() {
             written += 1;
-            if self.over {
+            if self.broken {
                 continue;
             }
             let message = match transmit {
                 Transmit::Text(text) => {
-                    let pick = |fault: &Fault| if let Fault::DelayOutgoing { millis } = fault { Some(*millis) } else { None };
+                    let pick =
+                        |fault: &Fault| if let Fault::DelayOutgoing { millis } = fault { Some(*millis) } else { None };
                     if let Some(millis) = self.shared.faults.take(Some(self.data_plane()), pick) {
                         tokio::time::sleep(Duration::from_millis(millis)).await;
                     }
@@ -282,13 +293,12 @@ impl Link {
                 Transmit::Ping => Message::Ping(bytes::Bytes::new()),
                 Transmit::Close { code, reason } => {
                     tracing::info!(data_plane = self.data_plane(), code = code.number(), reason, "link is closed");
-                    self.over = true;
                     Message::Close(Some(CloseFrame { code: code.number().into(), reason: reason.into() }))
                 }
             };
             deadline(self.socket.feed(message)).await?;
         }
-        if written > 0 {
+        if written > 0 && !self.broken {
             deadline(self.socket.flush()).await?;
         }
         Ok(written)
@@ -306,8 +316,8 @@ impl Link {
         }
         let kill = |fault: &Fault| matches!(fault, Fault::Kill).then_some(());
         if self.shared.faults.take(data_plane, kill).is_some() {
+            self.broken = true;
             self.session.handle_disconnected(Disconnect::Cut, "scripted fault");
-            self.over = true;
         }
         let drain = |fault: &Fault| if let Fault::Drain { millis } = fault { Some(*millis) } else { None };
         if let Some(millis) = self.shared.faults.take(data_plane, drain) {

@@ -182,7 +182,8 @@ impl Streams {
                 payload.len()
             }
             BulkKind::End(payload) => {
-                let end: StreamEnd = serde_json::from_slice(payload).map_err(|_| "an end record cannot be read".to_owned())?;
+                let end: StreamEnd =
+                    serde_json::from_slice(payload).map_err(|_| "an end record cannot be read".to_owned())?;
                 drop(inner);
                 self.end(frame.stream, &end.reason, &end.message);
                 payload.len()
@@ -227,7 +228,10 @@ mod tests {
         let Some(Item::Lines { upto, .. }) = reader.recv().await else { panic!("lines") };
         assert_eq!(upto, length);
         streams.read(number, upto);
-        assert_eq!(streams.credits().await, BTreeMap::from([(0, CONNECTION_WINDOW + length), (number, WINDOW + length)]));
+        assert_eq!(
+            streams.credits().await,
+            BTreeMap::from([(0, CONNECTION_WINDOW + length), (number, WINDOW + length)])
+        );
     }
 
     #[test]

@@ -105,7 +105,9 @@ impl Store {
         std::thread::Builder::new()
             .name("store".into())
             .spawn(move || write_all(connection, queue, &on_commit))
-            .map_err(|error| Error::Problem(Problem::new(Code::Internal, format!("no thread for the store: {error}"))))?;
+            .map_err(|error| {
+                Error::Problem(Problem::new(Code::Internal, format!("no thread for the store: {error}")))
+            })?;
         Ok(Self { jobs })
     }
 
@@ -144,18 +146,19 @@ fn in_savepoint<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -
     Ok(value)
 }
 
-/// Notes in the same transaction whom a change concerns, so that no writer can forget to wake a session.
+/// Notes in the same transaction whom a change concerns, so that no writer can forget to wake a session. (A conflict clause
+/// inside a trigger gives way to that of the statement that fired it, so the triggers look before they insert.)
 const WAKE: &str = "
 CREATE TEMP TABLE woken (data_plane TEXT PRIMARY KEY);
 CREATE TEMP TRIGGER woken_by_insert AFTER INSERT ON main.document
-  BEGIN INSERT OR IGNORE INTO woken VALUES (new.data_plane); END;
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_change AFTER UPDATE OF generation, quarantined ON main.document
-  BEGIN INSERT OR IGNORE INTO woken VALUES (new.data_plane); END;
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_fact AFTER INSERT ON main.fact WHEN new.what IN ('Deleted', 'TaskEnded')
-  BEGIN INSERT OR IGNORE INTO woken VALUES (new.data_plane); END;
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_access AFTER UPDATE OF revoked, held ON main.data_plane
-  BEGIN INSERT OR IGNORE INTO woken VALUES (new.id); END;
-CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT OR IGNORE INTO woken VALUES (''); END;
+  BEGIN INSERT INTO woken SELECT new.id WHERE new.id NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT INTO woken SELECT '' WHERE '' NOT IN (SELECT data_plane FROM woken); END;
 ";
 
 fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {

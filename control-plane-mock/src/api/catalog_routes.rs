@@ -24,7 +24,15 @@ use crate::store::{Result as StoreResult, catalog, deployments, identity, sessio
 
 macro_rules! route {
     ($method:literal $path:literal, $summary:literal, $query:expr, $body:expr, $answer:literal, $handler:expr) => {
-        Route { method: $method, path: $path, summary: $summary, query: $query, body: $body, answer: $answer, handler: $handler }
+        Route {
+            method: $method,
+            path: $path,
+            summary: $summary,
+            query: $query,
+            body: $body,
+            answer: $answer,
+            handler: $handler,
+        }
     };
 }
 pub(super) use route;
@@ -218,7 +226,11 @@ async fn settings(
     .await
 }
 
-async fn environments(State(shared): App, caller: Caller, Path((organization, project)): Two) -> Answer<Vec<Environment>> {
+async fn environments(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project)): Two,
+) -> Answer<Vec<Environment>> {
     answer(&shared, move |c| catalog::environments(c, caller.place(c, &organization, &project)?.project)).await
 }
 
@@ -233,7 +245,9 @@ async fn create_environment(
         let id = catalog::create_environment(c, place.organization, place.project, &new)?;
         deployments::publish_environment(c, &place, id)?;
         let all = catalog::environments(c, place.project)?;
-        all.into_iter().find(|environment| environment.name == new.name).ok_or_else(|| Problem::not_found("environment").into())
+        all.into_iter()
+            .find(|environment| environment.name == new.name)
+            .ok_or_else(|| Problem::not_found("environment").into())
     })
     .await
 }
@@ -252,7 +266,11 @@ async fn delete_environment(
     .await
 }
 
-async fn components(State(shared): App, caller: Caller, Path((organization, project)): Two) -> Answer<Vec<ComponentRow>> {
+async fn components(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project)): Two,
+) -> Answer<Vec<ComponentRow>> {
     answer(&shared, move |c| catalog::components(c, caller.place(c, &organization, &project)?.project)).await
 }
 
@@ -266,12 +284,18 @@ async fn create_component(
         let place = caller.place(c, &organization, &project)?;
         catalog::create_component(c, place.project, &new)?;
         let all = catalog::components(c, place.project)?;
-        all.into_iter().find(|component| component.name == new.name).ok_or_else(|| Problem::not_found("component").into())
+        all.into_iter()
+            .find(|component| component.name == new.name)
+            .ok_or_else(|| Problem::not_found("component").into())
     })
     .await
 }
 
-async fn delete_component(State(shared): App, caller: Caller, Path((organization, project, name)): Three) -> Answer<Value> {
+async fn delete_component(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Three,
+) -> Answer<Value> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
         let (id, _) = catalog::component(c, place.project, &name)?;
@@ -308,7 +332,9 @@ async fn create_release(
 ) -> Answer<Release> {
     let content = component::from_json(&file).map_err(component::first)?;
     if content.name != name {
-        return Err(Problem::invalid("/name", format!("the file is of component {}, not of {name}", content.name)).into());
+        return Err(
+            Problem::invalid("/name", format!("the file is of component {}, not of {name}", content.name)).into()
+        );
     }
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;

@@ -44,7 +44,13 @@ async fn deploy(
     .await
 }
 
-async fn act(shared: App, caller: Caller, place: Where, ask: Input<Action>, action: &'static str) -> Answer<Deployment> {
+async fn act(
+    shared: App,
+    caller: Caller,
+    place: Where,
+    ask: Input<Action>,
+    action: &'static str,
+) -> Answer<Deployment> {
     let (State(shared), Path((organization, project, name)), Input(ask)) = (shared, place, ask);
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;

@@ -129,7 +129,9 @@ async fn logs(
     let text = match filter.format.as_deref() {
         None | Some("ndjson") => false,
         Some("text") => true,
-        Some(_) => return Err(Problem::invalid("format", "this format is not known here").hint("use ndjson or text").into()),
+        Some(_) => {
+            return Err(Problem::invalid("format", "this format is not known here").hint("use ndjson or text").into());
+        }
     };
     let wishes = shared
         .store

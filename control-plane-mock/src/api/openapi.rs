@@ -83,12 +83,14 @@ pub(super) fn document() -> OpenApi {
             operation = operation.parameter(parameter.schema(Some(text())));
         }
         for name in query {
-            let parameter = ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Query).required(Required::False);
+            let parameter =
+                ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Query).required(Required::False);
             operation = operation.parameter(parameter.schema(Some(text())));
         }
         if let Some(body) = body {
             let content = ContentBuilder::new().schema(Some(reference(body))).build();
-            operation = operation.request_body(Some(RequestBodyBuilder::new().content("application/json", content).build()));
+            operation =
+                operation.request_body(Some(RequestBodyBuilder::new().content("application/json", content).build()));
         }
         let method = match method {
             "POST" => HttpMethod::Post,
@@ -120,7 +122,8 @@ mod tests {
             let name = part.split('"').next().unwrap();
             assert!(known.contains_key(name), "{name} has no schema");
         }
-        let told: usize = value["paths"].as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum();
+        let told: usize =
+            value["paths"].as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum();
         assert_eq!(told, routes().len());
     }
 }

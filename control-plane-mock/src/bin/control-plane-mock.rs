@@ -117,7 +117,8 @@ fn main() -> ExitCode {
 }
 
 fn run(serve: Serve) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&serve.log).context("--log is not a filter; write it like info or control_plane_mock=debug")?;
+    let filter = EnvFilter::try_new(&serve.log)
+        .context("--log is not a filter; write it like info or control_plane_mock=debug")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let file = read_file(serve.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
@@ -133,7 +134,11 @@ fn read_file(path: Option<&Path>) -> anyhow::Result<File> {
             let line = error.location().map(|place| format!(":{}", place.line())).unwrap_or_default();
             if let serde_saphyr::Error::SerdeUnknownField { field, expected, .. } = error.without_snippet() {
                 let nearest = expected.iter().min_by_key(|known| strsim::damerau_levenshtein(field, known));
-                bail!("{}{line}: unknown key `{field}`; did you mean `{}`?", path.display(), nearest.unwrap_or(&"listen"));
+                bail!(
+                    "{}{line}: unknown key `{field}`; did you mean `{}`?",
+                    path.display(),
+                    nearest.unwrap_or(&"listen")
+                );
             }
             bail!("{}{line}: {}", path.display(), error.without_snippet())
         }
@@ -158,7 +163,11 @@ fn settle(serve: &Serve, file: &File) -> anyhow::Result<(Config, PathBuf)> {
         listen: serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8443))),
         sans,
         public_address: serve.public_address.clone().or_else(|| file.public_address.clone()),
-        certificate_lifetime: time(serve.certificate_lifetime, &file.certificate_lifetime, default.certificate_lifetime)?,
+        certificate_lifetime: time(
+            serve.certificate_lifetime,
+            &file.certificate_lifetime,
+            default.certificate_lifetime,
+        )?,
         renewal_grace: time(serve.renewal_grace, &file.renewal_grace, default.renewal_grace)?,
         token_lifetime: time(serve.token_lifetime, &file.token_lifetime, default.token_lifetime)?,
         retry_refused: time(serve.retry_refused, &file.retry_refused, default.retry_refused)?,
@@ -174,7 +183,8 @@ async fn serve_until_stopped(serve: Serve, file: File) -> anyhow::Result<()> {
     let (config, output) = settle(&serve, &file)?;
     std::fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
     let token_file = output.join("admin.token");
-    let kept = std::fs::read_to_string(&token_file).ok().map(|token| token.trim().to_owned()).filter(|token| token.len() > 30);
+    let kept =
+        std::fs::read_to_string(&token_file).ok().map(|token| token.trim().to_owned()).filter(|token| token.len() > 30);
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let plane = ControlPlane::start_with_token(config, kept).await?;
@@ -193,7 +203,12 @@ async fn serve_until_stopped(serve: Serve, file: File) -> anyhow::Result<()> {
     println!("url     {}", plane.url());
     println!("ca      {}", absolute(&ca_file).display());
     println!("token   {}", absolute(&token_file).display());
-    println!("log in  pdpctl login --server {} --ca {} --token-file {}", plane.url(), absolute(&ca_file).display(), absolute(&token_file).display());
+    println!(
+        "log in  pdpctl login --server {} --ca {} --token-file {}",
+        plane.url(),
+        absolute(&ca_file).display(),
+        absolute(&token_file).display()
+    );
     if serve.print_context {
         print!("---\n{context}");
     }

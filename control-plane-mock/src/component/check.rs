@@ -26,7 +26,14 @@ pub fn check(component: &Component) -> Vec<Problem> {
         probe(found, "/probes/liveness", probes.liveness.as_ref());
     }
     if let Some(security) = &component.security {
-        range(found, "/security/runAsUser", security.run_as_user, 1, i64::from(i32::MAX), "0 is root, which is refused");
+        range(
+            found,
+            "/security/runAsUser",
+            security.run_as_user,
+            1,
+            i64::from(i32::MAX),
+            "0 is root, which is refused",
+        );
         range(found, "/security/fsGroup", security.fs_group, 1, i64::from(i32::MAX), "use a group above 0");
     }
     range(found, "/terminationGraceSeconds", component.termination_grace_seconds, 0, 3600, "seconds, up to an hour");
@@ -34,10 +41,14 @@ pub fn check(component: &Component) -> Vec<Problem> {
     range(found, "/progressDeadlineSeconds", deadline, 10, 3600, "seconds, up to an hour");
     match component.component_type {
         ComponentType::Service if component.task.is_some() => {
-            found.push(Problem::invalid("/task", "only tasks have task settings").hint("remove it, or use type ManualTask"));
+            found.push(
+                Problem::invalid("/task", "only tasks have task settings").hint("remove it, or use type ManualTask"),
+            );
         }
         ComponentType::ManualTask if component.endpoints.as_ref().is_some_and(|list| !list.is_empty()) => {
-            found.push(Problem::invalid("/endpoints", "a task serves no endpoints").hint("remove them, or use type Service"));
+            found.push(
+                Problem::invalid("/endpoints", "a task serves no endpoints").hint("remove them, or use type Service"),
+            );
         }
         ComponentType::ManualTask if component.scaling.is_some() => {
             found.push(Problem::invalid("/scaling", "a task is not scaled: each run is one pod").hint("remove it"));
@@ -66,7 +77,8 @@ pub fn check(component: &Component) -> Vec<Problem> {
 /// `Invalid` at `field`.
 pub fn check_track(field: &str, track: &str) -> Result<(), Problem> {
     let number = |text: &str| (1..=4).contains(&text.len()) && text.chars().all(|c| c.is_ascii_digit());
-    let good = track.strip_prefix('v').and_then(|rest| rest.split_once('.')).is_some_and(|(a, b)| number(a) && number(b));
+    let good =
+        track.strip_prefix('v').and_then(|rest| rest.split_once('.')).is_some_and(|(a, b)| number(a) && number(b));
     if good { Ok(()) } else { Err(Problem::invalid(field, "a track is an API version like v1.0").hint("write v1.0")) }
 }
 
@@ -77,7 +89,9 @@ fn check_image(image: &str) -> Result<(), Problem> {
         // A colon after the last slash is a tag; one before it is a port.
         let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
         let sentence = match tag {
-            Some(tag) => format!("the image is named by tag `{tag}`, which may mean something else tomorrow; name it by digest"),
+            Some(tag) => {
+                format!("the image is named by tag `{tag}`, which may mean something else tomorrow; name it by digest")
+            }
             None => "the image has no digest; without one it means whatever is newest".into(),
         };
         let hint = format!(
@@ -110,7 +124,9 @@ fn env(found: &mut Vec<Problem>, at: &str, list: Option<&[EnvVar]>) {
             found.push(problem.hint("it must not start with a digit"));
         }
         if !seen.insert(name) {
-            found.push(Problem::invalid(format!("{at}/name"), format!("variable {name} stands here twice")).hint("remove one"));
+            found.push(
+                Problem::invalid(format!("{at}/name"), format!("variable {name} stands here twice")).hint("remove one"),
+            );
         }
         if value.is_some() && secret_ref.is_some() {
             found.push(
@@ -135,10 +151,14 @@ fn files(found: &mut Vec<Problem>, at: &str, list: Option<&[ConfigFile]>) {
             found.push(problem.hint("write something like /etc/app/settings.yaml"));
         }
         if !seen.insert(path) {
-            found.push(Problem::invalid(format!("{at}/path"), format!("file {path} stands here twice")).hint("remove one"));
+            found.push(
+                Problem::invalid(format!("{at}/path"), format!("file {path} stands here twice")).hint("remove one"),
+            );
         }
         if content.is_some() && secret_ref.is_some() {
-            found.push(Problem::invalid(&at, format!("file {path} has content and a secretRef")).hint("keep one of them"));
+            found.push(
+                Problem::invalid(&at, format!("file {path} has content and a secretRef")).hint("keep one of them"),
+            );
         }
         secret(found, &at, secret_ref.as_ref());
     }
@@ -148,11 +168,14 @@ fn secret(found: &mut Vec<Problem>, at: &str, reference: Option<&SecretRef>) {
     let Some(SecretRef { path, key, version }) = reference else { return };
     let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     if !path.split('/').all(part) || path.split('/').any(|part| part == "..") {
-        let problem = Problem::invalid(format!("{at}/secretRef/path"), "a path is made of letters, digits, _ . - and /");
+        let problem =
+            Problem::invalid(format!("{at}/secretRef/path"), "a path is made of letters, digits, _ . - and /");
         found.push(problem.hint("it is relative to the environment's own place in the vault, without a leading /"));
     }
     if key.is_empty() || key.len() > 256 {
-        found.push(Problem::invalid(format!("{at}/secretRef/key"), "a key has 1 to 256 characters").hint("name the key"));
+        found.push(
+            Problem::invalid(format!("{at}/secretRef/key"), "a key has 1 to 256 characters").hint("name the key"),
+        );
     }
     range(found, &format!("{at}/secretRef/version"), *version, 1, i64::from(i32::MAX), "leave it out for the newest");
 }
@@ -164,11 +187,14 @@ fn endpoints(found: &mut Vec<Problem>, list: &[Endpoint]) {
         let at = format!("/endpoints/{index}");
         let name = &endpoint.name;
         if !protocol::name::is_label(name) || name.len() > 15 || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-            let problem = Problem::invalid(format!("{at}/name"), "an endpoint's name has 1 to 15 letters, digits and dashes");
+            let problem =
+                Problem::invalid(format!("{at}/name"), "an endpoint's name has 1 to 15 letters, digits and dashes");
             found.push(problem.hint("write something like http"));
         }
         if !names.insert(name) {
-            found.push(Problem::invalid(format!("{at}/name"), format!("endpoint {name} stands here twice")).hint("rename one"));
+            found.push(
+                Problem::invalid(format!("{at}/name"), format!("endpoint {name} stands here twice")).hint("rename one"),
+            );
         }
         if !ports.insert(endpoint.port) {
             let sentence = format!("port {} serves two endpoints", endpoint.port);
@@ -176,7 +202,8 @@ fn endpoints(found: &mut Vec<Problem>, list: &[Endpoint]) {
         }
         range(found, &format!("{at}/port"), Some(i64::from(endpoint.port)), 1, 65_535, "a port number");
         if endpoint.base_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-            found.push(Problem::invalid(format!("{at}/basePath"), "a base path starts with /").hint("put a / in front"));
+            found
+                .push(Problem::invalid(format!("{at}/basePath"), "a base path starts with /").hint("put a / in front"));
         }
     }
 }

@@ -87,8 +87,8 @@ pub fn from_json(value: &Value) -> Result<Component, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let component: Component =
-        serde_json::from_value(value.clone()).map_err(|error| vec![Problem::invalid("", super::without_values(&error.to_string()))])?;
+    let component: Component = serde_json::from_value(value.clone())
+        .map_err(|error| vec![Problem::invalid("", super::without_values(&error.to_string()))])?;
     let problems = check(&component);
     if problems.is_empty() { Ok(component) } else { Err(problems) }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use protocol::inventory::{Difference, Inventory};
 use protocol::message::{
-    ControlMessage, FactReport, Hello, InventoryEntry, Renew, RenewRefused, Renewed, StateReport, Verdict, Welcome, Window,
+    ControlMessage, FactReport, Hello, InventoryEntry, Renew, RenewRefused, Renewed, StateReport, Verdict, Welcome,
+    Window,
 };
 use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, ControlEvent, Disconnect};
@@ -106,11 +107,14 @@ impl Link {
         let (counter, held) = match opened {
             Ok(Opened::Current { counter, held }) => (counter, held),
             Ok(Opened::Superseded) => {
-                return self.session.close(CloseCode::Superseded, "a session with a higher epoch, or of another lease, is alive");
+                return self
+                    .session
+                    .close(CloseCode::Superseded, "a session with a higher epoch, or of another lease, is alive");
             }
             Ok(Opened::OtherCluster) => {
                 tracing::warn!(data_plane = self.data_plane(), "identity was used from another cluster");
-                let reason = "this identity belongs to another cluster; revoke it and enrol again if the cluster was replaced";
+                let reason =
+                    "this identity belongs to another cluster; revoke it and enrol again if the cluster was replaced";
                 return self.session.close(CloseCode::ForeignCluster, reason);
             }
             Ok(Opened::Revoked) => {
@@ -135,7 +139,6 @@ impl Link {
             // Adopted by a person while it was away.
             self.adopt().await;
         }
-        self.shared.faults.watch().mark_changed();
         Box::pin(self.scripted()).await;
     }
 
@@ -154,8 +157,12 @@ impl Link {
             .in_store(move |c, id| {
                 let mut desired = Inventory::default();
                 for wish in documents::wanted(c, id, 0)? {
-                    let entry =
-                        InventoryEntry { key: wish.key.clone(), generation: wish.generation, hash: wish.hash.clone(), state: wish.state };
+                    let entry = InventoryEntry {
+                        key: wish.key.clone(),
+                        generation: wish.generation,
+                        hash: wish.hash.clone(),
+                        state: wish.state,
+                    };
                     if wish.key.kind != Kind::TaskRun {
                         desired.insert(entry);
                         continue;
@@ -218,7 +225,9 @@ impl Link {
         }
         let schema = self.schema.clone();
         let done = self
-            .in_store(move |c, id| batch.into_iter().map(|event| write(c, id, event, &schema)).collect::<Result<Vec<_>>>())
+            .in_store(move |c, id| {
+                batch.into_iter().map(|event| write(c, id, event, &schema)).collect::<Result<Vec<_>>>()
+            })
             .await;
         let withheld = self.shared.faults.holds(self.data_plane(), |fault| matches!(fault, Fault::WithholdAcks));
         for done in done.into_iter().flatten() {
@@ -253,7 +262,10 @@ impl Link {
         let by_document = match cause {
             Disconnect::Cut => true,
             Disconnect::Closed(code) => {
-                matches!(code, CloseCode::Protocol | CloseCode::TooLarge | CloseCode::WindowExceeded | CloseCode::Unknown(_))
+                matches!(
+                    code,
+                    CloseCode::Protocol | CloseCode::TooLarge | CloseCode::WindowExceeded | CloseCode::Unknown(_)
+                )
             }
             Disconnect::Local => false,
         };
@@ -282,12 +294,7 @@ fn never_issued(difference: &Difference, adopted_below: i64) -> Option<String> {
     })
 }
 
-fn write(
-    c: &Connection,
-    id: &str,
-    event: ControlEvent,
-    schema: &std::collections::HashMap<Kind, u32>,
-) -> Result<Done> {
+fn write(c: &Connection, id: &str, event: ControlEvent, schema: &std::collections::HashMap<Kind, u32>) -> Result<Done> {
     Ok(match event {
         ControlEvent::State(StateReport { key, digest, state }) => {
             reports::record_state(c, id, &key, &digest, state.as_ref())?;

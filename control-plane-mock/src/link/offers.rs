@@ -28,7 +28,12 @@ impl Link {
             .in_store(|c, id| {
                 let sql = "SELECT revoked IS NOT NULL, held IS NOT NULL FROM data_plane WHERE id = ?1";
                 let (revoked, held) = c.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(Found { revoked, held, wanted: documents::unanswered_all(c, id)?, forget: documents::to_forget(c, id)? })
+                Ok(Found {
+                    revoked,
+                    held,
+                    wanted: documents::unanswered_all(c, id)?,
+                    forget: documents::to_forget(c, id)?,
+                })
             })
             .await;
         let Some(Found { revoked, held, wanted, forget }) = found else { return };
@@ -37,6 +42,10 @@ impl Link {
         }
         if self.session.is_held() && !held && self.session.is_open() {
             self.adopt().await;
+        }
+        // Before the comparison is over, nobody knows what was stored without an answer.
+        if !self.session.is_open() {
+            return;
         }
         if self.shared.faults.holds(self.data_plane(), |fault| matches!(fault, Fault::Pause)) {
             return;

@@ -29,7 +29,8 @@ pub async fn handler(
     mut request: axum::extract::Request,
 ) -> Result<Response, Refusal> {
     let peer = peer(&request)?;
-    let session = request.uri().query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("session=")));
+    let session =
+        request.uri().query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("session=")));
     let handle = shared.hub.link(&peer.data_plane).filter(|handle| Some(handle.session.as_str()) == session);
     let Some(handle) = handle else {
         let problem = Problem::new(Code::NotFound, "this session is not alive here").at("session");
@@ -79,7 +80,9 @@ async fn serve(shared: &Shared, handle: &Handle, socket: Socket) {
                 Err(sentence) => break (4000, sentence),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Text(_) | Message::Frame(_))) => break (4000, "the bulk connection carries binary frames only".to_owned()),
+            Some(Ok(Message::Text(_) | Message::Frame(_))) => {
+                break (4000, "the bulk connection carries binary frames only".to_owned());
+            }
             Some(Ok(Message::Close(_)) | Err(_)) | None => break (1006, String::new()),
         }
     };

@@ -68,7 +68,13 @@ pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
     let mut first = true;
     loop {
         let Some(handle) = link(&shared, &wish, first).await else {
-            note(&wish, &out, "End", "NotConnected: the data plane is not connected; its logs are there when it is back").await;
+            note(
+                &wish,
+                &out,
+                "End",
+                "NotConnected: the data plane is not connected; its logs are there when it is back",
+            )
+            .await;
             return;
         };
         let (stream, mut items) = handle.streams.open();
@@ -113,9 +119,12 @@ pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
             drop(handle.requests.send(Request::StreamStop(StreamStop { stream })).await);
             return;
         }
-        let lost = end.as_ref().is_none_or(|end| matches!(end.reason.as_str(), "AgentGone" | "BulkLost" | "AgentStopping" | "ServerCut"));
+        let lost = end
+            .as_ref()
+            .is_none_or(|end| matches!(end.reason.as_str(), "AgentGone" | "BulkLost" | "AgentStopping" | "ServerCut"));
         if !lost || !wish.follow || shared.supervisor.stopping().is_cancelled() {
-            let end = end.map_or_else(|| "the stream was lost".to_owned(), |end| format!("{}: {}", end.reason, end.message));
+            let end =
+                end.map_or_else(|| "the stream was lost".to_owned(), |end| format!("{}: {}", end.reason, end.message));
             note(&wish, &out, "End", &end).await;
             return;
         }

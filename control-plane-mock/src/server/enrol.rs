@@ -135,7 +135,11 @@ async fn check(shared: &Shared, renewal: RenewRequest) -> Result<Result<Request,
 /// Issues, registers and answers.
 async fn answer(shared: &Shared, request: Request, data_plane: String) -> Result<Response, No> {
     let certificate = certify(shared, request, &data_plane).await?;
-    if shared.faults.take(Some(&data_plane), |fault| matches!(fault, Fault::LoseEnrolmentAnswer).then_some(())).is_some() {
+    if shared
+        .faults
+        .take(Some(&data_plane), |fault| matches!(fault, Fault::LoseEnrolmentAnswer).then_some(()))
+        .is_some()
+    {
         // An answer that never comes whole: hyper cuts the connection when the body fails.
         let cut = futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("scripted fault")) });
         return Ok(([(header::CONTENT_LENGTH, "4096")], axum::body::Body::from_stream(cut)).into_response());

@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Result, is_duplicate, now};
 use crate::component::Component;
-use crate::model::{ComponentRow, Environment, EnvironmentSettings, Named, NewComponent, NewEnvironment, NewNamed, Release};
+use crate::model::{
+    ComponentRow, Environment, EnvironmentSettings, Named, NewComponent, NewEnvironment, NewNamed, Release,
+};
 use crate::problem::{Code, Problem, check_handle};
 
 /// Who asks: an administrator of the installation, or a token of one organization.
@@ -205,14 +207,19 @@ pub fn create_environment(c: &Connection, organization: i64, project: i64, new: 
         }
     }
     let last: i64 =
-        c.query_row("SELECT coalesce(max(position), 0) FROM environment WHERE project = ?1", [project], |row| row.get(0))?;
+        c.query_row("SELECT coalesce(max(position), 0) FROM environment WHERE project = ?1", [project], |row| {
+            row.get(0)
+        })?;
     let settings = serde_json::to_string(&EnvironmentSettings { egress: new.egress, quota: new.quota.clone() })?;
     let sql = "INSERT INTO environment (project, handle, position, settings, created) VALUES (?1, ?2, ?3, ?4, ?5)";
     let values = params![project, new.name, new.position.unwrap_or(last + 1), settings, now()];
     exists_already(c.execute(sql, values), "environment", &new.name)?;
     let id = c.last_insert_rowid();
     for plane in planes {
-        c.execute("INSERT OR IGNORE INTO environment_data_plane (environment, data_plane) VALUES (?1, ?2)", params![id, plane])?;
+        c.execute(
+            "INSERT OR IGNORE INTO environment_data_plane (environment, data_plane) VALUES (?1, ?2)",
+            params![id, plane],
+        )?;
     }
     Ok(id)
 }
@@ -237,7 +244,12 @@ pub fn environments(c: &Connection, project: i64) -> Result<Vec<Environment>> {
             settings: serde_json::from_str(&row.get::<_, String>(2)?)?,
             created: row.get(3)?,
             deleting: row.get(4)?,
-            data_planes: planes.unwrap_or_default().split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            data_planes: planes
+                .unwrap_or_default()
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
         });
     }
     Ok(all)
@@ -268,7 +280,8 @@ pub fn components(c: &Connection, project: i64) -> Result<Vec<ComponentRow>> {
     let mut rows = statement.query([project])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut newest = c.prepare_cached("SELECT track, max(number) FROM release WHERE component = ?1 GROUP BY track")?;
+        let mut newest =
+            c.prepare_cached("SELECT track, max(number) FROM release WHERE component = ?1 GROUP BY track")?;
         let releases = newest
             .query_map([row.get::<_, i64>(4)?], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
@@ -307,7 +320,8 @@ pub fn release(c: &Connection, project: i64, content: &Component, actor: &str) -
     let id = match component(c, project, &content.name) {
         Ok((id, existing)) if existing == wanted => id,
         Ok((_, existing)) => {
-            let problem = Problem::new(Code::Conflict, format!("component {} is a {existing}", content.name)).at("/type");
+            let problem =
+                Problem::new(Code::Conflict, format!("component {} is a {existing}", content.name)).at("/type");
             return Err(problem.hint("a component keeps its type; use another name").into());
         }
         Err(super::Error::Problem(problem)) if problem.code == Code::NotFound => {
@@ -319,10 +333,10 @@ pub fn release(c: &Connection, project: i64, content: &Component, actor: &str) -
     };
     let frozen = content.frozen();
     let text = serde_json::to_string(&frozen)?;
-    let sql = "SELECT id, number, content FROM release WHERE component = ?1 AND track = ?2 ORDER BY number DESC LIMIT 1";
-    let newest: Option<(i64, i64, String)> = c
-        .query_row(sql, params![id, frozen.track()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
+    let sql =
+        "SELECT id, number, content FROM release WHERE component = ?1 AND track = ?2 ORDER BY number DESC LIMIT 1";
+    let newest: Option<(i64, i64, String)> =
+        c.query_row(sql, params![id, frozen.track()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
     if let Some((row, number, stored)) = &newest
         && *stored == text
     {

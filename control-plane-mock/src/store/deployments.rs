@@ -68,11 +68,10 @@ fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, String)>> {
 /// # Errors
 /// SQLite's.
 pub fn publish_environment(c: &Connection, place: &Place, environment: i64) -> Result<()> {
-    let (name, settings, deleting): (String, String, Option<String>) = c.query_row(
-        "SELECT handle, settings, deleting FROM environment WHERE id = ?1",
-        [environment],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-    )?;
+    let (name, settings, deleting): (String, String, Option<String>) =
+        c.query_row("SELECT handle, settings, deleting FROM environment WHERE id = ?1", [environment], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     let EnvironmentSettings { egress, quota } = serde_json::from_str(&settings)?;
     let absent = deleting.is_some();
     let spec = EnvironmentSpec {
@@ -311,7 +310,8 @@ pub fn deploy(
         )
         .optional()?;
     let configuration = configuration.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
-    let restart_token = bindings(c, component, environment, &track)?.into_iter().next().and_then(|last| last.restart_token);
+    let restart_token =
+        bindings(c, component, environment, &track)?.into_iter().next().and_then(|last| last.restart_token);
     let action = if file.is_some() { "Deploy" } else { "Promote" };
     let change = Change {
         component,
@@ -357,9 +357,12 @@ pub fn act(c: &Connection, place: &Place, component_name: &str, action: &str, as
                 let mut numbers: Vec<i64> = history.iter().filter_map(|bound| bound.number).collect();
                 numbers.dedup();
                 let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-                Problem::new(Code::Conflict, format!("there is no earlier release of {component_name} in {} to go back to", ask.environment))
-                    .at("to")
-                    .hint(format!("deployed here so far, newest first: {}", words.join(", ")))
+                Problem::new(
+                    Code::Conflict,
+                    format!("there is no earlier release of {component_name} in {} to go back to", ask.environment),
+                )
+                .at("to")
+                .hint(format!("deployed here so far, newest first: {}", words.join(", ")))
             })?;
             (Some(target), current.restart_token.clone())
         }
@@ -403,7 +406,8 @@ pub fn where_deployed(c: &Connection, release: i64) -> Result<Vec<String>> {
 /// # Errors
 /// SQLite's.
 pub fn history(c: &Connection, component: i64, environment: Option<i64>) -> Result<Vec<Deployment>> {
-    let sql = "SELECT d.id, p.handle, e.handle, d.track, r.number, d.action, d.actor, d.reason, d.created FROM deployment d
+    let sql =
+        "SELECT d.id, p.handle, e.handle, d.track, r.number, d.action, d.actor, d.reason, d.created FROM deployment d
                JOIN component p ON p.id = d.component JOIN environment e ON e.id = d.environment
                LEFT JOIN release r ON r.id = d.release
                WHERE d.component = ?1 AND (?2 IS NULL OR d.environment = ?2) ORDER BY d.id DESC LIMIT 200";
@@ -489,7 +493,8 @@ pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Actio
 /// # Errors
 /// SQLite's.
 pub fn task_runs(c: &Connection, component: i64, id: Option<&str>) -> Result<Vec<TaskRun>> {
-    let since = jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(30 * 24)).unwrap_or(jiff::Timestamp::MIN);
+    let since =
+        jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(30 * 24)).unwrap_or(jiff::Timestamp::MIN);
     let sql = "SELECT t.id, p.handle, e.handle, d.handle, t.name, t.release, t.actor, t.created, t.started, t.ended, t.result,
                  t.exit_code, t.message, t.data_plane FROM task_run t JOIN component p ON p.id = t.component
                JOIN environment e ON e.id = t.environment JOIN data_plane d ON d.id = t.data_plane

@@ -63,7 +63,8 @@ impl Stored {
 }
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let bad = |index: usize| rusqlite::Error::InvalidColumnType(index, "stored value".into(), rusqlite::types::Type::Text);
+    let bad =
+        |index: usize| rusqlite::Error::InvalidColumnType(index, "stored value".into(), rusqlite::types::Type::Text);
     let json = |index: usize| -> rusqlite::Result<Option<String>> { row.get(index) };
     let kind: String = row.get(0)?;
     Ok(Stored {
@@ -320,7 +321,13 @@ pub fn forgotten(c: &Connection, data_plane: &str, key: &ResourceKey, generation
         "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
         params![data_plane, key.kind.as_str(), key.name],
     )?;
-    events::add(c, data_plane, Some((key.kind.as_str(), &key.name)), "Forgotten", &json!({ "generation": generation }))?;
+    events::add(
+        c,
+        data_plane,
+        Some((key.kind.as_str(), &key.name)),
+        "Forgotten",
+        &json!({ "generation": generation }),
+    )?;
     if key.kind == Kind::Environment {
         c.execute(
             "DELETE FROM environment WHERE id = ?1 AND deleting IS NOT NULL

@@ -50,7 +50,8 @@ pub fn data_plane(c: &Connection, organization: i64, handle: &str) -> Result<Str
 /// # Errors
 /// SQLite's.
 pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Result<Vec<DataPlane>> {
-    let sql = "SELECT d.handle, d.id, d.display_name, d.created, d.key, d.pending_key, d.revoked, d.held, d.alarm, d.hello,
+    let sql =
+        "SELECT d.handle, d.id, d.display_name, d.created, d.key, d.pending_key, d.revoked, d.held, d.alarm, d.hello,
                  d.cluster, d.last_seen, d.counter, s.ended, s.reason, s.id
                FROM data_plane d LEFT JOIN session s ON s.data_plane = d.id
                WHERE d.organization = ?1 AND (?2 IS NULL OR d.id = ?2) ORDER BY d.handle";
@@ -169,7 +170,10 @@ pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Resu
             "this enrolment token has expired; make a new one: pdpctl create token DATA-PLANE",
         )));
     }
-    c.execute("UPDATE enrolment_token SET key = ?2, used = coalesce(used, ?3) WHERE hash = ?1", params![hash, key, now()])?;
+    c.execute(
+        "UPDATE enrolment_token SET key = ?2, used = coalesce(used, ?3) WHERE hash = ?1",
+        params![hash, key, now()],
+    )?;
     c.execute("UPDATE data_plane SET pending_key = ?2 WHERE id = ?1 AND key IS NOT ?2", params![data_plane, key])?;
     Ok(Ok(data_plane))
 }
@@ -190,11 +194,13 @@ pub struct Keys {
 pub fn keys(c: &Connection, data_plane: &str) -> Result<std::result::Result<Keys, EnrolError>> {
     let sql = "SELECT key, pending_key, revoked, (SELECT max(not_after) FROM certificate WHERE data_plane = id)
                FROM data_plane WHERE id = ?1";
-    let row: Option<(Option<String>, Option<String>, Option<String>, Option<String>)> = c
-        .query_row(sql, [data_plane], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()?;
+    let row: Option<(Option<String>, Option<String>, Option<String>, Option<String>)> =
+        c.query_row(sql, [data_plane], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).optional()?;
     Ok(match row {
-        None => Err(no(EnrolErrorCode::DataPlaneUnknown, "this data plane does not exist here; enrol again with a new token")),
+        None => Err(no(
+            EnrolErrorCode::DataPlaneUnknown,
+            "this data plane does not exist here; enrol again with a new token",
+        )),
         Some((.., Some(_), _)) => Err(no(
             EnrolErrorCode::DataPlaneRevoked,
             "access of this data plane was revoked; a person must enrol it again with a new token",
@@ -233,7 +239,13 @@ pub fn activate_key(c: &Connection, data_plane: &str, key: &str) -> Result<bool>
 ///
 /// # Errors
 /// SQLite's.
-pub fn record_certificate(c: &Connection, data_plane: &str, serial: &str, key: &str, not_after: Timestamp) -> Result<()> {
+pub fn record_certificate(
+    c: &Connection,
+    data_plane: &str,
+    serial: &str,
+    key: &str,
+    not_after: Timestamp,
+) -> Result<()> {
     c.execute(
         "INSERT INTO certificate (serial, data_plane, key, issued, not_after) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![serial, data_plane, key, now(), stamp(not_after)],

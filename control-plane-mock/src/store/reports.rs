@@ -55,7 +55,10 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
     if added == 0 {
         if fact.count.is_some() {
             // Merged facts grow under one id.
-            c.execute("UPDATE fact SET fact = ?3 WHERE data_plane = ?1 AND id = ?2", params![data_plane, fact.id, text])?;
+            c.execute(
+                "UPDATE fact SET fact = ?3 WHERE data_plane = ?1 AND id = ?2",
+                params![data_plane, fact.id, text],
+            )?;
         }
         return Ok(false);
     }

@@ -85,9 +85,10 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
     )?;
     let store = setting(c, "store_id")?.unwrap_or_default();
     let held = match &hello.store_id {
-        Some(known) if *known != store && adopted_store.as_ref() != Some(known) => {
-            Some("the data plane was connected to another store of this control plane: was this one restored from a backup?".into())
-        }
+        Some(known) if *known != store && adopted_store.as_ref() != Some(known) => Some(
+            "the data plane was connected to another store of this control plane: was this one restored from a backup?"
+                .into(),
+        ),
         Some(_) | None if counter < hello.floor.max(hello.highest) => Some(format!(
             "the data plane holds generation {}, only {counter} were drawn here: was this control plane restored from a backup?",
             hello.floor.max(hello.highest)
@@ -164,7 +165,8 @@ pub fn adopted_below(c: &Connection, data_plane: &str) -> Result<i64> {
 /// # Errors
 /// SQLite's.
 pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
-    let hello: Option<String> = c.query_row("SELECT hello FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?;
+    let hello: Option<String> =
+        c.query_row("SELECT hello FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?;
     let hello: Option<Hello> = hello.map(|text| serde_json::from_str(&text)).transpose()?;
     let seen = hello.as_ref().map_or(0, |hello| hello.floor.max(hello.highest));
     c.execute(

@@ -31,9 +31,10 @@ pub enum Which {
 pub fn of(c: &Connection, which: Which) -> Result<Vec<ResourceStatus>> {
     let (condition, values): (&str, Vec<Option<i64>>) = match which {
         Which::Project(project) => ("e.project = ?1 AND x.kind IN ('Environment', 'Release')", vec![Some(project)]),
-        Which::Component(component, environment) => {
-            ("x.component = ?1 AND x.kind = 'Release' AND (?2 IS NULL OR e.id = ?2)", vec![Some(component), environment])
-        }
+        Which::Component(component, environment) => (
+            "x.component = ?1 AND x.kind = 'Release' AND (?2 IS NULL OR e.id = ?2)",
+            vec![Some(component), environment],
+        ),
         Which::Environment(id) => ("e.id = ?1 AND x.kind IN ('Environment', 'Release')", vec![Some(id)]),
     };
     let sql = format!(
@@ -162,7 +163,11 @@ fn deferred(reason: DeferReason, message: &str) -> String {
         DeferReason::NotLeading => "the agent is changing its leader",
         DeferReason::NoPolicy => "the customer has not said what is allowed (no DataPlanePolicy)",
     };
-    if message.is_empty() { format!("{lead}; it is tried again") } else { format!("{lead}: {message}; it is tried again") }
+    if message.is_empty() {
+        format!("{lead}; it is tried again")
+    } else {
+        format!("{lead}: {message}; it is tried again")
+    }
 }
 
 fn accepted(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link) -> (&'static str, String) {
@@ -203,7 +208,8 @@ fn accepted(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link) -
         return ("Stalled", format!("{}{stale}", said(stalled)));
     }
     let why = worst(state).map_or_else(|| "being rolled out".into(), said);
-    let counts = state.replicas.map(|pods| format!(", {}/{} pods ready, {} new", pods.ready, pods.desired, pods.updated));
+    let counts =
+        state.replicas.map(|pods| format!(", {}/{} pods ready, {} new", pods.ready, pods.desired, pods.updated));
     ("Progressing", format!("{why}{}{stale}", counts.unwrap_or_default()))
 }
 
@@ -264,7 +270,10 @@ mod tests {
         let answer = Verdict::Refused { class: RefusalClass::Policy, reasons };
         let (phase, message) = explain(&wish(Some(answer)), None, &[], &Link::default());
         assert_eq!(phase, "Refused");
-        assert!(message.starts_with("the customer's policy forbids it: /image: registry evil.test is not allowed"), "{message}");
+        assert!(
+            message.starts_with("the customer's policy forbids it: /image: registry evil.test is not allowed"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Api {
     }
 
     pub async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let mut request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let mut request =
+            self.client.request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(&self.token);
         if !body.is_null() {
             request = request.json(&body);
         }
@@ -104,14 +105,23 @@ impl Api {
     }
 
     pub async fn text(&self, path: &str) -> String {
-        self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await.unwrap().text().await.unwrap()
+        self.client
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     /// Organization acme, project shop, data plane home, environments dev and prod. Returns an enrolment token.
     pub async fn furnish(&self) -> String {
         self.post("/api/v1/organizations", serde_json::json!({ "name": "acme" })).await;
         self.post("/api/v1/organizations/acme/projects", serde_json::json!({ "name": "shop" })).await;
-        let enrolment = self.post("/api/v1/organizations/acme/data-planes", serde_json::json!({ "name": "home" })).await;
+        let enrolment =
+            self.post("/api/v1/organizations/acme/data-planes", serde_json::json!({ "name": "home" })).await;
         for name in ["dev", "prod"] {
             self.post(&format!("{SHOP}/environments"), serde_json::json!({ "name": name })).await;
         }
@@ -254,7 +264,10 @@ impl Start {
         let supervisor = Supervisor::default();
         let (tell, told) = mpsc::channel(64);
         let (change, changed) = watch::channel(0);
-        supervisor.spawn("agent", Running { start: self, world: world.clone(), supervisor: supervisor.clone(), change }.run(told));
+        supervisor.spawn(
+            "agent",
+            Running { start: self, world: world.clone(), supervisor: supervisor.clone(), change }.run(told),
+        );
         Agent { world, tell, changed, supervisor }
     }
 }
@@ -333,7 +346,9 @@ impl Running {
         let mut socket: Option<WebSocketStream<Tls>> = None;
         let mut bulk = String::new();
         while !self.supervisor.stopping().is_cancelled() {
-            let at = session.poll_timeout().map_or(began + Duration::from_secs(3600), |(at, _)| began + Duration::from_millis(at));
+            let at = session
+                .poll_timeout()
+                .map_or(began + Duration::from_secs(3600), |(at, _)| began + Duration::from_millis(at));
             tokio::select! {
                 () = self.supervisor.stopping().cancelled() => session.stop(CloseCode::Normal),
                 () = tokio::time::sleep_until(at) => session.handle_timeout(now()),
@@ -422,9 +437,12 @@ impl Running {
                         let kinds: &[FactKind] = match (kind, state) {
                             (_, Desired::Absent) => &[FactKind::Deleted],
                             (Kind::TaskRun, Desired::Present) => &[FactKind::TaskStarted, FactKind::TaskEnded],
-                            (Kind::DataPlane | Kind::Environment | Kind::Release, Desired::Present) => &[FactKind::Ready],
+                            (Kind::DataPlane | Kind::Environment | Kind::Release, Desired::Present) => {
+                                &[FactKind::Ready]
+                            }
                         };
-                        let facts: Vec<Fact> = kinds.iter().map(|kind| fact(*kind, document.generation, world.facts)).collect();
+                        let facts: Vec<Fact> =
+                            kinds.iter().map(|kind| fact(*kind, document.generation, world.facts)).collect();
                         session.report(&key, ready(document.generation), &facts);
                     }
                 }
@@ -480,7 +498,9 @@ async fn stream(start: &Start, path: &str, wish: &StreamStart, lines: &[String])
             return;
         }
     }
-    let end = serde_json::to_vec(&StreamEnd { reason: "ContainerEnded".into(), message: "the container has ended".into() }).unwrap();
+    let end =
+        serde_json::to_vec(&StreamEnd { reason: "ContainerEnded".into(), message: "the container has ended".into() })
+            .unwrap();
     let frame = BulkFrame { stream: wish.stream, offset, kind: BulkKind::End(&end) }.encode().unwrap();
     socket.send(Message::Binary(frame.into())).await.ok();
     while let Some(Ok(_)) = socket.next().await {}
