@@ -530,3 +530,25 @@ pub fn task_runs(c: &Connection, component: i64, id: Option<&str>) -> Result<Vec
     }
     Ok(all)
 }
+
+/// Asks for the end of a run: its document, with `cancel`, under a new generation.
+///
+/// # Errors
+/// `Conflict` when nothing of it is wanted any more.
+pub fn cancel_run(c: &Connection, place: &Place, run: &TaskRun) -> Result<()> {
+    let plane = super::identity::data_plane(c, place.organization, &run.data_plane)?;
+    let key = ResourceKey { kind: Kind::TaskRun, name: run.name.clone() };
+    let Some(stored) = documents::find(c, &plane, &key)? else {
+        return Err(Problem::new(Code::Conflict, format!("run {} is over", run.id)).into());
+    };
+    let spec = TaskRunSpec { cancel: Some(true), ..serde_json::from_str(&stored.body)? };
+    let provenance = Provenance {
+        actor: Some(place.actor.clone()),
+        change_id: Some(format!("run-{}", run.id)),
+        reason: Some("cancelled".into()),
+    };
+    // What it belongs to stays as it was written first.
+    let belongs = Belongs { task_run: Some(run.id.clone()), ..Belongs::default() };
+    documents::put(c, &plane, &key, Desired::Present, &spec, &provenance, &belongs)?;
+    Ok(())
+}
