@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,8 +10,8 @@ use super::catalog_routes::route;
 use super::{Answer, App, Caller, Route, answer};
 use crate::component::DEFAULT_TRACK;
 use crate::model::{ComponentRow, Environment, Named, Release, TaskRun};
-use crate::problem::{Code, Problem};
-use crate::store::{Result as StoreResult, catalog, deployments};
+use crate::problem::Problem;
+use crate::store::{Result as StoreResult, catalog, tasks};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -23,7 +23,6 @@ pub(super) fn routes() -> Vec<Route> {
         route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases/{number}", "Show a release with what it holds", &["track"], None, "Release", get(release)),
         route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases/{number}", "Delete a release that was never deployed", &["track"], None, "", delete(delete_release)),
         route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}", "Show a run of a task", &[], None, "TaskRun", get(run)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}/cancel", "Cancel a run of a task", &[], None, "TaskRun", post(cancel)),
     ]
 }
 
@@ -120,22 +119,7 @@ async fn run(State(shared): App, caller: Caller, Path((organization, project, na
     answer(&shared, move |c| {
         let project = caller.place(c, &organization, &project)?.project;
         let (component, _) = catalog::component(c, project, &name)?;
-        one(deployments::task_runs(c, component, Some(&id))?, "run", &id, |_| true)
-    })
-    .await
-}
-
-async fn cancel(State(shared): App, caller: Caller, Path((organization, project, name, id)): Four) -> Answer<TaskRun> {
-    answer(&shared, move |c| {
-        let place = caller.place(c, &organization, &project)?;
-        let (component, _) = catalog::component(c, place.project, &name)?;
-        let run = one(deployments::task_runs(c, component, Some(&id))?, "run", &id, |_| true)?;
-        if run.result.is_some() {
-            let problem = Problem::new(Code::Conflict, format!("run {} has ended", run.id));
-            return Err(problem.hint(format!("see pdpctl get runs {name} {}", run.id)).into());
-        }
-        deployments::cancel_run(c, &place, &run)?;
-        Ok(run)
+        one(tasks::task_runs(c, component, Some(&id))?, "run", &id, |_| true)
     })
     .await
 }
