@@ -234,13 +234,10 @@ fn explain(error: &reqwest::Error, host: &str) -> (String, &'static str) {
     let mut source = error.source();
     let mut last = error.to_string();
     while let Some(cause) = source {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = tls_in(cause) {
             return explain_tls(tls, host);
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return explain_tls(tls, host);
-            }
             match io.kind() {
                 ErrorKind::ConnectionRefused => {
                     return (
@@ -271,6 +268,11 @@ fn explain(error: &reqwest::Error, host: &str) -> (String, &'static str) {
         );
     }
     (last, "check the address and the network")
+}
+
+/// A TLS error, also inside of IO errors, which hide what they hold from `source`.
+fn tls_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    error.downcast_ref().or_else(|| tls_in(error.downcast_ref::<std::io::Error>()?.get_ref()?))
 }
 
 fn explain_tls(error: &rustls::Error, host: &str) -> (String, &'static str) {

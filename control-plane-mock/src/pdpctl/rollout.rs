@@ -151,17 +151,14 @@ async fn follow(
     let hint = format!("it goes on by itself; see: {status}");
     let mut resources = Vec::new();
     let path = session.in_project(&["status"])?;
-    let query = [
-        ("environment", made.environment.clone()),
-        ("component", made.component.clone()),
-        ("track", made.track.clone()),
-    ];
+    // Of the whole environment, so that it tells also why the environment itself is not there.
+    let query = [("environment", made.environment.clone())];
     let result = watch(io, &title, &hint, wait.timeout, async || {
         resources = session.client.get::<Vec<ResourceStatus>>(&path, &query).await?;
         Ok(judge(&made, wish, &resources))
     })
     .await;
-    let rows: Vec<ResourceStatus> = resources.into_iter().filter(|row| row.component.is_some()).collect();
+    let rows: Vec<ResourceStatus> = resources.into_iter().filter(|row| is_of(&made, row)).collect();
     let outcome = Outcome { deployment: &made, resources: Some(&rows) };
     let sentence = match &result {
         Ok(()) => {
@@ -199,6 +196,11 @@ fn title(made: &Deployment) -> String {
     }
 }
 
+/// Whether a resource is the deployed one.
+fn is_of(made: &Deployment, row: &ResourceStatus) -> bool {
+    row.kind == "Release" && row.component.as_ref() == Some(&made.component) && row.track.as_ref() == Some(&made.track)
+}
+
 /// Whether a deployment has come to its end, from the status of its resources.
 ///
 /// It has when every data plane is done, or when one of them failed. A generation above the wanted one is the same wish sent
@@ -206,7 +208,7 @@ fn title(made: &Deployment) -> String {
 fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> Snapshot {
     let mut places: BTreeMap<&str, (Option<&ResourceStatus>, i64)> =
         made.generations.iter().map(|(place, generation)| (place.as_str(), (None, *generation))).collect();
-    let releases = rows.iter().filter(|row| row.kind == "Release" && row.component.as_ref() == Some(&made.component));
+    let releases = rows.iter().filter(|row| is_of(made, row));
     for row in releases {
         // With nothing changed there are no generations: every data plane counts as it is.
         places.entry(&row.data_plane).and_modify(|place| place.0 = Some(row)).or_insert((Some(row), row.generation));

@@ -27,7 +27,7 @@ fn release(phase: &str, message: &str) -> Value {
 }
 
 fn status_path() -> String {
-    format!("GET {PROJECT}/status?environment=dev&component=httpbin&track=v1.0")
+    format!("GET {PROJECT}/status?environment=dev")
 }
 
 async fn deploying(phases: &[(&str, &str)]) -> (Fake, String) {
@@ -233,11 +233,13 @@ async fn a_run_that_fails_has_exit_code_1_and_names_its_logs() {
 #[tokio::test]
 async fn logs_are_passed_on_and_gaps_told() {
     let fake = Fake::start().await;
-    let stream = "{\"pod\":\"p-1\",\"line\":\"GET /\"}\n{\"pod\":\"p-1\",\"gap\":{\"reason\":\"rotated\"}}\n{\"pod\":\"p-1\",\"line\":\"GET /2\"}";
-    fake.text(&format!("GET {PROJECT}/components/httpbin/logs?environment=dev&format=json&tail=5"), stream);
+    let line = |line: &str| json!({ "dataPlane": "eu-1", "source": "p-1/main", "line": line }).to_string();
+    let gap = json!({ "dataPlane": "eu-1", "line": "p-1/main: lines are missing here (Rotated)", "note": "Gap" });
+    let stream = format!("{}\n{gap}\n{}", line("GET /"), line("GET /2"));
+    fake.text(&format!("GET {PROJECT}/components/httpbin/logs?environment=dev&format=json&tail=5"), &stream);
     let outcome = fake.run("logs httpbin -e dev --tail 5").await;
     assert_eq!((outcome.code, outcome.out.as_str()), (0, "p-1 GET /\np-1 GET /2\n"));
-    assert_eq!(outcome.err, "-- p-1: lines are missing: reason rotated\n");
+    assert_eq!(outcome.err, "-- eu-1: p-1/main: lines are missing here (Rotated)\n");
 }
 
 #[tokio::test]

@@ -226,13 +226,19 @@ impl View for ResourceStatus {
             format!("{}{link}", self.data_plane),
             self.phase.clone(),
             pods.map_or_else(|| "-".into(), |pods| format!("{}/{}", pods.ready, pods.desired)),
-            self.message.clone(),
+            untold(&self.message, pods.map(|pods| format!("{}/{} pods ready", pods.ready, pods.desired))),
         ]
     }
 
     fn named(&self) -> String {
         format!("{}/{}", self.kind.to_lowercase(), self.name)
     }
+}
+
+/// What a message says beyond the counts that stand in their own column.
+fn untold(message: &str, counts: Option<String>) -> String {
+    let rest = counts.and_then(|counts| message.strip_prefix(counts.as_str()).map(str::to_owned));
+    rest.unwrap_or_else(|| message.to_owned()).trim_start_matches([';', ' ']).to_owned()
 }
 
 impl View for Event {

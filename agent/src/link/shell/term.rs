@@ -28,9 +28,6 @@ use crate::link::reporter::Report;
 use crate::link::status::{Connected, LinkStatus};
 use crate::link::store::{Change, Store, Table};
 
-/// Reason of a link that is well and has no cluster uid yet.
-const WAITING_FOR_OPERATOR: &str = "WaitingForOperator";
-
 /// Resources that are worked on at the same time.
 const WORKERS: usize = 16;
 /// What may be unanswered towards the agent.
@@ -132,11 +129,11 @@ impl<'a, S: Store> Term<'a, S> {
     /// Works until leadership is lost or `stop` is cancelled.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         info!(transitions = self.epoch.transitions, "the link leads");
-        self.parts.check.not_ready("connecting");
         let mut watches: SelectAll<BoxStream<'static, (Table, Change)>> =
             select_all(WATCHED.map(|table| self.parts.store.watch(table).map(move |change| (table, change)).boxed()));
         loop {
             self.parts.heart.beat();
+            self.show_readiness();
             self.measure();
             match self.next_event(&mut watches, stop).await {
                 Event::Stop => return self.end(CloseCode::Normal).await,
@@ -306,7 +303,7 @@ impl<'a, S: Store> Term<'a, S> {
             installation.and_then(|installation| Some((installation.cluster.clone()?, installation)))
         else {
             let message = "the operator has not yet written the cluster's uid into the status of DataPlane/default; is it running?";
-            self.connected(false, WAITING_FOR_OPERATOR, message.to_owned());
+            self.connected(false, "WaitingForOperator", message.to_owned());
             return;
         };
         let revision = installation.schema.unwrap_or(SCHEMA_REVISION).min(SCHEMA_REVISION);
@@ -379,15 +376,21 @@ impl<'a, S: Store> Term<'a, S> {
                 warn!(reason, message = wanted.message, "not connected to the control plane");
             }
         }
-        // An installer that waits for this pod makes DataPlane/default only afterwards, and the operator needs that first.
-        if yes || reason == WAITING_FOR_OPERATOR {
-            self.parts.check.ready();
-        } else {
-            self.parts.check.not_ready(format!("not connected: {reason}"));
-        }
         let was_told = self.status.connected.as_ref().is_some_and(|old| old.yes);
         self.status.connected = Some(wanted);
         self.write_status(if yes || !was_told { Duration::ZERO } else { QUIET });
+    }
+
+    /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
+    /// seen the pods ready, where it is told to wait.
+    fn show_readiness(&self) {
+        let connected = self.status.connected.as_ref();
+        let installed = !self.cache.is_complete() || self.cache.installation().is_some();
+        if connected.is_some_and(|connected| connected.yes) || !installed {
+            self.parts.check.ready();
+        } else {
+            self.parts.check.not_ready(connected.map_or("connecting", |connected| connected.reason));
+        }
     }
 
     pub(super) fn write_status(&mut self, after: Duration) {
