@@ -119,7 +119,8 @@ fn main() -> ExitCode {
 fn run(serve: Serve) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&serve.log)
         .context("--log is not a filter; write it like info or control_plane_mock=debug")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let file = read_file(serve.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(serve_until_stopped(serve, file))

@@ -118,7 +118,7 @@ pub fn issue_token(c: &Connection, data_plane: &str, life: SignedDuration) -> Re
         "INSERT INTO enrolment_token (hash, data_plane, expires) VALUES (?1, ?2, ?3)",
         params![token_hash(&token), data_plane, expires],
     )?;
-    c.execute("UPDATE data_plane SET revoked = NULL WHERE id = ?1", [data_plane])?;
+    c.execute("UPDATE data_plane SET revoked = NULL, alarm = NULL WHERE id = ?1", [data_plane])?;
     Ok((token, expires))
 }
 
