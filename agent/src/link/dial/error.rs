@@ -213,7 +213,8 @@ fn of_tls(stage: Stage, error: &rustls::Error) -> DialError {
 
 fn untrusted(error: &CertificateError) -> String {
     match error {
-        CertificateError::UnknownIssuer => {
+        // An authority of the same name with another key gives a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "it is signed by an authority that this installation does not know; check controlPlane.caBundle".to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
