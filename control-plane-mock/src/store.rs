@@ -15,11 +15,13 @@ pub mod catalog;
 pub mod deployments;
 pub mod documents;
 pub mod events;
+pub mod history;
 pub mod identity;
 pub mod reports;
 mod schema;
 pub mod sessions;
 pub mod status;
+pub mod tasks;
 
 /// Pieces of work that may wait; further callers wait to hand theirs over.
 const QUEUE: usize = 1024;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::routing::{delete, get, post, put};
 use jiff::SignedDuration;
@@ -219,7 +218,7 @@ async fn settings(
         let id = identity::data_plane(c, organization, &name)?;
         let spec = DataPlaneSpec { display_name: new.display_name, log_level: new.log_level };
         let key = ResourceKey { kind: Kind::DataPlane, name: "default".into() };
-        let provenance = Provenance { actor: Some(caller.0.name.clone()), change_id: None, reason: None };
+        let provenance = Provenance { actor: Some(caller.0.name), change_id: None, reason: None };
         documents::put(c, &id, &key, Desired::Present, &spec, &provenance, &Belongs::default())?;
         shown(c, organization, &id)
     })
@@ -345,5 +344,4 @@ async fn create_release(
         found.ok_or_else(|| Problem::not_found("release").into())
     })
     .await
-    .map(|Json(release)| Json(release))
 }

@@ -21,7 +21,7 @@ use crate::logs::follow::{self, LogLine, Wish};
 use crate::model::{Event, ResourceStatus};
 use crate::problem::{Code, Problem};
 use crate::store::status::{self, Which};
-use crate::store::{catalog, deployments, events};
+use crate::store::{catalog, events, tasks};
 
 /// Longest time that an answer waits for events.
 const MAX_WAIT: u64 = 60;
@@ -140,7 +140,7 @@ async fn logs(
             let environment = catalog::environment(c, place.project, &filter.environment)?;
             let (component, _) = catalog::component(c, place.project, &name)?;
             let keys: Vec<(String, ResourceKey)> = match &filter.run {
-                Some(id) => deployments::task_runs(c, component, Some(id))?
+                Some(id) => tasks::task_runs(c, component, Some(id))?
                     .into_iter()
                     .map(|run| (run.data_plane, ResourceKey { kind: Kind::TaskRun, name: run.name }))
                     .collect(),

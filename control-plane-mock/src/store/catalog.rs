@@ -384,7 +384,7 @@ pub fn releases(c: &Connection, component: i64, full: bool) -> Result<Vec<Releas
             image: content.image.clone(),
             actor: row.get(5)?,
             created: row.get(6)?,
-            deployed_to: super::deployments::where_deployed(c, row.get(0)?)?,
+            deployed_to: super::history::where_deployed(c, row.get(0)?)?,
             content: full.then_some(content),
         });
     }

@@ -192,20 +192,24 @@ pub struct Keys {
 /// # Errors
 /// The outer one is the store's; the inner one goes back to the agent.
 pub fn keys(c: &Connection, data_plane: &str) -> Result<std::result::Result<Keys, EnrolError>> {
-    let sql = "SELECT key, pending_key, revoked, (SELECT max(not_after) FROM certificate WHERE data_plane = id)
-               FROM data_plane WHERE id = ?1";
-    let row: Option<(Option<String>, Option<String>, Option<String>, Option<String>)> =
-        c.query_row(sql, [data_plane], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).optional()?;
-    Ok(match row {
+    let sql = "SELECT revoked IS NOT NULL, key, pending_key,
+                 (SELECT max(not_after) FROM certificate WHERE data_plane = id) FROM data_plane WHERE id = ?1";
+    let found: Option<(bool, Keys)> = c
+        .query_row(sql, [data_plane], |row| {
+            let keys = [row.get::<_, Option<String>>(1)?, row.get(2)?].into_iter().flatten().collect();
+            Ok((row.get(0)?, Keys { keys, not_after: row.get(3)? }))
+        })
+        .optional()?;
+    Ok(match found {
         None => Err(no(
             EnrolErrorCode::DataPlaneUnknown,
             "this data plane does not exist here; enrol again with a new token",
         )),
-        Some((.., Some(_), _)) => Err(no(
+        Some((true, _)) => Err(no(
             EnrolErrorCode::DataPlaneRevoked,
             "access of this data plane was revoked; a person must enrol it again with a new token",
         )),
-        Some((key, pending, None, not_after)) => Ok(Keys { keys: key.into_iter().chain(pending).collect(), not_after }),
+        Some((false, keys)) => Ok(keys),
     })
 }
 

@@ -32,14 +32,19 @@ pub enum Opened {
 /// # Errors
 /// SQLite's.
 pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: &str) -> Result<Opened> {
-    let row: Option<(Option<String>, Option<String>, i64, Option<String>)> = c
+    struct Known {
+        cluster: Option<String>,
+        counter: i64,
+        adopted_store: Option<String>,
+    }
+    let known = c
         .query_row(
-            "SELECT revoked, cluster, counter, adopted_store FROM data_plane WHERE id = ?1",
+            "SELECT cluster, counter, adopted_store FROM data_plane WHERE id = ?1 AND revoked IS NULL",
             [data_plane],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            |row| Ok(Known { cluster: row.get(0)?, counter: row.get(1)?, adopted_store: row.get(2)? }),
         )
         .optional()?;
-    let Some((None, cluster, counter, adopted_store)) = row else { return Ok(Opened::Revoked) };
+    let Some(Known { cluster, counter, adopted_store }) = known else { return Ok(Opened::Revoked) };
     if let Some(cluster) = cluster
         && cluster != hello.cluster
     {

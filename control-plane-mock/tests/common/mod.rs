@@ -1,6 +1,14 @@
 //! A fake agent over real TLS and WebSocket: the session of `protocol`, a map in place of the API server, a script of answers.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::large_enum_variant,
+    reason = "the lints know only functions marked as tests"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

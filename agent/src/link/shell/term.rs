@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll, select_all};
-use protocol::message::Window;
+use protocol::message::{AgentMessage, StreamEnded, Window};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::Fact;
 use protocol::session::{AgentSession, AgentSettings, CloseCode};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::connection::{Connection, Ready};
+use super::streams::LogStreams;
 use super::work::{self, Done, Work};
 use super::{Parts, TICK};
 use crate::elector::Epoch;
@@ -45,6 +46,7 @@ pub(super) enum Event {
     Change(Table, Change),
     Connection(Ready),
     Done(Done),
+    StreamEnded(StreamEnded),
     Tick,
 }
 
@@ -61,6 +63,8 @@ pub(super) struct Term<'a, S> {
     pub(super) credentials: Option<Credentials>,
     pub(super) connection: Option<Connection>,
     pub(super) connections: u64,
+    /// Log streams of the open session.
+    pub(super) streams: Option<LogStreams>,
     pub(super) lanes: Lanes<Work>,
     pub(super) tasks: JoinSet<Done>,
     /// Acknowledged facts that still stand in a status.
@@ -101,6 +105,7 @@ impl<'a, S: Store> Term<'a, S> {
             credentials: None,
             connection: None,
             connections: 0,
+            streams: None,
             lanes: Lanes::new(WORKERS),
             tasks: JoinSet::new(),
             acknowledged: BTreeMap::new(),
@@ -136,7 +141,13 @@ impl<'a, S: Store> Term<'a, S> {
                     info!("another process leads the link now");
                     return self.end(CloseCode::NotLeading).await;
                 }
-                event @ (Event::Change(..) | Event::Connection(_) | Event::Done(_) | Event::Tick) => self.handle(event),
+                event @ (Event::Change(..)
+                | Event::Connection(_)
+                | Event::Done(_)
+                | Event::StreamEnded(_)
+                | Event::Tick) => {
+                    self.handle(event);
+                }
             }
         }
     }
@@ -154,10 +165,17 @@ impl<'a, S: Store> Term<'a, S> {
                 None => std::future::pending().await,
             }
         };
+        let stream_ended = async {
+            match &mut self.streams {
+                Some(streams) => streams.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => Event::Stop,
             () = leadership.lost(&self.epoch) => Event::LeadershipLost,
             ready = connection => Event::Connection(ready),
+            ended = stream_ended => Event::StreamEnded(ended),
             Some(done) = self.tasks.join_next() => match done {
                 Ok(done) => Event::Done(done),
                 Err(error) => {
@@ -177,6 +195,7 @@ impl<'a, S: Store> Term<'a, S> {
             Event::Connection(Ready::Frame(frame)) => self.frame(frame),
             Event::Connection(Ready::Writable) => {}
             Event::Done(done) => self.done(done),
+            Event::StreamEnded(ended) => self.answer_now(AgentMessage::StreamEnded(ended)),
             Event::Tick => self.tick(),
         }
         self.begin_session();
