@@ -168,6 +168,7 @@ impl Agent {
             check: health.check("link"),
             heart: health.heart("link", Duration::from_secs(60)),
             level: LevelHandle::detached(),
+            logs: None,
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
