@@ -220,7 +220,7 @@ impl<S: Store> Term<'_, S> {
                     .spawn(async move { Done::Renewed(keeper.renewed(&renewed.certificate, renewed.ca_bundle).await) });
             }
             AgentEvent::RenewRefused(refused) => {
-                warn!(code = ?refused.code, message = refused.message, "the control plane does not renew the certificate");
+                warn!(code = ?refused.code, why = refused.message, "the control plane does not renew the certificate");
             }
             AgentEvent::RenewNeeded => self.renew_needed(),
             AgentEvent::StreamStart(start) => self.stream_start(start),

@@ -373,7 +373,7 @@ impl<'a, S: Store> Term<'a, S> {
             if yes {
                 info!(reason, "connected to the control plane");
             } else {
-                warn!(reason, message = wanted.message, "not connected to the control plane");
+                warn!(reason, why = wanted.message, "not connected to the control plane");
             }
         }
         if yes {
