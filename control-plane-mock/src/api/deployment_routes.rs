@@ -18,7 +18,7 @@ pub(super) fn routes() -> Vec<Route> {
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/restart", "Restart the pods of a component", &[], Some("Action"), "Deployment", post(restart)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/rollback", "Bind an earlier release again", &[], Some("Action"), "Deployment", post(rollback)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/undeploy", "Remove a component from an environment", &[], Some("Action"), "Deployment", post(undeploy)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Runs of a task, newest first", &["id"], None, "[]TaskRun", get(runs)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Runs of a task, newest first", &["id", "environment"], None, "[]TaskRun", get(runs)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}/cancel", "Cancel a run that has not ended", &[], None, "TaskRun", post(cancel)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Run a task", &[], Some("Action"), "TaskRun", post(run)),
     ]
@@ -108,6 +108,7 @@ async fn run(
 #[derive(Debug, Deserialize)]
 struct WhichRun {
     id: Option<String>,
+    environment: Option<String>,
 }
 
 async fn runs(
@@ -119,7 +120,9 @@ async fn runs(
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
         let (component, _) = catalog::component(c, place.project, &name)?;
-        tasks::task_runs(c, component, which.id.as_deref())
+        let mut all = tasks::task_runs(c, component, which.id.as_deref())?;
+        all.retain(|run| which.environment.as_ref().is_none_or(|environment| run.environment == *environment));
+        Ok(all)
     })
     .await
 }

@@ -65,6 +65,7 @@ async fn of_project(
 #[derive(Debug, Deserialize)]
 struct After {
     after: Option<i64>,
+    #[serde(alias = "waitSeconds")]
     wait: Option<u64>,
 }
 
@@ -112,6 +113,7 @@ struct LogFilter {
     #[serde(default)]
     follow: bool,
     tail: Option<u32>,
+    #[serde(alias = "sinceSeconds")]
     since: Option<u32>,
     #[serde(default)]
     previous: bool,
@@ -127,7 +129,7 @@ async fn logs(
     Query(filter): Query<LogFilter>,
 ) -> Result<Response, Refusal> {
     let text = match filter.format.as_deref() {
-        None | Some("ndjson") => false,
+        None | Some("ndjson" | "json") => false,
         Some("text") => true,
         Some(_) => {
             return Err(Problem::invalid("format", "this format is not known here").hint("use ndjson or text").into());

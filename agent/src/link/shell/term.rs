@@ -129,11 +129,11 @@ impl<'a, S: Store> Term<'a, S> {
     /// Works until leadership is lost or `stop` is cancelled.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         info!(transitions = self.epoch.transitions, "the link leads");
-        self.parts.check.not_ready("connecting");
         let mut watches: SelectAll<BoxStream<'static, (Table, Change)>> =
             select_all(WATCHED.map(|table| self.parts.store.watch(table).map(move |change| (table, change)).boxed()));
         loop {
             self.parts.heart.beat();
+            self.show_readiness();
             self.measure();
             match self.next_event(&mut watches, stop).await {
                 Event::Stop => return self.end(CloseCode::Normal).await,
@@ -376,14 +376,21 @@ impl<'a, S: Store> Term<'a, S> {
                 warn!(reason, why = wanted.message, "not connected to the control plane");
             }
         }
-        if yes {
-            self.parts.check.ready();
-        } else {
-            self.parts.check.not_ready(format!("not connected: {reason}"));
-        }
         let was_told = self.status.connected.as_ref().is_some_and(|old| old.yes);
         self.status.connected = Some(wanted);
         self.write_status(if yes || !was_told { Duration::ZERO } else { QUIET });
+    }
+
+    /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
+    /// seen the pods ready, where it is told to wait.
+    fn show_readiness(&self) {
+        let connected = self.status.connected.as_ref();
+        let installed = !self.cache.is_complete() || self.cache.installation().is_some();
+        if connected.is_some_and(|connected| connected.yes) || !installed {
+            self.parts.check.ready();
+        } else {
+            self.parts.check.not_ready(connected.map_or("connecting", |connected| connected.reason));
+        }
     }
 
     pub(super) fn write_status(&mut self, after: Duration) {
