@@ -205,10 +205,10 @@ async fn serve_until_stopped(serve: Serve, file: File) -> anyhow::Result<()> {
     println!("ca      {}", absolute(&ca_file).display());
     println!("token   {}", absolute(&token_file).display());
     println!(
-        "log in  pdpctl login --server {} --ca {} --token-file {}",
+        "log in  pdpctl login {} --token-file {} --ca-file {}",
         plane.url(),
-        absolute(&ca_file).display(),
-        absolute(&token_file).display()
+        absolute(&token_file).display(),
+        absolute(&ca_file).display()
     );
     if serve.print_context {
         print!("---\n{context}");
@@ -243,4 +243,43 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))?;
     writeln!(file, "{text}")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_names_every_setting_and_no_other() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/control-plane-mock.yaml");
+        let File {
+            listen,
+            store,
+            output,
+            sans,
+            public_address,
+            certificate_lifetime,
+            renewal_grace,
+            token_lifetime,
+            retry_refused,
+            chart,
+            record_limit,
+        } = read_file(Some(&example)).unwrap();
+        assert!(
+            listen.is_some() && store.is_some() && output.is_some() && !sans.is_empty() && public_address.is_some()
+        );
+        assert!(chart.is_some() && record_limit.is_some());
+        for time in [certificate_lifetime, renewal_grace, token_lifetime, retry_refused] {
+            duration(&time.unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_of_the_file_is_named_with_line_and_nearest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mock.yaml");
+        std::fs::write(&path, "listen: 127.0.0.1:1\nstoer: /x\n").unwrap();
+        let error = read_file(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains(":2: unknown key `stoer`; did you mean `store`?"), "{error}");
+    }
 }
