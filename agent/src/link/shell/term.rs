@@ -255,9 +255,9 @@ impl<'a, S: Store> Term<'a, S> {
         for news in news {
             match news {
                 News::Report(report) => match &mut self.session {
-                    Some(session) => tell_report(session, report),
+                    Some(session) => tell_report(session, *report),
                     None => {
-                        self.unsent.insert(report.key.clone(), report);
+                        self.unsent.insert(report.key.clone(), *report);
                     }
                 },
                 News::Removed(key) => {
@@ -329,7 +329,7 @@ impl<'a, S: Store> Term<'a, S> {
     }
 
     fn start_work(&mut self) {
-        while let Some((key, work)) = self.lanes.next() {
+        while let Some((key, work)) = self.lanes.start() {
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
             match work {
                 Work::Document { ticket, request, received } => {
@@ -373,7 +373,7 @@ impl<'a, S: Store> Term<'a, S> {
             if yes {
                 info!(reason, "connected to the control plane");
             } else {
-                warn!(reason, message = wanted.message, "not connected to the control plane");
+                warn!(reason, why = wanted.message, "not connected to the control plane");
             }
         }
         let was_told = self.status.connected.as_ref().is_some_and(|old| old.yes);
@@ -412,7 +412,7 @@ impl<'a, S: Store> Term<'a, S> {
         metrics.intake_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         metrics.intake_running.set(i64::try_from(running).unwrap_or(i64::MAX));
         metrics.reports_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
-        metrics.resources.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
+        metrics.resources.set(i64::try_from(self.cache.count()).unwrap_or(i64::MAX));
         metrics.connected.set(i64::from(self.session.as_ref().is_some_and(AgentSession::is_open)));
     }
 
