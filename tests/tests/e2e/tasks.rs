@@ -9,7 +9,7 @@ use tests::support::{agent, component, objects, place};
 #[tokio::test]
 async fn a_task_runs_once_per_run_and_its_end_is_known() {
     let place = place("task").await;
-    make(&place, "[env]").await;
+    make(&place, "[help]").await;
     assert!(objects(&place, "jobs").await.unwrap().is_empty(), "a task runs only when it is asked to");
     let ended = place.cli.ended(&["run", "job", "--environment", "dev", "--wait"]).await.unwrap();
     assert_eq!(ended.code, 0, "{ended:?}");
