@@ -183,3 +183,6 @@ impl Dialer {
 }
 
 const USER_AGENT: &str = concat!("pdp-agent/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests;
