@@ -32,6 +32,7 @@ use crate::problem::{Code, Problem};
 use crate::server::upgrade::{Socket, Upgrade, limits};
 use crate::store::sessions;
 
+mod compare;
 mod intake;
 mod offers;
 
@@ -111,6 +112,8 @@ struct Link {
     /// Generations on their way.
     offered: HashMap<ResourceKey, i64>,
     schema: HashMap<Kind, u32>,
+    /// Highest generation that the comparison knew; later ones were not compared.
+    compared_upto: i64,
     /// The session has ended.
     over: bool,
     /// Nothing can be written any more.
@@ -134,6 +137,7 @@ impl Link {
             streams: Arc::default(),
             offered: HashMap::new(),
             schema: HashMap::new(),
+            compared_upto: 0,
             over: false,
             broken: false,
         }

@@ -191,3 +191,6 @@ impl Dialer {
 }
 
 const USER_AGENT: &str = concat!("pdp-agent/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests;
