@@ -76,7 +76,7 @@ pub async fn run<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = 
     match Box::pin(command(cli, io)).await {
         Ok(()) => 0,
         Err(error) => {
-            let text = error.text();
+            let text = error.text(io.err_width.columns());
             if !text.is_empty() {
                 io.complain(&text);
             }

@@ -165,6 +165,12 @@ pub(super) enum ContextCommand {
         #[arg(add = ArgValueCandidates::new(complete::contexts))]
         name: Option<String>,
     },
+    /// Print the CA of a context, for the installation of an agent for instance
+    Ca {
+        /// Context; the current one when left out
+        #[arg(add = ArgValueCandidates::new(complete::contexts))]
+        name: Option<String>,
+    },
     /// Forget a context and its token
     Delete {
         /// Context

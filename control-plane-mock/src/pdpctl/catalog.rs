@@ -80,7 +80,8 @@ fn enrolment(io: &mut Io, form: Format, made: &Enrolment, what: &str) -> Result<
     let name = format!("data-plane/{}", data_plane.name);
     let sentence = format!(
         "{name} {what} (id {})\n\nInstall its agent with this command, once, before {expires}:\n\n{}\n\n\
-         The command holds a one-time token and is not shown again; a new one: pdpctl create enrolment {}",
+         The file ca.crt holds this control plane's CA: pdpctl context ca > ca.crt\n\
+         The token is good once and not shown again; a new one: pdpctl create enrolment {}",
         data_plane.id,
         command.trim_end(),
         data_plane.name

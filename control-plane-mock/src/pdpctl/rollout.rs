@@ -26,7 +26,10 @@ pub(super) fn component_file(ask: &FileArgs) -> Result<Component, Error> {
     let text = read(path)?;
     let overrides = ask.sets.iter().map(|set| Override::parse(set)).collect::<Result<Vec<_>, Problem>>()?;
     component::from_yaml_with(&text, &overrides)
-        .map_err(|problems| Error::File { path: path.display().to_string(), problems })
+        .map_err(|problems| {
+            let path = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+            Error::File { path, problems }
+        })
 }
 
 fn read(path: &Path) -> Result<String, Error> {
@@ -264,7 +267,8 @@ fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> Snapshot {
     }
     // An environment that is not ready is why its release is not.
     for row in rows.iter().filter(|row| row.kind == "Environment" && wish == Wish::Present) {
-        if !["Ready", "Progressing"].contains(&row.phase.as_str()) {
+        let told = lines.iter().any(|line| line.place == row.data_plane && line.message == row.message);
+        if !told && !["Ready", "Progressing"].contains(&row.phase.as_str()) {
             let place = format!("{} (environment)", row.data_plane);
             lines.push(Line { place, phase: row.phase.clone(), message: row.message.clone() });
         }
@@ -432,6 +436,7 @@ mod tests {
         let mut environment = row("a", 1, "Refused");
         environment.kind = "Environment".into();
         environment.component = None;
+        environment.message = "the customer's policy forbids it".into();
         let Snapshot { lines, end } = judge(&made(&[("a", 7)]), Wish::Present, &[environment, row("a", 7, "Waiting")]);
         assert_eq!(end, None);
         assert_eq!(lines.last().map(|line| line.place.as_str()), Some("a (environment)"));
