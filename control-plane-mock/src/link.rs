@@ -110,6 +110,8 @@ struct Link {
     streams: Arc<Streams>,
     /// Generations on their way.
     offered: HashMap<ResourceKey, i64>,
+    /// What was compared: nothing is known of what came into the store since.
+    compared: HashMap<ResourceKey, i64>,
     schema: HashMap<Kind, u32>,
     /// The session has ended.
     over: bool,
@@ -133,6 +135,7 @@ impl Link {
             asking,
             streams: Arc::default(),
             offered: HashMap::new(),
+            compared: HashMap::new(),
             schema: HashMap::new(),
             over: false,
             broken: false,

@@ -63,8 +63,9 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
         (None, false) => return Ok(None),
     };
     let (equal, was_equal) = shared.index.lock().verified(&place, &mark, &fingerprint);
-    if equal {
-        let ours = tracked.is_none_or(|tracked| owner.owns(shared, tracked));
+    // No watch follows what is not ours: it is asked for every time.
+    let ours = tracked.is_none_or(|tracked| owner.owns(shared, tracked));
+    if equal && ours {
         return Ok(Some(Live {
             uid: tracked.map(|tracked| tracked.uid.clone()).unwrap_or_default(),
             resource_version: tracked.map(|tracked| tracked.resource_version.clone()).unwrap_or_default(),

@@ -34,7 +34,7 @@ use crate::kinds::{DataPlanePolicySpec, ObjectRef, Release, ReleaseStatus};
 const CONFIG: &str = "config";
 
 /// How long a refusal is believed before the same is tried again.
-const REFUSAL_WAIT: Duration = Duration::from_secs(20);
+const REFUSAL_WAIT: Duration = Duration::from_secs(10);
 
 /// One release on its way through the stages.
 struct Work<'a> {

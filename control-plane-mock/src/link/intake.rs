@@ -180,11 +180,13 @@ impl Link {
             })
             .await;
         if let Some(desired) = desired {
+            self.compared = desired.iter().map(|entry| (entry.key.clone(), entry.generation)).collect();
             self.session.compare(desired);
         }
     }
 
     async fn compared(&mut self, differences: Vec<Difference>) {
+        let compared = std::mem::take(&mut self.compared);
         let held = self
             .in_store(move |c, id| {
                 let adopted_below = sessions::adopted_below(c, id)?;
@@ -193,7 +195,8 @@ impl Link {
                     sessions::hold(c, id, why)?;
                 }
                 // What does not differ was stored, whether its answer arrived or not; what differs was not.
-                for wish in documents::wanted(c, id, 0)? {
+                let wishes = documents::wanted(c, id, 0)?.into_iter();
+                for wish in wishes.filter(|wish| compared.get(&wish.key) == Some(&wish.generation)) {
                     let differs = differences.iter().find(|difference| difference.key == wish.key);
                     let accepted = matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already));
                     match differs {

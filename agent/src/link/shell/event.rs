@@ -20,6 +20,8 @@ use crate::link::store::{Settled, Store};
 
 /// A certificate request that nobody answers is made again after this time, in seconds.
 const RENEW_AGAIN: i64 = 60;
+/// Shortest time between renewals over the link, in seconds, whatever the certificates say.
+const RENEW_PAUSE: i64 = 10;
 /// Shortest time between renewals that the control plane forces by refusing the certificate.
 const RENEW_FORCED: Duration = Duration::from_secs(60);
 /// Clocks may differ by so much before it is worth a line, in seconds.
@@ -102,7 +104,7 @@ impl<S: Store> Term<'_, S> {
             Done::RenewalRequest(Err(error)) => warn!(%error, "no certificate request could be made"),
             Done::Renewed(Ok(certificate)) => {
                 info!(not_after = certificate.not_after, "certificate renewed over the link");
-                self.renew_at = Some(certificate.renew_at());
+                self.renew_at = Some(certificate.renew_at().max(now() + RENEW_PAUSE));
             }
             Done::Renewed(Err(error)) => warn!(%error, "a renewed certificate could not be kept"),
             Done::Promoted(Ok(())) => {}
@@ -218,7 +220,7 @@ impl<S: Store> Term<'_, S> {
                     .spawn(async move { Done::Renewed(keeper.renewed(&renewed.certificate, renewed.ca_bundle).await) });
             }
             AgentEvent::RenewRefused(refused) => {
-                warn!(code = ?refused.code, message = refused.message, "the control plane does not renew the certificate");
+                warn!(code = ?refused.code, why = refused.message, "the control plane does not renew the certificate");
             }
             AgentEvent::RenewNeeded => self.renew_needed(),
             AgentEvent::StreamStart(start) => self.stream_start(start),

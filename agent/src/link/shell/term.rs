@@ -129,11 +129,11 @@ impl<'a, S: Store> Term<'a, S> {
     /// Works until leadership is lost or `stop` is cancelled.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         info!(transitions = self.epoch.transitions, "the link leads");
-        self.parts.check.not_ready("connecting");
         let mut watches: SelectAll<BoxStream<'static, (Table, Change)>> =
             select_all(WATCHED.map(|table| self.parts.store.watch(table).map(move |change| (table, change)).boxed()));
         loop {
             self.parts.heart.beat();
+            self.show_readiness();
             self.measure();
             match self.next_event(&mut watches, stop).await {
                 Event::Stop => return self.end(CloseCode::Normal).await,
@@ -255,9 +255,9 @@ impl<'a, S: Store> Term<'a, S> {
         for news in news {
             match news {
                 News::Report(report) => match &mut self.session {
-                    Some(session) => tell_report(session, report),
+                    Some(session) => tell_report(session, *report),
                     None => {
-                        self.unsent.insert(report.key.clone(), report);
+                        self.unsent.insert(report.key.clone(), *report);
                     }
                 },
                 News::Removed(key) => {
@@ -329,7 +329,7 @@ impl<'a, S: Store> Term<'a, S> {
     }
 
     fn start_work(&mut self) {
-        while let Some((key, work)) = self.lanes.next() {
+        while let Some((key, work)) = self.lanes.start() {
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
             match work {
                 Work::Document { ticket, request, received } => {
@@ -373,17 +373,24 @@ impl<'a, S: Store> Term<'a, S> {
             if yes {
                 info!(reason, "connected to the control plane");
             } else {
-                warn!(reason, message = wanted.message, "not connected to the control plane");
+                warn!(reason, why = wanted.message, "not connected to the control plane");
             }
-        }
-        if yes {
-            self.parts.check.ready();
-        } else {
-            self.parts.check.not_ready(format!("not connected: {reason}"));
         }
         let was_told = self.status.connected.as_ref().is_some_and(|old| old.yes);
         self.status.connected = Some(wanted);
         self.write_status(if yes || !was_told { Duration::ZERO } else { QUIET });
+    }
+
+    /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
+    /// seen the pods ready, where it is told to wait.
+    fn show_readiness(&self) {
+        let connected = self.status.connected.as_ref();
+        let installed = !self.cache.is_complete() || self.cache.installation().is_some();
+        if connected.is_some_and(|connected| connected.yes) || !installed {
+            self.parts.check.ready();
+        } else {
+            self.parts.check.not_ready(connected.map_or("connecting", |connected| connected.reason));
+        }
     }
 
     pub(super) fn write_status(&mut self, after: Duration) {
@@ -405,7 +412,7 @@ impl<'a, S: Store> Term<'a, S> {
         metrics.intake_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         metrics.intake_running.set(i64::try_from(running).unwrap_or(i64::MAX));
         metrics.reports_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
-        metrics.resources.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
+        metrics.resources.set(i64::try_from(self.cache.count()).unwrap_or(i64::MAX));
         metrics.connected.set(i64::from(self.session.as_ref().is_some_and(AgentSession::is_open)));
     }
 
