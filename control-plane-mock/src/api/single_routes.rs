@@ -36,10 +36,15 @@ fn one<T>(all: Vec<T>, what: &str, name: &str, is_it: impl FnMut(&T) -> bool) ->
 }
 
 async fn organization(State(shared): App, caller: Caller, Path(name): Path<String>) -> Answer<Named> {
-    answer(&shared, move |c| one(catalog::organizations(c, &caller.0)?, "organization", &name, |row| row.name == name)).await
+    answer(&shared, move |c| one(catalog::organizations(c, &caller.0)?, "organization", &name, |row| row.name == name))
+        .await
 }
 
-async fn project(State(shared): App, caller: Caller, Path((organization, name)): Path<(String, String)>) -> Answer<Named> {
+async fn project(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, name)): Path<(String, String)>,
+) -> Answer<Named> {
     answer(&shared, move |c| {
         let all = catalog::projects(c, caller.organization(c, &organization)?)?;
         one(all, "project", &name, |row| row.name == name)
@@ -64,7 +69,11 @@ async fn environment(
     .await
 }
 
-async fn component(State(shared): App, caller: Caller, Path((organization, project, name)): Three) -> Answer<ComponentRow> {
+async fn component(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Three,
+) -> Answer<ComponentRow> {
     answer(&shared, move |c| {
         let all = catalog::components(c, caller.place(c, &organization, &project)?.project)?;
         one(all, "component", &name, |row| row.name == name)
@@ -78,7 +87,8 @@ struct Track {
 }
 
 fn number_of(text: &str) -> Result<i64, Problem> {
-    text.parse().map_err(|_| Problem::invalid("release", "a release is a number").hint("see pdpctl get releases COMPONENT"))
+    text.parse()
+        .map_err(|_| Problem::invalid("release", "a release is a number").hint("see pdpctl get releases COMPONENT"))
 }
 
 async fn release(

@@ -204,7 +204,7 @@ async fn serve_until_stopped(serve: Serve, file: File) -> anyhow::Result<()> {
     println!("ca      {}", absolute(&ca_file).display());
     println!("token   {}", absolute(&token_file).display());
     println!(
-        "log in  pdpctl login --server {} --ca {} --token-file {}",
+        "log in  pdpctl login {} --ca-file {} --token-file {}",
         plane.url(),
         absolute(&ca_file).display(),
         absolute(&token_file).display()

@@ -112,7 +112,7 @@ pub(super) enum Command {
         /// Component
         #[arg(add = ArgValueCandidates::new(complete::components))]
         component: String,
-        /// Id of the run
+        /// Id of the run, or its beginning
         run: String,
     },
     /// Show who deployed what, newest first
@@ -301,7 +301,7 @@ pub(super) enum Get {
         /// Component
         #[arg(add = ArgValueCandidates::new(complete::components))]
         component: String,
-        /// Ids; all when left out
+        /// Ids, or their beginnings; all when left out
         ids: Vec<String>,
         /// Environment; all when left out
         #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::environments))]
@@ -497,7 +497,7 @@ pub(super) struct Logs {
     /// Those of the containers before their last restart
     #[arg(long, conflicts_with = "follow")]
     pub(super) previous: bool,
-    /// Those of one run of a task
+    /// Those of one run of a task, by its id or the id's beginning
     #[arg(long, value_name = "ID")]
     pub(super) run: Option<String>,
     /// Begin each line with its time

@@ -135,7 +135,11 @@ pub(super) async fn get(io: &mut Io, global: &Global, kind: Get) -> Result<(), E
                 let rows: Vec<TaskRun> = session.client.get(&path, &query).await?;
                 return rows_of(io, form, &rows);
             }
-            show::<TaskRun, _>(io, form, &session, &path, &ids, std::convert::identity).await
+            let mut whole = Vec::new();
+            for id in &ids {
+                whole.push(rollout::run_id(&session, &component, id).await?);
+            }
+            show::<TaskRun, _>(io, form, &session, &path, &whole, std::convert::identity).await
         }
     }
 }

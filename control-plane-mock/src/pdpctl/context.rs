@@ -339,7 +339,8 @@ pub(super) fn command(io: &mut Io, global: &Global, command: ContextCommand) -> 
             let name = name.or_else(|| global.context.clone()).or_else(|| file.current_context.clone());
             let name = name.ok_or_else(|| no_context("that is current", &file))?;
             let Some(context) = file.contexts.get(&name) else { return Err(no_context(&name, &file)) };
-            let pem = context.ca_bundle.clone().ok_or_else(|| Error::usage(format!("context {name} holds no CA"), ""))?;
+            let pem =
+                context.ca_bundle.clone().ok_or_else(|| Error::usage(format!("context {name} holds no CA"), ""))?;
             io.print(&pem)
         }
         ContextCommand::Delete { name } => {

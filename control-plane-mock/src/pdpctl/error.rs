@@ -170,9 +170,15 @@ mod tests {
             message: "Deploying httpbin v1.0/2 to dev: Failed on home\nCrashLoop: container main ends again and again with exit code 3; look at its last lines".into(),
             hint: "pdpctl logs httpbin --environment dev; pdpctl status httpbin --environment dev; and so on".into(),
         };
-        let problem = Problem::invalid("/image", "the image is named by tag `1.36`, which may mean something else tomorrow; name it by digest")
-            .hint("crane digest busybox:1.36");
-        let file = Error::File { path: "config/samples/task.yaml".into(), problems: vec![Located { line: Some(12), problem }] };
+        let problem = Problem::invalid(
+            "/image",
+            "the image is named by tag `1.36`, which may mean something else tomorrow; name it by digest",
+        )
+        .hint("crane digest busybox:1.36");
+        let file = Error::File {
+            path: "config/samples/task.yaml".into(),
+            problems: vec![Located { line: Some(12), problem }],
+        };
         insta::assert_snapshot!(format!("{}\n\n{}\n\n{}", error.text(Some(80)), file.text(Some(80)), error.text(None)));
     }
 }

@@ -149,7 +149,8 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
         Some(queue) if queue.len() > 1 => queue.pop_front().unwrap(),
         Some(queue) => queue.front().cloned().unwrap(),
         None => {
-            let problem = serde_json::json!({ "code": "NotFound", "message": format!("nothing is written down for {what}") });
+            let problem =
+                serde_json::json!({ "code": "NotFound", "message": format!("nothing is written down for {what}") });
             (404, problem.to_string())
         }
     };

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::args::{Format, Global, Logs};
 use super::context::Session;
+use super::rollout::run_id;
 use super::table::plain;
 use super::{Error, Io};
 
@@ -41,11 +42,21 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
     query.extend(tail.map(|count| ("tail", count.to_string())));
     query.extend(since.map(|time| ("sinceSeconds", time.as_secs().to_string())));
     query.extend(previous.then(|| ("previous", "true".to_owned())));
-    query.extend(run.map(|id| ("run", id)));
+    if let Some(run) = run {
+        query.push(("run", run_id(&session, &component, &run).await?));
+    }
     let path = session.in_project(&["components", &component, "logs"])?;
     let stream = async {
         let mut response = session.client.stream(&path, &query).await?;
-        let mut printer = Printer { form: global.output, timestamps, prefix: !no_prefix, follow, rest: Vec::new(), lines: 0, bad_end: None };
+        let mut printer = Printer {
+            form: global.output,
+            timestamps,
+            prefix: !no_prefix,
+            follow,
+            rest: Vec::new(),
+            lines: 0,
+            bad_end: None,
+        };
         while let Some(chunk) = response.chunk().await.map_err(|error| session.client.unreachable(&error))? {
             printer.take(io, &chunk)?;
         }
@@ -56,7 +67,9 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
         _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted(String::new())),
     };
     match ended? {
-        (_, Some(why)) => Err(Error::Failed { message: format!("the log of {component} ends: {why}"), hint: String::new() }),
+        (_, Some(why)) => {
+            Err(Error::Failed { message: format!("the log of {component} ends: {why}"), hint: String::new() })
+        }
         (0, None) if global.output == Format::Table => {
             io.complain("No lines.");
             Ok(())
@@ -172,7 +185,8 @@ mod tests {
 
     #[test]
     fn an_end_that_nobody_wanted_is_an_error() {
-        let (_, err, bad) = printed(Format::Table, &[r#"{"dataPlane":"eu","line":"NotAllowed: ask the customer","note":"End"}"#]);
+        let (_, err, bad) =
+            printed(Format::Table, &[r#"{"dataPlane":"eu","line":"NotAllowed: ask the customer","note":"End"}"#]);
         assert_eq!((err.as_str(), bad.as_deref()), ("", Some("NotAllowed: ask the customer (eu)")));
     }
 

@@ -174,7 +174,8 @@ mod tests {
     fn a_frame_never_wraps() {
         let many: Vec<Line> = (0..9).flat_map(|_| lines()).collect();
         for width in [40, 60, 80, 160] {
-            let frame = frame("Deploying a component with a long name to an environment", '⠹', 3600, &many, width, false);
+            let frame =
+                frame("Deploying a component with a long name to an environment", '⠹', 3600, &many, width, false);
             assert!(frame.len() <= 2 + PLACES * (1 + MORE), "{frame:?}");
             assert!(frame.iter().all(|line| line.trim_end().chars().count() < width), "{width}: {frame:?}");
         }

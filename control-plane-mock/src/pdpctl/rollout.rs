@@ -25,11 +25,10 @@ pub(super) fn component_file(ask: &FileArgs) -> Result<Component, Error> {
     };
     let text = read(path)?;
     let overrides = ask.sets.iter().map(|set| Override::parse(set)).collect::<Result<Vec<_>, Problem>>()?;
-    component::from_yaml_with(&text, &overrides)
-        .map_err(|problems| {
-            let path = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
-            Error::File { path, problems }
-        })
+    component::from_yaml_with(&text, &overrides).map_err(|problems| {
+        let path = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+        Error::File { path, problems }
+    })
 }
 
 fn read(path: &Path) -> Result<String, Error> {
@@ -322,10 +321,32 @@ fn judge_run(run: &TaskRun, logs: &str) -> Snapshot {
     Snapshot { lines: vec![Line { place: run.data_plane.clone(), phase, message }], end }
 }
 
+/// The id of the run whose id begins with `text`.
+///
+/// # Errors
+/// `Usage` when there is none or more than one.
+pub(super) async fn run_id(session: &Session, component: &str, text: &str) -> Result<String, Error> {
+    const WHOLE: usize = 36;
+    if text.len() >= WHOLE {
+        return Ok(text.to_owned());
+    }
+    let all: Vec<TaskRun> = session.client.get(&session.in_project(&["components", component, "runs"])?, &[]).await?;
+    let mut found = all.into_iter().map(|run| run.id).filter(|id| id.starts_with(text));
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(Error::usage(format!("several runs begin with {text}"), "write more of the id")),
+        (None, _) => Err(Error::usage(
+            format!("no run of {component} begins with {text}"),
+            format!("see: pdpctl get runs {component}"),
+        )),
+    }
+}
+
 /// `cancel`.
 pub(super) async fn cancel(io: &mut Io, global: &Global, component: &str, run: &str) -> Result<(), Error> {
     let session = Session::open(io, global)?;
-    session.client.post_only(&session.in_project(&["components", component, "runs", run, "cancel"])?).await?;
+    let run = run_id(&session, component, run).await?;
+    session.client.post_only(&session.in_project(&["components", component, "runs", &run, "cancel"])?).await?;
     let name = format!("run/{run}");
     let sentence = format!("{name} of {component} is being cancelled. See: pdpctl get runs {component} {run}");
     output::say(io, global.output, &serde_json::json!({ "name": name, "status": "cancelling" }), &sentence, &name)

@@ -45,7 +45,9 @@ impl Table {
         let spare = if flows { self.head.last().map_or(0, |head| head.len() + gap) } else { 0 };
         loop {
             let used = widths.iter().take(fixed).sum::<usize>() + gap * fixed.saturating_sub(1) + spare;
-            let widest = widths.iter_mut().take(fixed).max_by_key(|width| **width);
+            // The first column names the row; it is cut last.
+            let named = widths.iter().take(fixed).skip(1).all(|width| *width <= LEAST);
+            let widest = widths.iter_mut().take(fixed).skip(usize::from(!named)).max_by_key(|width| **width);
             match widest {
                 Some(widest) if used > limit && *widest > LEAST => {
                     *widest = LEAST.max(*widest - (used - limit).min(*widest))
@@ -125,8 +127,7 @@ pub(super) fn wrap_behind(mut taken: usize, text: &str, width: usize) -> Vec<Str
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut rest: Vec<char> = word.chars().collect();
-        loop {
-            let Some(line) = lines.last_mut() else { break };
+        while let Some(line) = lines.last_mut() {
             let gap = usize::from(!line.is_empty());
             let used = taken + line.chars().count();
             if used + gap + rest.len() <= width {

@@ -41,14 +41,21 @@ async fn deploying(phases: &[(&str, &str)]) -> (Fake, String) {
 
 #[tokio::test]
 async fn deploy_waits_until_the_release_is_ready() {
-    let (fake, line) = deploying(&[("Waiting", "sent"), ("Progressing", "Rollout: 0/1"), ("Ready", "1/1 pods ready")]).await;
+    let (fake, line) =
+        deploying(&[("Waiting", "sent"), ("Progressing", "Rollout: 0/1"), ("Ready", "1/1 pods ready")]).await;
     let outcome = fake.run(&line).await;
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(outcome.out.starts_with("Deploying httpbin v1.0/3 to dev: ready after"), "{}", outcome.out);
-    let said: Vec<&str> = outcome.err.lines().map(|line| line.trim_start_matches(|c: char| !c.is_alphabetic())).collect();
+    let said: Vec<&str> =
+        outcome.err.lines().map(|line| line.trim_start_matches(|c: char| !c.is_alphabetic())).collect();
     assert_eq!(
         said,
-        ["Deploying httpbin v1.0/3 to dev", "s  eu-1  Waiting  sent", "s  eu-1  Progressing  Rollout: 0/1", "s  eu-1  Ready  1/1 pods ready"]
+        [
+            "Deploying httpbin v1.0/3 to dev",
+            "s  eu-1  Waiting  sent",
+            "s  eu-1  Progressing  Rollout: 0/1",
+            "s  eu-1  Ready  1/1 pods ready"
+        ]
     );
     let asked = &fake.asked()[0];
     assert_eq!(asked.token.as_deref(), Some("canary-token"));
@@ -61,7 +68,9 @@ async fn each_bad_end_has_exit_code_1_and_its_words() {
         let (fake, line) = deploying(&[("Progressing", ""), (phase, "ImagePull: no such image")]).await;
         let outcome = fake.run(&line).await;
         assert_eq!(outcome.code, 1);
-        let words = format!("error: Deploying httpbin v1.0/3 to dev: {phase} on eu-1\n       ImagePull: no such image\nhint:  ");
+        let words = format!(
+            "error: Deploying httpbin v1.0/3 to dev: {phase} on eu-1\n       ImagePull: no such image\nhint:  "
+        );
         assert!(outcome.err.contains(&words), "{}", outcome.err);
     }
 }
@@ -71,7 +80,11 @@ async fn time_out_has_exit_code_3_and_says_why_it_waits() {
     let (fake, line) = deploying(&[("Waiting", "the data plane has never connected; install its agent")]).await;
     let outcome = fake.run(&format!("{line} --timeout 1s")).await;
     assert_eq!(outcome.code, 3);
-    assert!(outcome.err.contains("not done after 1s\n       eu-1: Waiting: the data plane has never connected"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("not done after 1s\n       eu-1: Waiting: the data plane has never connected"),
+        "{}",
+        outcome.err
+    );
 }
 
 #[tokio::test]
@@ -125,7 +138,11 @@ async fn a_control_plane_that_is_away_has_exit_code_4() {
     vars.insert("PDPCTL_SERVER".into(), format!("http://127.0.0.1:{port}"));
     let outcome = run("get projects", vars, Width::Unlimited).await;
     assert_eq!(outcome.code, 4);
-    assert!(outcome.err.contains("cannot be reached: the connection is refused\nhint:  is the control plane running"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("cannot be reached: the connection is refused\nhint:  is the control plane running"),
+        "{}",
+        outcome.err
+    );
 }
 
 #[tokio::test]
@@ -146,7 +163,8 @@ async fn login_keeps_a_context_that_only_its_owner_reads() {
     let token = fake.file("token", "canary-token\n");
     let mut vars = fake.vars();
     vars.retain(|name, _| name == "HOME");
-    let outcome = run(&format!("login {} --token-file {token} --name demo", fake.server()), vars.clone(), Width::Unlimited).await;
+    let outcome =
+        run(&format!("login {} --token-file {token} --name demo", fake.server()), vars.clone(), Width::Unlimited).await;
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     let server = fake.server();
     assert_eq!(outcome.out, format!("Logged in to {server} (control plane 0.1.0); context demo, organization acme.\n"));
@@ -159,7 +177,10 @@ async fn login_keeps_a_context_that_only_its_owner_reads() {
     fake.reply(&format!("GET {PROJECT}/components"), [(200, json!([]))]);
     assert_eq!(run("get comp", vars.clone(), Width::Unlimited).await.code, 0);
     let shown = run("context list", vars.clone(), Width::Unlimited).await.out;
-    assert_eq!(shown.replace(&server, "SERVER").split_whitespace().skip(5).collect::<Vec<_>>(), ["*", "demo", "SERVER", "acme", "shop"]);
+    assert_eq!(
+        shown.replace(&server, "SERVER").split_whitespace().skip(5).collect::<Vec<_>>(),
+        ["*", "demo", "SERVER", "acme", "shop"]
+    );
 
     // What was kept for one server is not shown to another.
     vars.insert("PDPCTL_SERVER".into(), "http://127.0.0.1:9".into());
@@ -247,7 +268,10 @@ async fn status_fits_80_and_160_columns() {
     let fake = Fake::start().await;
     let mut ready = release("Ready", "2/2 pods ready");
     ready["state"] = json!({ "conditions": [], "replicas": { "desired": 2, "updated": 2, "ready": 2 } });
-    let mut stalled = release("Stalled", "ImagePull: the registry answers that there is no such image; check the name, and push the image by that digest");
+    let mut stalled = release(
+        "Stalled",
+        "ImagePull: the registry answers that there is no such image; check the name, and push the image by that digest",
+    );
     stalled["environment"] = json!("production");
     stalled["dataPlane"] = json!("us-east-customer");
     stalled["connected"] = json!(false);
@@ -266,9 +290,14 @@ async fn status_fits_80_and_160_columns() {
 async fn lists_have_every_form() {
     let fake = Fake::start().await;
     let image = DIGEST;
-    let row = |number: i64, to: Value| json!({ "component": "httpbin", "track": "v1.0", "number": number, "image": image,
-        "actor": "admin", "created": "2026-11-21T11:57:00Z", "deployedTo": to });
-    fake.reply(&format!("GET {PROJECT}/components/httpbin/releases"), [(200, json!([row(2, json!(["dev"])), row(1, json!([]))]))]);
+    let row = |number: i64, to: Value| {
+        json!({ "component": "httpbin", "track": "v1.0", "number": number, "image": image,
+        "actor": "admin", "created": "2026-11-21T11:57:00Z", "deployedTo": to })
+    };
+    fake.reply(
+        &format!("GET {PROJECT}/components/httpbin/releases"),
+        [(200, json!([row(2, json!(["dev"])), row(1, json!([]))]))],
+    );
     let mut shown = String::new();
     for form in ["table", "name", "yaml"] {
         shown.push_str(&fake.run(&format!("get rel httpbin -o {form}")).await.out);
