@@ -10,7 +10,7 @@ use super::args::{Create, Delete, Format, Get, Global, New, Wait};
 use super::context::Session;
 use super::views::{OrganizationRow, ProjectRow, View, table};
 use super::wait::{End, Line, Snapshot, watch};
-use super::{Error, Io, output, rollout};
+use super::{Error, Io, output, rollout, runs};
 use crate::model::{
     ComponentRow, DataPlane, Enrolment, Environment, Named, NewComponent, NewEnvironment, NewNamed, Release,
     ResourceStatus, TaskRun,
@@ -137,7 +137,7 @@ pub(super) async fn get(io: &mut Io, global: &Global, kind: Get) -> Result<(), E
             }
             let mut whole = Vec::new();
             for id in &ids {
-                whole.push(rollout::run_id(&session, &component, id).await?);
+                whole.push(runs::run_id(&session, &component, id).await?);
             }
             show::<TaskRun, _>(io, form, &session, &path, &whole, std::convert::identity).await
         }

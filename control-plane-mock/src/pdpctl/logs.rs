@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::args::{Format, Global, Logs};
 use super::context::Session;
-use super::rollout::run_id;
+use super::runs::run_id;
 use super::table::plain;
 use super::{Error, Io};
 
