@@ -32,6 +32,7 @@ use crate::problem::{Code, Problem};
 use crate::server::upgrade::{Socket, Upgrade, limits};
 use crate::store::sessions;
 
+mod compare;
 mod intake;
 mod offers;
 
@@ -110,9 +111,9 @@ struct Link {
     streams: Arc<Streams>,
     /// Generations on their way.
     offered: HashMap<ResourceKey, i64>,
-    /// What was compared: nothing is known of what came into the store since.
-    compared: HashMap<ResourceKey, i64>,
     schema: HashMap<Kind, u32>,
+    /// Highest generation that the comparison knew; later ones were not compared.
+    compared_upto: i64,
     /// The session has ended.
     over: bool,
     /// Nothing can be written any more.
@@ -135,8 +136,8 @@ impl Link {
             asking,
             streams: Arc::default(),
             offered: HashMap::new(),
-            compared: HashMap::new(),
             schema: HashMap::new(),
+            compared_upto: 0,
             over: false,
             broken: false,
         }

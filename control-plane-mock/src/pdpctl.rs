@@ -96,6 +96,7 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
         Command::Get { kind } => catalog::get(io, &global, kind).await,
         Command::Delete { kind } => catalog::delete(io, &global, kind).await,
         Command::Revoke { name } => catalog::revoke(io, &global, &name).await,
+        Command::Adopt { name } => catalog::adopt(io, &global, &name).await,
         Command::Deploy(ask) => rollout::deploy(io, &global, ask).await,
         Command::Restart(ask) => rollout::restart(io, &global, ask).await,
         Command::Rollback(ask) => rollout::rollback(io, &global, ask).await,

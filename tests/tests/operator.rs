@@ -151,7 +151,7 @@ impl Running {
 impl Stage {
     async fn new(name: &str) -> Self {
         let bed = Testbed::from_env().await.unwrap();
-        let namespace = format!("operator-{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
+        let namespace = format!("operator-{name}-{}", uuid::Uuid::new_v4().simple());
         let definitions: Vec<String> =
             pdp_agent::kinds::crds().unwrap().iter().map(|crd| serde_json::to_string(crd).unwrap()).collect();
         bed.apply(&definitions.join("\n---\n")).await.unwrap();

@@ -283,6 +283,12 @@ impl Round<'_> {
             let names = names.filter(|name| *name != "kube-root-ca.crt");
             foreign.extend(names.map(|name| format!("{}/{name}", kind.names().1)));
         }
+        // Data that nobody could bring back.
+        let claims = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims?limit=10");
+        let listed = self.shared.cluster.get_path(&claims).await?;
+        let items = listed.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let names = items.iter().filter_map(|claim| claim.pointer("/metadata/name").and_then(Value::as_str));
+        foreign.extend(names.map(|name| format!("PersistentVolumeClaim/{name}")));
         foreign.truncate(10);
         Ok(if foreign.is_empty() { Obstacle::None } else { Obstacle::Foreign(foreign) })
     }

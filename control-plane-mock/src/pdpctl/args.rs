@@ -97,6 +97,12 @@ pub(super) enum Command {
         #[arg(add = ArgValueCandidates::new(complete::data_planes))]
         name: String,
     },
+    /// Accept what a held data plane has, after a restore of the control plane; ends an alarm too
+    Adopt {
+        /// Data plane
+        #[arg(add = ArgValueCandidates::new(complete::data_planes))]
+        name: String,
+    },
     /// Deploy a component file, or a release that exists (promotion)
     Deploy(Deploy),
     /// Show what is wanted, what runs, and why they differ

@@ -291,3 +291,10 @@ pub(super) async fn revoke(io: &mut Io, global: &Global, name: &str) -> Result<(
     session.client.post_only(&session.in_organization(&["data-planes", name, "revoke"])?).await?;
     said_gone(io, global.output, &format!("data-plane/{name}"), "revoked")
 }
+
+/// `adopt DATA_PLANE`.
+pub(super) async fn adopt(io: &mut Io, global: &Global, name: &str) -> Result<(), Error> {
+    let session = Session::open(io, global)?;
+    session.client.post_only(&session.in_organization(&["data-planes", name, "adopt"])?).await?;
+    said_gone(io, global.output, &format!("data-plane/{name}"), "adopted")
+}
