@@ -34,6 +34,8 @@ const WORKERS: usize = 16;
 const WINDOW: Window = Window { messages: 256, bytes: 8 * 1024 * 1024 };
 /// A session that comes back sooner leaves no trace in the status.
 const QUIET: Duration = Duration::from_secs(2);
+/// Reason while the operator has not yet written what hello needs.
+const WAITING: &str = "WaitingForOperator";
 /// Wait before a failed write of status or facts is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// Time for the close frame when the term ends.
@@ -75,6 +77,8 @@ pub(super) struct Term<'a, S> {
     pub(super) status: LinkStatus,
     pub(super) status_due: Option<Instant>,
     pub(super) status_running: bool,
+    /// What the log says of the connection.
+    logged: Option<(bool, &'static str)>,
     /// Attempts at a certificate that failed in a row, and when to try again.
     pub(super) failures: u32,
     pub(super) credentials_due: Option<Instant>,
@@ -114,6 +118,7 @@ impl<'a, S: Store> Term<'a, S> {
             status: LinkStatus { version, ..LinkStatus::default() },
             status_due: None,
             status_running: false,
+            logged: None,
             failures: 0,
             credentials_due: Some(Instant::now()),
             renew_first: false,
@@ -239,6 +244,7 @@ impl<'a, S: Store> Term<'a, S> {
         }
         if due(self.status_due) && !self.status_running {
             self.status_due = None;
+            self.log_connection();
             self.status_running = true;
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
             self.tasks.spawn(work::status(store, leadership, self.status.clone(), wall_clock()));
@@ -303,7 +309,7 @@ impl<'a, S: Store> Term<'a, S> {
             installation.and_then(|installation| Some((installation.cluster.clone()?, installation)))
         else {
             let message = "the operator has not yet written the cluster's uid into the status of DataPlane/default; is it running?";
-            self.connected(false, "WaitingForOperator", message.to_owned());
+            self.connected(false, WAITING, message.to_owned());
             return;
         };
         let revision = installation.schema.unwrap_or(SCHEMA_REVISION).min(SCHEMA_REVISION);
@@ -363,22 +369,17 @@ impl<'a, S: Store> Term<'a, S> {
         self.remove_again.get_or_insert(Instant::now() + RETRY);
     }
 
-    /// Whether there is a session and why not: one log line and one write of the status for each change.
+    /// Whether there is a session and why not: one log line and one write of the status for each change that lasts.
     pub(super) fn connected(&mut self, yes: bool, reason: &'static str, message: String) {
         let wanted = Connected { yes, reason, message };
         if self.status.connected.as_ref() == Some(&wanted) {
             return;
         }
-        if self.status.connected.as_ref().is_none_or(|old| (old.yes, old.reason) != (yes, reason)) {
-            if yes {
-                info!(reason, "connected to the control plane");
-            } else {
-                warn!(reason, why = wanted.message, "not connected to the control plane");
-            }
-        }
         let was_told = self.status.connected.as_ref().is_some_and(|old| old.yes);
         self.status.connected = Some(wanted);
-        self.write_status(if yes || !was_told { Duration::ZERO } else { QUIET });
+        // Both may be over in a moment: the operator starts at the same time, and most sessions come back at once.
+        let may_pass = reason == WAITING || (!yes && was_told);
+        self.write_status(if may_pass { QUIET } else { Duration::ZERO });
     }
 
     /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
@@ -390,6 +391,19 @@ impl<'a, S: Store> Term<'a, S> {
             self.parts.check.ready();
         } else {
             self.parts.check.not_ready(connected.map_or("connecting", |connected| connected.reason));
+        }
+    }
+
+    /// One line for each change that lasted long enough to be written.
+    fn log_connection(&mut self) {
+        let Some(Connected { yes, reason, message }) = &self.status.connected else { return };
+        if self.logged.replace((*yes, reason)) == Some((*yes, *reason)) {
+            return;
+        }
+        if *yes {
+            info!(reason, "connected to the control plane");
+        } else {
+            warn!(reason, why = message, "not connected to the control plane");
         }
     }
 

@@ -517,6 +517,8 @@ async fn undeploying_ends_with_a_floor_and_nothing_stored() {
     agent.store.edit(Table::Release, &name, |object| {
         object["status"] = json!({
             "observedGeneration": generation,
+            "conditions": [{ "type": "Ready", "status": "False", "reason": "Deleted", "message": "m",
+                "observedGeneration": generation, "lastTransitionTime": "2030-01-01T00:00:00Z" }],
             "facts": [{ "id": "u/2/Deleted/2", "kind": "Deleted", "generation": generation, "at": "2030-01-01T00:00:00Z",
                 "reason": "Removed", "message": "m" }],
         });
