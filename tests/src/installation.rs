@@ -69,8 +69,10 @@ impl ControlPlane {
         args.extend(self.args.iter().map(String::as_str));
         self.bed.start_control_plane(&artifacts::binary("control-plane-mock"), &args, &[]).await?;
         let cli = self.pdpctl();
-        wait_until(Duration::from_secs(20), "the control plane to answer", || async { cli.run(&["get", "organizations"]).await })
-            .await?;
+        wait_until(Duration::from_secs(20), "the control plane to answer", || async {
+            cli.run(&["get", "organizations"]).await
+        })
+        .await?;
         Ok(())
     }
 

@@ -38,7 +38,9 @@ async fn install() -> Result<Installation> {
     let image = match std::env::var_os("PDP_AGENT_BINARY") {
         Some(binary) => {
             let mut spec = ImageSpec::binary(binary.as_ref(), "pdp-agent");
-            for library in ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"] {
+            for library in
+                ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"]
+            {
                 spec.files.push((format!("/lib/{library}").into(), format!("/lib/{library}")));
             }
             let roots = "/etc/ssl/certs/ca-certificates.crt";

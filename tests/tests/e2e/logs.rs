@@ -45,6 +45,13 @@ async fn the_last_lines_are_printed_without_following() {
     for number in 0..5 {
         ask(&place, &format!("/status/200?m={number}")).await.unwrap();
     }
+    // Again and again, since each is a stream of its own.
+    for _ in 0..5 {
+        last_lines_are_there(&place).await;
+    }
+}
+
+async fn last_lines_are_there(place: &tests::installation::Place) {
     let text = place.cli.run(&["logs", "httpbin", "--environment", "dev", "--tail", "100"]).await.unwrap();
     for number in 0..5 {
         assert_eq!(text.matches(&format!("GET /status/200?m={number} ")).count(), 1, "{text}");

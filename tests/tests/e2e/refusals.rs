@@ -14,14 +14,24 @@ async fn a_malformed_file_is_refused_with_its_line() {
 #[tokio::test]
 async fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let image = agent().await.bed.sample(Sample::HttpbinOld).unwrap();
-    refused("bad-key", &format!("{HEAD}image: {image}\nendpionts: []\n"), 2, &["endpionts", "endpoints", "component.yaml:6"])
-        .await;
+    refused(
+        "bad-key",
+        &format!("{HEAD}image: {image}\nendpionts: []\n"),
+        2,
+        &["endpionts", "endpoints", "component.yaml:6"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn an_image_by_tag_is_refused_with_the_way_to_its_digest() {
-    refused("bad-tag", &format!("{HEAD}image: registry.customer.test:5000/httpbin:latest\n"), 2, &["by digest", "skopeo inspect"])
-        .await;
+    refused(
+        "bad-tag",
+        &format!("{HEAD}image: registry.customer.test:5000/httpbin:latest\n"),
+        2,
+        &["by digest", "skopeo inspect"],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -108,6 +108,9 @@ impl Streaming {
                     if found.is_empty() && !self.wish.follow {
                         return end("NotFound", "there are no pods; nothing runs, or it was scaled to zero");
                     }
+                    // Before a source begins: it takes a pod that it does not see for one that is gone.
+                    let containers = found.iter().map(|one| ((one.uid.clone(), one.container.clone()), one.clone()));
+                    publish.send_replace(Views { asked, containers: Arc::new(containers.collect()) });
                     if self
                         .begin(&found, &target, &mut known, &mut cursors, &mut sources, first && !resumed)
                         .await
@@ -129,8 +132,6 @@ impl Streaming {
                         }
                     }
                     first = false;
-                    let containers = found.into_iter().map(|one| ((one.uid.clone(), one.container.clone()), one));
-                    publish.send_replace(Views { asked, containers: Arc::new(containers.collect()) });
                 }
                 Look::NotYet(_) if self.wish.follow => failures = 0,
                 Look::NotYet(message) => return end("NotFound", message),
