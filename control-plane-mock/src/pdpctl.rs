@@ -18,10 +18,12 @@ mod complete;
 mod context;
 mod error;
 mod io;
+mod judge;
 mod logs;
 mod output;
 mod progress;
 mod rollout;
+mod runs;
 mod status;
 mod table;
 mod views;
@@ -76,7 +78,7 @@ pub async fn run<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = 
     match Box::pin(command(cli, io)).await {
         Ok(()) => 0,
         Err(error) => {
-            let text = error.text();
+            let text = error.text(io.err_width.columns());
             if !text.is_empty() {
                 io.complain(&text);
             }
@@ -99,8 +101,8 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
         Command::Restart(ask) => rollout::restart(io, &global, ask).await,
         Command::Rollback(ask) => rollout::rollback(io, &global, ask).await,
         Command::Undeploy(ask) => rollout::undeploy(io, &global, ask).await,
-        Command::Run(ask) => rollout::run(io, &global, ask).await,
-        Command::Cancel { component, run } => rollout::cancel(io, &global, &component, &run).await,
+        Command::Run(ask) => runs::run(io, &global, ask).await,
+        Command::Cancel { component, run } => runs::cancel(io, &global, &component, &run).await,
         Command::Status(ask) => status::status(io, &global, ask).await,
         Command::History(ask) => status::history(io, &global, ask).await,
         Command::Events(ask) => status::events(io, &global, ask).await,

@@ -1,5 +1,7 @@
 //! `pdpctl` against the real server, in process, over TLS; the data plane is a fake one.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -160,7 +162,9 @@ async fn a_task_runs_and_its_result_is_the_exit_code() {
     assert!(said.contains("Succeeded"), "{said}");
     let runs = developer.json("get runs hello-task").await;
     assert_eq!((&runs[0]["result"], &runs[0]["exitCode"]), (&"Succeeded".into(), &0.into()));
-    let ended = developer.run(&format!("cancel hello-task {}", runs[0]["id"].as_str().unwrap())).await;
+    let short = runs[0]["id"].as_str().unwrap().get(..8).unwrap();
+    assert_eq!(developer.json(&format!("get run hello-task {short}")).await["id"], runs[0]["id"]);
+    let ended = developer.run(&format!("cancel hello-task {short}")).await;
     assert!(ended.code == 1 && ended.err.contains("has ended"), "{}", ended.err);
     let service = developer.run("run nothing -e dev").await;
     assert!(service.code == 1 && service.err.contains("component nothing does not exist"), "{}", service.err);
@@ -183,7 +187,13 @@ async fn a_refusal_of_the_data_plane_ends_the_waiting_with_its_words() {
     let agent = Start::new(&plane, &identity).run(World { answer: refuse, ..World::default() });
     let outcome = developer.run(&format!("deploy -f {SERVICE} --set image={IMAGE} -e dev --wait")).await;
     assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("Refused on home\n       the customer's policy forbids it: /image: registry registry.test is not allowed"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains(
+            "Refused on home\n       the customer's policy forbids it: /image: registry registry.test is not allowed"
+        ),
+        "{}",
+        outcome.err
+    );
     agent.stop().await;
     plane.shutdown().await;
 }
@@ -198,7 +208,11 @@ async fn without_a_data_plane_it_times_out_and_says_why() {
     assert!(outcome.err.contains("home: Waiting: the data plane has never connected"), "{}", outcome.err);
     let outcome = developer.run(&format!("deploy -f {SERVICE} --set image={IMAGE} -e staging")).await;
     assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("environment staging does not exist (at environment)\nhint:  this project has: dev, prod"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("environment staging does not exist (at environment)\nhint:  this project has: dev, prod"),
+        "{}",
+        outcome.err
+    );
     plane.shutdown().await;
 }
 
@@ -224,7 +238,9 @@ async fn wrong_ca_wrong_name_and_wrong_token_are_told_apart() {
     let developer = Developer::of(&plane);
     let home = developer.home.path();
     let url = format!("https://localhost:{}", plane.address().port());
-    let login = |ca: &str, token: &str, url: &str| format!("login {url} --token-file {0}/{token} --ca-file {0}/{ca}", home.display());
+    let login = |ca: &str, token: &str, url: &str| {
+        format!("login {url} --token-file {0}/{token} --ca-file {0}/{ca}", home.display())
+    };
 
     std::fs::write(home.join("other.crt"), other.ca()).unwrap();
     let outcome = developer.run(&login("other.crt", "token", &url)).await;
@@ -242,4 +258,29 @@ async fn wrong_ca_wrong_name_and_wrong_token_are_told_apart() {
     assert!(!home.join(".config/pdpctl/config.yaml").exists(), "a login that failed was kept");
     plane.shutdown().await;
     other.shutdown().await;
+}
+
+#[tokio::test]
+async fn names_are_completed_as_they_are_at_the_control_plane() {
+    let plane = control_plane().await;
+    let developer = Developer::of(&plane);
+    furnished(&plane, &developer).await;
+    developer.ok("create component httpbin").await;
+    let complete = async |words: &[&str]| {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_pdpctl"))
+            .env_clear()
+            .env("HOME", developer.home.path())
+            .envs([("COMPLETE", "bash"), ("_CLAP_IFS", " ")])
+            .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())
+            .arg("--")
+            .args(words)
+            .output();
+        String::from_utf8(soon("completion", output).await.unwrap().stdout).unwrap()
+    };
+    assert_eq!(complete(&["pdpctl", "restart", "httpbin", "-e", ""]).await, "dev prod");
+    assert!(complete(&["pdpctl", "logs", "ht"]).await.starts_with("httpbin"));
+    assert_eq!(complete(&["pdpctl", "context", "use", "h"]).await, "here");
+    let elsewhere = ["pdpctl", "get", "env", "--project", "none", "--organization", "none", ""];
+    assert!(!complete(&elsewhere).await.contains("dev"));
+    plane.shutdown().await;
 }

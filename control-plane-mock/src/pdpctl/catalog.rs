@@ -10,7 +10,7 @@ use super::args::{Create, Delete, Format, Get, Global, New, Wait};
 use super::context::Session;
 use super::views::{OrganizationRow, ProjectRow, View, table};
 use super::wait::{End, Line, Snapshot, watch};
-use super::{Error, Io, output, rollout};
+use super::{Error, Io, output, rollout, runs};
 use crate::model::{
     ComponentRow, DataPlane, Enrolment, Environment, Named, NewComponent, NewEnvironment, NewNamed, Release,
     ResourceStatus, TaskRun,
@@ -80,7 +80,8 @@ fn enrolment(io: &mut Io, form: Format, made: &Enrolment, what: &str) -> Result<
     let name = format!("data-plane/{}", data_plane.name);
     let sentence = format!(
         "{name} {what} (id {})\n\nInstall its agent with this command, once, before {expires}:\n\n{}\n\n\
-         The command holds a one-time token and is not shown again; a new one: pdpctl create enrolment {}",
+         The file ca.crt holds this control plane's CA: pdpctl context ca > ca.crt\n\
+         The token is good once and not shown again; a new one: pdpctl create enrolment {}",
         data_plane.id,
         command.trim_end(),
         data_plane.name
@@ -134,7 +135,11 @@ pub(super) async fn get(io: &mut Io, global: &Global, kind: Get) -> Result<(), E
                 let rows: Vec<TaskRun> = session.client.get(&path, &query).await?;
                 return rows_of(io, form, &rows);
             }
-            show::<TaskRun, _>(io, form, &session, &path, &ids, std::convert::identity).await
+            let mut whole = Vec::new();
+            for id in &ids {
+                whole.push(runs::run_id(&session, &component, id).await?);
+            }
+            show::<TaskRun, _>(io, form, &session, &path, &whole, std::convert::identity).await
         }
     }
 }

@@ -229,7 +229,8 @@ fn tls(base: &Url, ca: Option<&str>) -> Result<rustls::ClientConfig, Error> {
 const CA_HINT: &str = "give the control plane's CA as PEM: --ca-file FILE, or PDPCTL_CA_FILE\n\
     (a server with a public certificate: /etc/ssl/certs/ca-certificates.crt)";
 
-/// Why, and what to do.
+/// Why, and what to do; kinds that are not listed are told by their own words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
 fn explain(error: &reqwest::Error, host: &str) -> (String, &'static str) {
     let mut source = error.source();
     let mut last = error.to_string();
@@ -251,7 +252,6 @@ fn explain(error: &reqwest::Error, host: &str) -> (String, &'static str) {
                 ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
                     return ("there is no way to that network".into(), "check the address, the VPN and HTTPS_PROXY");
                 }
-                // Other kinds are told by their own words below.
                 _ => {}
             }
         }
@@ -275,6 +275,7 @@ fn tls_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls
     error.downcast_ref().or_else(|| tls_in(error.downcast_ref::<std::io::Error>()?.get_ref()?))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
 fn explain_tls(error: &rustls::Error, host: &str) -> (String, &'static str) {
     use rustls::CertificateError as Bad;
     const TIME: &str = "check this machine's clock, then the server's certificate";

@@ -335,6 +335,14 @@ pub(super) fn command(io: &mut Io, global: &Global, command: ContextCommand) -> 
             save(&path, &file)?;
             io.print(&sentence)
         }
+        ContextCommand::Ca { name } => {
+            let name = name.or_else(|| global.context.clone()).or_else(|| file.current_context.clone());
+            let name = name.ok_or_else(|| no_context("that is current", &file))?;
+            let Some(context) = file.contexts.get(&name) else { return Err(no_context(&name, &file)) };
+            let pem =
+                context.ca_bundle.clone().ok_or_else(|| Error::usage(format!("context {name} holds no CA"), ""))?;
+            io.print(&pem)
+        }
         ContextCommand::Delete { name } => {
             if file.contexts.remove(&name).is_none() {
                 return Err(no_context(&name, &file));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::table::wrap_behind;
 use crate::component::Located;
 use crate::problem::{Code, Problem};
 
@@ -100,11 +101,13 @@ impl Error {
         }
     }
 
-    /// What is shown to a person; empty when nothing is to be said.
+    /// What is shown to a person, in at most `width` columns; empty when nothing is to be said. Hints are not broken into
+    /// lines: they hold commands to copy.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, width: Option<usize>) -> String {
+        let sentence = |message: &str, hint: &str| sentence(message, hint, width);
         match self {
-            Self::File { path, problems } => file(path, problems),
+            Self::File { path, problems } => file(path, problems, width),
             Self::Refused(problem) => {
                 let at = problem.field.as_deref().filter(|field| !field.is_empty());
                 let hint = match (&problem.hint, problem.code) {
@@ -128,24 +131,54 @@ impl Error {
     }
 }
 
-fn sentence(message: &str, hint: &str) -> String {
-    let message = message.replace('\n', "\n       ");
+/// Words in lines of at most `width` columns, behind `first` columns on the first line and `indent` on the later ones.
+fn hang(text: &str, first: usize, indent: usize, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|width| *width > indent + 20) else { return text.to_owned() };
+    wrap_behind(first - indent, text, width - indent).join(&format!("\n{}", " ".repeat(indent)))
+}
+
+fn sentence(message: &str, hint: &str, width: Option<usize>) -> String {
+    let lines: Vec<String> = message.lines().map(|line| hang(line, 7, 7, width)).collect();
     let hint = if hint.is_empty() { String::new() } else { format!("\nhint:  {}", hint.replace('\n', "\n       ")) };
-    format!("error: {message}{hint}")
+    format!("error: {}{hint}", lines.join("\n       "))
 }
 
 /// `file:line: what` as compilers say it, with the hint below.
-fn file(path: &str, problems: &[Located]) -> String {
+fn file(path: &str, problems: &[Located], width: Option<usize>) -> String {
     let count = problems.len();
     let mut text = format!("error: {path} has {count} problem{}", if count == 1 { "" } else { "s" });
     for Located { line, problem } in problems {
-        let line = line.map(|line| format!("{line}:")).unwrap_or_default();
-        let field = match problem.field.as_deref() {
-            Some(field) if !field.is_empty() => format!(" (at {field})"),
-            Some(_) | None => String::new(),
+        let place = match (line, problem.field.as_deref()) {
+            (Some(line), _) => format!("{path}:{line}: "),
+            (None, Some(field)) if !field.is_empty() => format!("{path}: at {field}: "),
+            (None, Some(_) | None) => format!("{path}: "),
         };
+        let message = hang(&problem.message, 2 + place.chars().count(), 4, width);
         let hint = problem.hint.as_deref().map(|hint| format!("\n    hint: {hint}")).unwrap_or_default();
-        text.push_str(&format!("\n  {path}:{line} {}{field}{hint}", problem.message));
+        text.push_str(&format!("\n  {place}{message}{hint}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_fit_and_hints_stay_whole() {
+        let error = Error::Failed {
+            message: "Deploying httpbin v1.0/2 to dev: Failed on home\nCrashLoop: container main ends again and again with exit code 3; look at its last lines".into(),
+            hint: "pdpctl logs httpbin --environment dev; pdpctl status httpbin --environment dev; and so on".into(),
+        };
+        let problem = Problem::invalid(
+            "/image",
+            "the image is named by tag `1.36`, which may mean something else tomorrow; name it by digest",
+        )
+        .hint("crane digest busybox:1.36");
+        let file = Error::File {
+            path: "config/samples/task.yaml".into(),
+            problems: vec![Located { line: Some(12), problem }],
+        };
+        insta::assert_snapshot!(format!("{}\n\n{}\n\n{}", error.text(Some(80)), file.text(Some(80)), error.text(None)));
+    }
 }

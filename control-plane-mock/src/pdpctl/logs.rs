@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::args::{Format, Global, Logs};
 use super::context::Session;
+use super::runs::run_id;
 use super::table::plain;
 use super::{Error, Io};
 
@@ -41,7 +42,9 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
     query.extend(tail.map(|count| ("tail", count.to_string())));
     query.extend(since.map(|time| ("sinceSeconds", time.as_secs().to_string())));
     query.extend(previous.then(|| ("previous", "true".to_owned())));
-    query.extend(run.map(|id| ("run", id)));
+    if let Some(run) = run {
+        query.push(("run", run_id(&session, &component, &run).await?));
+    }
     let path = session.in_project(&["components", &component, "logs"])?;
     let stream = async {
         let mut response = session.client.stream(&path, &query).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::io::Width;
-use super::table::{cut, plain};
+use super::table::{cut, plain, wrap};
 use super::{Io, age};
 
 /// State of one place that is waited for.
@@ -94,16 +94,34 @@ fn frame(title: &str, spinner: char, elapsed: i64, lines: &[Line], width: usize,
     let widest = |of: fn(&Line) -> &str| lines.iter().map(|line| of(line).chars().count()).max().unwrap_or(0);
     let places = widest(|line| &line.place).min(width / 3);
     let phases = widest(|line| &line.phase).max(11);
-    for Line { place, phase, message } in lines {
-        let room = width.saturating_sub(2 + places + 2 + phases + 2);
+    let before = 2 + places + 2 + phases + 2;
+    for Line { place, phase, message } in lines.iter().take(PLACES) {
         let painted = paint(phase, color);
         let pad = " ".repeat(phases.saturating_sub(phase.chars().count()));
-        let line =
-            format!("  {:<places$}  {painted}{pad}  {}", cut(&plain(place), places), clip(&plain(message), room));
+        let mut message = wrap(&plain(message), width.saturating_sub(before).max(LEAST)).into_iter();
+        let first = message.next().unwrap_or_default();
+        let line = format!("  {:<places$}  {painted}{pad}  {first}", cut(&plain(place), places));
         all.push(format!("{}\n", line.trim_end()));
+        let rest: Vec<String> = message.collect();
+        all.extend(rest.iter().take(MORE).map(|part| format!("{}{part}\n", " ".repeat(before))));
+        if rest.len() > MORE
+            && let Some(last) = all.last_mut()
+        {
+            *last = format!("{} …\n", clip(last.trim_end(), width - 2));
+        }
+    }
+    if lines.len() > PLACES {
+        all.push(format!("  and {} more\n", lines.len() - PLACES));
     }
     all
 }
+
+/// Places that are drawn; a frame must not be higher than the terminal.
+const PLACES: usize = 5;
+/// Lines of a message after its first.
+const MORE: usize = 2;
+/// Narrowest column of messages.
+const LEAST: usize = 8;
 
 /// The first `width` characters.
 fn clip(text: &str, width: usize) -> String {
@@ -154,14 +172,12 @@ mod tests {
 
     #[test]
     fn a_frame_never_wraps() {
-        for width in [20, 40, 80, 160] {
+        let many: Vec<Line> = (0..9).flat_map(|_| lines()).collect();
+        for width in [40, 60, 80, 160] {
             let frame =
-                frame("Deploying a component with a long name to an environment", '⠹', 3600, &lines(), width, false);
-            assert_eq!(frame.len(), 3);
-            assert!(
-                width < 40 || frame.iter().all(|line| line.trim_end().chars().count() < width),
-                "{width}: {frame:?}"
-            );
+                frame("Deploying a component with a long name to an environment", '⠹', 3600, &many, width, false);
+            assert!(frame.len() <= 2 + PLACES * (1 + MORE), "{frame:?}");
+            assert!(frame.iter().all(|line| line.trim_end().chars().count() < width), "{width}: {frame:?}");
         }
     }
 

@@ -34,16 +34,20 @@ impl Table {
 
     /// The table in at most `width` columns, each line ended.
     pub(super) fn render(&self, width: Option<usize>) -> String {
-        let columns = self.head.len();
-        let fixed = if self.flows { columns.saturating_sub(1) } else { columns };
+        // A flowing column in which nothing stands is left out.
+        let flows = self.flows && self.rows.iter().any(|row| row.last().is_some_and(|last| !last.is_empty()));
+        let columns = if self.flows && !flows { self.head.len().saturating_sub(1) } else { self.head.len() };
+        let fixed = if flows { columns.saturating_sub(1) } else { columns };
         let mut widths: Vec<usize> = (0..columns).map(|column| self.widest(column)).collect();
         let limit = width.unwrap_or(usize::MAX);
         let gap = if widths.iter().sum::<usize>() + 3 * columns.saturating_sub(1) <= limit { 3 } else { 2 };
         // Room for the flowing column is not asked of the others: its text can stand below.
-        let spare = if self.flows { self.head.last().map_or(0, |head| head.len() + gap) } else { 0 };
+        let spare = if flows { self.head.last().map_or(0, |head| head.len() + gap) } else { 0 };
         loop {
             let used = widths.iter().take(fixed).sum::<usize>() + gap * fixed.saturating_sub(1) + spare;
-            let widest = widths.iter_mut().take(fixed).max_by_key(|width| **width);
+            // The first column names the row; it is cut last.
+            let named = widths.iter().take(fixed).skip(1).all(|width| *width <= LEAST);
+            let widest = widths.iter_mut().take(fixed).skip(usize::from(!named)).max_by_key(|width| **width);
             match widest {
                 Some(widest) if used > limit && *widest > LEAST => {
                     *widest = LEAST.max(*widest - (used - limit).min(*widest))
@@ -60,7 +64,7 @@ impl Table {
             for (cell, width) in cells.iter().zip(&widths).take(fixed) {
                 push_padded(&mut line, &cut(cell, *width), width + gap);
             }
-            let lines = match cells.last().filter(|_| self.flows) {
+            let lines = match cells.last().filter(|_| flows) {
                 Some(last) if last.chars().count() <= room => vec![last.clone()],
                 Some(last) if room >= FLOW => wrap(last, room),
                 Some(last) => {
@@ -114,14 +118,18 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 
 /// Lines of at most `width` characters, broken at spaces where there are any.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    wrap_behind(0, text, width)
+}
+
+/// The same, where `taken` characters stand on the first line already.
+pub(super) fn wrap_behind(mut taken: usize, text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut rest: Vec<char> = word.chars().collect();
-        loop {
-            let Some(line) = lines.last_mut() else { break };
-            let used = line.chars().count();
-            let gap = usize::from(used > 0);
+        while let Some(line) = lines.last_mut() {
+            let gap = usize::from(!line.is_empty());
+            let used = taken + line.chars().count();
             if used + gap + rest.len() <= width {
                 line.extend(std::iter::repeat_n(' ', gap).chain(rest));
                 break;
@@ -132,6 +140,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
                 rest = later;
             }
             lines.push(String::new());
+            taken = 0;
         }
     }
     lines
@@ -174,6 +183,13 @@ mod tests {
             sample().render(Some(120)),
             sample().render(Some(160))
         ));
+    }
+
+    #[test]
+    fn a_flowing_column_without_text_is_left_out() {
+        let mut table = Table::new(&["NAME", "MESSAGE"]).flowing();
+        table.row(vec!["httpbin".into(), String::new()]);
+        assert_eq!(table.render(Some(80)), "NAME\nhttpbin\n");
     }
 
     #[test]

@@ -110,7 +110,11 @@ impl View for DataPlane {
             self.name.clone(),
             self.status.clone(),
             or_dash(self.version.as_deref()),
-            self.last_seen.as_deref().map_or_else(|| "never".into(), |seen| since(seen, now)),
+            match self.last_seen.as_deref() {
+                _ if self.status == "Connected" => "now".into(),
+                Some(seen) => since(seen, now),
+                None => "never".into(),
+            },
             since(&self.created, now),
             self.id.clone(),
             self.message.clone().unwrap_or_default(),
@@ -174,7 +178,8 @@ impl View for TaskRun {
     fn cells(&self, now: Timestamp) -> Vec<String> {
         let running = if self.started.is_some() { "Running" } else { "Waiting" };
         vec![
-            self.id.clone(),
+            // Its beginning names it as well.
+            self.id.chars().take(8).collect(),
             self.environment.clone(),
             self.data_plane.clone(),
             self.result.clone().unwrap_or_else(|| running.into()),
