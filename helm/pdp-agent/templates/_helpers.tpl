@@ -31,11 +31,24 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "pdp.fullname" . }}-op
 {{- end }}
 
 {{/*
+The object `default` of one of our kinds, as JSON; `{}` where it is not there, or where the cluster cannot be asked. `lookup`
+fails on a kind that the cluster does not know. Takes the root and the kind.
+*/}}
+{{- define "pdp.find" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Capabilities.APIVersions.Has "pdp-agent.dev/v1alpha1" -}}
+{{- lookup "pdp-agent.dev/v1alpha1" (index . 1) $root.Release.Namespace "default" | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end }}
+
+{{/*
 The policy that holds now: the one in the cluster, which is the customer's alone, else the values. Rights and admission
 policies follow it, so that `helm upgrade` after an edit brings them in line. As JSON.
 */}}
 {{- define "pdp.policy" -}}
-{{- $live := lookup "pdp-agent.dev/v1alpha1" "DataPlanePolicy" .Release.Namespace "default" -}}
+{{- $live := include "pdp.find" (list . "DataPlanePolicy") | fromJson -}}
 {{- if $live -}}
 {{- $live.spec | toJson -}}
 {{- else -}}

@@ -1,0 +1,76 @@
+#!/bin/bash
+# Builds the agent's image with buildah and checks it.
+# usage: .ci/image.sh prebuilt|source
+#
+# prebuilt  compiles on this machine and packs the binary
+# source    compiles in TOOLCHAIN_IMAGE (default: a stand-in made of this machine's toolchain, since base images may be out of reach)
+#
+# The result is localhost/pdp-agent:VERSION in buildah's storage, and an OCI archive for `skopeo copy`. Everything else is kept
+# in PDP_IMAGE_CACHE (~/.cache/pdp-agent-image), outside the checkout.
+set -euo pipefail
+how="${1:?usage: .ci/image.sh prebuilt|source}"
+root="$(cd "$(dirname "$0")/.." && pwd)"
+cache="${PDP_IMAGE_CACHE:-$HOME/.cache/pdp-agent-image}"
+version="$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)"
+revision="$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)"
+# The time of the commit, so that the same commit gives the same digest.
+time="${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}"
+image="localhost/pdp-agent:$version"
+limit=$((10 * 1000 * 1000))
+started=$SECONDS
+mkdir -p "$cache"
+
+for tool in buildah skopeo; do
+    command -v "$tool" >/dev/null || { echo "$tool is missing: apt-get install buildah skopeo" >&2; exit 1; }
+done
+
+arguments=(--isolation chroot --timestamp "$time" --build-arg VERSION="$version" --build-arg REVISION="$revision"
+    --build-arg BINARY_FROM="$how" --tag "$image")
+case "$how" in
+    prebuilt)
+        "$root/.ci/build-binary.sh" "$cache/target"
+        context="$cache/context"
+        rm -rf "$context" && mkdir -p "$context"
+        cp "$cache/target/x86_64-unknown-linux-gnu/release/pdp-agent" "$root/LICENSE" /etc/ssl/certs/ca-certificates.crt "$context/"
+        ;;
+    source)
+        context="$root"
+        if [ -z "${TOOLCHAIN_IMAGE:-}" ]; then
+            TOOLCHAIN_IMAGE=localhost/pdp-agent-toolchain
+            # shellcheck source=/dev/null
+            source "$root/.ci/toolchain-image.sh" "$TOOLCHAIN_IMAGE"
+            arguments+=("${toolchain_volumes[@]}")
+        fi
+        arguments+=(--build-arg TOOLCHAIN_IMAGE="$TOOLCHAIN_IMAGE")
+        ;;
+    *) echo "unknown way $how: prebuilt or source" >&2; exit 2 ;;
+esac
+
+buildah bud "${arguments[@]}" --file "$root/Dockerfile" "$context"
+
+archive="$cache/pdp-agent.oci.tar"
+rm -f "$archive"
+skopeo copy --quiet "containers-storage:$image" "oci-archive:$archive:$image"
+manifest="$(skopeo inspect --raw "oci-archive:$archive:$image")"
+config="$(skopeo inspect --config "oci-archive:$archive:$image")"
+compressed="$(echo "$manifest" | jq '[.layers[].size] | add')"
+[ "$(echo "$config" | jq -r .config.User)" = 65532:65532 ] || { echo "the image runs as another user than 65532" >&2; exit 1; }
+
+# The image must start with nothing but itself.
+mount="$(mktemp -d)"
+container="$(buildah from "$image")"
+trap 'buildah rm "$container" >/dev/null; rmdir "$mount"' EXIT
+root_folder="$(buildah mount "$container")"
+if file "$root_folder/pdp-agent" | grep -q 'interpreter'; then
+    echo "the binary is not static" >&2
+    exit 1
+fi
+chroot --userspec=65532:65532 "$root_folder" /pdp-agent --version
+
+echo "image       $image"
+echo "digest      $(skopeo inspect --format '{{.Digest}}' "oci-archive:$archive:$image")"
+echo "archive     $archive"
+echo "binary      $(stat -c %s "$root_folder/pdp-agent") bytes"
+echo "compressed  $compressed bytes (at most $limit)"
+echo "took        $((SECONDS - started)) s"
+[ "$compressed" -le "$limit" ] || { echo "the image is larger than it may be" >&2; exit 1; }
