@@ -9,8 +9,17 @@ use crate::elector::Leadership;
 use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
 
+pub mod cache;
+pub mod dial;
+pub mod enrol;
+pub mod identity;
 pub mod intake;
+pub mod lanes;
+pub mod logs;
+pub mod metrics;
 pub mod reporter;
+mod shell;
+pub mod status;
 pub mod store;
 
 /// What the link works with.
@@ -36,12 +45,26 @@ pub struct LinkContext {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {}
 
+/// The loop goes round every five seconds; a minute without is a hang.
+const HEART: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Runs the role until `stop` is cancelled: waits for leadership, keeps the link while it lasts.
 ///
 /// # Errors
 /// Only what a restart may mend; anything else is retried inside.
 pub async fn run(context: LinkContext, stop: CancellationToken) -> Result<(), LinkError> {
-    let LinkContext { .. } = context;
-    stop.cancelled().await;
+    let LinkContext { client, settings, link, leadership, metrics, health, level } = context;
+    let parts = shell::Parts {
+        store: store::KubeStore::new(client, settings.namespace.clone()),
+        dialer: dial::Dialer::new(link.ca_bundle_file.clone()),
+        metrics: metrics::LinkMetrics::register(&metrics),
+        check: health.check("link"),
+        heart: health.heart("link", HEART),
+        settings,
+        link,
+        leadership,
+        level,
+    };
+    shell::run(&parts, &stop).await;
     Ok(())
 }

@@ -352,9 +352,18 @@ impl Installation {
     /// # Errors
     /// The control plane refuses, or the environment is not ready within a minute.
     pub async fn environment(&self, project: &str) -> Result<Place> {
+        self.environment_with(project, &[]).await
+    }
+
+    /// The same with more flags for `pdpctl create environment`.
+    ///
+    /// # Errors
+    /// As [`Self::environment`].
+    pub async fn environment_with(&self, project: &str, more: &[&str]) -> Result<Place> {
         let cli = self.control_plane.pdpctl().within(&self.options.organization, project);
         cli.run(&["create", "project", project]).await?;
-        cli.run(&["create", "environment", "dev", "--data-plane", &self.options.data_plane]).await?;
+        let create = ["create", "environment", "dev", "--data-plane", &self.options.data_plane];
+        cli.run(&[&create, more].concat()).await?;
         let namespace = wait_until(Duration::from_secs(60), "the environment to be ready", || async {
             let status = cli.json(&["status", "--environment", "dev"]).await?;
             let row = status.as_array().and_then(|rows| {

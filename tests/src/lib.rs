@@ -4,4 +4,5 @@
 pub mod demo;
 pub mod installation;
 pub mod load;
+pub mod support;
 pub mod testbed;

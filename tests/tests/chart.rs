@@ -1,5 +1,5 @@
 //! What the chart renders, without a cluster: its rights against a committed copy, its definitions against the agent's types,
-//! its values against their schema. Needs `helm` (`$HELM`, or on the path).
+//! its values against their schema. Needs Helm: the test bed's, or `helm` on the path.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p tests --test chart` writes the committed copies anew; the difference belongs in a review.
 
@@ -24,8 +24,9 @@ fn chart() -> PathBuf {
 
 /// Output of helm, or what it complained of.
 fn helm(args: &[&str]) -> Result<String, String> {
-    let program = std::env::var_os("HELM").unwrap_or_else(|| "helm".into());
-    let output = Command::new(&program).args(args).output().expect("helm is not installed: set HELM to its path");
+    let built = tests::testbed::Testbed::helm_program();
+    let program = if built.exists() { built } else { "helm".into() };
+    let output = Command::new(program).args(args).output().expect("Helm is missing: run `testbed up`, or install it");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }

@@ -9,13 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::message::{DeferReason, Document, Forget, Reason, RefusalClass, Verdict};
+use protocol::message::{DeferReason, Document, Reason, RefusalClass, Verdict};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::DocumentStamp;
 use protocol::spec::{Body, CheckedDocument, Refusal, check_document};
 use serde_json::{Map, Value, json};
 
-use super::store::{ApiError, Call, DEFAULT, Reply, Table};
+use super::store::{ApiError, Call, DEFAULT, Reply, Step, Table};
 
 mod forget;
 mod meaning;
@@ -58,14 +58,8 @@ pub enum Known {
     Watched(Option<Arc<Stored>>),
 }
 
-/// What comes next for a job.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Next {
-    /// Make this call and tell the job how it ended.
-    Call(Call),
-    /// The answer.
-    Answer(Verdict),
-}
+/// What comes next for a job: a call, or the answer.
+pub type Next = Step<Verdict>;
 
 /// One document or forget on its way.
 #[derive(Debug)]
@@ -84,10 +78,10 @@ impl Job {
         (Self::Document(Box::new(job)), next)
     }
 
-    /// Begins a forget.
+    /// Begins a forget of `generation`.
     #[must_use]
-    pub fn forget(forget: &Forget, floor: i64) -> (Self, Next) {
-        let (job, next) = ForgetJob::begin(forget, floor);
+    pub fn forget(key: ResourceKey, generation: i64, floor: i64) -> (Self, Next) {
+        let (job, next) = ForgetJob::begin(key, generation, floor);
         (Self::Forget(job), next)
     }
 
@@ -180,7 +174,7 @@ impl DocumentJob {
             Known::Unknown => job.look(),
             Known::Watched(stored) => match job.decide(stored.as_deref()) {
                 // A watch may lag behind: what it says is confirmed before it is held against the sender.
-                Decision::Answer(Verdict::Already) => Next::Answer(Verdict::Already),
+                Decision::Answer(Verdict::Already) => Next::Done(Verdict::Already),
                 Decision::Answer(_) => job.look(),
                 Decision::Write(call) => job.write(call),
             },
@@ -193,22 +187,22 @@ impl DocumentJob {
             (Waits::Read, Ok(object)) => {
                 let stored = object.as_ref().map(|object| Stored::of(self.kind(), object));
                 if let (Some(object), true) = (&object, self.is_ours(stored.as_ref())) {
-                    return Next::Answer(match self.uncertain {
+                    return Next::Done(match self.uncertain {
                         Some(_) => self.accepted(object),
                         None => Verdict::Already,
                     });
                 }
                 // It was not there when it was read: what was uncertain has not happened.
                 if let Some(deferral) = self.uncertain.take() {
-                    return Next::Answer(deferred(deferral));
+                    return Next::Done(deferred(deferral));
                 }
                 match self.decide(stored.as_ref()) {
-                    Decision::Answer(verdict) => Next::Answer(verdict),
+                    Decision::Answer(verdict) => Next::Done(verdict),
                     Decision::Write(call) => self.write(call),
                 }
             }
-            (Waits::Read, Err(error)) => Next::Answer(unread(self.uncertain.take(), &error)),
-            (Waits::Write, Ok(Some(object))) => Next::Answer(self.accepted(&object)),
+            (Waits::Read, Err(error)) => Next::Done(unread(self.uncertain.take(), &error)),
+            (Waits::Write, Ok(Some(object))) => Next::Done(self.accepted(&object)),
             // A store that says nothing about what it stored is asked.
             (Waits::Write, Ok(None)) => self.look(),
             (Waits::Write, Err(error)) => match classify(&error) {
@@ -217,8 +211,8 @@ impl DocumentJob {
                     self.uncertain = Some(deferral);
                     self.look()
                 }
-                Meaning::Deferred(deferral) => Next::Answer(deferred(deferral)),
-                Meaning::Refused(class, reasons) => Next::Answer(Verdict::Refused { class, reasons }),
+                Meaning::Deferred(deferral) => Next::Done(deferred(deferral)),
+                Meaning::Refused(class, reasons) => Next::Done(Verdict::Refused { class, reasons }),
             },
         }
     }
@@ -230,7 +224,7 @@ impl DocumentJob {
     fn look(&mut self) -> Next {
         self.looks += 1;
         if self.looks > MAX_LOOKS {
-            return Next::Answer(busy("somebody else changes this resource at the same time, again and again"));
+            return Next::Done(busy("somebody else changes this resource at the same time, again and again"));
         }
         self.waits = Waits::Read;
         let ResourceKey { kind, name } = self.request.key().clone();

@@ -10,7 +10,7 @@ use protocol::report::{Condition, Fact, State};
 use serde_json::Value;
 
 use super::intake::{Meaning, Stored, body, body_hash, classify};
-use super::store::{ApiError, Call, Reply};
+use super::store::{ApiError, Call, Reply, Settled, Step};
 
 /// Reads per removal; more means that somebody else writes all the time.
 const MAX_LOOKS: u8 = 6;
@@ -89,21 +89,10 @@ pub struct Removal {
     writing: bool,
 }
 
-/// What comes next for a removal.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RemovalNext {
-    /// Make this call and tell how it ended.
-    Call(Call),
-    /// None of the facts stands in the status any more, or the resource is gone.
-    Done,
-    /// It did not work now; try again later.
-    Later,
-}
-
 impl Removal {
     /// Begins; `acknowledged` are facts as they were sent.
     #[must_use]
-    pub fn begin(key: ResourceKey, acknowledged: Vec<Fact>) -> (Self, RemovalNext) {
+    pub fn begin(key: ResourceKey, acknowledged: Vec<Fact>) -> (Self, Step<Settled>) {
         let mut removal = Self { key, acknowledged, looks: 0, writing: false };
         let next = removal.look();
         (removal, next)
@@ -116,27 +105,27 @@ impl Removal {
     }
 
     /// What came of the last call, and what comes next.
-    pub fn resume(&mut self, reply: Reply) -> RemovalNext {
+    pub fn resume(&mut self, reply: Reply) -> Step<Settled> {
         match (self.writing, reply) {
-            (false, Ok(None)) | (true, Ok(_)) => RemovalNext::Done,
+            (false, Ok(None)) | (true, Ok(_)) => Step::Done(Settled::Done),
             (false, Ok(Some(object))) => self.without_facts(object),
             (true, Err(error)) if retries(&error) => self.look(),
-            (true | false, Err(_)) => RemovalNext::Later,
+            (true | false, Err(_)) => Step::Done(Settled::Later),
         }
     }
 
-    fn look(&mut self) -> RemovalNext {
+    fn look(&mut self) -> Step<Settled> {
         self.looks += 1;
         self.writing = false;
         if self.looks > MAX_LOOKS {
-            return RemovalNext::Later;
+            return Step::Done(Settled::Later);
         }
-        RemovalNext::Call(Call::Get { table: self.key.kind.into(), name: self.key.name.clone() })
+        Step::Call(Call::Get { table: self.key.kind.into(), name: self.key.name.clone() })
     }
 
-    fn without_facts(&mut self, mut object: Value) -> RemovalNext {
+    fn without_facts(&mut self, mut object: Value) -> Step<Settled> {
         let Some(facts) = object.pointer_mut("/status/facts").and_then(Value::as_array_mut) else {
-            return RemovalNext::Done;
+            return Step::Done(Settled::Done);
         };
         let before = facts.len();
         // One that was merged with a later one since it was sent stays: its sum is not recorded yet.
@@ -144,10 +133,10 @@ impl Removal {
             serde_json::from_value::<Fact>(stored.clone()).map_or(true, |stored| !self.acknowledged.contains(&stored))
         });
         if facts.len() == before {
-            return RemovalNext::Done;
+            return Step::Done(Settled::Done);
         }
         self.writing = true;
-        RemovalNext::Call(Call::UpdateStatus { table: self.key.kind.into(), name: self.key.name.clone(), body: object })
+        Step::Call(Call::UpdateStatus { table: self.key.kind.into(), name: self.key.name.clone(), body: object })
     }
 }
 
@@ -239,20 +228,20 @@ mod tests {
     #[test]
     fn only_what_was_acknowledged_as_it_stands_is_removed() {
         let (mut removal, next) = Removal::begin(key(), vec![typed(fact("a", None)), typed(fact("m", Some(1)))]);
-        assert_eq!(next, RemovalNext::Call(Call::Get { table: Table::Release, name: "web".into() }));
+        assert_eq!(next, Step::Call(Call::Get { table: Table::Release, name: "web".into() }));
         let object = stored(&[fact("a", None), fact("m", Some(2)), fact("b", None), json!({ "kind": "Later" })]);
-        let RemovalNext::Call(Call::UpdateStatus { body, .. }) = removal.resume(Ok(Some(object))) else { panic!() };
+        let Step::Call(Call::UpdateStatus { body, .. }) = removal.resume(Ok(Some(object))) else { panic!() };
         assert_eq!(body["status"]["facts"], json!([fact("m", Some(2)), fact("b", None), { "kind": "Later" }]));
         assert_eq!(body["status"]["namespace"], "n");
         assert_eq!(body["metadata"]["resourceVersion"], "5");
-        assert_eq!(removal.resume(Ok(Some(body))), RemovalNext::Done);
+        assert_eq!(removal.resume(Ok(Some(body))), Step::Done(Settled::Done));
     }
 
     #[test]
     fn a_removal_that_finds_nothing_to_do_writes_nothing() {
         for object in [None, Some(stored(&[])), Some(stored(&[fact("b", None)])), Some(json!({}))] {
             let (mut removal, _) = Removal::begin(key(), vec![typed(fact("a", None))]);
-            assert_eq!(removal.resume(Ok(object)), RemovalNext::Done);
+            assert_eq!(removal.resume(Ok(object)), Step::Done(Settled::Done));
         }
     }
 
@@ -260,7 +249,7 @@ mod tests {
     fn a_removal_reads_again_after_a_conflict_and_gives_up_in_the_end() {
         let (mut removal, mut next) = Removal::begin(key(), vec![typed(fact("a", None))]);
         let mut calls = 0;
-        while let RemovalNext::Call(call) = next {
+        while let Step::Call(call) = next {
             calls += 1;
             assert!(calls < 100, "does not end");
             let conflict = ApiStatus { code: 409, ..ApiStatus::default() };
@@ -268,7 +257,7 @@ mod tests {
                 if call.writes() { Err(ApiError::Answered(conflict)) } else { Ok(Some(stored(&[fact("a", None)]))) };
             next = removal.resume(reply);
         }
-        assert_eq!(next, RemovalNext::Later);
+        assert_eq!(next, Step::Done(Settled::Later));
         assert!(calls > 4);
         assert_eq!(removal.into_parts().1.len(), 1);
     }
@@ -276,6 +265,6 @@ mod tests {
     #[test]
     fn a_removal_without_an_api_server_is_tried_later() {
         let (mut removal, _) = Removal::begin(key(), vec![typed(fact("a", None))]);
-        assert_eq!(removal.resume(Err(ApiError::Lost { detail: "x".into() })), RemovalNext::Later);
+        assert_eq!(removal.resume(Err(ApiError::Lost { detail: "x".into() })), Step::Done(Settled::Later));
     }
 }

@@ -9,6 +9,12 @@ use futures::stream::BoxStream;
 use protocol::name::Kind;
 use serde_json::Value;
 
+mod api;
+#[cfg(test)]
+pub(crate) mod memory;
+
+pub use api::KubeStore;
+
 /// What the link may touch. Nothing else in the cluster exists for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
@@ -142,6 +148,24 @@ impl Call {
 
 /// What the API server said: the object (as stored now), nothing, or an error.
 pub type Reply = Result<Option<Value>, ApiError>;
+
+/// What comes next for something that is made of calls: the pure parts ask for one call after the other and end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step<T> {
+    /// Make this call and tell how it ended.
+    Call(Call),
+    /// The end.
+    Done(T),
+}
+
+/// The end of a write that may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It stands there, or there is nothing to do.
+    Done,
+    /// It did not work now; try again later.
+    Later,
+}
 
 /// A call did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

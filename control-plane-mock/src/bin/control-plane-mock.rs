@@ -1,1 +1,245 @@
-fn main() {}
+//! The server: `control-plane-mock serve`.
+//!
+//! Writes what `pdpctl` and an agent's installation need beside its store: `ca.crt`, `admin.token`, `context.yaml`. The
+//! administrator's token stays the same as long as its file does.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use control_plane_mock::{Config, ControlPlane};
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// A control plane to test and show data-plane agents with.
+#[derive(Debug, Parser)]
+#[command(name = "control-plane-mock", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve agents and people until SIGINT or SIGTERM.
+    Serve(Box<Serve>),
+    /// Print the OpenAPI document of the REST API.
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// YAML file with the same settings as below; a flag wins over it.
+    #[arg(long, env = "CPM_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:8443].
+    #[arg(long, env = "CPM_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// File of the store; memory without one.
+    #[arg(long, env = "CPM_STORE")]
+    store: Option<PathBuf>,
+    /// Folder for ca.crt, admin.token and context.yaml [default: the store's folder, else the present one].
+    #[arg(long, env = "CPM_OUTPUT")]
+    output: Option<PathBuf>,
+    /// Name or address in the server's certificate; repeatable [default: control-plane.test, localhost, 127.0.0.1, 10.77.1.1].
+    #[arg(long = "san", env = "CPM_SANS", value_delimiter = ',')]
+    sans: Vec<String>,
+    /// host:port by which agents and people reach this server [default: the address listened on].
+    #[arg(long, env = "CPM_PUBLIC_ADDRESS")]
+    public_address: Option<String>,
+    /// Life of data planes' certificates, `2m` or `24h` [default: 24h].
+    #[arg(long, env = "CPM_CERTIFICATE_LIFETIME", value_parser = duration)]
+    certificate_lifetime: Option<Duration>,
+    /// How long after its end a certificate may be renewed [default: 30 days].
+    #[arg(long, env = "CPM_RENEWAL_GRACE", value_parser = duration)]
+    renewal_grace: Option<Duration>,
+    /// Life of enrolment tokens, at most 1h [default: 1h].
+    #[arg(long, env = "CPM_TOKEN_LIFETIME", value_parser = duration)]
+    token_lifetime: Option<Duration>,
+    /// After which time a refusal by policy or quota is asked for again [default: 5m].
+    #[arg(long, env = "CPM_RETRY_REFUSED", value_parser = duration)]
+    retry_refused: Option<Duration>,
+    /// Reference of the agent's chart in the install command that is shown [default: ./helm/pdp-agent].
+    #[arg(long, env = "CPM_CHART")]
+    chart: Option<String>,
+    /// Messages that are kept for the record; 0 keeps none [default: 20000].
+    #[arg(long, env = "CPM_RECORD_LIMIT")]
+    record_limit: Option<usize>,
+    /// Print the context for pdpctl at start, as YAML with the CA and the path of the token.
+    #[arg(long)]
+    print_context: bool,
+    /// Filter of the log, `info` or `control_plane_mock=debug`.
+    #[arg(long, env = "CPM_LOG", default_value = "info")]
+    log: String,
+}
+
+/// The same settings as a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    store: Option<PathBuf>,
+    output: Option<PathBuf>,
+    #[serde(default)]
+    sans: Vec<String>,
+    public_address: Option<String>,
+    certificate_lifetime: Option<String>,
+    renewal_grace: Option<String>,
+    token_lifetime: Option<String>,
+    retry_refused: Option<String>,
+    chart: Option<String>,
+    record_limit: Option<usize>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("{text:?} is not a time; write it like 90s, 2m or 24h");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| refuse())?;
+    Duration::try_from(span).map_err(|_| refuse())
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Openapi => {
+            println!("{}", control_plane_mock::api::openapi_json());
+            ExitCode::SUCCESS
+        }
+        Command::Serve(serve) => {
+            if let Err(error) = run(*serve) {
+                eprintln!("error: {error:#}");
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run(serve: Serve) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&serve.log)
+        .context("--log is not a filter; write it like info or control_plane_mock=debug")?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let file = read_file(serve.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(serve_until_stopped(serve, file))
+}
+
+fn read_file(path: Option<&Path>) -> anyhow::Result<File> {
+    let Some(path) = path else { return Ok(File::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    match serde_saphyr::from_str(&text) {
+        Ok(file) => Ok(file),
+        Err(error) => {
+            let line = error.location().map(|place| format!(":{}", place.line())).unwrap_or_default();
+            if let serde_saphyr::Error::SerdeUnknownField { field, expected, .. } = error.without_snippet() {
+                let nearest = expected.iter().min_by_key(|known| strsim::damerau_levenshtein(field, known));
+                bail!(
+                    "{}{line}: unknown key `{field}`; did you mean `{}`?",
+                    path.display(),
+                    nearest.unwrap_or(&"listen")
+                );
+            }
+            bail!("{}{line}: {}", path.display(), error.without_snippet())
+        }
+    }
+}
+
+fn settle(serve: &Serve, file: &File) -> anyhow::Result<(Config, PathBuf)> {
+    let default = Config::default();
+    let time = |flag: Option<Duration>, text: &Option<String>, otherwise: Duration| -> anyhow::Result<Duration> {
+        match (flag, text) {
+            (Some(flag), _) => Ok(flag),
+            (None, Some(text)) => duration(text).map_err(anyhow::Error::msg),
+            (None, None) => Ok(otherwise),
+        }
+    };
+    let store = serve.store.clone().or_else(|| file.store.clone());
+    let beside = store.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    let output = serve.output.clone().or_else(|| file.output.clone());
+    let output = output.unwrap_or_else(|| beside.map_or_else(|| PathBuf::from("."), Path::to_path_buf));
+    let sans = [&serve.sans, &file.sans].into_iter().find(|list| !list.is_empty()).unwrap_or(&default.sans).clone();
+    let config = Config {
+        listen: serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8443))),
+        sans,
+        public_address: serve.public_address.clone().or_else(|| file.public_address.clone()),
+        certificate_lifetime: time(
+            serve.certificate_lifetime,
+            &file.certificate_lifetime,
+            default.certificate_lifetime,
+        )?,
+        renewal_grace: time(serve.renewal_grace, &file.renewal_grace, default.renewal_grace)?,
+        token_lifetime: time(serve.token_lifetime, &file.token_lifetime, default.token_lifetime)?,
+        retry_refused: time(serve.retry_refused, &file.retry_refused, default.retry_refused)?,
+        chart: serve.chart.clone().or_else(|| file.chart.clone()).unwrap_or_else(|| default.chart.clone()),
+        record_limit: serve.record_limit.or(file.record_limit).unwrap_or(default.record_limit),
+        store,
+        ..default
+    };
+    Ok((config, output))
+}
+
+async fn serve_until_stopped(serve: Serve, file: File) -> anyhow::Result<()> {
+    let (config, output) = settle(&serve, &file)?;
+    std::fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
+    let token_file = output.join("admin.token");
+    let kept =
+        std::fs::read_to_string(&token_file).ok().map(|token| token.trim().to_owned()).filter(|token| token.len() > 30);
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let plane = ControlPlane::start_with_token(config, kept).await?;
+    let ca_file = output.join("ca.crt");
+    std::fs::write(&ca_file, plane.ca()).with_context(|| format!("cannot write {}", ca_file.display()))?;
+    write_private(&token_file, plane.admin_token())?;
+    let context = format!(
+        "server: {}\ncaFile: {}\ntokenFile: {}\n",
+        plane.url(),
+        absolute(&ca_file).display(),
+        absolute(&token_file).display()
+    );
+    let context_file = output.join("context.yaml");
+    std::fs::write(&context_file, &context).with_context(|| format!("cannot write {}", context_file.display()))?;
+    println!("address {}", plane.address());
+    println!("url     {}", plane.url());
+    println!("ca      {}", absolute(&ca_file).display());
+    println!("token   {}", absolute(&token_file).display());
+    println!(
+        "log in  pdpctl login --server {} --ca {} --token-file {}",
+        plane.url(),
+        absolute(&ca_file).display(),
+        absolute(&token_file).display()
+    );
+    if serve.print_context {
+        print!("---\n{context}");
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    tokio::select! {
+        () = plane.shutdown() => {}
+        // A second signal does not wait.
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{text}")?;
+    Ok(())
+}

@@ -109,6 +109,7 @@ struct Up {
 }
 
 #[derive(Args)]
+#[command(disable_help_flag = true)]
 struct PassThrough {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
@@ -193,7 +194,7 @@ async fn run(instance: Instance, action: Action) -> anyhow::Result<ExitCode> {
             eprintln!("test cluster {} is gone after {:.1} s", instance.name(), started.elapsed().as_secs_f64());
         }
         Action::VerifyDown => {
-            let left = verify::leftovers(&instance).await?;
+            let left = verify::leftovers(&instance)?;
             for line in &left {
                 println!("{line}");
             }
@@ -313,8 +314,9 @@ async fn shell(instance: &Instance, testbed: &Testbed, side: Side, words: Vec<St
 }
 
 async fn pass_through(mut command: Command, instance: &Instance, args: Vec<String>) -> anyhow::Result<ExitCode> {
+    Testbed::attach(instance.name())?;
     command.args(args).env("KUBECONFIG", instance.kubeconfig());
-    end(command.status().await.context("is the cluster up?")?)
+    end(command.status().await?)
 }
 
 /// Passes a program's exit code on.

@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::process::run;
 use super::recipe::{Recipe, Source};
-use super::{Error, files, packages};
+use super::{Error, Lock, files, packages};
 
 /// The folder of built parts.
 #[derive(Debug, Clone)]
@@ -56,6 +56,12 @@ impl Cache {
                 problem: "parts of the test cluster are missing".to_owned(),
                 fix: "let them be built, or run with --yes".to_owned(),
             });
+        }
+        let _lock = Lock::hold(&self.root.join(".lock")).await?;
+        let missing: Vec<_> = missing.into_iter().filter(|recipe| !self.file(recipe).exists()).collect();
+        for scratch in entries(&self.root)?.iter().filter(|path| path.to_string_lossy().contains("/.making-")) {
+            // Of a build that was interrupted; the lock says that none goes on.
+            files::remove_folder(scratch)?;
         }
         let started = Instant::now();
         for (index, recipe) in missing.iter().enumerate() {

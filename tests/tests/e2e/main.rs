@@ -1,5 +1,20 @@
 //! End-to-end tests on the test cluster: the real chart, the real image, a control plane across the firewall. One module per concern;
 //! every test has a project of its own, so they run side by side against one agent.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a broken expectation is a failed test, in helpers too"
+)]
+
 mod deploy;
-mod support;
+mod failing;
+mod link;
+mod logs;
+mod paused;
+mod refusals;
+mod secrets;
+mod tasks;

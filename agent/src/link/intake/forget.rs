@@ -3,7 +3,7 @@
 //! The order matters: once the object is gone, only the floor keeps an old document from bringing it back. So the floor is
 //! written first; a crash in between leaves an object that the next forget deletes.
 
-use protocol::message::{DeferReason, Forget, Reason, RefusalClass, Verdict};
+use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::{Value, json};
@@ -39,15 +39,8 @@ enum Waits {
 
 impl ForgetJob {
     /// It always reads first: nothing is deleted on a view that may be old.
-    pub(super) fn begin(forget: &Forget, floor: i64) -> (Self, Next) {
-        let mut job = Self {
-            key: forget.key.clone(),
-            generation: forget.generation,
-            looks: 0,
-            target: None,
-            floor,
-            waits: Waits::Object,
-        };
+    pub(super) fn begin(key: ResourceKey, generation: i64, floor: i64) -> (Self, Next) {
+        let mut job = Self { key, generation, looks: 0, target: None, floor, waits: Waits::Object };
         let next = if job.key.kind == Kind::DataPlane {
             job.refuse("the installation itself cannot be forgotten")
         } else {
@@ -60,7 +53,7 @@ impl ForgetJob {
         match (self.waits, reply) {
             (Waits::Object, Ok(object)) => self.decide(object.as_ref()),
             (Waits::Floor, Ok(Some(data_plane))) => self.raise(&data_plane),
-            (Waits::Floor, Ok(None)) => Next::Answer(deferred(Deferral {
+            (Waits::Floor, Ok(None)) => Next::Done(deferred(Deferral {
                 reason: DeferReason::Busy,
                 message: format!("DataPlane/{DEFAULT} is missing in the cluster; installing the chart again makes it"),
                 retry_after: PERSON,
@@ -70,7 +63,7 @@ impl ForgetJob {
                 self.delete()
             }
             (Waits::Delete, Ok(_)) => self.done(),
-            (Waits::Object | Waits::Floor, Err(error)) => Next::Answer(unread(None, &error)),
+            (Waits::Object | Waits::Floor, Err(error)) => Next::Done(unread(None, &error)),
             (Waits::FloorWrite | Waits::Delete, Err(error)) => self.failed(&error),
         }
     }
@@ -78,7 +71,7 @@ impl ForgetJob {
     fn look(&mut self) -> Next {
         self.looks += 1;
         if self.looks > MAX_LOOKS {
-            return Next::Answer(busy("somebody else changes this resource at the same time, again and again"));
+            return Next::Done(busy("somebody else changes this resource at the same time, again and again"));
         }
         self.waits = Waits::Object;
         Next::Call(Call::Get { table: self.key.kind.into(), name: self.key.name.clone() })
@@ -91,9 +84,9 @@ impl ForgetJob {
             return self.read_floor();
         };
         let stored = Stored::of(self.key.kind, object);
-        let Some(Stamp { generation, hash }) = stored.document.clone() else { return Next::Answer(local(&self.key)) };
+        let Some(Stamp { generation, hash }) = stored.document.clone() else { return Next::Done(local(&self.key)) };
         if generation > self.generation {
-            return Next::Answer(Verdict::Stale { generation: Some(generation), hash: Some(hash), floor: self.floor });
+            return Next::Done(Verdict::Stale { generation: Some(generation), hash: Some(hash), floor: self.floor });
         }
         if generation < self.generation {
             return self.refuse(&format!("an older generation is stored here: {generation}"));
@@ -104,13 +97,13 @@ impl ForgetJob {
         if !stored.finished {
             let what =
                 if self.key.kind == Kind::TaskRun { "the run has not ended" } else { "not everything is removed yet" };
-            return Next::Answer(facts_pending(what));
+            return Next::Done(facts_pending(what));
         }
         if stored.facts > 0 {
-            return Next::Answer(facts_pending("some of its facts are not acknowledged"));
+            return Next::Done(facts_pending("some of its facts are not acknowledged"));
         }
         if stored.terminating() {
-            return Next::Answer(busy("the stored object is being deleted and waits for a finalizer"));
+            return Next::Done(busy("the stored object is being deleted and waits for a finalizer"));
         }
         self.target =
             Some(Target { uid: stored.uid().to_owned(), resource_version: stored.resource_version().to_owned() });
@@ -147,19 +140,19 @@ impl ForgetJob {
     fn failed(&mut self, error: &ApiError) -> Next {
         match classify(error) {
             Meaning::ReadAgain | Meaning::Uncertain(_) => self.look(),
-            Meaning::Deferred(deferral) => Next::Answer(deferred(deferral)),
-            Meaning::Refused(class, reasons) => Next::Answer(Verdict::Refused { class, reasons }),
+            Meaning::Deferred(deferral) => Next::Done(deferred(deferral)),
+            Meaning::Refused(class, reasons) => Next::Done(Verdict::Refused { class, reasons }),
         }
     }
 
     fn done(&self) -> Next {
-        Next::Answer(Verdict::Forgotten { floor: self.floor })
+        Next::Done(Verdict::Forgotten { floor: self.floor })
     }
 
     fn refuse(&self, why: &str) -> Next {
         let message = format!("{} is not forgotten: {why}", self.key);
         let reasons = vec![Reason { field: String::new(), message }];
-        Next::Answer(Verdict::Refused { class: RefusalClass::Invalid, reasons })
+        Next::Done(Verdict::Refused { class: RefusalClass::Invalid, reasons })
     }
 }
 

@@ -66,7 +66,7 @@ fn read_then_decide(document: &Document, view: View, stored: Option<Value>) -> (
 
 fn answer(next: Next) -> Verdict {
     match next {
-        Next::Answer(verdict) => verdict,
+        Next::Done(verdict) => verdict,
         Next::Call(call) => panic!("no answer but {call:?}"),
     }
 }
@@ -79,14 +79,14 @@ fn word(next: &Next) -> String {
         Next::Call(Call::Update { .. }) => "update".into(),
         Next::Call(Call::UpdateStatus { .. }) => "floor".into(),
         Next::Call(Call::Delete { .. }) => "delete".into(),
-        Next::Answer(Verdict::Accepted { stored_hash: None, .. }) => "accepted".into(),
-        Next::Answer(Verdict::Accepted { .. }) => "accepted changed".into(),
-        Next::Answer(Verdict::Already) => "already".into(),
-        Next::Answer(Verdict::Stale { generation, .. }) => format!("stale {generation:?}"),
-        Next::Answer(Verdict::Conflict { .. }) => "conflict".into(),
-        Next::Answer(Verdict::Deferred { reason, .. }) => format!("deferred {reason:?}"),
-        Next::Answer(Verdict::Refused { class, .. }) => format!("refused {class:?}"),
-        Next::Answer(Verdict::Forgotten { floor }) => format!("forgotten {floor}"),
+        Next::Done(Verdict::Accepted { stored_hash: None, .. }) => "accepted".into(),
+        Next::Done(Verdict::Accepted { .. }) => "accepted changed".into(),
+        Next::Done(Verdict::Already) => "already".into(),
+        Next::Done(Verdict::Stale { generation, .. }) => format!("stale {generation:?}"),
+        Next::Done(Verdict::Conflict { .. }) => "conflict".into(),
+        Next::Done(Verdict::Deferred { reason, .. }) => format!("deferred {reason:?}"),
+        Next::Done(Verdict::Refused { class, .. }) => format!("refused {class:?}"),
+        Next::Done(Verdict::Forgotten { floor }) => format!("forgotten {floor}"),
     }
 }
 
@@ -284,7 +284,7 @@ fn a_document_that_cannot_be_stored_is_refused_before_reading() {
         ("unknown kind", Document { kind: "Gadget".into(), ..good.clone() }, RefusalClass::Invalid),
         ("bad name", Document { name: "Web!".into(), ..good.clone() }, RefusalClass::Invalid),
         ("no generation", Document { generation: 0, ..good.clone() }, RefusalClass::Invalid),
-        ("wrong hash", Document { hash: "0".repeat(64), ..good.clone() }, RefusalClass::HashMismatch),
+        ("wrong hash", Document { hash: "0".repeat(64), ..good }, RefusalClass::HashMismatch),
         (
             "unknown field",
             document(Kind::Release, "web", 7, &BODY.replace("\"image\"", "\"colour\":\"red\",\"image\"")),
@@ -307,7 +307,7 @@ fn the_installation_object_of_the_chart_takes_documents_and_is_never_created_or_
     assert_eq!(word(&read_then_decide(&settings, view(), Some(of_the_chart)).1), "update");
     assert_eq!(word(&read_then_decide(&settings, view(), None).1), "deferred Busy");
     let key = ResourceKey { kind: Kind::DataPlane, name: "default".into() };
-    let (_, next) = Job::forget(&Forget { id: 1, key, generation: 7 }, 0);
+    let (_, next) = Job::forget(key, 7, 0);
     assert_eq!(word(&next), "refused Invalid");
 }
 
@@ -331,8 +331,8 @@ fn a_stored_run_can_only_be_cancelled() {
     assert_eq!(word(&next), "refused Invalid", "a cancelled run is not taken up again");
 }
 
-fn forget(kind: Kind, name: &str, generation: i64) -> Forget {
-    Forget { id: 1, key: ResourceKey { kind, name: name.into() }, generation }
+fn forget(kind: Kind, name: &str, generation: i64) -> (Job, Next) {
+    Job::forget(ResourceKey { kind, name: name.into() }, generation, 0)
 }
 
 fn removed(generation: i64) -> Value {
@@ -374,7 +374,7 @@ fn forget_asks_what_is_stored() {
         ("a run that ended", Kind::TaskRun, Some(ended(true)), "get"),
     ] {
         let name = if kind == Kind::TaskRun { "run" } else { "web" };
-        let (mut job, next) = Job::forget(&forget(kind, name, 7), 0);
+        let (mut job, next) = forget(kind, name, 7);
         assert_eq!(word(&next), "get", "{what}");
         assert_eq!(word(&job.resume(Ok(stored))), expected, "{what}");
     }
@@ -382,7 +382,7 @@ fn forget_asks_what_is_stored() {
 
 #[test]
 fn forget_raises_the_floor_before_it_deletes() {
-    let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), 0);
+    let (mut job, _) = forget(Kind::Release, "web", 7);
     let next = job.resume(Ok(Some(removed(7))));
     assert_eq!(next, Next::Call(Call::Get { table: Table::DataPlane, name: "default".into() }));
     let Next::Call(Call::UpdateStatus { body, .. }) = job.resume(Ok(Some(data_plane(Some(3))))) else { panic!() };
@@ -398,7 +398,7 @@ fn forget_raises_the_floor_before_it_deletes() {
 #[test]
 fn forget_never_lowers_the_floor_and_raises_it_for_what_is_gone() {
     for (floor, expected) in [(Some(9), "forgotten 9"), (Some(7), "forgotten 7"), (None, "floor")] {
-        let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), 0);
+        let (mut job, _) = forget(Kind::Release, "web", 7);
         assert_eq!(word(&job.resume(Ok(None))), "get");
         assert_eq!(word(&job.resume(Ok(Some(data_plane(floor))))), expected);
     }
@@ -407,7 +407,7 @@ fn forget_never_lowers_the_floor_and_raises_it_for_what_is_gone() {
 #[test]
 fn a_forget_that_is_disturbed_starts_over() {
     for failure in [error(409, "Conflict"), lost(), error(404, "NotFound")] {
-        let (mut job, _) = Job::forget(&forget(Kind::Release, "web", 7), 0);
+        let (mut job, _) = forget(Kind::Release, "web", 7);
         job.resume(Ok(Some(removed(7))));
         assert_eq!(word(&job.resume(Ok(Some(data_plane(Some(7)))))), "delete");
         assert_eq!(word(&job.resume(Err(failure))), "get");

@@ -1,12 +1,20 @@
 //! The agent that all tests share, and small words for what they look at.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::string_slice,
+    reason = "support of tests: a broken expectation is a failed test"
+)]
+
 use std::time::Duration;
 
+use crate::demo::steps::image_archive;
+use crate::installation::{ControlPlane, Ended, Installation, Options, Place, artifacts};
+use crate::testbed::{Sample, Testbed, wait_until};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::demo::steps::image_archive;
-use tests::installation::{ControlPlane, Installation, Options, Place, artifacts};
-use tests::testbed::{Sample, Testbed, wait_until};
 use tokio::sync::OnceCell;
 
 /// Time within which anything that is expected must happen.
@@ -25,7 +33,7 @@ async fn install() -> Result<Installation> {
     if state.exists() {
         std::fs::remove_dir_all(&state)?;
     }
-    let plane = ControlPlane::start(&bed, &state, &[]).await?;
+    let plane = ControlPlane::start(&bed, &state, &["--certificate-lifetime", "2m"]).await?;
     let image = bed.push_archive(&image_archive(), "pdp-agent:e2e").await?;
     let options = Options {
         namespace: "pdp-agent".to_owned(),
@@ -45,13 +53,13 @@ pub async fn place(name: &str) -> Place {
 }
 
 /// Deploys `config/samples/httpbin.yaml` with an image and waits for the end, whatever it is.
-pub async fn deploy(place: &Place, sample: Sample, more: &[&str]) -> tests::installation::Ended {
+pub async fn deploy(place: &Place, sample: Sample, more: &[&str]) -> Ended {
     let image = format!("image={}", agent().await.bed.sample(sample).expect("sample image"));
     deploy_file(place, "config/samples/httpbin.yaml", &[&["--set", &image], more].concat()).await
 }
 
 /// Deploys a file of the checkout and waits for the end, whatever it is.
-pub async fn deploy_file(place: &Place, file: &str, more: &[&str]) -> tests::installation::Ended {
+pub async fn deploy_file(place: &Place, file: &str, more: &[&str]) -> Ended {
     let file = artifacts::file(file);
     let file = file.to_string_lossy();
     let args = [&["deploy", "-f", &*file, "--environment", "dev", "--wait", "--timeout", "120s"], more].concat();
@@ -117,11 +125,21 @@ pub async fn ask(place: &Place, path: &str) -> Result<String> {
     let service = services.first().context("no Service")?;
     let ip = service.pointer("/spec/clusterIP").and_then(Value::as_str).context("no address")?;
     let port = service.pointer("/spec/ports/0/port").and_then(Value::as_u64).context("no port")?;
-    tests::installation::get(&agent().await.bed, format!("{ip}:{port}").parse()?, path).await
+    crate::installation::get(&agent().await.bed, format!("{ip}:{port}").parse()?, path).await
 }
 
 /// What the secrets of `config/samples/httpbin.yaml` are.
 pub async fn put_secrets(place: &Place, token: &str) {
     let secret = serde_json::json!({ "token": token, "certificate": format!("certificate of {token}") });
     agent().await.bed.vault_put(&format!("{}/httpbin", place.namespace), secret).await.expect("the vault takes it");
+}
+
+/// Deploys a component file given as text and waits for the end, at most fifty seconds.
+pub async fn component(place: &Place, text: &str) -> Ended {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let file = folder.path().join("component.yaml");
+    std::fs::write(&file, text).expect("a component file");
+    let file = file.to_string_lossy();
+    let args = ["deploy", "-f", &*file, "--environment", "dev", "--wait", "--timeout", "50s"];
+    place.cli.ended(&args).await.expect("pdpctl runs")
 }

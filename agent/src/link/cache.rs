@@ -1,0 +1,405 @@
+//! What the link remembers of its tables: little per object, fed by the watches and by its own writes.
+//!
+//! Pure. A watch may bring an older version after an own write, so versions are compared (the API server's resource versions
+//! are ordered numbers since 1.35, and were so before in fact; what is no number is taken as it comes).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use protocol::name::{Kind, ResourceKey};
+use protocol::report::Condition;
+use protocol::spec::{DataPlaneSpec, EnvironmentSpec, LogLevel};
+use serde_json::Value;
+
+use super::intake::{Known, Owner, Policy, Stored, body};
+use super::reporter::{Report, key_of};
+use super::store::{Change, DEFAULT, Table};
+use crate::kinds::DataPlanePolicySpec;
+
+/// The tables that are watched.
+pub const WATCHED: [Table; 5] =
+    [Table::DataPlane, Table::DataPlanePolicy, Table::Environment, Table::Release, Table::TaskRun];
+
+/// What the link needs of `DataPlane/default`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Installation {
+    /// Uid of `kube-system`, found by the operator.
+    pub cluster: Option<String>,
+    /// Schema revision of the installed definitions, found by the operator.
+    pub schema: Option<u32>,
+    /// Store of the control plane that the last session was held with.
+    pub store_id: Option<String>,
+    /// Conditions as they stand.
+    pub conditions: Vec<Condition>,
+    /// Log level that the control plane asks for.
+    pub log_level: Option<LogLevel>,
+}
+
+/// News for the session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// A resource is there or has changed.
+    Report(Report),
+    /// A resource is gone.
+    Removed(ResourceKey),
+    /// `DataPlane/default` was read.
+    Installation,
+    /// The floor was raised.
+    Floor(i64),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Cache {
+    objects: HashMap<ResourceKey, Entry>,
+    listed: BTreeSet<Table>,
+    listing: HashMap<Table, BTreeSet<ResourceKey>>,
+    policy: Arc<Policy>,
+    policy_found: bool,
+    installation: Option<Installation>,
+    floor: i64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stored: Arc<Stored>,
+    owner: Option<Owner>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            objects: HashMap::new(),
+            listed: BTreeSet::new(),
+            listing: HashMap::new(),
+            policy: Arc::new(no_policy()),
+            policy_found: false,
+            installation: None,
+            floor: 0,
+        }
+    }
+}
+
+impl Cache {
+    /// Takes what a watch of `table` brought.
+    pub fn apply(&mut self, table: Table, change: Change) -> Vec<News> {
+        match change {
+            Change::Begin => {
+                self.listing.insert(table, BTreeSet::new());
+                self.policy_found = self.policy_found && table != Table::DataPlanePolicy;
+                Vec::new()
+            }
+            Change::Found(object) | Change::Applied(object) => self.observe(table, &object),
+            Change::Complete => self.complete(table),
+            Change::Deleted(object) => match (table, kind_of(table).and_then(|kind| key_of(kind, &object))) {
+                (Table::DataPlanePolicy, _) => {
+                    self.policy = Arc::new(no_policy());
+                    Vec::new()
+                }
+                (_, Some(key)) => self.deleted(&key, &object),
+                (_, None) => Vec::new(),
+            },
+            Change::Failed(_) => Vec::new(),
+        }
+    }
+
+    /// Takes an object as the watch or the answer to an own write showed it.
+    pub fn observe(&mut self, table: Table, object: &Value) -> Vec<News> {
+        let Some(kind) = kind_of(table) else {
+            if table == Table::DataPlanePolicy
+                && object.pointer("/metadata/name").and_then(Value::as_str) == Some(DEFAULT)
+            {
+                self.policy_found = true;
+                self.policy = Arc::new(policy(object));
+            }
+            return Vec::new();
+        };
+        let Some(key) = key_of(kind, object) else { return Vec::new() };
+        if kind == Kind::DataPlane && key.name != DEFAULT {
+            return Vec::new();
+        }
+        if let Some(found) = self.listing.get_mut(&table) {
+            found.insert(key.clone());
+        }
+        let stored = Stored::of(kind, object);
+        if self.objects.get(&key).is_some_and(|entry| is_newer(&entry.stored, &stored)) {
+            return Vec::new();
+        }
+        let mut news = Vec::new();
+        if kind == Kind::DataPlane {
+            self.installation = Some(installation(object));
+            news.push(News::Installation);
+            let floor = object.pointer("/status/floor").and_then(Value::as_i64).unwrap_or(0);
+            news.extend(self.raise_floor(floor));
+        }
+        let owner = (kind == Kind::Environment)
+            .then(|| serde_json::from_value::<EnvironmentSpec>(body(object.get("spec")?)).ok())
+            .flatten()
+            .and_then(|spec| Owner::of(&spec));
+        let report = Report::of(&key, object, &stored);
+        self.objects.insert(key, Entry { stored: Arc::new(stored), owner });
+        news.push(News::Report(report));
+        news
+    }
+
+    /// Takes a floor that is known from an own write. Never lowers it.
+    pub fn raise_floor(&mut self, floor: i64) -> Option<News> {
+        if floor <= self.floor {
+            return None;
+        }
+        self.floor = floor;
+        Some(News::Floor(floor))
+    }
+
+    fn complete(&mut self, table: Table) -> Vec<News> {
+        self.listed.insert(table);
+        if table == Table::DataPlanePolicy && !self.policy_found {
+            self.policy = Arc::new(no_policy());
+        }
+        let (Some(found), Some(kind)) = (self.listing.remove(&table), kind_of(table)) else { return Vec::new() };
+        let gone: Vec<_> =
+            self.objects.keys().filter(|key| key.kind == kind && !found.contains(*key)).cloned().collect();
+        gone.into_iter().map(|key| self.forget(key)).collect()
+    }
+
+    fn deleted(&mut self, key: &ResourceKey, object: &Value) -> Vec<News> {
+        if let Some(found) = self.listing.get_mut(&Table::from(key.kind)) {
+            found.remove(key);
+        }
+        // A deletion that comes late may be of an object that was made again since.
+        let deleted = Stored::of(key.kind, object);
+        match self.objects.get(key) {
+            Some(entry) if entry.stored.uid() == deleted.uid() || !is_newer(&entry.stored, &deleted) => {
+                vec![self.forget(key.clone())]
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    fn forget(&mut self, key: ResourceKey) -> News {
+        self.objects.remove(&key);
+        if key.kind == Kind::DataPlane {
+            self.installation = None;
+        }
+        News::Removed(key)
+    }
+
+    /// Whether every table was listed completely at least once.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        WATCHED.iter().all(|table| self.listed.contains(table))
+    }
+
+    /// What is known of one resource.
+    #[must_use]
+    pub fn known(&self, key: &ResourceKey) -> Known {
+        if !self.listed.contains(&Table::from(key.kind)) {
+            return Known::Unknown;
+        }
+        Known::Watched(self.objects.get(key).map(|entry| Arc::clone(&entry.stored)))
+    }
+
+    /// Owner of a stored environment.
+    #[must_use]
+    pub fn owner(&self, environment: &str) -> Option<Owner> {
+        let key = ResourceKey { kind: Kind::Environment, name: environment.to_owned() };
+        self.objects.get(&key)?.owner.clone()
+    }
+
+    /// The customer's policy.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy)
+    }
+
+    /// `DataPlane/default`, if there is one.
+    #[must_use]
+    pub const fn installation(&self) -> Option<&Installation> {
+        self.installation.as_ref()
+    }
+
+    /// Highest generation that was really deleted.
+    #[must_use]
+    pub const fn floor(&self) -> i64 {
+        self.floor
+    }
+
+    /// Number of resources.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+}
+
+const fn kind_of(table: Table) -> Option<Kind> {
+    match table {
+        Table::DataPlane => Some(Kind::DataPlane),
+        Table::Environment => Some(Kind::Environment),
+        Table::Release => Some(Kind::Release),
+        Table::TaskRun => Some(Kind::TaskRun),
+        Table::DataPlanePolicy | Table::Secret => None,
+    }
+}
+
+/// Whether `known` is a later version than `seen`.
+fn is_newer(known: &Stored, seen: &Stored) -> bool {
+    match (known.resource_version().parse::<u64>(), seen.resource_version().parse::<u64>()) {
+        (Ok(known), Ok(seen)) => known > seen,
+        (Ok(_) | Err(_), _) => false,
+    }
+}
+
+fn no_policy() -> Policy {
+    Policy::Missing {
+        why: format!(
+            "there is no DataPlanePolicy/{DEFAULT} in the agent's namespace: nothing new is accepted until the platform team makes one"
+        ),
+    }
+}
+
+fn policy(object: &Value) -> Policy {
+    match serde_json::from_value::<DataPlanePolicySpec>(object.get("spec").cloned().unwrap_or_default()) {
+        Ok(spec) => Policy::Given(Box::new(spec)),
+        Err(error) => Policy::Missing {
+            why: format!(
+                "DataPlanePolicy/{DEFAULT} cannot be read ({error}): nothing new is accepted until it is mended"
+            ),
+        },
+    }
+}
+
+fn installation(object: &Value) -> Installation {
+    let status = object.get("status").unwrap_or(&Value::Null);
+    let text = |field: &str| status.get(field).and_then(Value::as_str).map(str::to_owned);
+    let spec = object.get("spec").cloned().unwrap_or_default();
+    Installation {
+        cluster: text("cluster"),
+        schema: status.get("schema").and_then(Value::as_u64).and_then(|schema| u32::try_from(schema).ok()),
+        store_id: text("storeId"),
+        conditions: status
+            .get("conditions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|condition| serde_json::from_value(condition.clone()).ok())
+            .collect(),
+        log_level: serde_json::from_value::<DataPlaneSpec>(body(&spec)).ok().and_then(|spec| spec.log_level),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn release(name: &str, version: u64, generation: i64) -> Value {
+        json!({
+            "metadata": { "name": name, "uid": format!("uid-{name}"), "resourceVersion": version.to_string() },
+            "spec": { "state": "Present", "document": { "generation": generation, "hash": "h" } },
+        })
+    }
+
+    fn key(name: &str) -> ResourceKey {
+        ResourceKey { kind: Kind::Release, name: name.into() }
+    }
+
+    fn generation(cache: &Cache, name: &str) -> Option<i64> {
+        match cache.known(&key(name)) {
+            Known::Watched(stored) => stored.and_then(|stored| stored.document.clone()).map(|stamp| stamp.generation),
+            Known::Unknown => panic!("not listed"),
+        }
+    }
+
+    fn list(cache: &mut Cache, table: Table, objects: Vec<Value>) -> Vec<News> {
+        let mut news = cache.apply(table, Change::Begin);
+        for object in objects {
+            news.extend(cache.apply(table, Change::Found(object)));
+        }
+        news.extend(cache.apply(table, Change::Complete));
+        news
+    }
+
+    #[test]
+    fn nothing_is_known_before_the_first_complete_list() {
+        let mut cache = Cache::default();
+        cache.apply(Table::Release, Change::Begin);
+        cache.apply(Table::Release, Change::Found(release("a", 1, 1)));
+        assert!(matches!(cache.known(&key("a")), Known::Unknown));
+        cache.apply(Table::Release, Change::Complete);
+        assert_eq!(generation(&cache, "a"), Some(1));
+        assert!(!cache.is_complete());
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_name_is_gone() {
+        let mut cache = Cache::default();
+        list(&mut cache, Table::Release, vec![release("a", 1, 1), release("b", 2, 2)]);
+        let news = list(&mut cache, Table::Release, vec![release("b", 2, 2)]);
+        assert!(news.contains(&News::Removed(key("a"))));
+        assert!(!news.contains(&News::Removed(key("b"))));
+    }
+
+    #[test]
+    fn a_late_watch_does_not_undo_an_own_write() {
+        let mut cache = Cache::default();
+        list(&mut cache, Table::Release, vec![release("a", 1, 1)]);
+        cache.observe(Table::Release, &release("a", 5, 3));
+        assert!(cache.apply(Table::Release, Change::Applied(release("a", 3, 2))).is_empty());
+        assert_eq!(generation(&cache, "a"), Some(3));
+        assert_eq!(cache.apply(Table::Release, Change::Deleted(release("a", 6, 3))), [News::Removed(key("a"))]);
+    }
+
+    #[test]
+    fn a_late_deletion_does_not_remove_what_was_made_again() {
+        let mut cache = Cache::default();
+        list(&mut cache, Table::Release, vec![]);
+        let mut again = release("a", 9, 9);
+        again["metadata"]["uid"] = json!("another");
+        cache.observe(Table::Release, &again);
+        assert!(cache.apply(Table::Release, Change::Deleted(release("a", 6, 3))).is_empty());
+        assert_eq!(generation(&cache, "a"), Some(9));
+    }
+
+    #[test]
+    fn the_policy_comes_goes_and_may_be_unreadable() {
+        let policy = |spec: Value| json!({ "metadata": { "name": "default" }, "spec": spec });
+        let good = policy(json!({ "registries": [], "logs": { "mode": "Off" } }));
+        let mut cache = Cache::default();
+        list(&mut cache, Table::DataPlanePolicy, vec![good.clone()]);
+        assert!(matches!(*cache.policy(), Policy::Given(_)));
+        cache.apply(Table::DataPlanePolicy, Change::Applied(policy(json!({ "colour": "red" }))));
+        assert!(matches!(*cache.policy(), Policy::Missing { .. }));
+        cache.apply(Table::DataPlanePolicy, Change::Applied(good.clone()));
+        cache.apply(Table::DataPlanePolicy, Change::Deleted(good.clone()));
+        assert!(matches!(*cache.policy(), Policy::Missing { .. }));
+        list(&mut cache, Table::DataPlanePolicy, vec![good]);
+        list(&mut cache, Table::DataPlanePolicy, vec![]);
+        assert!(matches!(*cache.policy(), Policy::Missing { .. }));
+    }
+
+    #[test]
+    fn the_installation_and_its_floor_are_read() {
+        let mut cache = Cache::default();
+        let news = list(
+            &mut cache,
+            Table::DataPlane,
+            vec![json!({
+                "metadata": { "name": "default", "resourceVersion": "1" },
+                "spec": { "logLevel": "Debug" },
+                "status": { "cluster": "c-1", "schema": 2, "floor": 7, "storeId": "s", "conditions": [] },
+            })],
+        );
+        assert!(news.contains(&News::Floor(7)) && news.contains(&News::Installation));
+        let expected = Installation {
+            cluster: Some("c-1".into()),
+            schema: Some(2),
+            store_id: Some("s".into()),
+            conditions: vec![],
+            log_level: Some(LogLevel::Debug),
+        };
+        assert_eq!(cache.installation(), Some(&expected));
+        assert_eq!(cache.raise_floor(3), None);
+        assert_eq!(cache.floor(), 7);
+    }
+}

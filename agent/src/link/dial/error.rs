@@ -1,0 +1,271 @@
+//! Why a connection did not come about, in words that say what to do.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use protocol::session::DialFailure;
+use rustls::{AlertDescription, CertificateError};
+use tokio_tungstenite::tungstenite;
+
+/// Where time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The name.
+    Resolve,
+    /// TCP.
+    Connect,
+    /// CONNECT at a proxy.
+    Proxy,
+    /// TLS.
+    Tls,
+    /// HTTP request.
+    Http,
+    /// WebSocket upgrade.
+    Upgrade,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "resolving the name",
+            Self::Connect => "connecting",
+            Self::Proxy => "waiting for the proxy",
+            Self::Tls => "the TLS handshake",
+            Self::Http => "waiting for the HTTP answer",
+            Self::Upgrade => "waiting for the WebSocket upgrade",
+        })
+    }
+}
+
+/// No connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// The bundle of the installation cannot be read.
+    #[error("CA bundle {path} cannot be used: {detail}; check controlPlane.caBundle")]
+    Bundle {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// Our own certificate or key cannot be used.
+    #[error("the agent's own certificate cannot be used: {detail}")]
+    OwnIdentity {
+        /// Why.
+        detail: String,
+    },
+    /// No address.
+    #[error("{host} cannot be resolved: {detail}; check controlPlane.url and the cluster's DNS")]
+    Resolve {
+        /// Name.
+        host: String,
+        /// Why.
+        detail: String,
+    },
+    /// No TCP connection.
+    #[error(
+        "cannot connect to {host} port {port}: {detail}; is the control plane up, and may the agent's pod reach it?"
+    )]
+    Connect {
+        /// Name.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Why.
+        detail: String,
+    },
+    /// A stage took too long.
+    #[error("no answer in time while {stage}")]
+    Timeout {
+        /// Which.
+        stage: Stage,
+    },
+    /// The proxy said no.
+    #[error("the proxy refused the connection with status {status}{}", if *status == 407 { "; check user and password in HTTPS_PROXY" } else { "; may this host be reached through it?" })]
+    ProxyRefused {
+        /// Its HTTP status.
+        status: u16,
+    },
+    /// The proxy cannot be used.
+    #[error("the proxy cannot be used: {detail}; check HTTPS_PROXY and NO_PROXY")]
+    ProxyUnusable {
+        /// Why.
+        detail: String,
+    },
+    /// The control plane's certificate does not verify.
+    #[error("the control plane's certificate is not trusted: {detail}")]
+    Untrusted {
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// The control plane does not take our certificate.
+    #[error("the control plane does not accept the agent's certificate: {detail}")]
+    CertificateRefused {
+        /// Why.
+        detail: String,
+    },
+    /// Another answer than an upgrade.
+    #[error("the control plane answered {status} to the upgrade{}", hint(*status))]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// `Retry-After`, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// The other side speaks another version, or something else.
+    #[error("the control plane does not speak {offered}; agent and control plane are too far apart in version")]
+    NoCommonVersion {
+        /// Sub-protocol.
+        offered: &'static str,
+    },
+    /// HTTP went wrong.
+    #[error("no usable HTTP answer: {detail}")]
+    Http {
+        /// How.
+        detail: String,
+    },
+    /// The connection broke.
+    #[error("the connection broke during {stage}: {detail}")]
+    Broken {
+        /// When.
+        stage: Stage,
+        /// How.
+        detail: String,
+    },
+    /// Our own fault.
+    #[error("internal error: {detail}")]
+    Internal {
+        /// What.
+        detail: String,
+    },
+}
+
+impl DialError {
+    /// One word in PascalCase, for the condition `Connected`.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Bundle { .. } => "BadCaBundle",
+            Self::OwnIdentity { .. } => "BadIdentity",
+            Self::Resolve { .. } => "NameNotResolved",
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => "Unreachable",
+            Self::ProxyRefused { .. } | Self::ProxyUnusable { .. } => "ProxyFailed",
+            Self::Untrusted { .. } => "UntrustedCertificate",
+            Self::CertificateRefused { .. } | Self::Status { status: 401, .. } => "CertificateRefused",
+            Self::Status { status: 403, .. } => "AccessRevoked",
+            Self::Status { status: 404, .. } => "NotFound",
+            Self::Status { status: 429 | 503, .. } => "Busy",
+            Self::Status { .. } | Self::Http { .. } => "UnexpectedAnswer",
+            Self::NoCommonVersion { .. } => "NoCommonVersion",
+            Self::Internal { .. } => "InternalError",
+        }
+    }
+
+    /// What it means for the next attempt.
+    #[must_use]
+    pub const fn failure(&self) -> DialFailure {
+        match self {
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Broken { .. }
+            | Self::ProxyRefused { .. }
+            | Self::ProxyUnusable { .. }
+            | Self::Bundle { .. } => DialFailure::Unreachable,
+            Self::Untrusted { .. } => DialFailure::Untrusted,
+            Self::CertificateRefused { .. } | Self::OwnIdentity { .. } => DialFailure::CertificateRefused,
+            Self::Status { status, retry_after_ms } => DialFailure::of_status(*status, *retry_after_ms),
+            Self::NoCommonVersion { .. } | Self::Http { .. } | Self::Internal { .. } => DialFailure::Protocol,
+        }
+    }
+}
+
+const fn hint(status: u16) -> &'static str {
+    match status {
+        300..=399 => ", a redirect, which is never followed; set controlPlane.url to the final address",
+        401 => "; the agent renews its certificate",
+        403 => "; the access of this data plane was taken away, ask an administrator of the control plane",
+        404 => "; is controlPlane.url the address of the link?",
+        429 | 503 => "; it has too much to do",
+        _ => "",
+    }
+}
+
+/// Classifies what a stream said. With TLS 1.3 the refusal of a client certificate comes only after the handshake.
+pub(super) fn of_io(stage: Stage, error: &io::Error) -> DialError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => of_tls(stage, tls),
+        None => DialError::Broken { stage, detail: error.to_string() },
+    }
+}
+
+fn of_tls(stage: Stage, error: &rustls::Error) -> DialError {
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => DialError::Untrusted { detail: untrusted(certificate) },
+        rustls::Error::AlertReceived(alert) if refuses_certificate(*alert) => {
+            DialError::CertificateRefused { detail: format!("TLS alert {alert:?}") }
+        }
+        other => DialError::Broken { stage, detail: other.to_string() },
+    }
+}
+
+fn untrusted(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "it is signed by an authority that this installation does not know; check controlPlane.caBundle".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            format!("{error}; it has expired, or the clock of this node is ahead")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            format!("{error}; the clock of this node is behind")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("{error}; check the host name in controlPlane.url")
+        }
+        other => other.to_string(),
+    }
+}
+
+const fn refuses_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateRequired
+    )
+}
+
+pub(super) fn of_upgrade(error: tungstenite::Error) -> DialError {
+    match error {
+        tungstenite::Error::Io(error) => of_io(Stage::Upgrade, &error),
+        tungstenite::Error::Http(answer) => {
+            let retry_after = answer.headers().get(http::header::RETRY_AFTER);
+            let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+            DialError::Status {
+                status: answer.status().as_u16(),
+                retry_after_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
+            }
+        }
+        other => DialError::Http { detail: other.to_string() },
+    }
+}
+
+pub(super) fn of_hyper(error: &hyper::Error) -> DialError {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<io::Error>() {
+            return of_io(Stage::Http, error);
+        }
+        source = inner.source();
+    }
+    DialError::Http { detail: error.to_string() }
+}

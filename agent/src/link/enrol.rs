@@ -1,0 +1,387 @@
+//! Getting and keeping a certificate: reads and writes the one Secret, spends the token, proves possession.
+//!
+//! [`Keeper`] is owned by the leader alone, which is checked before each write of the Secret. It never gives up by itself: every
+//! error says whether trying again may help or a person is needed, and the next try reads token, bundle and Secret anew,
+//! so that putting the right thing there is enough.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use protocol::enrol::{
+    ENROL_PATH, EnrolError, EnrolErrorClass, EnrolErrorCode, EnrolRequest, EnrolResponse, EnrolmentToken,
+    MAX_ENROL_BODY, RENEW_PATH, RenewRequest,
+};
+use secrecy::SecretString;
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::dial::{ClientIdentity, DialError, Dialer};
+use super::identity::{
+    Certificate, Identity, IdentityError, Plan, Slot, certificate_request, new_key, renewal_signature,
+};
+use super::store::{ApiError, Call, Store, Table};
+use crate::elector::{Leadership, NotLeading};
+use crate::settings::{ControlPlaneUrl, LinkSettings};
+
+/// Steps from an empty Secret to a certificate; more means that something goes round.
+const MAX_STEPS: u8 = 5;
+
+/// Keeps the identity of this data plane.
+#[derive(Debug, Clone)]
+pub struct Keeper<S> {
+    store: S,
+    leadership: Leadership,
+    dialer: Dialer,
+    url: ControlPlaneUrl,
+    token_file: Option<PathBuf>,
+    secret: String,
+}
+
+/// What is needed to dial.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Id of the data plane.
+    pub data_plane: String,
+    /// Certificate and key.
+    pub client: ClientIdentity,
+    /// Times of the certificate.
+    pub certificate: Option<Certificate>,
+    /// Bundle that the control plane handed out.
+    pub ca: Option<String>,
+}
+
+/// No certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// There is no Secret to write the key into.
+    #[error("Secret {name} is missing; installing the chart again makes it")]
+    SecretMissing {
+        /// Its name.
+        name: String,
+    },
+    /// The API server does not let us read or write it.
+    #[error("Secret {name} cannot be used: {source}")]
+    Secret {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ApiError,
+    },
+    /// Not enrolled, and nothing to enrol with.
+    #[error(
+        "this data plane is not enrolled and there is no token: make one at the control plane and put it into the enrolment Secret, key token"
+    )]
+    NoToken,
+    /// Not the leader any more.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    /// The control plane could not be asked.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The control plane said no.
+    #[error("the control plane gives no certificate: {0}")]
+    Refused(EnrolError),
+    /// The control plane's answer makes no sense.
+    #[error("the control plane's answer cannot be used: {detail}")]
+    BadAnswer {
+        /// Why.
+        detail: String,
+    },
+    /// The token is for another data plane.
+    #[error(
+        "the token enrols data plane {offered}, but this installation is {own}: use a token of {own}, or install a new data plane elsewhere"
+    )]
+    OtherDataPlane {
+        /// What the control plane offers.
+        offered: String,
+        /// What this is.
+        own: String,
+    },
+    /// Our own key or certificate is broken.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl KeepError {
+    /// One word in PascalCase, for the condition `Connected`.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::SecretMissing { .. } => "IdentitySecretMissing",
+            Self::Secret { .. } => "IdentitySecretUnusable",
+            Self::NoToken => "TokenMissing",
+            Self::NotLeading(_) => "NotLeading",
+            Self::Dial(error) => error.reason(),
+            Self::Refused(error) => match error.code {
+                EnrolErrorCode::InvalidRequest => "RequestRefused",
+                EnrolErrorCode::TokenUnknown => "TokenUnknown",
+                EnrolErrorCode::TokenExpired => "TokenExpired",
+                EnrolErrorCode::TokenUsed => "TokenUsed",
+                EnrolErrorCode::DataPlaneUnknown => "DataPlaneUnknown",
+                EnrolErrorCode::DataPlaneRevoked => "AccessRevoked",
+                EnrolErrorCode::BadProof => "BadProof",
+                EnrolErrorCode::ClockSkew => "ClockSkew",
+                EnrolErrorCode::GraceOver => "CertificateTooOld",
+                EnrolErrorCode::Busy => "Busy",
+                EnrolErrorCode::Other => "RequestRefused",
+            },
+            Self::BadAnswer { .. } => "UnexpectedAnswer",
+            Self::OtherDataPlane { .. } => "OtherDataPlane",
+            Self::Identity(_) => "BadIdentity",
+        }
+    }
+
+    /// Earliest next try, before spreading: what only a person can change is looked at every half minute, since a look costs
+    /// little and the person waits.
+    #[must_use]
+    pub fn retry_after(&self, failures: u32) -> Duration {
+        let growing = Duration::from_millis(500).saturating_mul(1 << failures.min(6)).min(Duration::from_secs(30));
+        match self {
+            Self::Refused(error) => match (error.retry_after_ms, error.code.class()) {
+                (Some(ms), _) => Duration::from_millis(ms).min(Duration::from_secs(15 * 60)),
+                (None, EnrolErrorClass::BackOff) => growing,
+                (None, EnrolErrorClass::NeedsPerson) => growing.max(Duration::from_secs(10)),
+            },
+            Self::SecretMissing { .. }
+            | Self::Secret { .. }
+            | Self::NoToken
+            | Self::NotLeading(_)
+            | Self::Dial(_)
+            | Self::BadAnswer { .. }
+            | Self::OtherDataPlane { .. }
+            | Self::Identity(_) => growing,
+        }
+    }
+
+    /// Whether a token in the enrolment file may help: the control plane does not know the old key any more.
+    const fn new_enrolment_may_help(&self) -> bool {
+        match self {
+            Self::Refused(error) => matches!(
+                error.code,
+                EnrolErrorCode::DataPlaneUnknown
+                    | EnrolErrorCode::DataPlaneRevoked
+                    | EnrolErrorCode::BadProof
+                    | EnrolErrorCode::GraceOver
+            ),
+            Self::SecretMissing { .. }
+            | Self::Secret { .. }
+            | Self::NoToken
+            | Self::NotLeading(_)
+            | Self::Dial(_)
+            | Self::BadAnswer { .. }
+            | Self::OtherDataPlane { .. }
+            | Self::Identity(_) => false,
+        }
+    }
+}
+
+impl<S: Store> Keeper<S> {
+    /// `secret` is the name of the one Secret.
+    #[must_use]
+    pub fn new(store: S, leadership: Leadership, dialer: Dialer, settings: &LinkSettings, secret: String) -> Self {
+        Self {
+            store,
+            leadership,
+            dialer,
+            url: settings.control_plane.clone(),
+            token_file: settings.enrolment_token_file.clone(),
+            secret,
+        }
+    }
+
+    /// A certificate to dial with: the stored one, a renewed one or a first one. `renew`: the control plane does not take the
+    /// stored one.
+    ///
+    /// # Errors
+    /// See [`KeepError`]. Not cancel safe in the sense that a spent token stays spent, but safe to repeat: the key is stored.
+    pub async fn credentials(&self, mut renew: bool) -> Result<Credentials, KeepError> {
+        let mut fresh = false;
+        for _ in 0..MAX_STEPS {
+            let (mut secret, mut identity) = self.read().await?;
+            // What was issued this moment is used whatever the clock of this node thinks of it.
+            let plan = match identity.newest() {
+                Some(client) if fresh => Plan::Dial(client),
+                _ => identity.plan(now(), renew),
+            };
+            match plan {
+                Plan::Dial(client) => {
+                    let certificate = identity.certificate_of(&client).cloned();
+                    let Some(data_plane) = identity.data_plane else {
+                        return Err(KeepError::BadAnswer { detail: "the Secret has no data-plane-id".to_owned() });
+                    };
+                    return Ok(Credentials { data_plane, client, certificate, ca: identity.ca });
+                }
+                Plan::MakeKey => {
+                    if self.token().await.is_none() {
+                        return Err(KeepError::NoToken);
+                    }
+                    identity.pending = Some(Slot { key: new_key()?, certificate: None });
+                    identity.write(&mut secret);
+                    self.write(secret).await?;
+                }
+                Plan::Enrol(key) => {
+                    let token = self.token().await.ok_or(KeepError::NoToken)?;
+                    let csr = certificate_request(&key)?;
+                    let answer = self.post(ENROL_PATH, &EnrolRequest { token, csr }, identity.ca.as_deref()).await?;
+                    self.keep(secret, identity, key, answer).await?;
+                    info!("enrolled at the control plane");
+                    (fresh, renew) = (true, false);
+                }
+                Plan::Renew(key) => match self.renew(&identity, &key).await {
+                    Ok(answer) => {
+                        self.keep(secret, identity, key, answer).await?;
+                        info!("certificate renewed with proof of possession");
+                        (fresh, renew) = (true, false);
+                    }
+                    Err(error) if error.new_enrolment_may_help() && self.token().await.is_some() => {
+                        warn!(%error, "the registered key is not taken any more, enrolling anew with the token that is there");
+                        return self.enrol_anew().await.map_err(|anew| match anew {
+                            // The token is the old one: what the renewal said is the news.
+                            KeepError::Refused(_) => error,
+                            other => other,
+                        });
+                    }
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        Err(KeepError::BadAnswer { detail: "certificates from the control plane never fit".to_owned() })
+    }
+
+    /// A certificate request for a renewal over the link.
+    ///
+    /// # Errors
+    /// The Secret cannot be read, or holds no key.
+    pub async fn renewal_request(&self) -> Result<String, KeepError> {
+        let (_, identity) = self.read().await?;
+        let key = identity.key().ok_or_else(|| IdentityError::Key { detail: "there is none".to_owned() })?;
+        Ok(certificate_request(key)?)
+    }
+
+    /// Stores what the link brought.
+    ///
+    /// # Errors
+    /// The certificate cannot be read, or the Secret not be written.
+    pub async fn renewed(&self, pem: &str, ca: Option<String>) -> Result<Certificate, KeepError> {
+        let (mut secret, mut identity) = self.read().await?;
+        let key = identity.key().cloned().ok_or_else(|| IdentityError::Key { detail: "there is none".to_owned() })?;
+        identity.issued(key, pem, ca)?;
+        identity.write(&mut secret);
+        self.write(secret).await?;
+        Ok(Certificate::read(pem)?)
+    }
+
+    /// A session was welcomed with `client`.
+    ///
+    /// # Errors
+    /// The Secret cannot be read or written; the certificate stays pending then and is tried first again.
+    pub async fn welcomed(&self, client: &ClientIdentity) -> Result<(), KeepError> {
+        let (mut secret, mut identity) = self.read().await?;
+        if identity.welcomed(client) {
+            identity.write(&mut secret);
+            self.write(secret).await?;
+        }
+        Ok(())
+    }
+
+    /// A new key and the token, beside the active identity: that stays until the new one was welcomed.
+    async fn enrol_anew(&self) -> Result<Credentials, KeepError> {
+        let (mut secret, mut identity) = self.read().await?;
+        let token = self.token().await.ok_or(KeepError::NoToken)?;
+        // The same key for the same token, should the answer be lost.
+        let key = match &identity.pending {
+            Some(Slot { key, certificate: None }) => key.clone(),
+            Some(Slot { certificate: Some(_), .. }) | None => {
+                let key = new_key()?;
+                identity.pending = Some(Slot { key: key.clone(), certificate: None });
+                identity.write(&mut secret);
+                (secret, identity) = self.write(secret).await?;
+                key
+            }
+        };
+        let csr = certificate_request(&key)?;
+        let answer = self.post(ENROL_PATH, &EnrolRequest { token, csr }, identity.ca.as_deref()).await?;
+        let identity = self.keep(secret, identity, key, answer).await?;
+        info!("enrolled anew at the control plane");
+        let client =
+            identity.newest().ok_or_else(|| IdentityError::Certificate { detail: "there is none".to_owned() })?;
+        let certificate = identity.certificate_of(&client).cloned();
+        Ok(Credentials { data_plane: identity.data_plane.unwrap_or_default(), client, certificate, ca: identity.ca })
+    }
+
+    async fn renew(&self, identity: &Identity, key: &SecretString) -> Result<EnrolResponse, KeepError> {
+        let data_plane = identity.data_plane.clone().unwrap_or_default();
+        let (csr, time) = (certificate_request(key)?, now());
+        let signature = renewal_signature(key, &data_plane, &csr, time)?;
+        self.post(RENEW_PATH, &RenewRequest { data_plane, csr, time, signature }, identity.ca.as_deref()).await
+    }
+
+    async fn keep(
+        &self,
+        mut secret: serde_json::Value,
+        mut identity: Identity,
+        key: SecretString,
+        answer: EnrolResponse,
+    ) -> Result<Identity, KeepError> {
+        let EnrolResponse { data_plane, certificate, ca_bundle } = answer;
+        if let Some(own) = &identity.data_plane
+            && *own != data_plane
+        {
+            return Err(KeepError::OtherDataPlane { offered: data_plane, own: own.clone() });
+        }
+        identity.data_plane = Some(data_plane);
+        identity.issued(key, &certificate, ca_bundle)?;
+        identity.write(&mut secret);
+        Ok(self.write(secret).await?.1)
+    }
+
+    async fn post<B: Serialize>(&self, path: &str, body: &B, ca: Option<&str>) -> Result<EnrolResponse, KeepError> {
+        let body = serde_json::to_vec(body).map_err(|error| KeepError::BadAnswer { detail: error.to_string() })?;
+        let answer = self.dialer.post(&self.url, path, ca, body, MAX_ENROL_BODY).await?;
+        if answer.status.is_success() {
+            return serde_json::from_slice(&answer.body)
+                .map_err(|_| KeepError::BadAnswer { detail: format!("no certificate in the answer to {path}") });
+        }
+        Err(match serde_json::from_slice::<EnrolError>(&answer.body) {
+            Ok(error) => KeepError::Refused(error),
+            Err(_) => KeepError::BadAnswer { detail: format!("status {} to POST {path}", answer.status.as_u16()) },
+        })
+    }
+
+    async fn token(&self) -> Option<EnrolmentToken> {
+        let text = SecretString::from(tokio::fs::read_to_string(self.token_file.as_ref()?).await.ok()?);
+        let token = EnrolmentToken::new(secrecy::ExposeSecret::expose_secret(&text));
+        (!token.expose().is_empty()).then_some(token)
+    }
+
+    async fn read(&self) -> Result<(serde_json::Value, Identity), KeepError> {
+        let call = Call::Get { table: Table::Secret, name: self.secret.clone() };
+        match self.store.call(call).await {
+            Ok(Some(secret)) => {
+                let identity = Identity::read(&secret);
+                Ok((secret, identity))
+            }
+            Ok(None) => Err(KeepError::SecretMissing { name: self.secret.clone() }),
+            Err(source) => Err(KeepError::Secret { name: self.secret.clone(), source }),
+        }
+    }
+
+    async fn write(&self, secret: serde_json::Value) -> Result<(serde_json::Value, Identity), KeepError> {
+        self.leadership.check()?;
+        let call = Call::Update { table: Table::Secret, name: self.secret.clone(), body: secret };
+        match self.store.call(call).await {
+            Ok(Some(secret)) => {
+                let identity = Identity::read(&secret);
+                Ok((secret, identity))
+            }
+            Ok(None) => Err(KeepError::SecretMissing { name: self.secret.clone() }),
+            Err(source) => Err(KeepError::Secret { name: self.secret.clone(), source }),
+        }
+    }
+}
+
+/// Seconds since 1970 by the clock of this node.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

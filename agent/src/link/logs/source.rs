@@ -1,0 +1,308 @@
+//! Reads one container and sends what it says: over cuts, restarts and the end of the pod.
+//!
+//! It reads `pods/log` only. What to read next is decided by `pods::plan`, what of it is new by `cursor::Resume`; here is the
+//! order of calls, and patience.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::api::LogParams;
+use kube::client::Body;
+use protocol::bulk::{BulkFrame, BulkKind, Gap, LogChunk, LogChunkHead};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::chunk::Chunk;
+use super::cursor::{Cursor, since};
+use super::flow::{Flow, Gone};
+use super::pods::{Instance, Plan, Progress, plan};
+use super::reading::{Item, Reading};
+
+/// How long nothing comes before lines that wait for the cursor's line are given out.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// A container's state is known only a little after its stream has ended.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A read that lasted so long had not failed: proxies cut idle streams.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Failures in a row after which a source is given up.
+const TRIES: u32 = 10;
+
+/// Longest wait for the head of the log API's answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Containers by (pod uid, container name), and when they were asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Views {
+    pub(super) asked: Instant,
+    pub(super) containers: Arc<BTreeMap<(String, String), Instance>>,
+}
+
+/// Which lines are wanted of a source without a cursor.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wish {
+    pub(super) follow: bool,
+    pub(super) tail: Option<u32>,
+    pub(super) since_seconds: Option<u32>,
+    pub(super) previous: bool,
+}
+
+/// Where chunks go.
+#[derive(Debug, Clone)]
+pub(super) struct Output {
+    pub(super) flow: Arc<Flow>,
+    pub(super) stream: u32,
+}
+
+/// Why a source is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SourceEnd {
+    /// All of it was sent.
+    Complete,
+    /// The pod is gone.
+    Deleted,
+    /// The API server forbids it.
+    NotAllowed,
+    /// The API server or the kubelet does not give it.
+    Failed(String),
+    /// The bulk connection or the stream is over.
+    Gone,
+}
+
+impl From<Gone> for SourceEnd {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// One container that is read.
+pub(super) struct Source {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) instance: Instance,
+    pub(super) wish: Wish,
+    pub(super) output: Output,
+}
+
+/// How one read of the API ended.
+enum ReadEnd {
+    /// The stream ended as one that is whole.
+    Eof,
+    /// It could not begin, or broke.
+    Broken(String),
+    /// 401 or 403.
+    NotAllowed,
+}
+
+impl Source {
+    /// Reads until everything was sent, or the source cannot be read. Cancel safe: what was sent is in the cursors.
+    pub(super) async fn run(self, resume: Option<Cursor>, mut views: watch::Receiver<Views>) -> SourceEnd {
+        let mut progress = resume.map_or_else(Progress::default, |cursor| Progress {
+            id: Some(cursor.container),
+            position: cursor.position,
+            complete: false,
+        });
+        let key = (self.instance.uid.clone(), self.instance.container.clone());
+        let mut fresh = progress.id.is_none();
+        let mut failures = 0;
+        loop {
+            let view = views.borrow_and_update().containers.get(&key).cloned();
+            let next =
+                if self.wish.previous { previous(view.as_ref(), &progress) } else { plan(view.as_ref(), &progress) };
+            let (id, as_previous, live, gap) = match next {
+                Plan::Wait if self.wish.follow => {
+                    if views.changed().await.is_err() {
+                        return SourceEnd::Gone;
+                    }
+                    continue;
+                }
+                Plan::Wait | Plan::Ended => return SourceEnd::Complete,
+                Plan::Deleted => return SourceEnd::Deleted,
+                Plan::Read { id, previous, live, gap } => (id, previous, live && self.wish.follow, gap),
+            };
+            if gap && let Err(gone) = self.gap("Restarted", self.cursor(&progress)).await {
+                return gone.into();
+            }
+            if progress.id.as_ref() != Some(&id) {
+                fresh = fresh && progress.id.is_none();
+                progress = Progress { id: Some(id), position: None, complete: false };
+            }
+            let (before, begun) = (progress.position, Instant::now());
+            let end = match self.read(&mut progress, as_previous, live, fresh).await {
+                Ok(end) => end,
+                Err(gone) => return gone.into(),
+            };
+            // Tail and time limit choose where to begin; after that every line counts.
+            fresh = fresh && progress.position.is_none();
+            if progress.position != before || begun.elapsed() >= STEADY {
+                failures = 0;
+            }
+            match end {
+                ReadEnd::Eof if live => failures = 0,
+                ReadEnd::Eof => {
+                    progress.complete = true;
+                    if !self.wish.follow {
+                        return SourceEnd::Complete;
+                    }
+                    continue;
+                }
+                ReadEnd::NotAllowed => return SourceEnd::NotAllowed,
+                ReadEnd::Broken(reason) => {
+                    failures += 1;
+                    debug!(source = self.instance.source, failures, reason, "reading a log was interrupted");
+                    if failures >= TRIES {
+                        return SourceEnd::Failed(reason);
+                    }
+                }
+            }
+            if self.settled(&mut views).await.is_err() {
+                return SourceEnd::Gone;
+            }
+        }
+    }
+
+    /// Waits for pods that were asked for a while after now.
+    async fn settled(&self, views: &mut watch::Receiver<Views>) -> Result<(), Gone> {
+        let ended = Instant::now();
+        if !self.wish.follow {
+            // Nobody asks for pods again.
+            tokio::time::sleep(SETTLE).await;
+            return Ok(());
+        }
+        while views.borrow_and_update().asked < ended + SETTLE {
+            views.changed().await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// One read of the API, from where `progress` stands.
+    async fn read(&self, progress: &mut Progress, previous: bool, live: bool, fresh: bool) -> Result<ReadEnd, Gone> {
+        let mut body = match self.open(progress, previous, live, fresh).await {
+            Ok(body) => body,
+            Err(end) => return Ok(end),
+        };
+        let mut reading = Reading::new(self.cursor(progress));
+        let end = loop {
+            let frame = if let Some(frame) = body.frame().now_or_never() {
+                frame
+            } else {
+                reading.flush();
+                self.send(&mut reading, progress).await?;
+                match timeout(QUIET, body.frame()).await {
+                    Ok(frame) => frame,
+                    Err(_) => {
+                        reading.quiet();
+                        continue;
+                    }
+                }
+            };
+            match frame {
+                Some(Ok(frame)) => reading.bytes(&frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => break ReadEnd::Broken(error.to_string()),
+                None => break ReadEnd::Eof,
+            }
+            self.send(&mut reading, progress).await?;
+        };
+        match end {
+            ReadEnd::Eof if !live => reading.end(),
+            ReadEnd::Eof | ReadEnd::Broken(_) | ReadEnd::NotAllowed => reading.flush(),
+        }
+        self.send(&mut reading, progress).await?;
+        Ok(end)
+    }
+
+    async fn open(&self, progress: &Progress, previous: bool, live: bool, fresh: bool) -> Result<Body, ReadEnd> {
+        let Wish { tail, since_seconds, .. } = self.wish;
+        let from = progress.position.as_ref().map(since).and_then(|second| jiff::Timestamp::from_second(second).ok());
+        let parameters = LogParams {
+            container: Some(self.instance.container.clone()),
+            follow: live,
+            previous,
+            timestamps: true,
+            since_time: from,
+            since_seconds: since_seconds.filter(|_| fresh).map(i64::from),
+            tail_lines: tail.filter(|_| fresh).map(i64::from),
+            ..LogParams::default()
+        };
+        let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
+        let request = kube::core::Request::new(path)
+            .logs(&self.instance.pod, &parameters)
+            .map_err(|error| ReadEnd::Broken(error.to_string()))?;
+        let answer = timeout(ANSWER, self.client.send(request.map(Body::from))).await;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(ReadEnd::Broken(crate::telemetry::chain(&error))),
+            Err(_) => return Err(ReadEnd::Broken("the API server did not answer in time".to_owned())),
+        };
+        match response.status().as_u16() {
+            200..=299 => Ok(response.into_body()),
+            401 | 403 => Err(ReadEnd::NotAllowed),
+            code => Err(ReadEnd::Broken(format!("the API server answered {code}"))),
+        }
+    }
+
+    /// Sends what is ready; `progress` follows what was queued.
+    async fn send(&self, reading: &mut Reading, progress: &mut Progress) -> Result<(), Gone> {
+        for item in reading.take() {
+            let Chunk { cursor, lines, partial } = match item {
+                Item::Chunk(chunk) => chunk,
+                Item::Gap => {
+                    self.gap("Rotated", self.cursor(progress)).await?;
+                    continue;
+                }
+            };
+            let position = cursor.position;
+            let head = LogChunkHead { source: self.instance.source.clone(), cursor: cursor.to_string() };
+            let Ok(payload) = (LogChunk { head, lines: &lines }).encode() else { continue };
+            let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+            let stream = self.output.stream;
+            let kind = BulkKind::Data { payload: &payload, partial };
+            // The payload was checked when it was encoded.
+            let frame = |offset| BulkFrame { stream, offset, kind }.encode().unwrap_or_default();
+            self.output.flow.data(stream, length, frame).await?;
+            progress.position = position;
+        }
+        Ok(())
+    }
+
+    async fn gap(&self, reason: &str, from: Cursor) -> Result<(), Gone> {
+        let from = from.position.is_some().then(|| from.to_string());
+        let gap = Gap { source: self.instance.source.clone(), from, to: None, reason: reason.to_owned() };
+        note_gap(&self.output, &gap).await
+    }
+
+    fn cursor(&self, progress: &Progress) -> Cursor {
+        Cursor {
+            source: self.instance.source.clone(),
+            pod: self.instance.uid.clone(),
+            container: progress.id.clone().unwrap_or_default(),
+            position: progress.position,
+        }
+    }
+}
+
+/// Sends a gap record.
+pub(super) async fn note_gap(output: &Output, gap: &Gap) -> Result<(), Gone> {
+    let stream = output.stream;
+    let payload = serde_json::to_vec(gap).unwrap_or_default();
+    output
+        .flow
+        .note(stream, |offset| BulkFrame { stream, offset, kind: BulkKind::Gap(&payload) }.encode().unwrap_or_default())
+        .await
+}
+
+/// What to read when the instance before the running one is asked for.
+fn previous(view: Option<&Instance>, progress: &Progress) -> Plan {
+    match view.map(|view| &view.previous) {
+        None => Plan::Deleted,
+        Some(Some(id)) if !progress.complete => Plan::Read { id: id.clone(), previous: true, live: false, gap: false },
+        Some(Some(_) | None) => Plan::Ended,
+    }
+}

@@ -1,0 +1,446 @@
+//! Streams from end to end: a fake API server that cuts as the real one does, a real WebSocket in memory, a receiver with credit.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::{Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use kube::client::Body;
+use protocol::bulk::{Gap, LogChunk};
+use protocol::name::{Kind, ResourceKey};
+use serde_json::{Value, json};
+use tokio::io::DuplexStream;
+use tokio::sync::Notify;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::*;
+
+/// The API server, the kubelet and their habits.
+#[derive(Clone, Default)]
+struct Cluster {
+    inner: Arc<Mutex<Inner>>,
+    changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Inner {
+    policy: &'static str,
+    pods: Vec<Value>,
+    /// Lines by container id.
+    logs: BTreeMap<String, Vec<String>>,
+    /// Log requests are cut after so many bytes, one after the other; then never.
+    cuts: Vec<usize>,
+    requests: Vec<String>,
+}
+
+fn pod(name: &str, state: Value, last: Value, id: &str) -> Value {
+    let phase = if state.get("terminated").is_some() { "Succeeded" } else { "Running" };
+    json!({
+        "metadata": {"name": name, "uid": format!("uid-{name}")},
+        "status": {"phase": phase, "containerStatuses": [{
+            "name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "containerID": id, "state": state, "lastState": last
+        }]}
+    })
+}
+
+fn running(name: &str, id: &str) -> Value {
+    pod(name, json!({"running": {}}), json!({}), id)
+}
+
+fn ended(name: &str, id: &str) -> Value {
+    pod(name, json!({"terminated": {"exitCode": 0, "containerID": id}}), json!({}), id)
+}
+
+fn restarted(name: &str, id: &str, before: &str) -> Value {
+    pod(name, json!({"running": {}}), json!({"terminated": {"exitCode": 1, "containerID": before}}), id)
+}
+
+/// `count` lines of one container, a millisecond apart, with times that occur twice.
+fn lines(id: &str, from: usize, count: usize) -> Vec<String> {
+    let line = |n: usize| {
+        let time = jiff::Timestamp::from_millisecond(1_795_262_400_000 + i64::try_from(n / 2).unwrap()).unwrap();
+        format!("{time:.9} {id} {n} {}\n", "z".repeat(n % 97))
+    };
+    (from..from + count).map(line).collect()
+}
+
+impl Cluster {
+    fn new(pods: Vec<Value>) -> Self {
+        let cluster = Self::default();
+        cluster.lock().policy = "ThroughLink";
+        cluster.lock().pods = pods;
+        cluster
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.lock());
+        self.changed.notify_waiters();
+    }
+
+    fn client(&self) -> Client {
+        let cluster = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let cluster = cluster.clone();
+            async move { Ok::<_, Infallible>(cluster.answer(&request)) }
+        });
+        Client::new(service, "ns")
+    }
+
+    fn answer(&self, request: &Request<Body>) -> Response<BoxedBody> {
+        let path = request.uri().path().to_owned();
+        let kind = |plural: &str| format!("/apis/pdp-agent.dev/v1alpha1/namespaces/pdp/{plural}");
+        if let Some(rest) = path.strip_prefix("/api/v1/namespaces/env/pods/") {
+            let name = rest.strip_suffix("/log").expect("only logs of one pod are read");
+            return self.log(name, request.uri().query().unwrap_or_default());
+        }
+        let value = if path == "/api/v1/namespaces/env/pods" {
+            json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self.lock().pods.clone()})
+        } else if path == kind("dataplanepolicies/default") {
+            json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "DataPlanePolicy", "metadata": {"name": "default"},
+                "spec": {"registries": [], "logs": {"mode": self.lock().policy}}})
+        } else if path == kind("releases/web") {
+            json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release", "metadata": {"name": "web"},
+                "spec": {"state": "Present"}, "status": {"namespace": "env"}})
+        } else {
+            let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": path});
+            return Response::builder().status(404).body(whole(missing.to_string())).unwrap();
+        };
+        Response::new(whole(value.to_string()))
+    }
+
+    /// As the kubelet serves a log: from the start of a second, or the last lines; cut when the API feels like it.
+    fn log(&self, name: &str, query: &str) -> Response<BoxedBody> {
+        let parameters: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        let mut inner = self.lock();
+        inner.requests.push(query.to_owned());
+        let Some(pod) = inner.pods.iter().find(|pod| pod["metadata"]["name"] == name).cloned() else {
+            return Response::builder().status(404).body(whole(String::new())).unwrap();
+        };
+        let status = &pod["status"]["containerStatuses"][0];
+        let id = if parameters.contains_key("previous") {
+            status["lastState"]["terminated"]["containerID"].clone()
+        } else {
+            status["containerID"].clone()
+        };
+        let id = id.as_str().unwrap().to_owned();
+        let live = parameters.contains_key("follow");
+        let since =
+            parameters.get("sinceTime").map(|text| text.replace("%3A", ":").parse::<jiff::Timestamp>().unwrap());
+        let log = inner.logs.get(&id).cloned().unwrap_or_default();
+        let tail = parameters.get("tailLines").map_or(0, |tail| log.len().saturating_sub(tail.parse().unwrap()));
+        let cut = if inner.cuts.is_empty() { usize::MAX } else { inner.cuts.remove(0) };
+        drop(inner);
+        let cluster = self.clone();
+        let bytes = async_lines(cluster, id, name.to_owned(), tail, live, since, cut);
+        Response::new(bytes)
+    }
+
+    fn still_runs(&self, name: &str, id: &str) -> bool {
+        let inner = self.lock();
+        let pod = inner.pods.iter().find(|pod| pod["metadata"]["name"] == name);
+        pod.is_some_and(|pod| {
+            let status = &pod["status"]["containerStatuses"][0];
+            status["containerID"] == id && status["state"].get("running").is_some()
+        })
+    }
+}
+
+type BoxedBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
+
+fn whole(text: String) -> BoxedBody {
+    use http_body_util::BodyExt as _;
+    http_body_util::Full::new(Bytes::from(text)).boxed_unsync()
+}
+
+/// Lines from `index` on that are not older than `since`, as they come, until the container ends or `cut` bytes are out. A cut looks like an end.
+fn async_lines(
+    cluster: Cluster,
+    id: String,
+    pod: String,
+    index: usize,
+    live: bool,
+    since: Option<jiff::Timestamp>,
+    cut: usize,
+) -> BoxedBody {
+    use http_body_util::BodyExt as _;
+    let step = move |(mut index, mut left): (usize, usize)| {
+        let (cluster, id, pod) = (cluster.clone(), id.clone(), pod.clone());
+        async move {
+            loop {
+                let changed = cluster.changed.notified();
+                let line = cluster.lock().logs.get(&id).and_then(|log| log.get(index)).cloned();
+                match line {
+                    Some(_) if left == 0 => return None,
+                    Some(line) => {
+                        let time: jiff::Timestamp = line.split(' ').next().unwrap().parse().unwrap();
+                        let wanted = since.is_none_or(|since| time >= since);
+                        index += 1;
+                        if wanted {
+                            let bytes = Bytes::copy_from_slice(&line.as_bytes()[..left.min(line.len())]);
+                            left -= bytes.len();
+                            return Some((Ok::<_, Infallible>(Frame::data(bytes)), (index, left)));
+                        }
+                    }
+                    None if live && cluster.still_runs(&pod, &id) => changed.await,
+                    None => return None,
+                }
+            }
+        }
+    };
+    StreamBody::new(Box::pin(futures::stream::unfold((index, cut), step))).boxed_unsync()
+}
+
+/// What a control plane does: it starts streams, gives credit, keeps lines and cursors.
+struct Receiver {
+    socket: WebSocketStream<DuplexStream>,
+    requests: mpsc::Sender<LogRequest>,
+    ended: mpsc::Receiver<StreamEnded>,
+    service: JoinSet<()>,
+    got: BTreeMap<String, Vec<u8>>,
+    cursors: BTreeMap<String, String>,
+    gaps: Vec<Gap>,
+    bytes: u64,
+}
+
+const WINDOW: u64 = 40 * 1024;
+
+async fn connect(cluster: &Cluster) -> Receiver {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let agent = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let mut socket = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+    let credit = BulkFrame { stream: 0, offset: 1 << 40, kind: BulkKind::Credit }.encode().unwrap();
+    socket.send(Message::Binary(credit.into())).await.unwrap();
+    let (requests, incoming) = mpsc::channel(8);
+    let (ends, ended) = mpsc::channel(128);
+    let agent = Mutex::new(Some(agent));
+    let open = move || {
+        let socket = agent.lock().unwrap().take();
+        async move { socket.ok_or(Error::ConnectionClosed) }
+    };
+    let context =
+        LogContext { client: cluster.client(), namespace: "pdp".into(), metrics: LogMetrics::new(&Metrics::default()) };
+    let mut service = JoinSet::new();
+    service.spawn(serve(context, open, incoming, ends, CancellationToken::new()));
+    let (got, cursors) = (BTreeMap::new(), BTreeMap::new());
+    Receiver { socket, requests, ended, service, got, cursors, gaps: Vec::new(), bytes: 0 }
+}
+
+fn start(follow: bool) -> StreamStart {
+    StreamStart {
+        stream: 1,
+        key: ResourceKey { kind: Kind::Release, name: "web".into() },
+        follow,
+        tail: None,
+        since_seconds: None,
+        previous: false,
+        resume: Vec::new(),
+        credit: WINDOW,
+    }
+}
+
+impl Receiver {
+    async fn start(&mut self, start: StreamStart) {
+        self.requests.send(LogRequest::Start(Box::new(start))).await.unwrap();
+    }
+
+    /// Takes one frame in; the end of the stream if it was that.
+    async fn next(&mut self) -> Option<StreamEnd> {
+        let message =
+            tokio::time::timeout(Duration::from_secs(600), self.socket.next()).await.expect("a frame in time");
+        let Message::Binary(frame) = message.unwrap().unwrap() else { return None };
+        let frame = BulkFrame::decode(&frame).unwrap();
+        match frame.kind {
+            BulkKind::Data { payload, partial: _ } => {
+                assert_eq!(frame.offset, self.bytes, "offsets go out in order");
+                self.bytes += payload.len() as u64;
+                let chunk = LogChunk::decode(payload).unwrap();
+                self.got.entry(chunk.head.source.clone()).or_default().extend_from_slice(chunk.lines);
+                self.cursors.insert(chunk.head.source, chunk.head.cursor);
+                let credit =
+                    BulkFrame { stream: 1, offset: self.bytes + WINDOW, kind: BulkKind::Credit }.encode().unwrap();
+                self.socket.send(Message::Binary(credit.into())).await.unwrap();
+                None
+            }
+            BulkKind::Gap(payload) => {
+                self.gaps.push(serde_json::from_slice(payload).unwrap());
+                None
+            }
+            BulkKind::End(payload) => Some(serde_json::from_slice(payload).unwrap()),
+            BulkKind::Credit => panic!("credit comes from the receiver"),
+        }
+    }
+
+    async fn until_end(&mut self) -> StreamEnd {
+        loop {
+            if let Some(end) = self.next().await {
+                return end;
+            }
+        }
+    }
+
+    async fn until(&mut self, source: &str, lines: &[String]) {
+        let wanted = lines.concat();
+        while self.got.get(source).map_or(0, Vec::len) < wanted.len() {
+            assert_eq!(self.next().await, None, "the stream goes on");
+        }
+        assert_eq!(self.text(source), wanted);
+    }
+
+    fn text(&self, source: &str) -> String {
+        self.got.get(source).map(|bytes| String::from_utf8(bytes.clone()).unwrap()).unwrap_or_default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_two_pods_comes_and_then_the_end() {
+    let cluster = Cluster::new(vec![running("a", "c1"), ended("b", "c2")]);
+    cluster.change(|inner| {
+        inner.logs.insert("c1".into(), lines("c1", 0, 2000));
+        inner.logs.insert("c2".into(), lines("c2", 0, 3));
+    });
+    let mut receiver = connect(&cluster).await;
+    receiver.start(start(false)).await;
+    assert_eq!(receiver.until_end().await.reason, "ContainerEnded");
+    assert_eq!(receiver.text("a/main"), lines("c1", 0, 2000).concat());
+    assert_eq!(receiver.text("b/main"), lines("c2", 0, 3).concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn following_over_many_cuts_of_the_api_loses_and_doubles_nothing() {
+    let cluster = Cluster::new(vec![running("a", "c1")]);
+    cluster.change(|inner| {
+        inner.logs.insert("c1".into(), lines("c1", 0, 500));
+        inner.cuts = (0..20).map(|n| n * 1237 % 9000).collect();
+    });
+    let mut receiver = connect(&cluster).await;
+    receiver.start(start(true)).await;
+    receiver.until("a/main", &lines("c1", 0, 500)).await;
+    cluster.change(|inner| inner.logs.get_mut("c1").unwrap().extend(lines("c1", 500, 700)));
+    receiver.until("a/main", &lines("c1", 0, 1200)).await;
+    assert!(cluster.lock().cuts.is_empty(), "every cut was made");
+    assert_eq!(receiver.gaps, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_container_gives_its_last_words_before_the_new_one_and_a_new_pod_joins() {
+    let cluster = Cluster::new(vec![running("a", "c1")]);
+    cluster.change(|inner| {
+        inner.logs.insert("c1".into(), lines("c1", 0, 10));
+        inner.cuts = vec![300];
+    });
+    let mut receiver = connect(&cluster).await;
+    receiver.start(start(true)).await;
+    while receiver.got.is_empty() {
+        receiver.next().await;
+    }
+    cluster.change(|inner| {
+        inner.logs.get_mut("c1").unwrap().extend(lines("c1", 10, 5));
+        inner.logs.insert("c2".into(), lines("c2", 0, 4));
+        inner.logs.insert("c3".into(), lines("c3", 0, 2));
+        inner.pods = vec![restarted("a", "c2", "c1"), running("b", "c3")];
+    });
+    receiver.until("a/main", &[lines("c1", 0, 15), lines("c2", 0, 4)].concat()).await;
+    receiver.until("b/main", &lines("c3", 0, 2)).await;
+    assert_eq!(receiver.gaps, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_lost_its_connection_goes_on_with_its_cursors() {
+    let cluster = Cluster::new(vec![running("a", "c1")]);
+    cluster.change(|inner| _ = inner.logs.insert("c1".into(), lines("c1", 0, 800)));
+    let mut first = connect(&cluster).await;
+    first.start(start(true)).await;
+    while first.bytes < 20_000 {
+        first.next().await;
+    }
+    let Receiver { socket, got, cursors, mut ended, .. } = first;
+    drop(socket);
+    assert_eq!(ended.recv().await.unwrap().reason, "BulkLost");
+
+    let mut second = connect(&cluster).await;
+    second.got = got;
+    second.start(StreamStart { resume: cursors.into_values().collect(), tail: Some(3), ..start(true) }).await;
+    second.until("a/main", &lines("c1", 0, 800)).await;
+    assert_eq!(second.gaps, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_rotated_away_is_a_gap() {
+    let cluster = Cluster::new(vec![running("a", "c1")]);
+    cluster.change(|inner| _ = inner.logs.insert("c1".into(), lines("c1", 0, 10)));
+    let mut first = connect(&cluster).await;
+    first.start(start(false)).await;
+    first.until_end().await;
+    cluster.change(|inner| _ = inner.logs.insert("c1".into(), lines("c1", 20, 10)));
+    let mut second = connect(&cluster).await;
+    second.start(StreamStart { resume: first.cursors.into_values().collect(), ..start(false) }).await;
+    second.until_end().await;
+    assert_eq!(second.text("a/main"), lines("c1", 20, 10).concat());
+    let [gap] = second.gaps.as_slice() else { panic!("{:?}", second.gaps) };
+    assert_eq!((gap.source.as_str(), gap.reason.as_str()), ("a/main", "Rotated"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tail_and_previous_begin_where_they_say() {
+    let cluster = Cluster::new(vec![restarted("a", "c2", "c1")]);
+    cluster.change(|inner| {
+        inner.logs.insert("c1".into(), lines("c1", 0, 10));
+        inner.logs.insert("c2".into(), lines("c2", 0, 10));
+    });
+    let mut tail = connect(&cluster).await;
+    tail.start(StreamStart { tail: Some(3), ..start(false) }).await;
+    tail.until_end().await;
+    assert_eq!(tail.text("a/main"), lines("c2", 7, 3).concat());
+    let mut previous = connect(&cluster).await;
+    previous.start(StreamStart { previous: true, ..start(true) }).await;
+    previous.until_end().await;
+    assert_eq!(previous.text("a/main"), lines("c1", 0, 10).concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_served_ends_with_a_reason() {
+    let nobody = ResourceKey { kind: Kind::Release, name: "nobody".into() };
+    for (policy, start, reason) in [
+        ("Off", start(true), "NotAllowed"),
+        ("InCluster", start(true), "NotAllowed"),
+        ("ThroughLink", StreamStart { key: nobody, ..start(true) }, "NotFound"),
+        ("ThroughLink", start(false), "NotFound"),
+        ("ThroughLink", StreamStart { resume: vec!["x".into()], ..start(true) }, "BadCursor"),
+    ] {
+        let cluster = Cluster::new(vec![]);
+        cluster.change(|inner| inner.policy = policy);
+        let mut receiver = connect(&cluster).await;
+        receiver.start(start).await;
+        assert_eq!(receiver.until_end().await.reason, reason);
+        assert_eq!(cluster.lock().requests, [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_receiver_holds_up_the_reading_and_nothing_else_grows() {
+    let cluster = Cluster::new(vec![running("a", "c1")]);
+    cluster.change(|inner| _ = inner.logs.insert("c1".into(), lines("c1", 0, 5000)));
+    let mut receiver = connect(&cluster).await;
+    receiver.start(StreamStart { credit: 20_000, ..start(true) }).await;
+    let mut bytes = 0;
+    while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_secs(5), receiver.socket.next()).await {
+        if let Message::Binary(frame) = message {
+            bytes += frame.len() - protocol::bulk::HEADER;
+        }
+    }
+    assert!(bytes > 0 && bytes <= 20_000, "{bytes}");
+    receiver.requests.send(LogRequest::Stop(1)).await.unwrap();
+    drop(receiver.requests);
+    while receiver.service.join_next().await.is_some() {}
+}

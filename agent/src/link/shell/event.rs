@@ -1,0 +1,343 @@
+//! What the loop does with news: of the connection, of the session, and of what was started beside it.
+
+use std::time::Duration;
+
+use protocol::message::{AgentMessage, Listing, Renew, StreamEnded, Welcome};
+use protocol::session::{AgentEvent, AgentSession, CloseCode, Disconnect};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tracing::{debug, info, warn};
+
+use super::connection::Connection;
+use super::term::Term;
+use super::work::{self, ConnectError, Done, Work};
+use crate::link::enrol::{Credentials, KeepError, now};
+use crate::link::identity::Certificate;
+use crate::link::intake::Request;
+use crate::link::store::{Settled, Store};
+
+/// A certificate request that nobody answers is made again after this time, in seconds.
+const RENEW_AGAIN: i64 = 60;
+/// Shortest time between renewals that the control plane forces by refusing the certificate.
+const RENEW_FORCED: Duration = Duration::from_secs(60);
+/// Clocks may differ by so much before it is worth a line, in seconds.
+const CLOCK_SKEW: i64 = 60;
+
+impl<S: Store> Term<'_, S> {
+    /// A frame came, or the stream ended.
+    pub(super) fn frame(&mut self, frame: Option<Result<Message, Error>>) {
+        let now = self.now();
+        let Some(session) = &mut self.session else { return };
+        match frame {
+            Some(Ok(Message::Text(text))) => session.handle_text(now, &text),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {
+                session.handle_alive(now);
+            }
+            Some(Ok(Message::Close(close))) => {
+                let (code, reason) = close.map_or((CloseCode::Normal, String::new()), |close| {
+                    (CloseCode::from(u16::from(close.code)), close.reason.to_string())
+                });
+                session.handle_disconnected(now, Disconnect::Closed(code), &reason);
+            }
+            Some(Err(error)) => session.handle_disconnected(now, Disconnect::Cut, &error.to_string()),
+            None => session.handle_disconnected(now, Disconnect::Cut, "the connection ended"),
+        }
+    }
+
+    /// Something that ran beside the loop has ended.
+    pub(super) fn done(&mut self, done: Done) {
+        match done {
+            Done::Answered { key, ticket, verdict, stored, received } => {
+                self.lanes.finished(key);
+                self.observe(stored);
+                if let protocol::message::Verdict::Forgotten { floor } = &verdict {
+                    let news = self.cache.raise_floor(*floor);
+                    self.tell(news.into_iter().collect());
+                }
+                self.parts.metrics.answered(&verdict);
+                self.parts.metrics.intake_seconds.observe(received.elapsed().as_secs_f64());
+                if let Some(session) = &mut self.session {
+                    session.answer(ticket, verdict);
+                }
+            }
+            Done::FactsRemoved { key, facts, settled, stored } => {
+                self.lanes.finished(key.clone());
+                self.removing.remove(&key);
+                self.observe(stored);
+                match settled {
+                    Settled::Done if self.acknowledged.contains_key(&key) => self.remove_facts(key),
+                    Settled::Done => {}
+                    Settled::Later => {
+                        self.acknowledged.entry(key).or_default().extend(facts);
+                        self.remove_again_later();
+                    }
+                }
+            }
+            Done::Status { settled, stored } => {
+                self.observe(stored);
+                self.status_written(settled == Settled::Later);
+            }
+            Done::Credentials(Ok(credentials)) => {
+                self.failures = 0;
+                self.use_credentials(credentials);
+            }
+            Done::Credentials(Err(error)) => self.no_credentials(&error),
+            Done::Connected(result) => self.dialled(*result),
+            Done::WriterEnded { number, error } => {
+                let now = self.now();
+                let current = self.connection.as_ref().is_some_and(|connection| connection.number == number);
+                if let (true, Some(session)) = (current, &mut self.session) {
+                    let reason = error.unwrap_or_else(|| "the connection was closed".to_owned());
+                    session.handle_disconnected(now, Disconnect::Cut, &reason);
+                }
+            }
+            Done::RenewalRequest(Ok(csr)) => {
+                if let Some(session) = &mut self.session {
+                    // Without a session it is asked for again after the next welcome.
+                    session.send_now(AgentMessage::Renew(Renew { csr }));
+                }
+            }
+            Done::RenewalRequest(Err(error)) => warn!(%error, "no certificate request could be made"),
+            Done::Renewed(Ok(certificate)) => {
+                info!(not_after = certificate.not_after, "certificate renewed over the link");
+                self.renew_at = Some(certificate.renew_at());
+            }
+            Done::Renewed(Err(error)) => warn!(%error, "a renewed certificate could not be kept"),
+            Done::Promoted(Ok(())) => {}
+            Done::Promoted(Err(error)) => {
+                warn!(%error, "the certificate stays pending; it is promoted with the next session");
+            }
+        }
+    }
+
+    fn observe(&mut self, stored: Option<(crate::link::store::Table, serde_json::Value)>) {
+        if let Some((table, object)) = stored {
+            let news = self.cache.observe(table, &object);
+            self.tell(news);
+        }
+    }
+
+    fn use_credentials(&mut self, credentials: Credentials) {
+        self.renew_at = credentials.certificate.as_ref().map(Certificate::renew_at);
+        self.credentials = Some(credentials);
+    }
+
+    fn no_credentials(&mut self, error: &KeepError) {
+        let after = error.retry_after(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.credentials_due = Some(Instant::now() + spread(after));
+        self.connected(false, error.reason(), error.to_string());
+    }
+
+    /// An attempt to connect has ended.
+    fn dialled(&mut self, result: Result<(super::super::dial::Socket, Credentials), ConnectError>) {
+        let now = self.now();
+        let Some(session) = &mut self.session else { return };
+        match result {
+            Ok((socket, credentials)) => {
+                self.renew_first = false;
+                self.connections += 1;
+                self.used = Some(credentials.client.certificate.clone());
+                let (connection, writer) = Connection::new(self.connections, credentials.client.clone(), socket);
+                let number = self.connections;
+                self.tasks.spawn(async move { Done::WriterEnded { number, error: writer.run().await } });
+                self.connection = Some(connection);
+                session.handle_connected(now, &self.epoch.lease, self.epoch.transitions);
+                self.use_credentials(credentials);
+            }
+            Err(error) => {
+                self.dial_error = Some((error.reason(), error.to_string()));
+                session.handle_dial_failed(now, error.failure(), error.reason());
+            }
+        }
+    }
+
+    /// Drains the session: frames to the writer, news to their handlers, until there is none.
+    pub(super) fn pump(&mut self) {
+        loop {
+            let Some(session) = &mut self.session else { return };
+            if let Some(connection) = &mut self.connection {
+                connection.flush(session);
+            }
+            let Some(event) = session.poll_event() else { return };
+            self.session_event(event);
+        }
+    }
+
+    fn session_event(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::Dial => {
+                self.parts.metrics.dials.inc();
+                let (keeper, dialer) = (self.keeper.clone(), self.parts.dialer.clone());
+                let (url, used) = (self.parts.link.control_plane.clone(), self.used.clone());
+                self.tasks.spawn(work::connect(keeper, dialer, url, self.renew_first, used));
+            }
+            AgentEvent::Welcomed(welcome) => self.welcomed(&welcome),
+            AgentEvent::Compared { held } => debug!(held, "what is stored here was compared"),
+            AgentEvent::Held { reason } => {
+                warn!(reason, "the session is held until a person at the control plane adopts this data plane");
+                self.connected(
+                    true,
+                    "Held",
+                    format!(
+                        "nothing new is accepted until a person at the control plane adopts this data plane: {reason}"
+                    ),
+                );
+            }
+            AgentEvent::StoreKnown { store_id } => {
+                self.status.store_id = Some(store_id);
+                self.connected(true, "Connected", CONNECTED.to_owned());
+                self.write_status(Duration::ZERO);
+            }
+            AgentEvent::Document { ticket, document } => match Request::read(&document) {
+                Ok(request) => {
+                    let key = request.key().clone();
+                    let work = Work::Document { ticket, request: Box::new(request), received: Instant::now() };
+                    self.lanes.push(key, work);
+                }
+                Err(verdict) => {
+                    self.parts.metrics.answered(&verdict);
+                    if let Some(session) = &mut self.session {
+                        session.answer(ticket, verdict);
+                    }
+                }
+            },
+            AgentEvent::Forget { ticket, forget } => {
+                let work = Work::Forget { ticket, generation: forget.generation, received: Instant::now() };
+                self.lanes.push(forget.key, work);
+            }
+            AgentEvent::FactAcknowledged { key, fact } => {
+                self.acknowledged.entry(key.clone()).or_default().push(fact);
+                self.remove_facts(key);
+            }
+            AgentEvent::Renewed(renewed) => {
+                let keeper = self.keeper.clone();
+                self.tasks
+                    .spawn(async move { Done::Renewed(keeper.renewed(&renewed.certificate, renewed.ca_bundle).await) });
+            }
+            AgentEvent::RenewRefused(refused) => {
+                warn!(code = ?refused.code, message = refused.message, "the control plane does not renew the certificate");
+            }
+            AgentEvent::RenewNeeded => self.renew_needed(),
+            AgentEvent::StreamStart(start) => self.answer_now(AgentMessage::StreamEnded(StreamEnded {
+                stream: start.stream,
+                reason: "NotAllowed".to_owned(),
+                message: "this agent does not serve log streams".to_owned(),
+            })),
+            AgentEvent::StreamStop(_) => {}
+            AgentEvent::List(list) => {
+                self.answer_now(AgentMessage::Listing(Listing { to: list.id, lines: Vec::new() }));
+            }
+            AgentEvent::Unsupported { message_type } => {
+                debug!(message_type, "a message of a later version was left aside")
+            }
+            AgentEvent::Lost { cause, reason, dial_after } => {
+                self.connection = None;
+                self.parts.metrics.lost.inc();
+                debug!(?cause, reason, dial_after, "no connection");
+                let (reason, message) = self.dial_error.take().unwrap_or_else(|| lost(cause, &reason));
+                self.connected(false, reason, message);
+            }
+            AgentEvent::Superseded => {
+                self.connection = None;
+                self.superseded = self.superseded.saturating_add(1);
+                let after = Duration::from_secs(1).saturating_mul(1 << self.superseded.min(5));
+                self.restart_due = Some(Instant::now() + spread(after));
+                let message = "another session of this data plane has taken over; this replica still holds the lease and connects again";
+                self.connected(false, "Superseded", message.to_owned());
+            }
+        }
+    }
+
+    fn answer_now(&mut self, message: AgentMessage) {
+        if let Some(session) = &mut self.session {
+            session.send_now(message);
+        }
+    }
+
+    fn welcomed(&mut self, welcome: &Welcome) {
+        self.superseded = 0;
+        self.connected(true, "Connected", CONNECTED.to_owned());
+        self.write_status(Duration::ZERO);
+        if let Ok(theirs) = welcome.time.parse::<jiff::Timestamp>() {
+            let ahead = now() - theirs.as_second();
+            if ahead.abs() > CLOCK_SKEW {
+                warn!(
+                    seconds = ahead,
+                    "the clock of this node differs from the control plane's; certificates may seem to have ended or not to have begun"
+                );
+            }
+        }
+        if let Some(connection) = &self.connection {
+            let (keeper, client) = (self.keeper.clone(), connection.client.clone());
+            self.tasks.spawn(async move { Done::Promoted(keeper.welcomed(&client).await) });
+        }
+        self.renew_over_the_link();
+    }
+
+    /// Asks for a new certificate at two thirds of the life of the present one.
+    pub(super) fn renew_over_the_link(&mut self) {
+        let open = self.session.as_ref().is_some_and(AgentSession::is_open);
+        if !open || self.renew_at.is_none_or(|at| now() < at) {
+            return;
+        }
+        self.renew_at = Some(now() + RENEW_AGAIN);
+        let keeper = self.keeper.clone();
+        self.tasks.spawn(async move { Done::RenewalRequest(keeper.renewal_request().await) });
+    }
+
+    /// The control plane does not take the certificate of the last connection: at once with a newer one, but not again and again.
+    fn renew_needed(&mut self) {
+        self.renew_first = true;
+        if self.renewed_first.is_some_and(|at| at.elapsed() < RENEW_FORCED) {
+            return;
+        }
+        self.renewed_first = Some(Instant::now());
+        let now = self.now();
+        if let Some(session) = &mut self.session {
+            session.credentials_changed(now);
+        }
+    }
+}
+
+const CONNECTED: &str = "a session with the control plane is open";
+
+/// Reason and sentence for a session that ended.
+fn lost(cause: Disconnect, reason: &str) -> (&'static str, String) {
+    let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let code = match cause {
+        Disconnect::Local => {
+            return ("ConnectionLost", format!("the connection to the control plane was given up{said}"));
+        }
+        Disconnect::Cut => return ("ConnectionLost", "the connection to the control plane was cut".to_owned()),
+        Disconnect::Closed(code) => code,
+    };
+    let (word, sentence) = match code {
+        CloseCode::Normal | CloseCode::GoingAway | CloseCode::Drained => {
+            ("ConnectionLost", "the control plane closed the connection")
+        }
+        CloseCode::Timeout => ("ConnectionLost", "the control plane heard nothing for too long"),
+        CloseCode::Protocol | CloseCode::WindowExceeded | CloseCode::TooLarge | CloseCode::Unknown(_) => {
+            ("ProtocolError", "the control plane ended the session because of an error in it")
+        }
+        CloseCode::Superseded | CloseCode::NotLeading => ("Superseded", "another session has taken over"),
+        CloseCode::CertificateExpired => ("CertificateRefused", "the agent's certificate has ended; it is renewed"),
+        CloseCode::Revoked => {
+            ("AccessRevoked", "the access of this data plane was taken away; ask an administrator of the control plane")
+        }
+        CloseCode::ForeignCluster => (
+            "ForeignCluster",
+            "this identity belongs to another cluster; install with a token of a data plane of its own",
+        ),
+        CloseCode::Unsupported => ("NoCommonVersion", "agent and control plane are too far apart in version"),
+        CloseCode::Overloaded => ("Busy", "the control plane has too much to do"),
+    };
+    (word, format!("{sentence}{said}"))
+}
+
+/// A delay made up to a quarter longer, so that many do not come back at once.
+fn spread(delay: Duration) -> Duration {
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let quarter = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) / 4;
+    delay + Duration::from_millis(random % (quarter + 1))
+}

@@ -1,0 +1,198 @@
+//! What runs beside the loop: workers on resources, dialling, certificates. Each ends by itself and reports as [`Done`].
+
+use protocol::message::Verdict;
+use protocol::name::ResourceKey;
+use protocol::report::Fact;
+use protocol::session::{DialFailure, Ticket};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::elector::{Leadership, NotLeading};
+use crate::link::dial::{DialError, Dialer, Limits, Socket};
+use crate::link::enrol::{Credentials, KeepError, Keeper};
+use crate::link::identity::Certificate;
+use crate::link::intake::{Job, Known, Request, View};
+use crate::link::reporter::Removal;
+use crate::link::status::{LinkStatus, StatusJob};
+use crate::link::store::{Call, Reply, Settled, Step, Store, Table};
+use crate::settings::ControlPlaneUrl;
+
+/// Path of the upgrade.
+const LINK_PATH: &str = "/v1/link";
+
+/// One piece of work on one resource.
+#[derive(Debug)]
+pub(super) enum Work {
+    Document {
+        ticket: Ticket,
+        request: Box<Request>,
+        received: Instant,
+    },
+    Forget {
+        ticket: Ticket,
+        generation: i64,
+        received: Instant,
+    },
+    /// Takes acknowledged facts out of the status; which ones is looked up when it starts.
+    RemoveFacts,
+}
+
+/// How something beside the loop ended.
+#[derive(Debug)]
+pub(super) enum Done {
+    Answered { key: ResourceKey, ticket: Ticket, verdict: Verdict, stored: Option<(Table, Value)>, received: Instant },
+    FactsRemoved { key: ResourceKey, facts: Vec<Fact>, settled: Settled, stored: Option<(Table, Value)> },
+    Status { settled: Settled, stored: Option<(Table, Value)> },
+    Credentials(Result<Credentials, KeepError>),
+    Connected(Box<Result<(Socket, Credentials), ConnectError>>),
+    WriterEnded { number: u64, error: Option<String> },
+    RenewalRequest(Result<String, KeepError>),
+    Renewed(Result<Certificate, KeepError>),
+    Promoted(Result<(), KeepError>),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+}
+
+impl ConnectError {
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Keep(error) => error.reason(),
+            Self::Dial(error) => error.reason(),
+        }
+    }
+
+    pub(super) fn failure(&self) -> DialFailure {
+        match self {
+            Self::Keep(KeepError::Dial(error)) | Self::Dial(error) => error.failure(),
+            Self::Keep(KeepError::Refused(error)) => {
+                DialFailure::Busy { retry_after_ms: error.retry_after_ms.or(Some(10_000)) }
+            }
+            Self::Keep(
+                KeepError::SecretMissing { .. }
+                | KeepError::Secret { .. }
+                | KeepError::NoToken
+                | KeepError::NotLeading(_)
+                | KeepError::BadAnswer { .. }
+                | KeepError::OtherDataPlane { .. }
+                | KeepError::Identity(_),
+            ) => DialFailure::Unreachable,
+        }
+    }
+}
+
+/// Makes the calls that a pure part asks for, until its end. Leadership is checked before each write. The last object that
+/// was written comes back too, so that the cache need not wait for the watch.
+async fn drive<S: Store, T>(
+    store: &S,
+    leadership: &Leadership,
+    mut step: Step<T>,
+    mut resume: impl FnMut(Reply) -> Step<T>,
+) -> (Result<T, NotLeading>, Option<(Table, Value)>) {
+    let mut stored = None;
+    loop {
+        let call = match step {
+            Step::Done(end) => return (Ok(end), stored),
+            Step::Call(call) => call,
+        };
+        let written = match &call {
+            Call::Create { table, .. } | Call::Update { table, .. } | Call::UpdateStatus { table, .. } => Some(*table),
+            Call::Get { .. } | Call::Delete { .. } => None,
+        };
+        if call.writes()
+            && let Err(error) = leadership.check()
+        {
+            return (Err(error), stored);
+        }
+        let reply = store.call(call).await;
+        if let (Some(table), Ok(Some(object))) = (written, &reply) {
+            stored = Some((table, object.clone()));
+        }
+        step = resume(reply);
+    }
+}
+
+fn verdict(end: Result<Verdict, NotLeading>) -> Verdict {
+    end.unwrap_or_else(|error| Job::not_leading(error == NotLeading::Unconfirmed))
+}
+
+pub(super) async fn document<S: Store>(
+    store: S,
+    leadership: Leadership,
+    (ticket, received): (Ticket, Instant),
+    request: Request,
+    view: View,
+    known: Known,
+) -> Done {
+    let key = request.key().clone();
+    let (mut job, first) = Job::document(request, view, &known);
+    let (end, stored) = drive(&store, &leadership, first, |reply| job.resume(reply)).await;
+    Done::Answered { key, ticket, verdict: verdict(end), stored, received }
+}
+
+pub(super) async fn forget<S: Store>(
+    store: S,
+    leadership: Leadership,
+    (ticket, received): (Ticket, Instant),
+    key: ResourceKey,
+    generation: i64,
+    floor: i64,
+) -> Done {
+    let (mut job, first) = Job::forget(key.clone(), generation, floor);
+    let (end, stored) = drive(&store, &leadership, first, |reply| job.resume(reply)).await;
+    Done::Answered { key, ticket, verdict: verdict(end), stored, received }
+}
+
+pub(super) async fn remove_facts<S: Store>(
+    store: S,
+    leadership: Leadership,
+    key: ResourceKey,
+    facts: Vec<Fact>,
+) -> Done {
+    let (mut removal, first) = Removal::begin(key, facts);
+    let (end, stored) = drive(&store, &leadership, first, |reply| removal.resume(reply)).await;
+    let (key, facts) = removal.into_parts();
+    Done::FactsRemoved { key, facts, settled: end.unwrap_or(Settled::Later), stored }
+}
+
+pub(super) async fn status<S: Store>(store: S, leadership: Leadership, wanted: LinkStatus, now: String) -> Done {
+    let (mut job, first) = StatusJob::begin(wanted, now);
+    let (end, stored) = drive(&store, &leadership, first, |reply| job.resume(reply)).await;
+    Done::Status { settled: end.unwrap_or(Settled::Later), stored }
+}
+
+/// A certificate and then a connection. `renew_unless`: the certificate that the control plane does not take any more; a newer
+/// one that is stored already is as good as a renewal.
+pub(super) async fn connect<S: Store>(
+    keeper: Keeper<S>,
+    dialer: Dialer,
+    url: ControlPlaneUrl,
+    renew: bool,
+    used: Option<String>,
+) -> Done {
+    let connect = async {
+        let mut credentials = keeper.credentials(false).await?;
+        if renew && used.as_ref() == Some(&credentials.client.certificate) {
+            credentials = keeper.credentials(true).await?;
+        }
+        let limits = Limits { frame: protocol::message::MAX_FRAME, write_buffer: 4 * protocol::message::MAX_FRAME };
+        let socket = dialer
+            .websocket(
+                &url,
+                LINK_PATH,
+                protocol::message::SUBPROTOCOL,
+                &credentials.client,
+                credentials.ca.as_deref(),
+                limits,
+            )
+            .await?;
+        Ok((socket, credentials))
+    };
+    Done::Connected(Box::new(connect.await))
+}

@@ -1,0 +1,167 @@
+//! What the link writes into the status of `DataPlane/default`: id, version, store, and the condition `Connected`.
+//!
+//! The operator writes other fields of the same status, so a write starts from what was just read and fails if that is not the
+//! newest. Nothing is written that stands there already: status changes on transitions only.
+
+use protocol::report::Condition;
+use serde_json::{Value, json};
+
+use super::intake::{Meaning, classify};
+use super::store::{Call, DEFAULT, Reply, Settled, Step, Table};
+
+/// Name of the condition.
+pub const CONNECTED: &str = "Connected";
+
+/// What shall stand in the status. A part that is not known yet is left as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Id from enrolment.
+    pub id: Option<String>,
+    /// Version of this agent.
+    pub version: Option<String>,
+    /// Store of the control plane.
+    pub store_id: Option<String>,
+    /// The condition.
+    pub connected: Option<Connected>,
+}
+
+/// Whether there is a session, and why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// A session is open.
+    pub yes: bool,
+    /// One word in PascalCase.
+    pub reason: &'static str,
+    /// A sentence for people; the same as long as the cause is the same.
+    pub message: String,
+}
+
+/// `object` with `wanted` in it; none if it stands there already. `now` is RFC 3339.
+#[must_use]
+pub fn merged(object: &Value, wanted: &LinkStatus, now: &str) -> Option<Value> {
+    let LinkStatus { id, version, store_id, connected } = wanted;
+    let mut merged = object.clone();
+    let status = merged.as_object_mut()?.entry("status").or_insert_with(|| json!({}));
+    if !status.is_object() {
+        *status = json!({});
+    }
+    let status = status.as_object_mut()?;
+    for (field, value) in [("id", id), ("version", version), ("storeId", store_id)] {
+        if let Some(value) = value {
+            status.insert(field.to_owned(), json!(value));
+        }
+    }
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    if !conditions.is_array() {
+        *conditions = json!([]);
+    }
+    if let (Some(connected), Some(conditions)) = (connected, conditions.as_array_mut()) {
+        let Connected { yes, reason, message } = connected;
+        let value = if *yes { "True" } else { "False" };
+        let known = conditions.iter().position(|one| one.get("type").and_then(Value::as_str) == Some(CONNECTED));
+        let old = known.map(|at| conditions.remove(at));
+        let old: Option<Condition> = old.and_then(|old| serde_json::from_value(old).ok());
+        let since =
+            old.filter(|old| old.status == value).map_or_else(|| now.to_owned(), |old| old.last_transition_time);
+        conditions.push(json!(Condition {
+            condition_type: CONNECTED.to_owned(),
+            status: value.to_owned(),
+            reason: (*reason).to_owned(),
+            message: message.clone(),
+            observed_generation: None,
+            last_transition_time: since,
+        }));
+        conditions.sort_by_key(|one| one.get("type").and_then(Value::as_str).unwrap_or_default().to_owned());
+    }
+    (merged != *object).then_some(merged)
+}
+
+/// One write of the status, from reading to the end.
+#[derive(Debug)]
+pub struct StatusJob {
+    wanted: LinkStatus,
+    now: String,
+    looks: u8,
+    writing: bool,
+}
+
+impl StatusJob {
+    /// Begins.
+    #[must_use]
+    pub fn begin(wanted: LinkStatus, now: String) -> (Self, Step<Settled>) {
+        let mut job = Self { wanted, now, looks: 0, writing: false };
+        let next = job.look();
+        (job, next)
+    }
+
+    /// What came of the last call, and what comes next.
+    pub fn resume(&mut self, reply: Reply) -> Step<Settled> {
+        match (self.writing, reply) {
+            (true, Ok(_)) => Step::Done(Settled::Done),
+            (false, Ok(Some(object))) => match merged(&object, &self.wanted, &self.now) {
+                None => Step::Done(Settled::Done),
+                Some(body) => {
+                    self.writing = true;
+                    Step::Call(Call::UpdateStatus { table: Table::DataPlane, name: DEFAULT.to_owned(), body })
+                }
+            },
+            (false, Ok(None)) => Step::Done(Settled::Later),
+            (true, Err(error)) if classify(&error) == Meaning::ReadAgain => self.look(),
+            (true | false, Err(_)) => Step::Done(Settled::Later),
+        }
+    }
+
+    fn look(&mut self) -> Step<Settled> {
+        self.looks += 1;
+        self.writing = false;
+        if self.looks > 6 {
+            return Step::Done(Settled::Later);
+        }
+        Step::Call(Call::Get { table: Table::DataPlane, name: DEFAULT.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(yes: bool, reason: &'static str) -> LinkStatus {
+        LinkStatus {
+            id: Some("dp-1".into()),
+            version: None,
+            store_id: None,
+            connected: Some(Connected { yes, reason, message: "m".into() }),
+        }
+    }
+
+    #[test]
+    fn only_what_is_new_is_written_and_the_rest_is_left_alone() {
+        let object = json!({
+            "metadata": { "resourceVersion": "1" },
+            "status": {
+                "cluster": "c", "storeId": "s",
+                "conditions": [{ "type": "OperatorReady", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": "t0" }],
+            },
+        });
+        let first = merged(&object, &wanted(false, "Unreachable"), "t1").unwrap();
+        assert_eq!(first["status"]["cluster"], "c");
+        assert_eq!(first["status"]["storeId"], "s");
+        assert_eq!(first["status"]["id"], "dp-1");
+        assert_eq!(first["status"]["conditions"][0]["type"], "Connected");
+        assert_eq!(first["status"]["conditions"][1]["type"], "OperatorReady");
+
+        assert_eq!(merged(&first, &wanted(false, "Unreachable"), "t2"), None, "nothing new");
+        let second = merged(&first, &wanted(false, "TokenExpired"), "t3").unwrap();
+        assert_eq!(second["status"]["conditions"][0]["lastTransitionTime"], "t1", "still not connected");
+        let third = merged(&second, &wanted(true, "Connected"), "t4").unwrap();
+        assert_eq!(third["status"]["conditions"][0]["lastTransitionTime"], "t4");
+    }
+
+    #[test]
+    fn a_status_of_any_shape_is_mended() {
+        for object in [json!({}), json!({ "status": 3 }), json!({ "status": { "conditions": "x" } })] {
+            let merged = merged(&object, &wanted(true, "Connected"), "t").unwrap();
+            assert_eq!(merged["status"]["conditions"][0]["status"], "True", "{object}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Status, events and logs.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::header;
+use protocol::name::{Kind, ResourceKey};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::catalog_routes::route;
+use super::{Answer, App, Caller, Refusal, Route, answer};
+use crate::logs::follow::{self, LogLine, Wish};
+use crate::model::{Event, ResourceStatus};
+use crate::problem::{Code, Problem};
+use crate::store::status::{self, Which};
+use crate::store::{catalog, deployments, events};
+
+/// Longest time that an answer waits for events.
+const MAX_WAIT: u64 = 60;
+
+/// Lines on their way to one reader; its slowness reaches the sender by credit.
+const LINES: usize = 512;
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/status", "Status of all resources of a project", &["component", "environment"], None, "[]ResourceStatus", get(of_project)),
+        route!("GET" "/api/v1/organizations/{organization}/events", "Events after a number; waits for some if there are none", &["after", "wait"], None, "[]Event", get(after)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/logs", "Log lines, as NDJSON or text", &["environment", "follow", "tail", "since", "previous", "format", "run", "track"], None, "[]LogLine", get(logs)),
+    ]
+}
+
+#[derive(Debug, Deserialize)]
+struct Filter {
+    component: Option<String>,
+    environment: Option<String>,
+}
+
+async fn of_project(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project)): Path<(String, String)>,
+    Query(filter): Query<Filter>,
+) -> Answer<Vec<ResourceStatus>> {
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        let environment = filter.environment.map(|name| catalog::environment(c, place.project, &name)).transpose()?;
+        let which = match (filter.component, environment) {
+            (Some(name), environment) => Which::Component(catalog::component(c, place.project, &name)?.0, environment),
+            (None, Some(environment)) => Which::Environment(environment),
+            (None, None) => Which::Project(place.project),
+        };
+        status::of(c, which)
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+struct After {
+    after: Option<i64>,
+    wait: Option<u64>,
+}
+
+/// Without `after` it answers at once with the newest event, as a place to begin.
+async fn after(
+    State(shared): App,
+    caller: Caller,
+    Path(organization): Path<String>,
+    Query(After { after, wait }): Query<After>,
+) -> Answer<Vec<Event>> {
+    let organization = shared.store.run(move |c| caller.organization(c, &organization)).await?;
+    let Some(after) = after else {
+        return answer(&shared, move |c| {
+            let last = events::last(c)?;
+            Ok(vec![Event {
+                seq: last,
+                at: crate::store::now(),
+                what: "Now".into(),
+                data_plane: None,
+                kind: None,
+                name: None,
+                data: serde_json::Value::Null,
+            }])
+        })
+        .await;
+    };
+    let mut changed = shared.hub.watch_events();
+    let until = tokio::time::Instant::now() + Duration::from_secs(wait.unwrap_or(0).min(MAX_WAIT));
+    loop {
+        let found = shared.store.run(move |c| events::after(c, organization, after)).await?;
+        if !found.is_empty() || shared.supervisor.stopping().is_cancelled() {
+            return Ok(Json(found));
+        }
+        tokio::select! {
+            changed = tokio::time::timeout_at(until, changed.changed()) => if changed.is_err() { return Ok(Json(found)) },
+            () = shared.supervisor.stopping().cancelled() => {}
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogFilter {
+    environment: String,
+    #[serde(default)]
+    follow: bool,
+    tail: Option<u32>,
+    since: Option<u32>,
+    #[serde(default)]
+    previous: bool,
+    format: Option<String>,
+    run: Option<String>,
+    track: Option<String>,
+}
+
+async fn logs(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Path<(String, String, String)>,
+    Query(filter): Query<LogFilter>,
+) -> Result<Response, Refusal> {
+    let text = match filter.format.as_deref() {
+        None | Some("ndjson") => false,
+        Some("text") => true,
+        Some(_) => {
+            return Err(Problem::invalid("format", "this format is not known here").hint("use ndjson or text").into());
+        }
+    };
+    let wishes = shared
+        .store
+        .run(move |c| {
+            let place = caller.place(c, &organization, &project)?;
+            let environment = catalog::environment(c, place.project, &filter.environment)?;
+            let (component, _) = catalog::component(c, place.project, &name)?;
+            let keys: Vec<(String, ResourceKey)> = match &filter.run {
+                Some(id) => deployments::task_runs(c, component, Some(id))?
+                    .into_iter()
+                    .map(|run| (run.data_plane, ResourceKey { kind: Kind::TaskRun, name: run.name }))
+                    .collect(),
+                None => status::of(c, Which::Component(component, Some(environment)))?
+                    .into_iter()
+                    .filter(|status| filter.track.is_none() || status.track == filter.track)
+                    .map(|status| (status.data_plane, ResourceKey { kind: Kind::Release, name: status.name }))
+                    .collect(),
+            };
+            if keys.is_empty() {
+                let problem = Problem::new(Code::NotFound, format!("{name} is not deployed to {}", filter.environment));
+                return Err(problem.hint("deploy it first: pdpctl deploy -f component.yaml --environment NAME").into());
+            }
+            keys.into_iter()
+                .map(|(plane, key)| {
+                    Ok(Wish {
+                        data_plane: crate::store::identity::data_plane(c, place.organization, &plane)?,
+                        data_plane_name: plane,
+                        key,
+                        follow: filter.follow,
+                        tail: filter.tail,
+                        since_seconds: filter.since,
+                        previous: filter.previous,
+                    })
+                })
+                .collect::<crate::store::Result<Vec<_>>>()
+        })
+        .await?;
+    let (out, lines) = mpsc::channel(LINES);
+    for wish in wishes {
+        shared.supervisor.spawn("log stream", follow::run(Arc::clone(&shared), wish, out.clone()));
+    }
+    let body = futures::stream::unfold(lines, move |mut lines| async move {
+        let line = lines.recv().await?;
+        Some((Ok::<_, Infallible>(rendered(&line, text)), lines))
+    });
+    let kind = if text { "text/plain; charset=utf-8" } else { "application/x-ndjson" };
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(body)).into_response())
+}
+
+fn rendered(line: &LogLine, text: bool) -> Bytes {
+    let mut out = if text {
+        match &line.note {
+            Some(note) => format!("# {note}: {}", line.line),
+            None => format!("{} {} {}", line.time, line.source, line.line),
+        }
+    } else {
+        serde_json::to_string(line).unwrap_or_default()
+    };
+    out.push('\n');
+    Bytes::from(out)
+}

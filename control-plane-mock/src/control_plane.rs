@@ -1,0 +1,190 @@
+//! A control plane, started and stopped: for the server binary and for tests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::ca::{self, Authority, Pair};
+use crate::config::Config;
+use crate::faults::Faults;
+use crate::hub::Hub;
+use crate::record::Record;
+use crate::store::{self, Store};
+use crate::supervisor::Supervisor;
+use crate::{api, server};
+
+/// What all parts of a running control plane share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Settings.
+    pub config: Config,
+    /// The store.
+    pub store: Store,
+    /// The certificate authority.
+    pub authority: Authority,
+    /// Everything received.
+    pub record: Record,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// Who is connected.
+    pub hub: Arc<Hub>,
+    /// Owner of all tasks.
+    pub supervisor: Supervisor,
+    /// Id of the store; a restore makes a new one.
+    pub store_id: String,
+    /// `host:port` by which agents reach this gateway.
+    pub public_address: String,
+}
+
+/// A control plane could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] store::Error),
+    /// The authority cannot be made or read.
+    #[error(transparent)]
+    Authority(#[from] ca::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] server::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A running control plane. Stopped by [`ControlPlane::shutdown`]; dropped without it, it ends with its runtime.
+#[derive(Debug)]
+pub struct ControlPlane {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    admin_token: String,
+}
+
+impl ControlPlane {
+    /// Opens the store, makes what is missing in it, and listens.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or the address is taken.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_with_token(config, None).await
+    }
+
+    /// As [`ControlPlane::start`], with an administrator's token that stays the same over restarts.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_with_token(config: Config, admin_token: Option<String>) -> Result<Self, Error> {
+        let hub = Arc::new(Hub::default());
+        let woken = Arc::clone(&hub);
+        let store = Store::open(config.store.as_deref(), move |ids| woken.woken(ids))?;
+        let admin_token = admin_token.unwrap_or_else(|| store::new_token("pdpa"));
+        let (hash, gateway) = (store::token_hash(&admin_token), config.gateway.clone());
+        let fresh = ca::new_root()?;
+        let (root, store_id) = store
+            .run(move |c| {
+                store::sessions::close_left_over(c, &gateway)?;
+                c.execute("DELETE FROM access_token WHERE name = 'admin' AND organization IS NULL", [])?;
+                store::catalog::add_token(c, &hash, "admin", None)?;
+                let stored = store::setting(c, "ca_certificate")?.zip(store::setting(c, "ca_key")?);
+                let root = match stored {
+                    Some((certificate, key)) => Pair { certificate, key },
+                    None => {
+                        store::set_setting(c, "ca_certificate", &fresh.certificate)?;
+                        store::set_setting(c, "ca_key", &fresh.key)?;
+                        store::set_setting(c, "store_id", &uuid::Uuid::new_v4().to_string())?;
+                        fresh
+                    }
+                };
+                Ok((root, store::setting(c, "store_id")?.unwrap_or_default()))
+            })
+            .await?;
+        let authority = Authority::new(root, config.certificate_lifetime)?;
+        let own = authority.server(&config.sans)?;
+        let acceptor = server::tls(&own, &authority.certificate)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| Error::Listen { address: config.listen, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
+        let public_address = config.public_address.clone().unwrap_or_else(|| address.to_string());
+        let shared = Arc::new(Shared {
+            record: Record::new(config.record_limit),
+            config,
+            store,
+            authority,
+            faults: Faults::default(),
+            hub,
+            supervisor: Supervisor::default(),
+            store_id,
+            public_address,
+        });
+        let router = api::router(Arc::clone(&shared));
+        let serving = server::serve(Arc::clone(&shared), listener, acceptor, router);
+        shared.supervisor.spawn("listener", serving);
+        tracing::info!(%address, store = shared.store_id, "control plane listens");
+        Ok(Self { shared, address, admin_token })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `https://` address of the API and of enrolment.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}", self.shared.public_address)
+    }
+
+    /// Token of the administrator.
+    #[must_use]
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// Root certificate, PEM.
+    #[must_use]
+    pub fn ca(&self) -> &str {
+        &self.shared.authority.certificate
+    }
+
+    /// Everything received so far.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.shared.record
+    }
+
+    /// The script of faults.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// The store, for what the API does not show.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// How many data planes are connected.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.shared.hub.connected()
+    }
+
+    /// Closes all links with `GoingAway` and waits until everything has ended, at most some seconds.
+    pub async fn shutdown(self) {
+        self.shared.supervisor.shutdown().await;
+        // The store is closed by its last handle; a test that reopens the file must not be in its way.
+        let flushed = self.shared.store.run(|c| Ok(c.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?));
+        drop(tokio::time::timeout(Duration::from_secs(2), flushed).await);
+    }
+}

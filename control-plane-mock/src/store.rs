@@ -1,0 +1,247 @@
+//! The embedded store: one SQLite database, one writer thread.
+//!
+//! Work is handed over as closures. The writer takes what has queued up meanwhile into one transaction, each piece in a
+//! savepoint of its own, and answers all of them after the commit: many small writes cost one sync of the disk. Nothing else
+//! opens the database. What stands in it is told by the submodules, one for each concern.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::problem::{Code, Problem};
+
+pub mod catalog;
+pub mod deployments;
+pub mod documents;
+pub mod events;
+pub mod identity;
+pub mod reports;
+mod schema;
+pub mod sessions;
+pub mod status;
+
+/// Pieces of work that may wait; further callers wait to hand theirs over.
+const QUEUE: usize = 1024;
+
+/// Pieces of work in one transaction.
+const BATCH: usize = 256;
+
+/// Work on the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller asked for something impossible.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// SQLite refused.
+    #[error("the store failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A stored value cannot be read.
+    #[error("the store holds a value that cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The file belongs to a newer version.
+    #[error("the store has schema version {found}, this program knows {known}; use the newer program, or another file")]
+    TooNew {
+        /// What the file says.
+        found: i64,
+        /// What this program writes.
+        known: i64,
+    },
+    /// A session writes that is not the data plane's current one.
+    #[error("another session of this data plane has taken over")]
+    Superseded,
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Problem(problem) => problem,
+            Error::Closed | Error::Superseded => Self::new(Code::Unavailable, error.to_string()),
+            Error::Sqlite(_) | Error::Json(_) | Error::TooNew { .. } => Self::new(Code::Internal, error.to_string()),
+        }
+    }
+}
+
+/// What work on the store gives.
+pub type Result<T> = std::result::Result<T, Error>;
+
+type Finish = Box<dyn FnOnce(Option<String>) + Send>;
+type Job = Box<dyn FnOnce(&mut Connection) -> Finish + Send>;
+
+/// Handle of the writer thread. When the last one is dropped, the thread ends after what was queued.
+#[derive(Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Store {
+    /// Opens a file, or memory without one, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is no SQLite database, or belongs to a newer version.
+    ///
+    /// `on_commit` is told the ids of data planes whose documents changed, and an empty id when an event was noted.
+    pub fn open(path: Option<&Path>, on_commit: impl Fn(&[String]) + Send + 'static) -> Result<Self> {
+        let mut connection = match path {
+            Some(path) => Connection::open(path)?,
+            None => Connection::open_in_memory()?,
+        };
+        // WAL with synchronous=FULL keeps what was answered through a crash of the machine (sqlite.org/pragma.html).
+        connection.execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;",
+        )?;
+        schema::migrate(&mut connection)?;
+        connection.execute_batch(WAKE)?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || write_all(connection, queue, &on_commit))
+            .map_err(|error| {
+                Error::Problem(Problem::new(Code::Internal, format!("no thread for the store: {error}")))
+            })?;
+        Ok(Self { jobs })
+    }
+
+    /// Runs `work` in a transaction and returns after the commit. An error of `work` undoes what it wrote.
+    ///
+    /// Cancel safety: dropping the future leaves it open whether the work was done.
+    ///
+    /// # Errors
+    /// Those of `work`; `Sqlite` when the commit failed; `Closed` after shutdown.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, wait) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let result = in_savepoint(connection, work);
+            Box::new(move |failed_commit| {
+                let result = match failed_commit {
+                    Some(message) if result.is_ok() => {
+                        Err(Problem::new(Code::Internal, format!("the store could not commit: {message}")).into())
+                    }
+                    Some(_) | None => result,
+                };
+                drop(answer.send(result));
+            })
+        });
+        self.jobs.send(job).await.map_err(|_| Error::Closed)?;
+        wait.await.map_err(|_| Error::Closed)?
+    }
+}
+
+fn in_savepoint<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    let savepoint = connection.savepoint()?;
+    let value = work(&savepoint)?;
+    savepoint.commit()?;
+    Ok(value)
+}
+
+/// Notes in the same transaction whom a change concerns, so that no writer can forget to wake a session. (A conflict clause
+/// inside a trigger gives way to that of the statement that fired it, so the triggers look before they insert.)
+const WAKE: &str = "
+CREATE TEMP TABLE woken (data_plane TEXT PRIMARY KEY);
+CREATE TEMP TRIGGER woken_by_insert AFTER INSERT ON main.document
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_change AFTER UPDATE OF generation, quarantined ON main.document
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_fact AFTER INSERT ON main.fact WHEN new.what IN ('Deleted', 'TaskEnded')
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_access AFTER UPDATE OF revoked, held ON main.data_plane
+  BEGIN INSERT INTO woken SELECT new.id WHERE new.id NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT INTO woken SELECT '' WHERE '' NOT IN (SELECT data_plane FROM woken); END;
+";
+
+fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached("DELETE FROM woken RETURNING data_plane")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>, on_commit: &dyn Fn(&[String])) {
+    while let Some(first) = queue.blocking_recv() {
+        let began = connection.execute_batch("BEGIN IMMEDIATE");
+        let mut finished = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            finished.push(job(&mut connection));
+            if finished.len() < BATCH {
+                next = queue.try_recv().ok();
+            }
+        }
+        let concerned = woken(&connection).unwrap_or_default();
+        let failed = began.and_then(|()| connection.execute_batch("COMMIT")).err().map(|error| {
+            tracing::error!(%error, "store could not commit");
+            if !connection.is_autocommit() {
+                drop(connection.execute_batch("ROLLBACK"));
+            }
+            error.to_string()
+        });
+        for finish in finished {
+            finish(failed.clone());
+        }
+        if failed.is_none() && !concerned.is_empty() {
+            on_commit(&concerned);
+        }
+    }
+}
+
+/// Time as it stands in the store: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn now() -> String {
+    stamp(jiff::Timestamp::now())
+}
+
+/// A time in the store's form, so that texts compare as times.
+#[must_use]
+pub fn stamp(time: jiff::Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// A named value of the installation.
+///
+/// # Errors
+/// SQLite's.
+pub fn setting(c: &Connection, name: &str) -> Result<Option<String>> {
+    Ok(c.query_row("SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0)).optional()?)
+}
+
+/// Writes a named value.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_setting(c: &Connection, name: &str, value: &str) -> Result<()> {
+    c.execute(
+        "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        [name, value],
+    )?;
+    Ok(())
+}
+
+/// SHA-256 of a token, in hexadecimal: tokens are stored in no other form.
+#[must_use]
+pub fn token_hash(token: &str) -> String {
+    hex(&<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A new token: 244 random bits behind a prefix that secret scanners can recognise.
+#[must_use]
+pub fn new_token(prefix: &str) -> String {
+    format!("{prefix}_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}
+
+pub(crate) fn is_duplicate(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}

@@ -1,0 +1,532 @@
+//! Binding releases to environments, and what that makes of the desired state of each data plane.
+//!
+//! A deployment is a row that never changes: release, configuration of that environment, who, why. Its effect is one Release
+//! document per data plane of the environment, written in the same transaction.
+
+use std::collections::BTreeMap;
+
+use protocol::name::{Kind, ResourceKey, joined};
+use protocol::spec::{Desired, EnvironmentSpec, Provenance, TaskRunSpec};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::documents::{self, Belongs};
+use super::{Result, catalog, now};
+use crate::component::{Component, Configuration, absent_release};
+use crate::model::{Action, Deployment, EnvironmentSettings, NewDeployment, TaskRun};
+use crate::problem::{Code, Problem};
+
+/// Where an action happens: a project, with the words that names are made of.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Row of the organization.
+    pub organization: i64,
+    /// Its handle.
+    pub organization_name: String,
+    /// Row of the project.
+    pub project: i64,
+    /// Its handle.
+    pub project_name: String,
+    /// Who acts.
+    pub actor: String,
+}
+
+impl Place {
+    /// Name of the Environment resource.
+    #[must_use]
+    pub fn environment_key(&self, environment: &str) -> ResourceKey {
+        let name = joined(&[&self.organization_name, &self.project_name, environment], 63);
+        ResourceKey { kind: Kind::Environment, name }
+    }
+
+    /// Name of the Release resource.
+    #[must_use]
+    pub fn release_key(&self, component: &str, track: &str, environment: &str) -> ResourceKey {
+        let name = joined(&[&self.organization_name, &self.project_name, component, track, environment], 63);
+        ResourceKey { kind: Kind::Release, name }
+    }
+
+    fn provenance(&self, change: i64, reason: Option<&str>) -> Provenance {
+        Provenance {
+            actor: Some(self.actor.chars().take(256).collect()),
+            change_id: Some(format!("deployment-{change}")),
+            reason: reason.map(|reason| reason.chars().take(1024).collect()),
+        }
+    }
+}
+
+/// Data planes of an environment: id and handle.
+fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT d.id, d.handle FROM environment_data_plane x JOIN data_plane d ON d.id = x.data_plane
+               WHERE x.environment = ?1 ORDER BY d.handle";
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map([environment], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Writes the Environment documents of an environment.
+///
+/// # Errors
+/// SQLite's.
+pub fn publish_environment(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+    let (name, settings, deleting): (String, String, Option<String>) =
+        c.query_row("SELECT handle, settings, deleting FROM environment WHERE id = ?1", [environment], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let EnvironmentSettings { egress, quota } = serde_json::from_str(&settings)?;
+    let absent = deleting.is_some();
+    let spec = EnvironmentSpec {
+        state: if absent { Desired::Absent } else { Desired::Present },
+        organization: (!absent).then(|| place.organization_name.clone()),
+        project: (!absent).then(|| place.project_name.clone()),
+        environment: (!absent).then(|| name.clone()),
+        quota: quota.filter(|_| !absent),
+        egress: egress.filter(|_| !absent),
+    };
+    let provenance = Provenance { actor: Some(place.actor.clone()), change_id: None, reason: None };
+    let belongs = Belongs { environment: Some(environment), ..Belongs::default() };
+    for (plane, _) in planes(c, environment)? {
+        documents::put(c, &plane, &place.environment_key(&name), spec.state, &spec, &provenance, &belongs)?;
+    }
+    Ok(())
+}
+
+/// Begins to delete an environment: everything in it becomes Absent, then it. The row goes when all data planes have forgotten.
+///
+/// # Errors
+/// SQLite's.
+pub fn delete_environment(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+    c.execute("UPDATE environment SET deleting = coalesce(deleting, ?2) WHERE id = ?1", params![environment, now()])?;
+    let mut statement = c.prepare(
+        "SELECT DISTINCT data_plane, name, component, track FROM document WHERE environment = ?1 AND kind = 'Release'",
+    )?;
+    let releases: Vec<(String, String, Option<i64>, Option<String>)> = statement
+        .query_map([environment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let provenance = place.provenance(0, Some("the environment is deleted"));
+    for (plane, name, component, track) in releases {
+        let key = ResourceKey { kind: Kind::Release, name };
+        let belongs = Belongs { environment: Some(environment), component, track, ..Belongs::default() };
+        documents::put(c, &plane, &key, Desired::Absent, &absent_release(), &provenance, &belongs)?;
+    }
+    publish_environment(c, place, environment)?;
+    let sql = "SELECT count(*) FROM document WHERE environment = ?1";
+    let count: i64 = c.query_row(sql, [environment], |row| row.get(0))?;
+    if count == 0 {
+        c.execute("DELETE FROM environment WHERE id = ?1", [environment])?;
+    }
+    Ok(())
+}
+
+/// One past or present binding, as stored.
+struct Bound {
+    id: i64,
+    release: Option<i64>,
+    number: Option<i64>,
+    configuration: Configuration,
+    restart_token: Option<String>,
+}
+
+fn bindings(c: &Connection, component: i64, environment: i64, track: &str) -> Result<Vec<Bound>> {
+    let sql = "SELECT d.id, d.release, r.number, d.configuration, d.restart_token FROM deployment d
+               LEFT JOIN release r ON r.id = d.release
+               WHERE d.component = ?1 AND d.environment = ?2 AND d.track = ?3 ORDER BY d.id DESC LIMIT 500";
+    let mut statement = c.prepare_cached(sql)?;
+    let mut rows = statement.query(params![component, environment, track])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push(Bound {
+            id: row.get(0)?,
+            release: row.get(1)?,
+            number: row.get(2)?,
+            configuration: serde_json::from_str(&row.get::<_, String>(3)?)?,
+            restart_token: row.get(4)?,
+        });
+    }
+    Ok(all)
+}
+
+/// The track to act on: the one named, or the only one ever deployed there.
+fn only_track(c: &Connection, component: i64, environment: i64, named: Option<&str>) -> Result<String> {
+    if let Some(track) = named {
+        crate::component::check_track("track", track)?;
+        return Ok(track.to_owned());
+    }
+    let sql = "SELECT DISTINCT track FROM deployment WHERE component = ?1 AND environment = ?2 ORDER BY track";
+    let mut statement = c.prepare_cached(sql)?;
+    let tracks: Vec<String> =
+        statement.query_map([component, environment], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    match tracks.as_slice() {
+        [] => Err(Problem::new(Code::NotFound, "it was never deployed to this environment")
+            .hint("deploy it first: pdpctl deploy -f component.yaml --environment NAME")
+            .into()),
+        [one] => Ok(one.clone()),
+        many => Err(Problem::invalid("track", format!("it has several tracks here: {}", many.join(", ")))
+            .hint("name one with --track")
+            .into()),
+    }
+}
+
+/// What is written by one action.
+struct Change<'a> {
+    component: i64,
+    component_name: &'a str,
+    environment: i64,
+    environment_name: &'a str,
+    track: &'a str,
+    action: &'a str,
+    release: Option<(i64, i64, Component)>,
+    configuration: Configuration,
+    restart_token: Option<String>,
+    reason: Option<&'a str>,
+}
+
+fn write(c: &Connection, place: &Place, change: Change<'_>) -> Result<Deployment> {
+    let deleting: Option<String> =
+        c.query_row("SELECT deleting FROM environment WHERE id = ?1", [change.environment], |row| row.get(0))?;
+    if deleting.is_some() {
+        let problem = Problem::new(Code::Conflict, format!("environment {} is being deleted", change.environment_name));
+        return Err(problem.hint("use another environment").into());
+    }
+    let created = now();
+    c.execute(
+        "INSERT INTO deployment (environment, component, track, release, configuration, restart_token, action, actor, reason,
+           created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            change.environment,
+            change.component,
+            change.track,
+            change.release.as_ref().map(|(row, ..)| *row),
+            serde_json::to_string(&change.configuration)?,
+            change.restart_token,
+            change.action,
+            place.actor,
+            change.reason,
+            created,
+        ],
+    )?;
+    let id = c.last_insert_rowid();
+    let body = match &change.release {
+        Some((_, number, content)) => content.body(
+            &change.configuration,
+            &place.environment_key(change.environment_name).name,
+            *number,
+            change.restart_token.as_deref(),
+        )?,
+        None => absent_release(),
+    };
+    let key = place.release_key(change.component_name, change.track, change.environment_name);
+    let belongs = Belongs {
+        environment: Some(change.environment),
+        component: Some(change.component),
+        track: Some(change.track.to_owned()),
+        deployment: Some(id),
+        task_run: None,
+    };
+    let provenance = place.provenance(id, change.reason);
+    publish_environment(c, place, change.environment)?;
+    let mut generations = BTreeMap::new();
+    for (plane, handle) in planes(c, change.environment)? {
+        match documents::put(c, &plane, &key, body.state, &body, &provenance, &belongs)? {
+            Some(generation) => drop(generations.insert(handle, generation)),
+            // The same wish again is a request to try again what a policy or a quota had refused.
+            None => drop(documents::ask_again(c, &plane, Some(change.environment))?),
+        }
+    }
+    let unchanged = generations.is_empty();
+    if unchanged {
+        c.execute("DELETE FROM deployment WHERE id = ?1", [id])?;
+    }
+    Ok(Deployment {
+        id,
+        component: change.component_name.to_owned(),
+        environment: change.environment_name.to_owned(),
+        track: change.track.to_owned(),
+        release: change.release.map(|(_, number, _)| number),
+        action: change.action.to_owned(),
+        actor: Some(place.actor.clone()),
+        reason: change.reason.map(str::to_owned),
+        created,
+        generations,
+        new_release: false,
+        unchanged,
+    })
+}
+
+/// Deploys a component file, or binds an existing release (a promotion, where it runs elsewhere already).
+///
+/// # Errors
+/// Every way in which a wish can be wrong, as a problem.
+pub fn deploy(
+    c: &Connection,
+    place: &Place,
+    component_name: &str,
+    new: &NewDeployment,
+    file: Option<&Component>,
+) -> Result<Deployment> {
+    let environment = catalog::environment(c, place.project, &new.environment)?;
+    let track = new.track.clone().or_else(|| file.map(|file| file.track().to_owned()));
+    let track = track.unwrap_or_else(|| crate::component::DEFAULT_TRACK.to_owned());
+    crate::component::check_track("track", &track)?;
+    let (release, new_release) = match (file, new.release) {
+        (Some(_), Some(_)) => {
+            let problem = Problem::invalid("release", "a file and a release number exclude each other");
+            return Err(problem.hint("leave one out").into());
+        }
+        (None, None) => {
+            let problem = Problem::invalid("file", "nothing to deploy: neither a component file nor a release number");
+            return Err(problem.hint("pdpctl deploy -f component.yaml, or pdpctl deploy NAME --release N").into());
+        }
+        (Some(file), None) => {
+            let content = Component { track: Some(track.clone()), ..file.clone() };
+            let (row, number, is_new) = catalog::release(c, place.project, &content, &place.actor)?;
+            ((row, number, content.frozen()), is_new)
+        }
+        (None, Some(number)) => {
+            let (component, _) = catalog::component(c, place.project, component_name)?;
+            let (row, content) = catalog::find_release(c, component, &track, number)?;
+            ((row, number, content), false)
+        }
+    };
+    let (component, _) = catalog::component(c, place.project, component_name)?;
+    if let Some(file) = file {
+        for (name, configuration) in &file.environments {
+            c.execute(
+                "INSERT OR REPLACE INTO configuration (component, track, environment, content) VALUES (?1, ?2, ?3, ?4)",
+                params![component, track, name, serde_json::to_string(configuration)?],
+            )?;
+        }
+        if !file.environments.contains_key(&new.environment) {
+            c.execute(
+                "DELETE FROM configuration WHERE component = ?1 AND track = ?2 AND environment = ?3",
+                params![component, track, new.environment],
+            )?;
+        }
+    }
+    let configuration: Option<String> = c
+        .query_row(
+            "SELECT content FROM configuration WHERE component = ?1 AND track = ?2 AND environment = ?3",
+            params![component, track, new.environment],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let configuration = configuration.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
+    let restart_token =
+        bindings(c, component, environment, &track)?.into_iter().next().and_then(|last| last.restart_token);
+    let action = if file.is_some() { "Deploy" } else { "Promote" };
+    let change = Change {
+        component,
+        component_name,
+        environment,
+        environment_name: &new.environment,
+        track: &track,
+        action,
+        release: Some(release),
+        configuration,
+        restart_token,
+        reason: new.reason.as_deref(),
+    };
+    Ok(Deployment { new_release, ..write(c, place, change)? })
+}
+
+/// Restart, rollback and undeploy: actions on what is deployed already.
+///
+/// # Errors
+/// `NotFound` when it is not deployed there, `Conflict` when there is nothing to go back to.
+pub fn act(c: &Connection, place: &Place, component_name: &str, action: &str, ask: &Action) -> Result<Deployment> {
+    let environment = catalog::environment(c, place.project, &ask.environment)?;
+    let (component, _) = catalog::component(c, place.project, component_name)?;
+    let track = only_track(c, component, environment, ask.track.as_deref())?;
+    let history = bindings(c, component, environment, &track)?;
+    let not_deployed = || {
+        let problem = Problem::new(Code::Conflict, format!("{component_name} is not deployed to {}", ask.environment));
+        super::Error::from(problem.hint("deploy it first: pdpctl deploy -f component.yaml --environment NAME"))
+    };
+    let current = history.first().ok_or_else(not_deployed)?;
+    let (bound, restart_token) = match action {
+        "Undeploy" => (None, None),
+        "Restart" => {
+            current.release.ok_or_else(not_deployed)?;
+            (Some(current), Some(uuid::Uuid::new_v4().simple().to_string()))
+        }
+        "Rollback" => {
+            let target = match ask.to {
+                Some(number) => history.iter().find(|bound| bound.number == Some(number)),
+                None => history.iter().find(|bound| bound.release.is_some() && bound.release != current.release),
+            };
+            let target = target.ok_or_else(|| {
+                let mut numbers: Vec<i64> = history.iter().filter_map(|bound| bound.number).collect();
+                numbers.dedup();
+                let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                Problem::new(
+                    Code::Conflict,
+                    format!("there is no earlier release of {component_name} in {} to go back to", ask.environment),
+                )
+                .at("to")
+                .hint(format!("deployed here so far, newest first: {}", words.join(", ")))
+            })?;
+            (Some(target), current.restart_token.clone())
+        }
+        _ => return Err(Problem::invalid("action", "this action is not known here").into()),
+    };
+    let release = match bound.and_then(|bound| bound.release.zip(bound.number)) {
+        Some((row, number)) => Some((row, number, catalog::find_release(c, component, &track, number)?.1)),
+        None => None,
+    };
+    let change = Change {
+        component,
+        component_name,
+        environment,
+        environment_name: &ask.environment,
+        track: &track,
+        action,
+        release,
+        configuration: bound.map(|bound| bound.configuration.clone()).unwrap_or_default(),
+        restart_token,
+        reason: ask.reason.as_deref(),
+    };
+    tracing::debug!(deployment = current.id, action, "deployment follows");
+    write(c, place, change)
+}
+
+/// Environments where a release is the deployed one.
+///
+/// # Errors
+/// SQLite's.
+pub fn where_deployed(c: &Connection, release: i64) -> Result<Vec<String>> {
+    let sql = "SELECT e.handle FROM deployment d JOIN environment e ON e.id = d.environment WHERE d.release = ?1
+               AND d.id = (SELECT max(x.id) FROM deployment x WHERE x.environment = d.environment
+                           AND x.component = d.component AND x.track = d.track) ORDER BY e.position";
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map([release], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// History of a component, newest first; at most 200 entries.
+///
+/// # Errors
+/// SQLite's.
+pub fn history(c: &Connection, component: i64, environment: Option<i64>) -> Result<Vec<Deployment>> {
+    let sql =
+        "SELECT d.id, p.handle, e.handle, d.track, r.number, d.action, d.actor, d.reason, d.created FROM deployment d
+               JOIN component p ON p.id = d.component JOIN environment e ON e.id = d.environment
+               LEFT JOIN release r ON r.id = d.release
+               WHERE d.component = ?1 AND (?2 IS NULL OR d.environment = ?2) ORDER BY d.id DESC LIMIT 200";
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map(params![component, environment], |row| {
+        Ok(Deployment {
+            id: row.get(0)?,
+            component: row.get(1)?,
+            environment: row.get(2)?,
+            track: row.get(3)?,
+            release: row.get(4)?,
+            action: row.get(5)?,
+            actor: row.get(6)?,
+            reason: row.get(7)?,
+            created: row.get(8)?,
+            generations: BTreeMap::new(),
+            new_release: false,
+            unchanged: false,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Asks for one run of a task, on the first data plane of the environment.
+///
+/// # Errors
+/// `Conflict` when the component is no task or not deployed there.
+pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Action) -> Result<TaskRun> {
+    let environment = catalog::environment(c, place.project, &ask.environment)?;
+    let (component, component_type) = catalog::component(c, place.project, component_name)?;
+    if component_type != "ManualTask" {
+        let problem = Problem::new(Code::Conflict, format!("{component_name} is a {component_type}, which is not run"));
+        return Err(problem.hint("only a component of type ManualTask is run").into());
+    }
+    let track = only_track(c, component, environment, ask.track.as_deref())?;
+    let current = bindings(c, component, environment, &track)?.into_iter().next().and_then(|bound| bound.number);
+    let Some((plane, handle)) = planes(c, environment)?.into_iter().next().filter(|_| current.is_some()) else {
+        let problem = Problem::new(Code::Conflict, format!("{component_name} is not deployed to {}", ask.environment));
+        return Err(problem.hint("deploy it first: pdpctl deploy -f task.yaml --environment NAME").into());
+    };
+    let id = uuid::Uuid::new_v4().to_string();
+    let key = ResourceKey { kind: Kind::TaskRun, name: joined(&[component_name, &ask.environment, &id], 52) };
+    let created = now();
+    c.execute(
+        "INSERT INTO task_run (id, component, environment, data_plane, name, release, actor, created)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![id, component, environment, plane, key.name, current, place.actor, created],
+    )?;
+    let release = place.release_key(component_name, &track, &ask.environment).name;
+    let spec = TaskRunSpec { release, args: ask.args.clone(), cancel: None };
+    let belongs = Belongs {
+        environment: Some(environment),
+        component: Some(component),
+        track: Some(track),
+        deployment: None,
+        task_run: Some(id.clone()),
+    };
+    let provenance = Provenance {
+        actor: Some(place.actor.clone()),
+        change_id: Some(format!("run-{id}")),
+        reason: ask.reason.clone(),
+    };
+    documents::put(c, &plane, &key, Desired::Present, &spec, &provenance, &belongs)?;
+    Ok(TaskRun {
+        id,
+        component: component_name.to_owned(),
+        environment: ask.environment.clone(),
+        data_plane: handle,
+        name: key.name,
+        release: current,
+        actor: Some(place.actor.clone()),
+        created,
+        started: None,
+        ended: None,
+        result: None,
+        exit_code: None,
+        message: None,
+    })
+}
+
+/// Runs of a component's task, newest first; those of the last 30 days, at most 200. With `id`, that one.
+///
+/// # Errors
+/// SQLite's.
+pub fn task_runs(c: &Connection, component: i64, id: Option<&str>) -> Result<Vec<TaskRun>> {
+    let since =
+        jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(30 * 24)).unwrap_or(jiff::Timestamp::MIN);
+    let sql = "SELECT t.id, p.handle, e.handle, d.handle, t.name, t.release, t.actor, t.created, t.started, t.ended, t.result,
+                 t.exit_code, t.message, t.data_plane FROM task_run t JOIN component p ON p.id = t.component
+               JOIN environment e ON e.id = t.environment JOIN data_plane d ON d.id = t.data_plane
+               WHERE t.component = ?1 AND (?2 IS NULL OR t.id = ?2) AND t.created > ?3 ORDER BY t.created DESC LIMIT 200";
+    let mut statement = c.prepare_cached(sql)?;
+    let mut rows = statement.query(params![component, id, super::stamp(since)])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut run = TaskRun {
+            id: row.get(0)?,
+            component: row.get(1)?,
+            environment: row.get(2)?,
+            data_plane: row.get(3)?,
+            name: row.get(4)?,
+            release: row.get(5)?,
+            actor: row.get(6)?,
+            created: row.get(7)?,
+            started: row.get(8)?,
+            ended: row.get(9)?,
+            result: row.get(10)?,
+            exit_code: row.get(11)?,
+            message: row.get(12)?,
+        };
+        if run.ended.is_none() {
+            let key = ResourceKey { kind: Kind::TaskRun, name: run.name.clone() };
+            let status = super::status::one(c, &row.get::<_, String>(13)?, &key)?;
+            if let Some(status) = status {
+                run.result = (status.phase == "Refused").then_some(status.phase);
+                run.message = Some(status.message);
+            }
+        }
+        all.push(run);
+    }
+    Ok(all)
+}

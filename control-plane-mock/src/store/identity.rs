@@ -1,0 +1,260 @@
+//! Data planes and how they prove who they are: one-time tokens, registered keys, certificates, revocation.
+//!
+//! A data plane has at most two keys: the active one, and a pending one that was certified but has not opened a link yet. A
+//! lost answer can so be asked for again with either. The pending key becomes the active one with its first session, and from
+//! then on the former proves nothing.
+
+use jiff::{SignedDuration, Timestamp};
+use protocol::enrol::{EnrolError, EnrolErrorCode};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Result, is_duplicate, new_token, now, stamp, token_hash};
+use crate::model::{DataPlane, NewNamed};
+use crate::problem::{Code, Problem, check_handle};
+
+/// Longest life of an enrolment token.
+pub const MAX_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Makes a data plane and returns its id.
+///
+/// # Errors
+/// `Invalid` name, `Conflict` when it exists.
+pub fn create_data_plane(c: &Connection, organization: i64, new: &NewNamed) -> Result<String> {
+    check_handle("name", &new.name)?;
+    let id = format!("dp-{}", uuid::Uuid::new_v4().simple());
+    let id: String = id.chars().take(23).collect();
+    let sql = "INSERT INTO data_plane (id, organization, handle, display_name, created) VALUES (?1, ?2, ?3, ?4, ?5)";
+    match c.execute(sql, params![id, organization, new.name, new.display_name, now()]) {
+        Ok(_) => Ok(id),
+        Err(error) if is_duplicate(&error) => {
+            let problem = Problem::new(Code::Conflict, format!("data plane {} exists already", new.name)).at("name");
+            Err(problem.hint("a new token for it: pdpctl create token NAME").into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Id of a data plane of an organization.
+///
+/// # Errors
+/// `NotFound`.
+pub fn data_plane(c: &Connection, organization: i64, handle: &str) -> Result<String> {
+    let sql = "SELECT id FROM data_plane WHERE organization = ?1 AND handle = ?2";
+    let id = c.query_row(sql, params![organization, handle], |row| row.get(0)).optional()?;
+    let shown: String = handle.chars().take(63).collect();
+    id.ok_or_else(|| Problem::not_found(format_args!("data plane {shown}")).at("dataPlane").into())
+}
+
+/// All data planes of an organization, or one.
+///
+/// # Errors
+/// SQLite's.
+pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Result<Vec<DataPlane>> {
+    let sql =
+        "SELECT d.handle, d.id, d.display_name, d.created, d.key, d.pending_key, d.revoked, d.held, d.alarm, d.hello,
+                 d.cluster, d.last_seen, d.counter, s.ended, s.reason, s.id
+               FROM data_plane d LEFT JOIN session s ON s.data_plane = d.id
+               WHERE d.organization = ?1 AND (?2 IS NULL OR d.id = ?2) ORDER BY d.handle";
+    let mut statement = c.prepare_cached(sql)?;
+    let mut rows = statement.query(params![organization, only])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (key, pending, revoked): (Option<String>, Option<String>, Option<String>) =
+            (row.get(4)?, row.get(5)?, row.get(6)?);
+        let (held, alarm): (Option<String>, Option<String>) = (row.get(7)?, row.get(8)?);
+        let (ended, reason): (Option<String>, Option<String>) = (row.get(13)?, row.get(14)?);
+        let live = row.get::<_, Option<String>>(15)?.is_some() && ended.is_none();
+        let hello: Option<serde_json::Value> =
+            row.get::<_, Option<String>>(9)?.map(|text| serde_json::from_str(&text)).transpose()?;
+        let (status, message) = match (revoked, live) {
+            (Some(at), _) => ("Revoked", Some(format!("revoked at {at}"))),
+            (None, true) => match held {
+                Some(why) => ("Held", Some(format!("{why}; accept it with: pdpctl adopt data-plane NAME"))),
+                None => ("Connected", None),
+            },
+            (None, false) if key.is_none() && pending.is_none() => ("NotEnrolled", None),
+            (None, false) => ("Disconnected", reason),
+        };
+        all.push(DataPlane {
+            name: row.get(0)?,
+            id: row.get(1)?,
+            display_name: row.get(2)?,
+            created: row.get(3)?,
+            status: status.into(),
+            message: alarm.or(message),
+            version: hello.as_ref().and_then(|hello| hello["version"].as_str()).map(str::to_owned),
+            cluster: row.get(10)?,
+            last_seen: row.get(11)?,
+            counter: row.get(12)?,
+        });
+    }
+    Ok(all)
+}
+
+/// Deletes a data plane that serves no environment. Its documents are forgotten here; in the cluster nothing changes.
+///
+/// # Errors
+/// `Conflict` while an environment names it.
+pub fn delete_data_plane(c: &Connection, id: &str) -> Result<()> {
+    let sql = "SELECT count(*) FROM environment_data_plane WHERE data_plane = ?1";
+    let count: i64 = c.query_row(sql, [id], |row| row.get(0))?;
+    if count > 0 {
+        let problem = Problem::new(Code::Conflict, format!("it still serves {count} environments"));
+        return Err(problem.hint("delete those environments first; nothing is deleted by the way").into());
+    }
+    c.execute("DELETE FROM data_plane WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// Makes a one-time token and takes a revocation back. Returns token and expiry.
+///
+/// # Errors
+/// SQLite's.
+pub fn issue_token(c: &Connection, data_plane: &str, life: SignedDuration) -> Result<(String, String)> {
+    let token = new_token("pdpe");
+    let life = life.clamp(SignedDuration::from_secs(1), MAX_TOKEN_LIFE);
+    let expires = stamp(Timestamp::now().checked_add(life).unwrap_or(Timestamp::MAX));
+    c.execute(
+        "INSERT INTO enrolment_token (hash, data_plane, expires) VALUES (?1, ?2, ?3)",
+        params![token_hash(&token), data_plane, expires],
+    )?;
+    c.execute("UPDATE data_plane SET revoked = NULL WHERE id = ?1", [data_plane])?;
+    Ok((token, expires))
+}
+
+/// Takes a data plane's access away: keys, tokens.
+///
+/// # Errors
+/// SQLite's.
+pub fn revoke(c: &Connection, data_plane: &str) -> Result<()> {
+    c.execute(
+        "UPDATE data_plane SET revoked = ?2, key = NULL, pending_key = NULL, cluster = NULL WHERE id = ?1",
+        params![data_plane, now()],
+    )?;
+    c.execute("DELETE FROM enrolment_token WHERE data_plane = ?1", [data_plane])?;
+    Ok(())
+}
+
+/// An answer to an enrolment that is not a certificate.
+#[must_use]
+pub fn no(code: EnrolErrorCode, message: &str) -> EnrolError {
+    EnrolError { code, message: message.to_owned(), retry_after_ms: None }
+}
+
+/// Spends a token: binds it to `key` at first use and registers the key. Returns the data plane.
+///
+/// # Errors
+/// The outer one is the store's; the inner one goes back to the agent.
+pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Result<String, EnrolError>> {
+    let hash = token_hash(token);
+    let row: Option<(String, String, Option<String>)> = c
+        .query_row("SELECT data_plane, expires, key FROM enrolment_token WHERE hash = ?1", [&hash], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let Some((data_plane, expires, bound)) = row else {
+        return Ok(Err(no(
+            EnrolErrorCode::TokenUnknown,
+            "this enrolment token is not known; make a new one: pdpctl create token DATA-PLANE",
+        )));
+    };
+    if bound.as_deref().is_some_and(|bound| bound != key) {
+        return Ok(Err(no(
+            EnrolErrorCode::TokenUsed,
+            "this enrolment token was used by another key; make a new one and find out who used it: pdpctl create token DATA-PLANE",
+        )));
+    }
+    if expires < now() {
+        return Ok(Err(no(
+            EnrolErrorCode::TokenExpired,
+            "this enrolment token has expired; make a new one: pdpctl create token DATA-PLANE",
+        )));
+    }
+    c.execute(
+        "UPDATE enrolment_token SET key = ?2, used = coalesce(used, ?3) WHERE hash = ?1",
+        params![hash, key, now()],
+    )?;
+    c.execute("UPDATE data_plane SET pending_key = ?2 WHERE id = ?1 AND key IS NOT ?2", params![data_plane, key])?;
+    Ok(Ok(data_plane))
+}
+
+/// Registered keys of a data plane, and the end of its last certificate.
+#[derive(Debug)]
+pub struct Keys {
+    /// Active and pending key.
+    pub keys: Vec<String>,
+    /// When the newest certificate ends.
+    pub not_after: Option<String>,
+}
+
+/// What a renewal is checked against.
+///
+/// # Errors
+/// The outer one is the store's; the inner one goes back to the agent.
+pub fn keys(c: &Connection, data_plane: &str) -> Result<std::result::Result<Keys, EnrolError>> {
+    let sql = "SELECT key, pending_key, revoked, (SELECT max(not_after) FROM certificate WHERE data_plane = id)
+               FROM data_plane WHERE id = ?1";
+    let row: Option<(Option<String>, Option<String>, Option<String>, Option<String>)> =
+        c.query_row(sql, [data_plane], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).optional()?;
+    Ok(match row {
+        None => Err(no(
+            EnrolErrorCode::DataPlaneUnknown,
+            "this data plane does not exist here; enrol again with a new token",
+        )),
+        Some((.., Some(_), _)) => Err(no(
+            EnrolErrorCode::DataPlaneRevoked,
+            "access of this data plane was revoked; a person must enrol it again with a new token",
+        )),
+        Some((key, pending, None, not_after)) => Ok(Keys { keys: key.into_iter().chain(pending).collect(), not_after }),
+    })
+}
+
+/// Registers a key that a renewal brought; it becomes active with its first session.
+///
+/// # Errors
+/// SQLite's.
+pub fn register_key(c: &Connection, data_plane: &str, key: &str) -> Result<()> {
+    c.execute("UPDATE data_plane SET pending_key = ?2 WHERE id = ?1 AND key IS NOT ?2", params![data_plane, key])?;
+    Ok(())
+}
+
+/// Makes the pending key the active one, if `key` is it. False if `key` is neither.
+///
+/// # Errors
+/// SQLite's.
+pub fn activate_key(c: &Connection, data_plane: &str, key: &str) -> Result<bool> {
+    let moved = c.execute(
+        "UPDATE data_plane SET key = pending_key, pending_key = NULL WHERE id = ?1 AND pending_key = ?2",
+        params![data_plane, key],
+    )?;
+    if moved > 0 {
+        return Ok(true);
+    }
+    let sql = "SELECT count(*) FROM data_plane WHERE id = ?1 AND key = ?2 AND revoked IS NULL";
+    let known: i64 = c.query_row(sql, params![data_plane, key], |row| row.get(0))?;
+    Ok(known > 0)
+}
+
+/// Notes an issued certificate.
+///
+/// # Errors
+/// SQLite's.
+pub fn record_certificate(
+    c: &Connection,
+    data_plane: &str,
+    serial: &str,
+    key: &str,
+    not_after: Timestamp,
+) -> Result<()> {
+    c.execute(
+        "INSERT INTO certificate (serial, data_plane, key, issued, not_after) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![serial, data_plane, key, now(), stamp(not_after)],
+    )?;
+    // Enough to tell what was issued lately; the grace of a renewal needs only the newest.
+    c.execute(
+        "DELETE FROM certificate WHERE data_plane = ?1 AND serial NOT IN
+           (SELECT serial FROM certificate WHERE data_plane = ?1 ORDER BY issued DESC LIMIT 50)",
+        [data_plane],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Who speaks for a data plane: one row each, ordered by epoch, and every write of a session conditional on it.
+//!
+//! Two gateways over one store, or two links with one identity, so cannot mix: the row names one session, and the writes of any
+//! other fail with `Superseded`.
+
+use protocol::message::{Epoch, Hello};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::json;
+
+use super::{Error, Result, events, now, setting};
+
+/// What became of an attempt to open a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// It is the current one. `held` says why nothing may be accepted, if so.
+    Current {
+        /// Highest generation drawn.
+        counter: i64,
+        /// Why the session is held.
+        held: Option<String>,
+    },
+    /// A live session of the same lease has a higher epoch, or one of another lease is still live.
+    Superseded,
+    /// The identity belongs to another cluster.
+    OtherCluster,
+    /// Access was revoked, or the data plane does not exist.
+    Revoked,
+}
+
+/// Makes `id` the session of the data plane, if its epoch allows it.
+///
+/// # Errors
+/// SQLite's.
+pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: &str) -> Result<Opened> {
+    let row: Option<(Option<String>, Option<String>, i64, Option<String>)> = c
+        .query_row(
+            "SELECT revoked, cluster, counter, adopted_store FROM data_plane WHERE id = ?1",
+            [data_plane],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .optional()?;
+    let Some((None, cluster, counter, adopted_store)) = row else { return Ok(Opened::Revoked) };
+    if let Some(cluster) = cluster
+        && cluster != hello.cluster
+    {
+        let message = format!(
+            "the identity of this data plane was used from another cluster ({}); it belongs to {cluster}. If the cluster was \
+             replaced, revoke the data plane and enrol it again",
+            hello.cluster.chars().take(64).collect::<String>()
+        );
+        c.execute("UPDATE data_plane SET alarm = ?2 WHERE id = ?1", params![data_plane, message])?;
+        events::add(c, data_plane, None, "Alarm", &json!({ "message": message }))?;
+        return Ok(Opened::OtherCluster);
+    }
+    let current: Option<(Epoch, Option<String>)> = c
+        .query_row(
+            "SELECT lease, transitions, connection, ended FROM session WHERE data_plane = ?1",
+            [data_plane],
+            |row| {
+                let epoch = Epoch { lease: row.get(0)?, transitions: row.get(1)?, connection: row.get(2)? };
+                Ok((epoch, row.get(3)?))
+            },
+        )
+        .optional()?;
+    let recorded = current.as_ref().map(|(epoch, ended)| (epoch, ended.is_none()));
+    if !hello.epoch.is_accepted(recorded) {
+        return Ok(Opened::Superseded);
+    }
+    c.execute(
+        "INSERT INTO session (data_plane, id, lease, transitions, connection, instance, gateway, opened)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (data_plane) DO UPDATE SET id = excluded.id, lease = excluded.lease, transitions = excluded.transitions,
+           connection = excluded.connection, instance = excluded.instance, gateway = excluded.gateway,
+           opened = excluded.opened, ended = NULL, reason = NULL",
+        params![
+            data_plane,
+            id,
+            hello.epoch.lease,
+            hello.epoch.transitions,
+            hello.epoch.connection,
+            hello.instance,
+            gateway,
+            now()
+        ],
+    )?;
+    let store = setting(c, "store_id")?.unwrap_or_default();
+    let held = match &hello.store_id {
+        Some(known) if *known != store && adopted_store.as_ref() != Some(known) => Some(
+            "the data plane was connected to another store of this control plane: was this one restored from a backup?"
+                .into(),
+        ),
+        Some(_) | None if counter < hello.floor.max(hello.highest) => Some(format!(
+            "the data plane holds generation {}, only {counter} were drawn here: was this control plane restored from a backup?",
+            hello.floor.max(hello.highest)
+        )),
+        Some(_) | None => None,
+    };
+    c.execute(
+        "UPDATE data_plane SET cluster = ?2, hello = ?3, last_seen = ?4, held = ?5, alarm = NULL WHERE id = ?1",
+        params![data_plane, hello.cluster, serde_json::to_string(hello)?, now(), held],
+    )?;
+    events::add(c, data_plane, None, "Connected", &json!({ "version": hello.version }))?;
+    Ok(Opened::Current { counter, held })
+}
+
+/// Refuses writes of a session that is not the current one.
+///
+/// # Errors
+/// `Superseded`.
+pub fn require(c: &Connection, data_plane: &str, id: &str) -> Result<()> {
+    let current: i64 = c
+        .prepare_cached("SELECT count(*) FROM session WHERE data_plane = ?1 AND id = ?2 AND ended IS NULL")?
+        .query_row([data_plane, id], |row| row.get(0))?;
+    if current == 1 { Ok(()) } else { Err(Error::Superseded) }
+}
+
+/// Ends a session, if it is the current one.
+///
+/// # Errors
+/// SQLite's.
+pub fn close(c: &Connection, data_plane: &str, id: &str, reason: &str) -> Result<()> {
+    let ended = c.execute(
+        "UPDATE session SET ended = ?3, reason = ?4 WHERE data_plane = ?1 AND id = ?2 AND ended IS NULL",
+        params![data_plane, id, now(), reason],
+    )?;
+    if ended > 0 {
+        c.execute("UPDATE data_plane SET last_seen = ?2 WHERE id = ?1", params![data_plane, now()])?;
+        events::add(c, data_plane, None, "Disconnected", &json!({ "reason": reason }))?;
+    }
+    Ok(())
+}
+
+/// Ends what an earlier process of this gateway left open.
+///
+/// # Errors
+/// SQLite's.
+pub fn close_left_over(c: &Connection, gateway: &str) -> Result<()> {
+    c.execute(
+        "UPDATE session SET ended = ?2, reason = 'the control plane restarted' WHERE gateway = ?1 AND ended IS NULL",
+        params![gateway, now()],
+    )?;
+    Ok(())
+}
+
+/// Holds the current session for a reason found later, in the inventory.
+///
+/// # Errors
+/// SQLite's.
+pub fn hold(c: &Connection, data_plane: &str, why: &str) -> Result<()> {
+    c.execute("UPDATE data_plane SET held = ?2 WHERE id = ?1", params![data_plane, why])?;
+    events::add(c, data_plane, None, "Alarm", &json!({ "message": why }))?;
+    Ok(())
+}
+
+/// Up to which generation unknown resources of a data plane were accepted by a person as not ours any more.
+///
+/// # Errors
+/// SQLite's.
+pub fn adopted_below(c: &Connection, data_plane: &str) -> Result<i64> {
+    Ok(c.query_row("SELECT adopted_below FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?)
+}
+
+/// A person accepts what a held data plane has: the counter is raised above all seen, so that new wishes win.
+///
+/// # Errors
+/// SQLite's.
+pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
+    let hello: Option<String> =
+        c.query_row("SELECT hello FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?;
+    let hello: Option<Hello> = hello.map(|text| serde_json::from_str(&text)).transpose()?;
+    let seen = hello.as_ref().map_or(0, |hello| hello.floor.max(hello.highest));
+    c.execute(
+        "UPDATE data_plane SET counter = max(counter, ?2), adopted_below = max(counter, ?2), adopted_store = ?3, held = NULL
+         WHERE id = ?1",
+        params![data_plane, seen, hello.and_then(|hello| hello.store_id)],
+    )?;
+    // What is still wanted is asked for under new generations, above all that the data plane may hold.
+    for wish in super::documents::wanted(c, data_plane, 0)? {
+        super::documents::redraw(c, data_plane, &wish.key, wish.generation)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,516 @@
+//! The side of the agents: enrolment, documents, answers, reports, fencing, restore. Over real TLS and WebSocket on loopback.
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use control_plane_mock::Config;
+use control_plane_mock::faults::{Fault, Scripted};
+use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
+use protocol::name::Kind;
+use protocol::report::FactKind;
+use protocol::session::{CloseCode, Disconnect};
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+
+fn deploy(component: &Value, environment: &str) -> Value {
+    json!({ "environment": environment, "file": component })
+}
+
+#[tokio::test]
+async fn a_document_is_accepted_and_its_state_comes_back() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let deployed = api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    assert_eq!(deployed["newRelease"], true);
+    let waiting = api.status("web", "dev").await;
+    assert_eq!(waiting["phase"], "Waiting");
+
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    let status = api.phase("web", "dev", "Ready").await;
+    assert_eq!(status["generation"], deployed["generations"]["home"]);
+    assert_eq!(status["facts"][0]["kind"], "Ready");
+    let documents =
+        agent.until("documents", |world| (world.documents.len() == 3).then(|| world.documents.clone())).await;
+    let release = documents.iter().find(|document| document.kind == "Release").unwrap();
+    let tree = protocol::Tree::parse(release.body.get().as_bytes()).unwrap();
+    assert_eq!(release.hash, protocol::ContentHash::of_document("Release", &release.name, &tree).to_string());
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_after_a_reconnect_and_a_lost_answer_is_found_out() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    let fault =
+        Scripted { fault: Fault::DropIncoming { message: Some("answer".into()) }, data_plane: None, times: Some(3) };
+    plane.faults().add(fault);
+    let mut agent = Start::new(&plane, &identity).run(World { reports: false, ..World::default() });
+    agent.until("three documents", |world| (world.documents.len() == 3).then_some(())).await;
+    assert_eq!(api.status("web", "dev").await["answer"], Value::Null);
+    agent.tell.send(Tell::Cut).await.unwrap();
+    let status = until("the answer", || async {
+        let status = api.status("web", "dev").await;
+        (!status["answer"].is_null()).then_some(status)
+    })
+    .await;
+    assert_eq!(status["answer"]["answer"], "already");
+    assert_eq!(agent.world.lock().unwrap().documents.len(), 3);
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_and_not_asked_again_until_a_person_does() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let refuse: Box<dyn FnMut(&protocol::message::Document) -> Verdict + Send> = Box::new(|document| {
+        if document.kind != "Release" {
+            return Verdict::Accepted { stored_hash: None, modified: Vec::new() };
+        }
+        let reason = Reason { field: "/image".into(), message: "registry registry.test is not allowed".into() };
+        Verdict::Refused { class: RefusalClass::Policy, reasons: vec![reason] }
+    });
+    let mut agent = Start::new(&plane, &identity).run(World { answer: refuse, ..World::default() });
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    let status = api.phase("web", "dev", "Refused").await;
+    assert!(status["message"].as_str().unwrap().contains("/image: registry registry.test is not allowed"), "{status}");
+    agent.tell.send(Tell::Cut).await.unwrap();
+    agent
+        .until("a second session", |world| (world.held == Some(false) && !world.closes.is_empty()).then_some(()))
+        .await;
+    let releases = |world: &World| world.documents.iter().filter(|document| document.kind == "Release").count();
+    // The next document that arrives shows that the refused one was not sent before it.
+    api.post(&format!("{SHOP}/environments"), json!({ "name": "test" })).await;
+    agent
+        .until("the next document", |world| world.documents.iter().any(|d| d.name.contains("test")).then_some(()))
+        .await;
+    assert_eq!(releases(&agent.world.lock().unwrap()), 1);
+    let again = api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    assert_eq!(again["unchanged"], true);
+    agent.until("a second try", |world| (releases(world) == 2).then_some(())).await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_deferred_document_is_sent_again_in_time() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut tries = 0;
+    let answer: Box<dyn FnMut(&protocol::message::Document) -> Verdict + Send> = Box::new(move |document| {
+        tries += usize::from(document.kind == "Release");
+        if document.kind == "Release" && tries < 3 {
+            let message = "the API server is busy".to_owned();
+            return Verdict::Deferred { reason: DeferReason::ApiServerUnavailable, message, retry_after_ms: 20 };
+        }
+        Verdict::Accepted { stored_hash: None, modified: Vec::new() }
+    });
+    let agent = Start::new(&plane, &identity).run(World { answer, ..World::default() });
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_undeployed_is_forgotten_and_comes_back_under_a_higher_generation() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    let first = api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    api.post(&format!("{SHOP}/components/web/undeploy"), json!({ "environment": "dev" })).await;
+    agent
+        .until("the forget", |world| {
+            (world.floor > 0 && !world.stored.keys().any(|key| key.kind == Kind::Release)).then_some(())
+        })
+        .await;
+    until("the status to be empty", || async { api.status("web", "dev").await.is_null().then_some(()) }).await;
+    let second = api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    assert!(second["generations"]["home"].as_i64() > first["generations"]["home"].as_i64());
+    api.phase("web", "dev", "Ready").await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_token_binds_to_its_first_key() {
+    let plane = control_plane().await;
+    let token = Api::of(&plane).furnish().await;
+    let (first, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    assert_eq!(post_enrol(&plane, &token, &first).await.0, 200);
+    assert_eq!(post_enrol(&plane, &token, &first).await.0, 200);
+    let (status, body) = post_enrol(&plane, &token, &other).await;
+    assert_eq!((status, body["code"].as_str()), (409, Some("TokenUsed")));
+    let (status, body) = post_enrol(&plane, "pdpe_unknown", &other).await;
+    assert_eq!((status, body["code"].as_str()), (401, Some("TokenUnknown")));
+    assert!(!body.to_string().contains("pdpe_unknown"));
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused() {
+    let plane = start(Config { token_lifetime: Duration::ZERO, ..Config::default() }).await;
+    let token = Api::of(&plane).furnish().await;
+    let key = KeyPair::generate().unwrap();
+    until("the token to expire", || async {
+        let (status, body) = post_enrol(&plane, &token, &key).await;
+        (status == 401 && body["code"] == "TokenExpired").then_some(())
+    })
+    .await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_key_renews_itself_also_after_its_certificate_and_never_after_revocation() {
+    let plane = start(Config { certificate_lifetime: Duration::from_secs(3), ..Config::default() }).await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let key = KeyPair::from_pem(&identity.key).unwrap();
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent
+        .until("the certificate's end", |world| {
+            world.closes.contains(&Disconnect::Closed(CloseCode::CertificateExpired)).then_some(())
+        })
+        .await;
+    agent.stop().await;
+    assert_eq!(post_renew(&plane, &identity, &key, &key).await.0, 200);
+    let (status, body) = post_renew(&plane, &identity, &KeyPair::generate().unwrap(), &key).await;
+    assert_eq!((status, body["code"].as_str()), (401, Some("BadProof")));
+    api.post("/api/v1/organizations/acme/data-planes/home/revoke", json!({})).await;
+    let (status, body) = post_renew(&plane, &identity, &key, &key).await;
+    assert_eq!((status, body["code"].as_str()), (403, Some("DataPlaneRevoked")));
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_renewed_key_takes_over_with_its_first_session_and_not_before() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let old = enrol(&plane, &api.furnish().await).await;
+    let (old_key, new_key) = (KeyPair::from_pem(&old.key).unwrap(), KeyPair::generate().unwrap());
+    let mut first = Start::new(&plane, &old).run(World::default());
+    first.until("a session", |world| world.held).await;
+    first.stop().await;
+    // The answer is lost, so the old key asks again.
+    assert_eq!(post_renew(&plane, &old, &old_key, &new_key).await.0, 200);
+    let (status, body) = post_renew(&plane, &old, &old_key, &new_key).await;
+    assert_eq!(status, 200);
+    let certificate = body["certificate"].as_str().unwrap().to_owned();
+    let new = Identity { key: new_key.serialize_pem(), certificate, data_plane: old.data_plane.clone() };
+    let mut second = Start { transitions: 2, ..Start::new(&plane, &new) }.run(World::default());
+    second.until("a session with the new key", |world| world.held).await;
+    second.stop().await;
+    assert_eq!(post_renew(&plane, &old, &old_key, &old_key).await.1["code"], "BadProof");
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn revocation_closes_the_link() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("a session", |world| world.held).await;
+    api.post("/api/v1/organizations/acme/data-planes/home/revoke", json!({})).await;
+    agent
+        .until("the close", |world| world.closes.contains(&Disconnect::Closed(CloseCode::Revoked)).then_some(()))
+        .await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_same_identity_from_another_cluster_is_refused_and_alarmed() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("a session", |world| world.held).await;
+    agent.stop().await;
+    let mut thief = Start { cluster: "cluster-2".into(), ..Start::new(&plane, &identity) }.run(World::default());
+    thief
+        .until("the close", |world| world.closes.contains(&Disconnect::Closed(CloseCode::ForeignCluster)).then_some(()))
+        .await;
+    let shown = api.get("/api/v1/organizations/acme/data-planes/home").await;
+    assert!(shown["message"].as_str().unwrap().contains("another cluster"), "{shown}");
+    thief.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_higher_epoch_takes_over_and_another_lease_waits() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut first = Start::new(&plane, &identity).run(World::default());
+    first.until("a session", |world| world.held).await;
+    let mut stranger = Start { lease: "lease-2".into(), ..Start::new(&plane, &identity) }.run(World::default());
+    let superseded = |world: &World| world.closes.contains(&Disconnect::Closed(CloseCode::Superseded)).then_some(());
+    stranger.until("the other lease to be refused", superseded).await;
+    let mut second = Start { transitions: 2, ..Start::new(&plane, &identity) }.run(World::default());
+    second.until("a session", |world| world.held).await;
+    first.until("the first to be superseded", superseded).await;
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    second.until("the document", |world| world.documents.iter().any(|d| d.kind == "Release").then_some(())).await;
+    for agent in [first, stranger, second] {
+        agent.stop().await;
+    }
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_restored_store_is_held_until_a_person_adopts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, backup) = (folder.path().join("store"), folder.path().join("backup"));
+    let config = Config { store: Some(file.clone()), ..Config::default() };
+    let plane = start(config.clone()).await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    rusqlite::Connection::open(&file).unwrap().execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
+    api.post(&format!("{SHOP}/components/late/deployments"), deploy(&component("late"), "dev")).await;
+    api.phase("late", "dev", "Ready").await;
+    agent.until("the store's id", |world| world.store_id.clone()).await;
+    agent.stop().await;
+    plane.shutdown().await;
+    let left = std::mem::take(&mut *agent.world.lock().unwrap());
+
+    // The same store id, an older counter: what the data plane holds was never issued here.
+    let plane = start(Config { store: Some(backup), ..config }).await;
+    let api = Api::of(&plane);
+    let kept =
+        World { stored: left.stored.clone(), floor: left.floor, store_id: left.store_id.clone(), ..World::default() };
+    let mut agent = Start { transitions: 2, ..Start::new(&plane, &identity) }.run(kept);
+    agent.until("a comparison", |world| world.held.filter(|held| *held)).await;
+    let shown = api.get("/api/v1/organizations/acme/data-planes/home").await;
+    assert_eq!(shown["status"], "Held", "{shown}");
+    api.post(&format!("{SHOP}/components/web/restart"), json!({ "environment": "dev" })).await;
+    assert_eq!(api.status("web", "dev").await["phase"], "Waiting");
+    api.post("/api/v1/organizations/acme/data-planes/home/adopt", json!({})).await;
+    api.phase("web", "dev", "Ready").await;
+    let late = agent.world.lock().unwrap().stored.keys().any(|key| key.name.contains("late"));
+    assert!(late, "what the restored control plane does not know stays");
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_empty_control_plane_deletes_nothing() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let entry = protocol::message::InventoryEntry {
+        key: protocol::name::ResourceKey { kind: Kind::Release, name: "old".into() },
+        generation: 40,
+        hash: "00".into(),
+        state: protocol::spec::Desired::Present,
+    };
+    let stored = [(entry.key.clone(), entry)].into();
+    let mut agent = Start::new(&plane, &identity).run(World { stored, ..World::default() });
+    agent.until("a held comparison", |world| world.held.filter(|held| *held)).await;
+    assert_eq!(agent.world.lock().unwrap().stored.len(), 1);
+    assert!(agent.world.lock().unwrap().documents.is_empty());
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_fact_is_recorded_once_and_acknowledged_when_acks_are_not_withheld() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    plane.faults().add(Scripted { fault: Fault::WithholdAcks, data_plane: None, times: None });
+    let agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    plane.faults().clear();
+    let before = plane.record().after(0).len() as u64;
+    agent.tell.send(Tell::Cut).await.unwrap();
+    let sent = |what: &'static str| {
+        plane.record().wait_for(move |entry| entry.seq > before && entry.what == "Sent" && entry.data["type"] == what)
+    };
+    soon("the acknowledgement", sent("factAck")).await;
+    assert_eq!(api.status("web", "dev").await["facts"].as_array().unwrap().len(), 1);
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_task_run_is_sent_once_and_its_end_recorded() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    let mut task = component("job");
+    task["type"] = "ManualTask".into();
+    task.as_object_mut().unwrap().remove("endpoints");
+    api.post(&format!("{SHOP}/components/job/deployments"), deploy(&task, "dev")).await;
+    api.phase("job", "dev", "Ready").await;
+    let run =
+        api.post(&format!("{SHOP}/components/job/runs"), json!({ "environment": "dev", "args": ["--fast"] })).await;
+    let ended = until("the end of the run", || async {
+        let runs = api.get(&format!("{SHOP}/components/job/runs?id={}", run["id"].as_str().unwrap())).await;
+        (runs[0]["result"] == "Succeeded").then(|| runs[0].clone())
+    })
+    .await;
+    assert_eq!((ended["exitCode"].as_i64(), ended["release"].as_i64()), (Some(0), Some(1)));
+    agent.until("the forget", |world| (!world.stored.keys().any(|key| key.kind == Kind::TaskRun)).then_some(())).await;
+    let sent = agent.world.lock().unwrap().documents.iter().filter(|document| document.kind == "TaskRun").count();
+    assert_eq!(sent, 1);
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_task_run_that_vanished_is_unknown_and_never_sent_again() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World { reports: false, ..World::default() });
+    let mut task = component("job");
+    task["type"] = "ManualTask".into();
+    task.as_object_mut().unwrap().remove("endpoints");
+    api.post(&format!("{SHOP}/components/job/deployments"), deploy(&task, "dev")).await;
+    api.post(&format!("{SHOP}/components/job/runs"), json!({ "environment": "dev" })).await;
+    agent.until("the run", |world| world.documents.iter().any(|d| d.kind == "TaskRun").then_some(())).await;
+    until("its answer", || async {
+        let runs = api.get(&format!("{SHOP}/components/job/runs")).await;
+        runs[0]["message"].as_str().is_some_and(|message| message.contains("accepted")).then_some(())
+    })
+    .await;
+    agent.stop().await;
+    let mut stored = agent.world.lock().unwrap().stored.clone();
+    stored.retain(|key, _| key.kind != Kind::TaskRun);
+    let mut agent = Start { transitions: 2, ..Start::new(&plane, &identity) }.run(World { stored, ..World::default() });
+    until("the result", || async {
+        let runs = api.get(&format!("{SHOP}/components/job/runs")).await;
+        (runs[0]["result"] == "Unknown").then_some(())
+    })
+    .await;
+    agent.until("a comparison", |world| world.held).await;
+    assert!(agent.world.lock().unwrap().documents.iter().all(|document| document.kind != "TaskRun"));
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn deleting_an_environment_removes_what_is_in_it_first() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let (status, body) = api.call("DELETE", &format!("{SHOP}/environments/dev"), Value::Null).await;
+    assert_eq!(status, 200, "{body}");
+    until("the environment to be gone", || async {
+        let all = api.get(&format!("{SHOP}/environments")).await;
+        (all.as_array().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    agent.until("all to be forgotten", |world| (world.stored.len() == 1).then_some(())).await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_document_that_ends_three_connections_is_set_aside() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("the environments", |world| (world.documents.len() == 2).then_some(())).await;
+    let tell = agent.tell.clone();
+    agent.world.lock().unwrap().answer = Box::new(move |document| {
+        if document.kind == "Release" {
+            tell.try_send(Tell::Cut).unwrap();
+            return Verdict::Deferred { reason: DeferReason::Busy, message: String::new(), retry_after_ms: 60_000 };
+        }
+        Verdict::Accepted { stored_hash: None, modified: Vec::new() }
+    });
+    // The answer that leaves before the cut is lost on the way.
+    plane.faults().add(Scripted {
+        fault: Fault::DropIncoming { message: Some("answer".into()) },
+        data_plane: None,
+        times: None,
+    });
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    let status = api.phase("web", "dev", "Refused").await;
+    assert!(status["message"].as_str().unwrap().contains("three times"), "{status}");
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn logs_arrive_whole_within_the_credit_and_go_on_after_a_cut() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let lines: Vec<String> = (0..3000).map(|number| format!("line {number} {}", "x".repeat(200))).collect();
+    let agent = Start::new(&plane, &identity).run(World { logs: lines.clone(), ..World::default() });
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let path = format!("{SHOP}/components/web/logs?environment=dev&format=ndjson");
+    let text = soon("the log", api.text(&path)).await;
+    let got: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(got.len(), 3001);
+    assert!(got.iter().zip(&lines).all(|(line, expected)| line["line"] == expected.as_str()));
+    assert!(got[3000]["line"].as_str().unwrap().starts_with("ContainerEnded"));
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn upgrades_are_refused_as_scripted_and_without_a_certificate() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let (status, body) = api.call("GET", "/v1/link", Value::Null).await;
+    assert_eq!((status, body["code"].as_str()), (401, Some("Unauthenticated")));
+    let fault = Fault::RefuseUpgrade { status: 503, retry_after: Some(0) };
+    plane.faults().add(Scripted { fault, data_plane: None, times: Some(1) });
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("a session after the refusal", |world| world.held).await;
+    assert!(plane.faults().list().is_empty());
+    plane.faults().add(Scripted { fault: Fault::Close { code: 4010 }, data_plane: None, times: Some(1) });
+    agent
+        .until("the scripted close", |world| {
+            world.closes.contains(&Disconnect::Closed(CloseCode::Overloaded)).then_some(())
+        })
+        .await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_failed_release_says_why() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World { reports: false, ..World::default() });
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    let key = agent
+        .until("the release", |world| world.stored.values().find(|entry| entry.key.kind == Kind::Release).cloned())
+        .await;
+    let mut state = ready(key.generation);
+    state.conditions = vec![condition("Ready", "False", "CrashLoop", "exit code 3", key.generation)];
+    let mut failed = fact(FactKind::Failed, key.generation, 1);
+    failed.message = "the container ends with exit code 3".into();
+    agent.tell.send(Tell::Report(key.key.clone(), state, vec![failed])).await.unwrap();
+    let status = api.phase("web", "dev", "Failed").await;
+    assert!(status["message"].as_str().unwrap().contains("exit code 3"), "{status}");
+    agent.stop().await;
+    plane.shutdown().await;
+}

@@ -1,0 +1,141 @@
+//! Outages that meet everybody at once: long cuts, restored stores, uninstalls. They run one after the other.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a broken expectation is a failed test, in helpers too"
+)]
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::installation::Place;
+use tests::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
+use tests::testbed::{Cut, Sample, Testbed, wait_until};
+
+#[tokio::test]
+async fn a_cut_longer_than_the_certificates_life_needs_no_person() {
+    let agent = agent().await;
+    let place = running("long-cut", Sample::HttpbinOld).await;
+    let certificate = certificate().await;
+    agent.bed.cut_link(Cut::Drop).await.unwrap();
+    let cut = Instant::now();
+    // The shared control plane gives certificates of two minutes.
+    wait_until(Duration::from_secs(200), "the certificate to have expired", || async {
+        ask(&place, "/version").await.map_err(|error| format!("the service stopped to answer: {error}"))?;
+        if cut.elapsed() > Duration::from_secs(135) { Ok(()) } else { Err("it lives".to_owned()) }
+    })
+    .await
+    .unwrap();
+    agent.bed.restore_link().await.unwrap();
+    agent.connected(Duration::from_secs(60)).await.unwrap();
+    wait_until(LIMIT, "a new certificate", || async {
+        if self::certificate().await == certificate { Err("the old one") } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_control_plane_restored_from_before_a_deployment_deletes_nothing() {
+    let agent = agent().await;
+    let state = agent.bed.instance().unwrap().path("control-plane-state");
+    let backup = tempfile::tempdir().unwrap();
+    agent.control_plane.stop().await.unwrap();
+    copy(&state, backup.path());
+    agent.control_plane.restart().await.unwrap();
+    agent.connected(LIMIT).await.unwrap();
+    let place = running("restored", Sample::HttpbinOld).await;
+    let before = uids(&place).await;
+    let now = tempfile::tempdir().unwrap();
+    agent.control_plane.stop().await.unwrap();
+    copy(&state, now.path());
+    copy(backup.path(), &state);
+    agent.control_plane.restart().await.unwrap();
+    agent.connected(LIMIT).await.unwrap();
+    assert!(ask(&place, "/version").await.is_ok());
+    agent.control_plane.stop().await.unwrap();
+    copy(now.path(), &state);
+    agent.control_plane.restart().await.unwrap();
+    agent.connected(LIMIT).await.unwrap();
+    phase(&place, "httpbin", "Ready").await;
+    assert_eq!(uids(&place).await, before, "pods were replaced");
+}
+
+#[tokio::test]
+async fn an_uninstalled_chart_leaves_workloads_running_and_a_new_install_takes_them_up() {
+    let agent = agent().await;
+    let place = running("uninstall", Sample::HttpbinOld).await;
+    let before = uids(&place).await;
+    agent.bed.helm(&["uninstall", "pdp-agent", "-n", "pdp-agent", "--wait"]).await.unwrap();
+    for kind in ["releases.pdp-agent.dev", "environments.pdp-agent.dev", "dataplanes.pdp-agent.dev"] {
+        let left = agent.bed.kubectl(&["get", kind, "-n", "pdp-agent", "-o", "name"]).await.unwrap();
+        assert!(!left.trim().is_empty(), "{kind} are gone");
+    }
+    assert!(ask(&place, "/version").await.is_ok());
+    agent.helm_install(None).await.unwrap();
+    agent.connected(LIMIT).await.unwrap();
+    assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
+    assert_eq!(uids(&place).await, before, "pods were replaced");
+}
+
+#[tokio::test]
+async fn the_loss_of_all_custom_resources_hurts_no_workload_and_heals() {
+    let agent = agent().await;
+    let place = running("lost", Sample::HttpbinOld).await;
+    let before = uids(&place).await;
+    for kind in ["releases.pdp-agent.dev", "environments.pdp-agent.dev"] {
+        agent.bed.kubectl(&["delete", kind, "--all", "-n", "pdp-agent"]).await.unwrap();
+    }
+    assert!(ask(&place, "/version").await.is_ok());
+    wait_until(LIMIT, "the resources to be back", || async {
+        let kinds = "releases.pdp-agent.dev,environments.pdp-agent.dev";
+        let list =
+            agent.bed.kubectl(&["get", kinds, "-n", "pdp-agent", "-o", "json"]).await.map_err(|e| e.to_string())?;
+        if list.contains(&place.namespace) { Ok(()) } else { Err(list) }
+    })
+    .await
+    .unwrap();
+    phase(&place, "httpbin", "Ready").await;
+    assert_eq!(uids(&place).await, before, "pods were replaced");
+}
+
+async fn running(name: &str, sample: Sample) -> Place {
+    let place = place(name).await;
+    put_secrets(&place, "s").await;
+    let ended = deploy(&place, sample, &[]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ask(&place, "/version").await.unwrap().contains(Testbed::sample_version(sample)));
+    place
+}
+
+async fn certificate() -> String {
+    let path = "jsonpath={.data.active\\.crt}";
+    agent().await.bed.kubectl(&["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "-o", path]).await.unwrap()
+}
+
+async fn uids(place: &Place) -> Vec<String> {
+    let mut uids: Vec<String> = Vec::new();
+    for kind in ["deployments", "pods", "services"] {
+        let list = objects(place, kind).await.unwrap();
+        uids.extend(
+            list.iter().filter_map(|one| one.pointer("/metadata/uid").and_then(Value::as_str)).map(str::to_owned),
+        );
+    }
+    uids.sort_unstable();
+    uids
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(to).unwrap().flatten() {
+        std::fs::remove_file(entry.path()).unwrap();
+    }
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}

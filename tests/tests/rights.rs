@@ -1,0 +1,230 @@
+//! What the accounts of a real installation can and cannot do: the chart, installed by Helm on the test cluster, against an
+//! attacker who holds their tokens. No agent runs here (zero replicas), so each request is the test's own.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
+
+mod rights {
+    pub(crate) mod account;
+    pub(crate) mod attacks;
+    pub(crate) mod bodies;
+    pub(crate) mod granting;
+    pub(crate) mod installation;
+    pub(crate) mod workloads;
+}
+
+use std::time::Duration;
+
+use rights::account::{Account, Answer};
+use rights::attacks::{self, Attack, Places};
+use rights::bodies;
+use rights::installation::Installation;
+use serde_json::{Value, json};
+use tests::testbed::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What stands in the Secret that every attack is after.
+const CANARY: &str = "canary-4b1d9f7e0c";
+
+#[tokio::test]
+async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
+    let installation = Installation::new("rights-operator").await;
+    let canary = installation.canary(CANARY).await;
+    let operator = installation.account("operator").await;
+    let places = Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: canary.clone() };
+    allowed_path(&operator, &places).await;
+
+    let attacks = attacks::all(&places);
+    assert!(attacks.len() >= 165, "{} attacks", attacks.len());
+    let mut survivors = Vec::new();
+    for attack in &attacks {
+        let answer = operator.send(attack).await;
+        assert!(!answer.text.contains(CANARY), "{} gave the secret away: {}", attack.title, answer.text);
+        if let Err(why) = refused(attack, &answer) {
+            survivors.push(why);
+        }
+    }
+    assert!(survivors.is_empty(), "{} of {}:\n{}", survivors.len(), attacks.len(), survivors.join("\n"));
+
+    // What was tried left the path open, and the way out works.
+    let answer = operator.get(&format!("/api/v1/namespaces/{}/secrets/config", places.ours)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let answer = operator.delete(&format!("/api/v1/namespaces/{}", places.ours)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    installation.close().await;
+}
+
+/// A refusal counts only with the expected reason: a typing error in the path would be refused too.
+fn refused(attack: &Attack, answer: &Answer) -> Result<(), String> {
+    if (answer.status == 403 || answer.status == 422) && answer.text.contains(attack.refusal) {
+        return Ok(());
+    }
+    let text: String = answer.text.chars().take(400).collect();
+    Err(format!("- {}: {} without {:?}: {text}", attack.title, answer.status, attack.refusal))
+}
+
+/// What the operator does for an environment, as it does it. Also waits until the policies are in force.
+async fn allowed_path(operator: &Account, places: &Places) {
+    let stranger = bodies::namespace("dp-no-label", &json!({"pod-security.kubernetes.io/enforce": "restricted"}));
+    wait_until(LIMIT, "the admission policies to be in force", async || {
+        let answer = operator.post("/api/v1/namespaces?dryRun=All", &stranger).await;
+        if answer.status == 403 { Ok(()) } else { Err(answer.text) }
+    })
+    .await
+    .unwrap();
+    let base = format!("/api/v1/namespaces/{}", places.ours);
+    let accepted = async |path: &str, body: &Value| {
+        let answer = operator.post(path, body).await;
+        assert_eq!(answer.status, 201, "{path} {body}: {}", answer.text);
+    };
+    accepted("/api/v1/namespaces", &bodies::namespace(&places.ours, &bodies::labels(&places.agent))).await;
+    let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", places.ours);
+    for (role, account) in [("workloads", "operator"), ("logs", "link")] {
+        accepted(&bindings, &bodies::binding(places, role, account)).await;
+    }
+    // The API server learns of the binding by its own watch.
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "config"}, "stringData": {"key": "value"}});
+    wait_until(LIMIT, "the binding to be in force", async || {
+        let answer = operator.post(&format!("{base}/secrets"), &secret).await;
+        if answer.status == 201 { Ok(()) } else { Err(answer.text) }
+    })
+    .await
+    .unwrap();
+    accepted(&format!("{base}/serviceaccounts"), &json!({"metadata": {"name": "pdp-vault"}})).await;
+    accepted(&format!("{base}/serviceaccounts/pdp-vault/token"), &bodies::token("vault", 600)).await;
+    accepted(&format!("{base}/services"), &bodies::service(&json!({}))).await;
+    accepted(&format!("{base}/pods?dryRun=All"), &bodies::pod(&json!({}), &json!({}))).await;
+    let deployment = bodies::workload("Deployment", &json!({}), &json!({}));
+    accepted(&format!("/apis/apps/v1/namespaces/{}/deployments", places.ours), &deployment).await;
+    let job = bodies::workload("Job", &json!({}), &json!({}));
+    accepted(&format!("/apis/batch/v1/namespaces/{}/jobs", places.ours), &job).await;
+    // Where the customer allowed it, an environment may be baseline.
+    let mut legacy = bodies::labels(&places.agent);
+    legacy["pod-security.kubernetes.io/enforce"] = "baseline".into();
+    legacy["pdp-agent.dev/organization"] = "acme".into();
+    legacy["pdp-agent.dev/environment-name"] = "legacy".into();
+    accepted("/api/v1/namespaces?dryRun=All", &bodies::namespace("dp-legacy", &legacy)).await;
+}
+
+#[tokio::test]
+async fn each_account_has_the_committed_rights_and_no_other() {
+    let installation = Installation::new("rights-list").await;
+    let environment = installation.ours("b");
+    installation.environment(&environment, &["workloads", "logs"]).await;
+    let mut text = String::new();
+    for role in ["link", "operator"] {
+        let account = installation.account(role).await;
+        for (title, namespace) in [
+            ("its own namespace", installation.namespace.as_str()),
+            ("an environment", &environment),
+            ("kube-system", "kube-system"),
+        ] {
+            let rules = account.rules(namespace).await;
+            text.push_str(&format!("# {role} in {title}\n{}\n", rules.join("\n")));
+        }
+    }
+    let text = text.replace(&installation.name, "NAME");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/rights-reviewed.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    let hint = "if the change is meant: UPDATE_GOLDEN=1 cargo test -p tests --test rights";
+    assert!(text == committed, "{} differs from what the API server says:\n{text}\n{hint}", file.display());
+    installation.remove_namespace(&environment).await;
+    installation.close().await;
+}
+
+#[tokio::test]
+async fn the_links_token_reaches_its_own_namespace_only() {
+    let installation = Installation::new("rights-link").await;
+    let canary = installation.canary(CANARY).await;
+    let link = installation.account("link").await;
+    let (name, own) = (&installation.name, &installation.namespace);
+    let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{own}");
+    for path in [
+        format!("{kinds}/releases"),
+        format!("{kinds}/dataplanepolicies/default"),
+        format!("/api/v1/namespaces/{own}/secrets/{name}-identity"),
+        format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases/{name}-link"),
+    ] {
+        let answer = link.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    for path in [
+        format!("/api/v1/namespaces/kube-system/secrets/{canary}"),
+        "/api/v1/secrets".to_owned(),
+        format!("/api/v1/namespaces/{own}/secrets"),
+        format!("/api/v1/namespaces/{own}/secrets/registry"),
+        format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases/{name}-operator"),
+        "/api/v1/pods".to_owned(),
+        "/api/v1/namespaces".to_owned(),
+        format!("/api/v1/namespaces/{own}/pods"),
+        "/apis/pdp-agent.dev/v1alpha1/releases".to_owned(),
+    ] {
+        let answer = link.get(&path).await;
+        assert_eq!(answer.status, 403, "{path}: {}", answer.text);
+    }
+    let policy = json!({"spec": {"registries": [{"prefix": "evil.test/"}]}});
+    let answer = link.patch(&format!("{kinds}/dataplanepolicies/default"), &policy).await;
+    assert_eq!(answer.status, 403, "{}", answer.text);
+    installation.close().await;
+}
+
+#[tokio::test]
+async fn uninstalling_keeps_definitions_objects_policy_and_key_and_installing_again_finds_them() {
+    let installation = Installation::new("rights-cycle").await;
+    let (name, own) = (installation.name.clone(), installation.namespace.clone());
+    let admin = installation.admin();
+    let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{own}");
+    let identity = format!("/api/v1/namespaces/{own}/secrets/{name}-identity");
+    let policy = format!("{kinds}/dataplanepolicies/default");
+    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases/{name}-link");
+    for (path, change) in [
+        (&identity, json!({"stringData": {"active.key": "a key"}})),
+        (&policy, json!({"spec": {"registries": [{"prefix": "quay.io/", "pullSecret": "from-quay"}]}})),
+        (&lease, json!({"spec": {"holderIdentity": "somebody", "leaseTransitions": 3}})),
+    ] {
+        let answer = admin.patch(path, &change).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    let local = json!({
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "local"},
+        "spec": {"state": "Present", "organization": "acme", "project": "shop", "environment": "dev"},
+    });
+    let answer = admin.post(&format!("{kinds}/environments"), &local).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let kept = async || {
+        let mut kept = Vec::new();
+        for path in [&identity, &policy, &format!("{kinds}/dataplanes/default"), &format!("{kinds}/environments/local")]
+        {
+            let mut object = admin.get(path).await.json();
+            // Helm marks as its own what it made; content and identity are what counts.
+            kept.push(json!([path, object["metadata"]["uid"].take(), object["data"].take(), object["spec"].take()]));
+        }
+        kept
+    };
+    let before = kept().await;
+
+    installation.upgrade(&["--set", "log.level=debug"]).await;
+    assert_eq!(kept().await, before, "an upgrade changed what is the customer's");
+    assert_eq!(admin.get(&lease).await.json()["spec"]["leaseTransitions"], 3, "an upgrade changed the Lease");
+    let role = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{own}/roles/{name}-operator");
+    assert!(admin.get(&role).await.text.contains("from-quay"), "the operator's rights did not follow the policy");
+
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/environments.pdp-agent.dev";
+    let answer = admin.delete(&format!("{definition}?dryRun=All")).await;
+    // Another installation on this cluster may be the one that refuses.
+    let how = "kubectl annotate crd environments.pdp-agent.dev pdp-agent.dev/allow-delete=yes";
+    assert!(answer.text.contains(how), "a definition could be deleted by accident: {}", answer.text);
+
+    installation.uninstall().await;
+    assert_eq!(kept().await, before, "uninstalling took what is the customer's");
+    assert_eq!(admin.get(&role).await.status, 404, "uninstalling left the operator's rights");
+    assert_eq!(admin.get(definition).await.status, 200);
+
+    installation.upgrade(&[]).await;
+    assert_eq!(kept().await, before, "installing again did not find what was there");
+    installation.close().await;
+}
