@@ -1,0 +1,593 @@
+//! The world: clock, queue of events, calls to the API server with their faults, watches, the wire and the gateway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pdp_agent::link::store::{ApiError, ApiStatus};
+use protocol::message::{Epoch, Verdict, Welcome, Window};
+use protocol::name::ResourceKey;
+use protocol::report::Fact;
+use protocol::session::{
+    CloseCode, ControlEvent, ControlSession, ControlSettings, Delivery, Disconnect, Millis, Offer, Transmit,
+};
+use serde_json::Value;
+
+use super::api::{Answer, Api, Change, Id, Request};
+use super::check::Checks;
+use super::dice::Dice;
+use super::link::Link;
+use super::operator::Operator;
+use super::plane::{Plane, offer};
+use super::pods::Pods;
+use super::{Bug, Fault};
+
+/// Who calls the API server: a process that may be gone when the answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    Link(u64),
+    Operator(u64),
+}
+
+/// What happens at some time.
+#[derive(Debug)]
+pub(super) enum Event {
+    Execute { caller: Caller, token: u64, request: Request, answers: bool, since: Millis },
+    Reply { caller: Caller, token: u64, answer: Answer },
+    Watch { caller: Caller, change: Box<Change> },
+    ToControl { wire: u64, transmit: Transmit },
+    ToAgent { wire: u64, transmit: Transmit },
+    Dialled { incarnation: u64 },
+    StartLink,
+    StartOperator,
+    StartGateway,
+    Controllers { id: Id },
+    Reconcile { incarnation: u64, release: String },
+    RemoveFacts { incarnation: u64, key: ResourceKey },
+    Record { key: ResourceKey, fact: Box<Fact>, gateway: u64 },
+    User(User),
+    Break(Fault),
+}
+
+/// What people at the control plane do.
+#[derive(Debug, Clone)]
+pub(super) enum User {
+    Deploy { release: usize, content: u64, bad: bool },
+    Undeploy { release: usize },
+}
+
+/// Answers that do not come within this time are lost for the caller.
+const CALL_DEADLINE: Millis = 5_000;
+
+/// More than any run needs by far: something turns in circles.
+const MAX_STEPS: u64 = 100_000;
+
+const WINDOW: Window = Window { messages: 8, bytes: 200_000 };
+
+/// How often things go wrong, of a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rates {
+    pub(super) lost: u64,
+    pub(super) throttled: u64,
+    pub(super) slow: u64,
+    pub(super) late: u64,
+}
+
+pub(super) struct World {
+    pub(super) now: Millis,
+    pub(super) dice: Dice,
+    pub(super) api: Api,
+    pub(super) pods: Pods,
+    pub(super) plane: Plane,
+    pub(super) checks: Checks,
+    pub(super) link: Option<Link>,
+    pub(super) operator: Option<Operator>,
+    pub(super) incarnations: u64,
+    pub(super) rates: Rates,
+    pub(super) bug: Option<Bug>,
+    pub(super) reached: BTreeSet<Fault>,
+    pub(super) trace: Vec<String>,
+    queue: BTreeMap<(Millis, u64), Event>,
+    sequence: u64,
+    steps: u64,
+    watches: BTreeMap<bool, Millis>,
+    pub(super) wire: u64,
+    silent: bool,
+    gateway: Option<ControlSession>,
+    gateway_up: bool,
+    gateways: u64,
+    epoch: Option<Epoch>,
+    pub(super) store_id: Option<String>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, bug: Option<Bug>) -> Self {
+        let mut dice = Dice::new(seed);
+        let rates = Rates {
+            lost: [0, 20, 100][usize::try_from(dice.between(0, 2)).unwrap_or(0)],
+            throttled: dice.between(0, 30),
+            slow: dice.between(0, 40),
+            late: dice.between(0, 60),
+        };
+        Self {
+            now: 0,
+            dice,
+            api: Api::new(bug == Some(Bug::NoPreconditions)),
+            pods: Pods::default(),
+            plane: Plane::default(),
+            checks: Checks::default(),
+            link: None,
+            operator: None,
+            incarnations: 0,
+            rates,
+            bug,
+            reached: BTreeSet::new(),
+            trace: Vec::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            steps: 0,
+            watches: BTreeMap::new(),
+            wire: 0,
+            silent: false,
+            gateway: None,
+            gateway_up: true,
+            gateways: 0,
+            epoch: None,
+            store_id: None,
+        }
+    }
+
+    pub(super) fn note(&mut self, line: String) {
+        self.trace.push(format!("{:>7} {line}", self.now));
+    }
+
+    pub(super) fn at(&mut self, at: Millis, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((at.max(self.now), self.sequence), event);
+    }
+
+    pub(super) fn after(&mut self, low: Millis, high: Millis, event: Event) {
+        let at = self.now + self.dice.between(low, high);
+        self.at(at, event);
+    }
+
+    /// Runs one event, the next timer included. False when `end` is reached first.
+    pub(super) fn step(&mut self, end: Millis) -> bool {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            self.checks.broken("I6", format!("{MAX_STEPS} events and no end"));
+            return false;
+        }
+        let agent = self.link.as_ref().and_then(|link| link.session.poll_timeout());
+        let control = self.gateway.as_ref().and_then(ControlSession::poll_timeout);
+        let timer = [agent, control].into_iter().flatten().map(|(at, _)| at).min().unwrap_or(Millis::MAX);
+        let queued = self.queue.first_key_value().map_or(Millis::MAX, |((at, _), _)| *at);
+        if timer.min(queued) > end {
+            self.now = end;
+            return false;
+        }
+        if queued <= timer {
+            if let Some(((at, _), event)) = self.queue.pop_first() {
+                self.now = self.now.max(at);
+                self.handle(event);
+            }
+        } else {
+            self.now = self.now.max(timer);
+            if let Some(link) = &mut self.link {
+                link.session.handle_timeout(self.now);
+            }
+            if let Some(gateway) = &mut self.gateway {
+                gateway.handle_timeout(self.now);
+            }
+        }
+        self.settle();
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Execute { caller, token, request, answers, since } => {
+                self.execute(caller, token, &request, (answers, since));
+            }
+            Event::Reply { caller, token, answer } => self.reply(caller, token, answer),
+            Event::Watch { caller, change } => match caller {
+                Caller::Link(_) if self.is_running(caller) => self.link_watch(&change),
+                Caller::Operator(_) if self.is_running(caller) => self.operator_watch(&change),
+                Caller::Link(_) | Caller::Operator(_) => {}
+            },
+            Event::ToControl { wire, transmit } => self.to_control(wire, transmit),
+            Event::ToAgent { wire, transmit } => self.to_agent(wire, transmit),
+            Event::Dialled { incarnation } => self.dialled(incarnation),
+            Event::StartLink => self.start_link(),
+            Event::StartOperator => self.start_operator(),
+            Event::StartGateway => self.gateway_up = true,
+            Event::Controllers { id } => self.controllers(&id),
+            Event::Reconcile { incarnation, release } => self.reconcile(incarnation, &release),
+            Event::RemoveFacts { incarnation, key } => {
+                if self.is_running(Caller::Link(incarnation)) {
+                    self.remove_facts(key);
+                }
+            }
+            Event::Record { key, fact, gateway } => {
+                if gateway == self.gateways {
+                    self.plane.facts.insert(fact.id.clone(), (key, *fact));
+                }
+            }
+            Event::User(user) => self.user(&user),
+            Event::Break(fault) => self.break_something(fault),
+        }
+    }
+
+    // The API server.
+
+    pub(super) fn is_running(&self, caller: Caller) -> bool {
+        match caller {
+            Caller::Link(incarnation) => self.link.as_ref().is_some_and(|link| link.incarnation == incarnation),
+            Caller::Operator(incarnation) => {
+                self.operator.as_ref().is_some_and(|operator| operator.incarnation == incarnation)
+            }
+        }
+    }
+
+    /// Sends a request on its way; the answer comes as `Reply`, perhaps *lost*.
+    pub(super) fn call(&mut self, caller: Caller, token: u64, request: Request) {
+        let lost = || Err(ApiError::Lost { detail: "no answer in time".to_owned() });
+        let mut way = self.dice.between(1, 20);
+        if self.dice.per_mille(self.rates.throttled) {
+            self.reached.insert(Fault::TooManyRequests);
+            let status = ApiStatus { code: 429, reason: "TooManyRequests".to_owned(), ..ApiStatus::default() };
+            return self.after(1, 20, Event::Reply { caller, token, answer: Err(ApiError::Answered(status)) });
+        }
+        if self.dice.per_mille(self.rates.lost) {
+            self.reached.insert(Fault::CallLost);
+            self.note(format!("{caller:?} {} {} is lost", request.verb(), request.id()));
+            return self.after(CALL_DEADLINE, CALL_DEADLINE, Event::Reply { caller, token, answer: lost() });
+        }
+        let mut answers = true;
+        if self.dice.per_mille(self.rates.lost) {
+            self.reached.insert(Fault::AnswerLost);
+            answers = false;
+        }
+        if self.dice.per_mille(self.rates.slow) {
+            self.reached.insert(Fault::SlowCall);
+            way = self.dice.between(1_000, CALL_DEADLINE + 3_000);
+            // The caller gives up; the call goes on.
+            answers &= way < CALL_DEADLINE;
+        }
+        if !answers {
+            self.after(CALL_DEADLINE, CALL_DEADLINE, Event::Reply { caller, token, answer: lost() });
+        }
+        let since = self.now;
+        self.after(way, way, Event::Execute { caller, token, request, answers, since });
+    }
+
+    fn execute(&mut self, caller: Caller, token: u64, request: &Request, (answers, since): (bool, Millis)) {
+        let (answer, change) = self.api.execute(request);
+        if !matches!(request, Request::Get(_)) {
+            let said = match &answer {
+                Ok(_) => "ok".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let lost = if answers { "" } else { " (answer lost)" };
+            self.note(format!("{caller:?} {} {}: {said}{lost}", request.verb(), request.id()));
+        }
+        if let Some(change) = change {
+            self.checks.changed(&change, &self.plane, &self.api, (self.now, since));
+            self.spread(change);
+        }
+        if answers {
+            self.after(1, 10, Event::Reply { caller, token, answer });
+        }
+    }
+
+    /// A change goes to the watches, each in order and perhaps late, and to the controllers.
+    fn spread(&mut self, change: Change) {
+        if change.id.kind == "Deployment" {
+            self.pods.changed(&change.id, change.after.as_ref());
+            self.after(50, 2_000, Event::Controllers { id: change.id.clone() });
+        }
+        let link = self.link.as_ref().map(|link| Caller::Link(link.incarnation));
+        let operator = self.operator.as_ref().map(|operator| Caller::Operator(operator.incarnation));
+        for caller in [link, operator].into_iter().flatten() {
+            let mut delay = self.dice.between(2, 30);
+            if self.dice.per_mille(self.rates.late) {
+                self.reached.insert(Fault::LateWatch);
+                delay = self.dice.between(500, 6_000);
+            }
+            let is_link = matches!(caller, Caller::Link(_));
+            let at = (self.now + delay).max(self.watches.get(&is_link).copied().unwrap_or(0));
+            self.watches.insert(is_link, at);
+            self.at(at, Event::Watch { caller, change: Box::new(change.clone()) });
+        }
+    }
+
+    fn reply(&mut self, caller: Caller, token: u64, answer: Answer) {
+        if !self.is_running(caller) {
+            return;
+        }
+        match caller {
+            Caller::Link(_) => self.link_reply(token, answer),
+            Caller::Operator(_) => self.operator_reply(token, answer),
+        }
+    }
+
+    fn controllers(&mut self, id: &Id) {
+        let more = self.pods.step(id);
+        let release = self.api.get(id).and_then(release_of).map(str::to_owned);
+        // A Deployment that is gone is of the release that its name begins with, as the operator names them.
+        let releases = release.map_or_else(|| self.releases(), |release| vec![release]);
+        for release in releases {
+            self.wake(&release, 10);
+        }
+        if more {
+            self.after(50, 2_000, Event::Controllers { id: id.clone() });
+        }
+    }
+
+    fn releases(&self) -> Vec<String> {
+        self.api.iter().filter(|(id, _)| id.kind == "Release").map(|(id, _)| id.name.clone()).collect()
+    }
+
+    // People and faults.
+
+    fn user(&mut self, user: &User) {
+        self.note(format!("user {user:?}"));
+        let key = match user {
+            User::Deploy { release, content, bad } => {
+                let image = if *bad { "bad" } else { "web" };
+                let body = format!(
+                    r#"{{"state":"Present","environment":"shop-dev","owner":{{"component":"c{release}","track":"v1.0"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
+                );
+                self.plane.issue(&format!("r{release}"), body, protocol::spec::Desired::Present)
+            }
+            User::Undeploy { release } => {
+                let body = r#"{"state":"Absent"}"#.to_owned();
+                self.plane.issue(&format!("r{release}"), body, protocol::spec::Desired::Absent)
+            }
+        };
+        self.send(self.plane.offer(&key));
+    }
+
+    fn send(&mut self, offer: Option<Offer>) {
+        if let (Some(gateway), Some(offer)) = (&mut self.gateway, offer) {
+            gateway.offer(offer);
+        }
+    }
+
+    fn break_something(&mut self, fault: Fault) {
+        self.note(format!("fault {fault:?}"));
+        self.reached.insert(fault);
+        match fault {
+            Fault::LinkCut => self.cut(Disconnect::Cut),
+            Fault::LinkSilent => self.silent = true,
+            Fault::GatewayRestart => {
+                self.cut(Disconnect::Closed(CloseCode::GoingAway));
+                self.gateways += 1;
+                self.gateway_up = false;
+                self.after(100, 5_000, Event::StartGateway);
+            }
+            Fault::LinkCrash => {
+                if self.link.take().is_some() {
+                    self.cut(Disconnect::Cut);
+                    self.after(500, 8_000, Event::StartLink);
+                }
+            }
+            Fault::OperatorCrash => {
+                if self.operator.take().is_some() {
+                    self.after(500, 8_000, Event::StartOperator);
+                }
+            }
+            Fault::OldDocument => {
+                let count = u64::try_from(self.plane.history.len()).unwrap_or(0);
+                if count > 0 {
+                    let at = usize::try_from(self.dice.between(0, count - 1)).unwrap_or(0);
+                    let old = self.plane.history.get(at).map(|(key, issued)| offer(key, issued));
+                    self.send(old);
+                }
+            }
+            Fault::CallLost | Fault::AnswerLost | Fault::TooManyRequests | Fault::SlowCall | Fault::LateWatch => {}
+        }
+    }
+
+    // The wire and the gateway.
+
+    /// Ends the connection for both sides.
+    fn cut(&mut self, cause: Disconnect) {
+        self.wire += 1;
+        self.silent = false;
+        if let Some(link) = &mut self.link {
+            link.session.handle_disconnected(self.now, cause, "cut");
+        }
+        self.gateway = None;
+    }
+
+    fn dialled(&mut self, incarnation: u64) {
+        let Some(link) = self.link.as_mut().filter(|link| link.incarnation == incarnation) else { return };
+        if !self.gateway_up {
+            return link.session.handle_dial_failed(
+                self.now,
+                protocol::session::DialFailure::Unreachable,
+                "no gateway",
+            );
+        }
+        self.wire += 1;
+        self.silent = false;
+        link.session.handle_connected(self.now, "lease", i64::try_from(incarnation).unwrap_or(0));
+        self.gateway = Some(ControlSession::new(ControlSettings::default(), self.now, self.wire));
+    }
+
+    fn to_control(&mut self, wire: u64, transmit: Transmit) {
+        if wire != self.wire || self.silent {
+            return;
+        }
+        let Some(gateway) = &mut self.gateway else { return };
+        match transmit {
+            Transmit::Text(text) => gateway.handle_text(self.now, &text),
+            Transmit::Ping => {
+                gateway.handle_alive(self.now);
+                self.after(1, 40, Event::ToAgent { wire, transmit: Transmit::Ping });
+            }
+            Transmit::Close { code, reason } => gateway.handle_disconnected(Disconnect::Closed(code), &reason),
+        }
+    }
+
+    fn to_agent(&mut self, wire: u64, transmit: Transmit) {
+        if wire != self.wire || self.silent {
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        match transmit {
+            Transmit::Text(text) => link.session.handle_text(self.now, &text),
+            Transmit::Ping => link.session.handle_alive(self.now),
+            Transmit::Close { code, reason } => {
+                link.session.handle_disconnected(self.now, Disconnect::Closed(code), &reason);
+            }
+        }
+    }
+
+    /// Lets both sessions say what they have to say at this moment.
+    fn settle(&mut self) {
+        loop {
+            let wire = self.wire;
+            if let Some(event) = self.link.as_mut().and_then(|link| link.session.poll_event()) {
+                self.agent_event(event);
+            } else if let Some(event) = self.gateway.as_mut().and_then(ControlSession::poll_event) {
+                self.control_event(event);
+            } else if let Some(transmit) = self.link.as_mut().and_then(|link| link.session.poll_transmit()) {
+                self.carry(true, Event::ToControl { wire, transmit });
+            } else if let Some(transmit) = self.gateway.as_mut().and_then(ControlSession::poll_transmit) {
+                self.carry(false, Event::ToAgent { wire, transmit });
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Frames keep their order: the later one arrives not before the earlier one.
+    fn carry(&mut self, to_control: bool, event: Event) {
+        let frames = self.queue.iter().rev().find(|(_, queued)| match queued {
+            Event::ToControl { wire, .. } => to_control && *wire == self.wire,
+            Event::ToAgent { wire, .. } => !to_control && *wire == self.wire,
+            _ => false,
+        });
+        let last = frames.map_or(0, |((at, _), _)| *at);
+        let at = (self.now + self.dice.between(1, 40)).max(last);
+        self.at(at, event);
+    }
+
+    fn control_event(&mut self, event: ControlEvent) {
+        let Some(mut gateway) = self.gateway.take() else { return };
+        match event {
+            ControlEvent::Hello(hello) => {
+                let recorded = self.epoch.as_ref().map(|epoch| (epoch, false));
+                if !hello.epoch.is_accepted(recorded) {
+                    gateway.close(CloseCode::Superseded, "an older epoch");
+                } else {
+                    self.epoch = Some(hello.epoch.clone());
+                    let welcome = Welcome {
+                        session: format!("session-{}", self.wire),
+                        store_id: "store".to_owned(),
+                        counter: self.plane.counter,
+                        capabilities: Vec::new(),
+                        window: WINDOW,
+                        bulk: String::new(),
+                        reconnect_spread_ms: 500,
+                        time: String::new(),
+                    };
+                    if gateway.welcome(&hello, welcome) {
+                        self.checks.broken("held", "a session was held without a restore".to_owned());
+                    }
+                }
+            }
+            ControlEvent::InventoryReceived { .. } => gateway.compare(self.plane.inventory()),
+            ControlEvent::Compared { differences } => {
+                let (offers, held) = self.plane.compared(&differences);
+                if held {
+                    self.checks.broken("held", format!("never issued: {differences:?}"));
+                }
+                offers.into_iter().for_each(|offer| gateway.offer(offer));
+                gateway.finish_comparison(held);
+            }
+            ControlEvent::Answered { key, generation, hash, verdict } => {
+                self.note(format!("control {key} {generation} {}", word(&verdict)));
+                if matches!(verdict, Verdict::Accepted { .. } | Verdict::Already) {
+                    self.checks.acknowledged(&key, generation, &self.api);
+                }
+                let next = self.plane.answered(&key, generation, hash.is_none(), &verdict);
+                next.into_iter().for_each(|offer| gateway.offer(offer));
+            }
+            ControlEvent::RetryDue { key } => {
+                let forget = self.plane.forget(&key).or_else(|| self.plane.forget_again(&key));
+                let offer = forget.or_else(|| self.plane.offer(&key));
+                offer.into_iter().for_each(|offer| gateway.offer(offer));
+            }
+            ControlEvent::State(report) => {
+                if report.state.is_some() {
+                    self.plane.forget_again(&report.key).into_iter().for_each(|offer| gateway.offer(offer));
+                }
+                match report.state {
+                    Some(state) => self.plane.states.insert(report.key.clone(), state),
+                    None => self.plane.states.remove(&report.key),
+                };
+                gateway.acknowledge_state(report.key, report.digest);
+            }
+            ControlEvent::Fact(report) => {
+                let (key, fact) = (report.key, report.fact);
+                self.note(format!("control {key} fact {} {:?}", fact.id, fact.kind));
+                if self.bug == Some(Bug::AcknowledgedBeforeRecorded) {
+                    let event =
+                        Event::Record { key: key.clone(), fact: Box::new(fact.clone()), gateway: self.gateways };
+                    self.after(0, 1_000, event);
+                } else {
+                    self.plane.facts.insert(fact.id.clone(), (key.clone(), fact.clone()));
+                }
+                if let Some(Offer { key, generation, delivery: delivery @ Delivery::Forget }) = self.plane.forget(&key)
+                {
+                    gateway.offer(Offer { key, generation, delivery });
+                }
+                gateway.acknowledge_fact(key, fact.id);
+            }
+            ControlEvent::Ended { reason, .. } => {
+                self.note(format!("control ended: {reason}"));
+                return;
+            }
+            ControlEvent::Renew(_)
+            | ControlEvent::StreamEnded(_)
+            | ControlEvent::Listing(_)
+            | ControlEvent::Unsupported { .. } => {}
+        }
+        self.gateway = Some(gateway);
+    }
+
+    /// Whether nothing is left to be done or told.
+    pub(super) fn is_quiet(&self) -> bool {
+        let (Some(link), Some(_), Some(gateway)) = (&self.link, &self.operator, &self.gateway) else { return false };
+        let open = link.session.is_open() && gateway.is_open();
+        let told = link.session.depths() == (0, 0) && gateway.depths() == (0, 0);
+        let stored = self.plane.issued.iter().all(|(key, issued)| {
+            let object = self.api.get(&Id::own("Release", &key.name));
+            object.is_some_and(|object| super::api::generation(object) == issued.generation)
+                && issued.state == protocol::spec::Desired::Present
+        });
+        let facts = self
+            .api
+            .iter()
+            .all(|(_, object)| object.pointer("/status/facts").and_then(Value::as_array).is_none_or(Vec::is_empty));
+        open && told && stored && facts
+    }
+}
+
+/// The release that an object belongs to.
+pub(super) fn release_of(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/labels/pdp-agent.dev~1release").and_then(Value::as_str)
+}
+
+const fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted { .. } => "accepted",
+        Verdict::Already => "already",
+        Verdict::Stale { .. } => "stale",
+        Verdict::Conflict { .. } => "conflict",
+        Verdict::Deferred { .. } => "deferred",
+        Verdict::Refused { .. } => "refused",
+        Verdict::Forgotten { .. } => "forgotten",
+    }
+}
