@@ -1,6 +1,7 @@
 //! The simulation as tests: many seeds, the same trace for the same seed, every fault reached, every bug found.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tests::sim::{Bug, Fault, Outcome, run};
 
@@ -17,16 +18,33 @@ fn every_invariant_holds_and_every_fault_is_reached() {
         assert_eq!(outcome.violations, [], "seed {seed}");
         return;
     }
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let found: Vec<(BTreeSet<Fault>, usize)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(|| hold(&next, seeds))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    let reached: BTreeSet<Fault> = found.iter().flat_map(|(reached, _)| reached.iter().copied()).collect();
+    let accepted: usize = found.iter().map(|(_, accepted)| accepted).sum();
+    assert_eq!(reached, BTreeSet::from(Fault::ALL), "a fault was never reached");
+    assert!(accepted > 1_000, "only {accepted} documents were accepted");
+}
+
+/// Runs seeds until there are none left; panics with the trace of one that breaks something.
+fn hold(next: &AtomicU64, seeds: u64) -> (BTreeSet<Fault>, usize) {
     let mut reached = BTreeSet::new();
     let mut accepted = 0;
-    for seed in 0..number("SIM_SEEDS").unwrap_or(SEEDS) {
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= seeds {
+            return (reached, accepted);
+        }
         let outcome = run(seed, None);
         assert!(outcome.violations.is_empty(), "{}", told(seed, &outcome));
         reached.extend(outcome.reached);
         accepted += outcome.accepted;
     }
-    assert_eq!(reached, BTreeSet::from(Fault::ALL), "a fault was never reached");
-    assert!(accepted > 1_000, "only {accepted} documents were accepted");
 }
 
 #[test]
@@ -41,6 +59,7 @@ fn the_same_seed_gives_the_same_trace() {
 fn every_bug_is_found() {
     for bug in Bug::ALL {
         let found = (0..SEEDS_PER_BUG).find(|seed| !run(*seed, Some(bug)).violations.is_empty());
+        println!("{bug:?} found by seed {found:?}");
         assert!(found.is_some(), "{bug:?} was not found within {SEEDS_PER_BUG} seeds");
     }
 }

@@ -6,6 +6,7 @@
 //! generation never falls, and one generation has one hash.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use pdp_agent::link::store::{ApiError, ApiStatus};
 use serde_json::{Map, Value, json};
@@ -101,15 +102,15 @@ pub struct Change {
     /// Where.
     pub id: Id,
     /// Before; none for a new object.
-    pub before: Option<Value>,
+    pub before: Option<Rc<Value>>,
     /// After; none for a deleted object.
-    pub after: Option<Value>,
+    pub after: Option<Rc<Value>>,
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub struct Api {
-    objects: BTreeMap<Id, Value>,
+    objects: BTreeMap<Id, Rc<Value>>,
     version: u64,
     uids: u64,
     careless: bool,
@@ -128,11 +129,11 @@ impl Api {
     /// The object at `id`.
     #[must_use]
     pub fn get(&self, id: &Id) -> Option<&Value> {
-        self.objects.get(id)
+        self.objects.get(id).map(Rc::as_ref)
     }
 
     /// All objects.
-    pub fn iter(&self) -> impl Iterator<Item = (&Id, &Value)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Id, &Rc<Value>)> {
         self.objects.iter()
     }
 
@@ -147,7 +148,7 @@ impl Api {
         let id = request.id();
         let before = self.objects.get(&id).cloned();
         let after = match (request, &before) {
-            (Request::Get(_), found) => return (Ok(found.clone()), None),
+            (Request::Get(_), found) => return (Ok(found.as_deref().cloned()), None),
             (Request::Create(_), Some(_)) => return (Err(error(409, "AlreadyExists", &id)), None),
             (Request::Create(body), None) => self.created(body),
             (_, None) => return (Err(error(404, "NotFound", &id)), None),
@@ -166,7 +167,7 @@ impl Api {
                 if !same && !self.careless {
                     return (Err(error(409, "Conflict", &id)), None);
                 }
-                let mut next = found.clone();
+                let mut next = Value::clone(found);
                 match request {
                     Request::UpdateStatus(_) => set(&mut next, "status", body.get("status")),
                     Request::Apply(_) => merge(&mut next, body),
@@ -175,7 +176,7 @@ impl Api {
                     }
                 }
                 restore_system_fields(&mut next, found);
-                if next == *found {
+                if next == **found {
                     return (Ok(Some(next)), None);
                 }
                 if let Some(why) = broken_rule(found, &next)
@@ -191,8 +192,9 @@ impl Api {
             }
         };
         let after = self.versioned(after);
-        self.objects.insert(id.clone(), after.clone());
-        (Ok(Some(after.clone())), Some(Change { id, before, after: Some(after) }))
+        let kept = Rc::new(after.clone());
+        self.objects.insert(id.clone(), Rc::clone(&kept));
+        (Ok(Some(after)), Some(Change { id, before, after: Some(kept) }))
     }
 
     fn created(&mut self, body: &Value) -> Value {

@@ -61,20 +61,19 @@ impl Checks {
     fn release(&mut self, change: &Change, plane: &Plane, api: &Api) {
         let id = &change.id;
         let Some(after) = &change.after else {
-            let before = change.before.as_ref().map_or(0, generation);
+            let before = change.before.as_deref().map_or(0, generation);
             let key = ResourceKey { kind: Kind::Release, name: id.name.clone() };
             if !plane.forgets.contains(&(key, before)) {
                 self.broken("I15", format!("{id} at generation {before} was deleted and nobody asked for it"));
             }
             return;
         };
-        let spec = |object: &Value| object.get("spec").cloned();
         let stored = generation(after);
         let highest = self.highest.get(id).copied().unwrap_or(0);
         if stored < highest {
             self.broken("I3", format!("{id} fell from generation {highest} to {stored}"));
         }
-        let changed = change.before.as_ref().and_then(spec) != spec(after);
+        let changed = change.before.as_ref().and_then(|before| before.get("spec")) != after.get("spec");
         if changed && stored == highest {
             self.broken("I2", format!("{id} was changed twice for generation {stored}"));
         }

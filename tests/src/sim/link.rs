@@ -83,7 +83,7 @@ impl World {
         for table in WATCHED {
             link.seen(table, Seen::Begin);
             let listed = self.api.iter().filter(|(id, _)| id.kind == table.kind());
-            listed.for_each(|(_, object)| link.seen(table, Seen::Found(object.clone())));
+            listed.for_each(|(_, object)| link.seen(table, Seen::Found(Value::clone(object))));
             link.seen(table, Seen::Complete);
         }
         link.session.set_store_id(self.store_id.clone());
@@ -95,8 +95,8 @@ impl World {
     pub(super) fn link_watch(&mut self, change: &Change) {
         let (Some(link), Some(table)) = (&mut self.link, table_of(&change.id)) else { return };
         match (&change.after, &change.before) {
-            (Some(object), _) => link.seen(table, Seen::Applied(object.clone())),
-            (None, Some(before)) => link.seen(table, Seen::Deleted(before.clone())),
+            (Some(object), _) => link.seen(table, Seen::Applied(Value::clone(object))),
+            (None, Some(before)) => link.seen(table, Seen::Deleted(Value::clone(before))),
             (None, None) => {}
         }
         if self.bug == Some(Bug::FactsRemovedWhenSent)

@@ -1,6 +1,7 @@
 //! The operator's process: the real build and decision for releases; its watches and its loop as small as can be.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use jiff::Timestamp;
 use pdp_agent::kinds::{ObjectRef, ReleaseStatus, SecurityLevel};
@@ -28,7 +29,9 @@ const NAMESPACE: &str = "dp-shop-dev";
 /// One process.
 pub(super) struct Operator {
     pub(super) incarnation: u64,
-    cache: BTreeMap<Id, Value>,
+    cache: BTreeMap<Id, Rc<Value>>,
+    /// Parsed renderings, by uid of their object.
+    renderings: BTreeMap<String, Rc<Rendering>>,
     /// Versions at which objects were seen to go.
     gone: BTreeMap<Id, u64>,
     queued: BTreeSet<String>,
@@ -51,10 +54,11 @@ impl World {
             return;
         }
         self.incarnations += 1;
-        let cache = self.api.iter().map(|(id, object)| (id.clone(), object.clone())).collect();
+        let cache = self.api.iter().map(|(id, object)| (id.clone(), Rc::clone(object))).collect();
         self.operator = Some(Operator {
             incarnation: self.incarnations,
             cache,
+            renderings: BTreeMap::new(),
             gone: BTreeMap::new(),
             queued: BTreeSet::new(),
             tasks: BTreeMap::new(),
@@ -86,7 +90,7 @@ impl World {
         let release = if change.id.kind == "Release" {
             Some(change.id.name.clone())
         } else {
-            object.and_then(release_of).map(str::to_owned)
+            object.and_then(|object| release_of(object)).map(str::to_owned)
         };
         if let Some(release) = release {
             self.wake(&release, 10);
@@ -183,7 +187,7 @@ impl World {
                     if object.get("kind").and_then(Value::as_str) == Some("Release") {
                         text(&object, "resourceVersion").clone_into(&mut task.resource_version);
                     }
-                    operator.observe(&object);
+                    operator.observe(&Rc::new(object));
                 }
                 self.next_write(token);
             }
@@ -213,12 +217,12 @@ impl Decided {
 }
 
 impl Operator {
-    fn observe(&mut self, object: &Value) {
+    fn observe(&mut self, object: &Rc<Value>) {
         let id = Id::of(object);
         let version = version(object);
-        let known = self.cache.get(&id).map_or(0, self::version);
+        let known = self.cache.get(&id).map_or(0, |known| self::version(known));
         if version >= known.max(self.gone.get(&id).copied().unwrap_or(0)) {
-            self.cache.insert(id, object.clone());
+            self.cache.insert(id, Rc::clone(object));
         }
     }
 
@@ -231,12 +235,13 @@ impl Operator {
     }
 
     fn ids(&self, release: &str, kind: &str) -> Vec<Id> {
-        let of = |(id, object): &(&Id, &Value)| id.kind == kind && release_of(object) == Some(release);
+        let of = |(id, object): &(&Id, &Rc<Value>)| id.kind == kind && release_of(object) == Some(release);
         self.cache.iter().filter(of).map(|(id, _)| id.clone()).collect()
     }
 
-    fn decide(&self, release: &str, workload: &Workload, pods: usize, now: Timestamp) -> Option<Decided> {
-        let object = self.cache.get(&Id::own("Release", release))?;
+    fn decide(&mut self, release: &str, workload: &Workload, pods: usize, now: Timestamp) -> Option<Decided> {
+        let object = Rc::clone(self.cache.get(&Id::own("Release", release))?);
+        let object = object.as_ref();
         let spec: ReleaseSpec = serde_json::from_value(body(object.get("spec")?)).ok()?;
         let status: ReleaseStatus = object
             .get("status")
@@ -267,13 +272,17 @@ impl Operator {
         }
         let rendering = decide::target(&status).and_then(|revision| {
             let stored = self.cache.get(&revision_id(revision))?;
-            Some((revision.to_owned(), Rendering::read(stored).ok()?))
+            Some((revision.to_owned(), Self::rendering(&mut self.renderings, stored)?))
         });
         let slots = |revision: &str| decide::binding(&status, revision).cloned().unwrap_or_default();
         let bound = rendering.as_ref().and_then(|(name, rendering)| rendering.bound(name, &slots(name)).ok());
         let objects = bound.unwrap_or_default();
         let live = self.live(release, false, &objects);
-        let target = rendering.as_ref().map(|(_, rendering)| Target { rendering, objects: &objects, secret: None });
+        let target = rendering.as_ref().map(|(_, rendering)| Target {
+            rendering: rendering.as_ref(),
+            objects: &objects,
+            secret: None,
+        });
         let observed = Observed {
             identity: &identity,
             status: &status,
@@ -288,6 +297,14 @@ impl Operator {
         };
         let decision = decide::decide(&observed, now);
         Some(Decided { writes: decision.writes, wake: decision.wake })
+    }
+
+    fn rendering(known: &mut BTreeMap<String, Rc<Rendering>>, stored: &Value) -> Option<Rc<Rendering>> {
+        let uid = text(stored, "uid");
+        if !known.contains_key(uid) {
+            known.insert(uid.to_owned(), Rc::new(Rendering::read(stored).ok()?));
+        }
+        known.get(uid).map(Rc::clone)
     }
 
     /// The rendering first, then the status that says it is being rolled out; the workload comes after both.
@@ -324,7 +341,7 @@ impl Operator {
 
     /// Objects of a release, stored renderings or the others, as the decision sees them.
     fn live(&self, release: &str, renderings: bool, wanted: &[Value]) -> BTreeMap<ObjectRef, Live> {
-        let of = |(id, object): &(&Id, &Value)| {
+        let of = |(id, object): &(&Id, &Rc<Value>)| {
             id.namespace == NAMESPACE
                 && release_of(object) == Some(release)
                 && (id.kind == "ControllerRevision") == renderings

@@ -1,6 +1,7 @@
 //! The world: clock, queue of events, calls to the API server with their faults, watches, the wire and the gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use pdp_agent::link::store::{ApiError, ApiStatus};
 use protocol::message::{Epoch, Verdict, Welcome, Window};
@@ -32,7 +33,7 @@ pub(super) enum Caller {
 pub(super) enum Event {
     Execute { caller: Caller, token: u64, request: Request, answers: bool, since: Millis },
     Reply { caller: Caller, token: u64, answer: Answer },
-    Watch { caller: Caller, change: Box<Change> },
+    Watch { caller: Caller, change: Rc<Change> },
     ToControl { wire: u64, transmit: Transmit },
     ToAgent { wire: u64, transmit: Transmit },
     Dialled { incarnation: u64 },
@@ -281,9 +282,10 @@ impl World {
     /// A change goes to the watches, each in order and perhaps late, and to the controllers.
     fn spread(&mut self, change: Change) {
         if change.id.kind == "Deployment" {
-            self.pods.changed(&change.id, change.after.as_ref());
+            self.pods.changed(&change.id, change.after.as_deref());
             self.after(50, 2_000, Event::Controllers { id: change.id.clone() });
         }
+        let change = Rc::new(change);
         let link = self.link.as_ref().map(|link| Caller::Link(link.incarnation));
         let operator = self.operator.as_ref().map(|operator| Caller::Operator(operator.incarnation));
         for caller in [link, operator].into_iter().flatten() {
@@ -295,7 +297,7 @@ impl World {
             let is_link = matches!(caller, Caller::Link(_));
             let at = (self.now + delay).max(self.watches.get(&is_link).copied().unwrap_or(0));
             self.watches.insert(is_link, at);
-            self.at(at, Event::Watch { caller, change: Box::new(change.clone()) });
+            self.at(at, Event::Watch { caller, change: Rc::clone(&change) });
         }
     }
 
