@@ -5,8 +5,8 @@
 # prebuilt  compiles on this machine and packs the binary
 # source    compiles in TOOLCHAIN_IMAGE (default: a stand-in made of this machine's toolchain, since base images may be out of reach)
 #
-# The result is localhost/pdp-agent:VERSION in buildah's storage, and an OCI archive for `skopeo copy`. Everything else is kept
-# in PDP_IMAGE_CACHE (~/.cache/pdp-agent-image), outside the checkout.
+# The result is an OCI archive for `skopeo copy`. It and everything else, buildah's storage too, is kept in PDP_IMAGE_CACHE
+# (~/.cache/pdp-agent-image), outside the checkout.
 set -euo pipefail
 how="${1:?usage: .ci/image.sh prebuilt|source}"
 root="$(cd "$(dirname "$0")/.." && pwd)"
@@ -23,6 +23,12 @@ mkdir -p "$cache"
 for tool in buildah skopeo; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: apt-get install buildah skopeo" >&2; exit 1; }
 done
+
+driver="$(buildah info --format '{{.store.GraphDriverName}}')"
+printf '[storage]\ndriver = "%s"\ngraphroot = "%s"\nrunroot = "%s"\n' "$driver" "$cache/storage" "$cache/run" >"$cache/storage.conf"
+export CONTAINERS_STORAGE_CONF="$cache/storage.conf"
+# The archive is what stays; layers of a compiler's stage are large, and mounts would outlive the build.
+trap '{ buildah umount --all; buildah rm --all; buildah rmi --all --force; umount "$cache/storage/overlay"; } >/dev/null 2>&1 || true' EXIT
 
 arguments=(--isolation chroot --timestamp "$time" --build-arg VERSION="$version" --build-arg REVISION="$revision"
     --build-arg BINARY_FROM="$how" --tag "$image")
@@ -57,9 +63,7 @@ compressed="$(echo "$manifest" | jq '[.layers[].size] | add')"
 [ "$(echo "$config" | jq -r .config.User)" = 65532:65532 ] || { echo "the image runs as another user than 65532" >&2; exit 1; }
 
 # The image must start with nothing but itself.
-mount="$(mktemp -d)"
 container="$(buildah from "$image")"
-trap 'buildah rm "$container" >/dev/null; rmdir "$mount"' EXIT
 root_folder="$(buildah mount "$container")"
 if file "$root_folder/pdp-agent" | grep -q 'interpreter'; then
     echo "the binary is not static" >&2
@@ -67,7 +71,6 @@ if file "$root_folder/pdp-agent" | grep -q 'interpreter'; then
 fi
 chroot --userspec=65532:65532 "$root_folder" /pdp-agent --version
 
-echo "image       $image"
 echo "digest      $(skopeo inspect --format '{{.Digest}}' "oci-archive:$archive:$image")"
 echo "archive     $archive"
 echo "binary      $(stat -c %s "$root_folder/pdp-agent") bytes"

@@ -21,5 +21,6 @@ buildah config --env CARGO_HOME="$cargo_home" --env RUSTUP_HOME="$rustup_home" -
     --env HOME=/root --env PATH="$cargo_home/bin:/usr/local/bin:/usr/bin:/bin" "$container"
 buildah commit --quiet --rm "$container" "$name" >/dev/null
 
+# shellcheck disable=SC2034 # read by image.sh
 toolchain_volumes=(--volume /usr:/usr:ro --volume /etc/ssl:/etc/ssl:ro --volume /etc/alternatives:/etc/alternatives:ro
     --volume "$cargo_home:$cargo_home" --volume "$rustup_home:$rustup_home:ro")

@@ -10,4 +10,5 @@ pub mod operator;
 pub mod settings;
 pub mod supervisor;
 pub mod telemetry;
+pub mod vault;
 pub mod yaml;

@@ -54,7 +54,13 @@ const HEART: std::time::Duration = std::time::Duration::from_secs(60);
 /// Only what a restart may mend; anything else is retried inside.
 pub async fn run(context: LinkContext, stop: CancellationToken) -> Result<(), LinkError> {
     let LinkContext { client, settings, link, leadership, metrics, health, level } = context;
+    let logs = logs::LogContext {
+        client: client.clone(),
+        namespace: settings.namespace.clone(),
+        metrics: logs::LogMetrics::new(&metrics),
+    };
     let parts = shell::Parts {
+        logs: Some(logs),
         store: store::KubeStore::new(client, settings.namespace.clone()),
         dialer: dial::Dialer::new(link.ca_bundle_file.clone()),
         metrics: metrics::LinkMetrics::register(&metrics),

@@ -27,6 +27,7 @@ mod catalog_routes;
 mod deployment_routes;
 mod observe;
 mod openapi;
+mod single_routes;
 
 /// Longest body of a request, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -79,7 +80,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
             .and_then(|value| value.strip_prefix("Bearer "));
         let Some(token) = token else {
             let problem = Problem::new(Code::Unauthenticated, "a bearer token is needed");
-            return Err(problem.hint("log in: pdpctl login --server URL --token-file FILE --ca FILE").into());
+            return Err(problem.hint("log in: pdpctl login SERVER --token-file FILE --ca-file FILE").into());
         };
         let hash = store::token_hash(token.trim());
         let actor = shared.store.run(move |c| catalog::actor(c, &hash)).await?;
@@ -164,6 +165,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let mut all = catalog_routes::routes();
     all.extend(deployment_routes::routes());
     all.extend(observe::routes());
+    all.extend(single_routes::routes());
     all.extend(admin::routes());
     all
 }

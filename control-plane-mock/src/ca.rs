@@ -189,9 +189,12 @@ fn times(params: &mut CertificateParams, life: Duration) -> Timestamp {
 /// # Errors
 /// `Request`, in words for the agent's log.
 pub fn read_request(pem: &str) -> Result<Request, Error> {
-    let params = CertificateSigningRequestParams::from_pem(pem).map_err(|error| match error {
-        rcgen::Error::InvalidCertificationRequestSignature => Error::Request("its signature is not that of its key"),
-        _ => Error::Request("it is not a PKCS #10 request in PEM"),
+    let params = CertificateSigningRequestParams::from_pem(pem).map_err(|error| {
+        if error == rcgen::Error::InvalidCertificationRequestSignature {
+            Error::Request("its signature is not that of its key")
+        } else {
+            Error::Request("it is not a PKCS #10 request in PEM")
+        }
     })?;
     if *params.public_key.algorithm() != rcgen::PKCS_ECDSA_P256_SHA256 {
         return Err(Error::Request("its key is not ECDSA P-256"));
@@ -226,7 +229,15 @@ pub fn read_peer(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
         .flat_map(|names| &names.value.general_names)
         .find_map(|name| match name {
             GeneralName::URI(uri) => uri.strip_prefix(&prefix),
-            _ => None,
+            GeneralName::OtherName(..)
+            | GeneralName::RFC822Name(_)
+            | GeneralName::DNSName(_)
+            | GeneralName::X400Address(_)
+            | GeneralName::DirectoryName(_)
+            | GeneralName::EDIPartyName(_)
+            | GeneralName::IPAddress(_)
+            | GeneralName::RegisteredID(_)
+            | GeneralName::Invalid(..) => None,
         })
         .ok_or(Error::Read("it names no data plane"))?;
     let end = certificate.validity().not_after.timestamp();

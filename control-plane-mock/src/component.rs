@@ -16,10 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 
 mod check;
+mod overrides;
 mod read;
 
 pub use check::{check, check_track};
-pub use read::{Located, from_json, from_yaml, known_keys};
+pub use overrides::Override;
+pub use read::{Located, from_json, from_yaml, from_yaml_with, known_keys};
 
 /// `apiVersion` of component files.
 pub const API_VERSION: &str = "pdp-agent.dev/v1alpha1";

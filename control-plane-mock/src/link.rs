@@ -32,6 +32,7 @@ use crate::problem::{Code, Problem};
 use crate::server::upgrade::{Socket, Upgrade, limits};
 use crate::store::sessions;
 
+mod compare;
 mod intake;
 mod offers;
 
@@ -50,9 +51,8 @@ pub async fn handler(
     mut request: axum::extract::Request,
 ) -> Result<Response, Refusal> {
     let peer = peer(&request)?;
-    let pick = |fault: &Fault| match fault {
-        Fault::RefuseUpgrade { status, retry_after } => Some((*status, *retry_after)),
-        _ => None,
+    let pick = |fault: &Fault| {
+        if let Fault::RefuseUpgrade { status, retry_after } = fault { Some((*status, *retry_after)) } else { None }
     };
     if let Some((status, retry_after)) = shared.faults.take(Some(&peer.data_plane), pick) {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
@@ -112,6 +112,8 @@ struct Link {
     /// Generations on their way.
     offered: HashMap<ResourceKey, i64>,
     schema: HashMap<Kind, u32>,
+    /// Highest generation that the comparison knew; later ones were not compared.
+    compared_upto: i64,
     /// The session has ended.
     over: bool,
     /// Nothing can be written any more.
@@ -135,6 +137,7 @@ impl Link {
             streams: Arc::default(),
             offered: HashMap::new(),
             schema: HashMap::new(),
+            compared_upto: 0,
             over: false,
             broken: false,
         }
@@ -232,9 +235,9 @@ impl Link {
         if self.shared.config.record_limit > 0 {
             let data = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
             let of = data.get("type").and_then(Value::as_str);
-            let dropped = self.shared.faults.take(Some(self.data_plane()), |fault| match fault {
-                Fault::DropIncoming { message } if message.is_none() || message.as_deref() == of => Some(()),
-                _ => None,
+            let hits = |message: &Option<String>| message.is_none() || message.as_deref() == of;
+            let dropped = self.shared.faults.take(Some(self.data_plane()), |fault| {
+                matches!(fault, Fault::DropIncoming { message } if hits(message)).then_some(())
             });
             self.shared.record.add(
                 if dropped.is_some() { "Dropped" } else { "Message" },

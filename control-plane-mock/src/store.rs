@@ -15,11 +15,13 @@ pub mod catalog;
 pub mod deployments;
 pub mod documents;
 pub mod events;
+pub mod history;
 pub mod identity;
 pub mod reports;
 mod schema;
 pub mod sessions;
 pub mod status;
+pub mod tasks;
 
 /// Pieces of work that may wait; further callers wait to hand theirs over.
 const QUEUE: usize = 1024;
@@ -92,7 +94,10 @@ impl Store {
     /// `on_commit` is told the ids of data planes whose documents changed, and an empty id when an event was noted.
     pub fn open(path: Option<&Path>, on_commit: impl Fn(&[String]) + Send + 'static) -> Result<Self> {
         let mut connection = match path {
-            Some(path) => Connection::open(path)?,
+            Some(path) => {
+                private(path)?;
+                Connection::open(path)?
+            }
             None => Connection::open_in_memory()?,
         };
         // WAL with synchronous=FULL keeps what was answered through a crash of the machine (sqlite.org/pragma.html).
@@ -144,6 +149,14 @@ fn in_savepoint<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -
     let value = work(&savepoint)?;
     savepoint.commit()?;
     Ok(value)
+}
+
+/// The file holds the authority's key: nobody else may read it. SQLite gives its side files the same rights.
+fn private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let made = std::fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    let made = made.and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o600)));
+    made.map_err(|error| Problem::new(Code::Internal, format!("{} cannot be opened: {error}", path.display())).into())
 }
 
 /// Notes in the same transaction whom a change concerns, so that no writer can forget to wake a session. (A conflict clause

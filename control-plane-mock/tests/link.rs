@@ -143,6 +143,26 @@ async fn what_is_undeployed_is_forgotten_and_comes_back_under_a_higher_generatio
 }
 
 #[tokio::test]
+async fn a_forget_whose_answer_was_lost_is_found_out() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    plane.faults().add(Scripted { fault: Fault::Pause, data_plane: None, times: None });
+    api.post(&format!("{SHOP}/components/web/undeploy"), json!({ "environment": "dev" })).await;
+    agent.world.lock().unwrap().cut_on_forget = true;
+    plane.faults().clear();
+    agent.until("the forget", |world| (world.floor > 0 && world.sessions > 1).then_some(())).await;
+    until("the status to be empty", || async { api.status("web", "dev").await.is_null().then_some(()) }).await;
+    let absent = agent.world.lock().unwrap().documents.iter().filter(|d| d.body.get().contains("Absent")).count();
+    assert_eq!(absent, 1, "it is not sent again");
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_token_binds_to_its_first_key() {
     let plane = control_plane().await;
     let token = Api::of(&plane).furnish().await;
@@ -454,7 +474,7 @@ async fn a_document_that_ends_three_connections_is_set_aside() {
 }
 
 #[tokio::test]
-async fn logs_arrive_whole_within_the_credit_and_go_on_after_a_cut() {
+async fn logs_arrive_whole_within_the_credit() {
     let plane = control_plane().await;
     let api = Api::of(&plane);
     let identity = enrol(&plane, &api.furnish().await).await;
@@ -469,6 +489,133 @@ async fn logs_arrive_whole_within_the_credit_and_go_on_after_a_cut() {
     assert!(got.iter().zip(&lines).all(|(line, expected)| line["line"] == expected.as_str()));
     assert!(got[3000]["line"].as_str().unwrap().starts_with("ContainerEnded"));
     agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_followed_log_goes_on_behind_its_last_line_after_cuts() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let lines: Vec<String> = (0..6000).map(|number| format!("line {number} {}", "x".repeat(2000))).collect();
+    let mut agent = Start::new(&plane, &identity).run(World { logs: lines.clone(), ..World::default() });
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let mut reader = api.open(&format!("{SHOP}/components/web/logs?environment=dev&follow=true")).await;
+    let (mut text, mut cuts, mut next_cut) = (String::new(), 0, 500_000);
+    while let Some(chunk) = soon("more of the log", reader.chunk()).await.unwrap() {
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+        if text.len() > next_cut && cuts < 4 {
+            agent.tell.send(Tell::Cut).await.unwrap();
+            (cuts, next_cut) = (cuts + 1, text.len() + 500_000);
+            agent.until("the next session", |world| (world.sessions > cuts).then_some(())).await;
+        }
+    }
+    let got: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let notes = got.iter().filter(|line| line["note"] == "Interrupted").count();
+    let got: Vec<&str> =
+        got.iter().filter(|line| line["note"].is_null()).map(|line| line["line"].as_str().unwrap()).collect();
+    assert!(got == lines, "{} lines of {}", got.len(), lines.len());
+    assert!(cuts == 4 && notes > 0, "{cuts} cuts, {notes} notes");
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_over_the_link() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("a session", |world| world.held).await;
+    for (csr, answer) in [(csr(&KeyPair::generate().unwrap()), "renewed"), ("nonsense".to_owned(), "renewRefused")] {
+        let renew = protocol::message::AgentMessage::Renew(protocol::message::Renew { csr });
+        agent.tell.send(Tell::Message(Box::new(renew))).await.unwrap();
+        soon(answer, plane.record().wait_for(|entry| entry.what == "Sent" && entry.data["type"] == answer)).await;
+    }
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn tokens_and_keys_are_in_no_record_and_no_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    let plane = start(Config { store: Some(file.clone()), ..Config::default() }).await;
+    let api = Api::of(&plane);
+    let token = api.furnish().await;
+    let identity = enrol(&plane, &token).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("a session", |world| world.held).await;
+    agent.stop().await;
+    let record = serde_json::to_string(&plane.record().after(0)).unwrap();
+    let admin = plane.admin_token().to_owned();
+    plane.shutdown().await;
+    let store = std::fs::read(&file).unwrap();
+    for secret in [token.as_str(), admin.as_str(), identity.key.lines().nth(1).unwrap()] {
+        assert!(!record.contains(secret));
+        assert!(!store.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    }
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn each_scripted_fault_of_a_running_link_happens() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("a session", |world| world.held).await;
+    let script = |fault: Fault| {
+        plane.faults().add(Scripted { fault, data_plane: Some(identity.data_plane.clone()), times: Some(1) })
+    };
+    let releases = |world: &World| world.documents.iter().filter(|document| document.kind == "Release").count();
+
+    plane.faults().add(Scripted { fault: Fault::Pause, data_plane: None, times: None });
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    let next = plane.record().after(0).last().unwrap().seq;
+    script(Fault::Drain { millis: 0 });
+    soon(
+        "the drain",
+        plane.record().wait_for(|entry| entry.seq > next && entry.what == "Sent" && entry.data["type"] == "drain"),
+    )
+    .await;
+    soon("the agent to move", plane.record().wait_for(|entry| entry.seq > next && entry.what == "Connect")).await;
+    assert_eq!(releases(&agent.world.lock().unwrap()), 0, "paused");
+    plane.faults().clear();
+    agent.until("the paused document", |world| (releases(world) == 1).then_some(())).await;
+
+    let next = plane.record().after(0).last().unwrap().seq;
+    script(Fault::Kill);
+    agent.until("a lost connection", |world| world.closes.contains(&Disconnect::Cut).then_some(())).await;
+    soon("the next session", plane.record().wait_for(|entry| entry.seq > next && entry.what == "Connect")).await;
+
+    script(Fault::DelayOutgoing { millis: 20 });
+    api.post(&format!("{SHOP}/components/late/deployments"), deploy(&component("late"), "dev")).await;
+    agent.until("the delayed document", |world| (releases(world) == 2).then_some(())).await;
+
+    plane.faults().add(Scripted { fault: Fault::Stall, data_plane: None, times: None });
+    api.post(&format!("{SHOP}/components/more/deployments"), deploy(&component("more"), "dev")).await;
+    agent.until("a document during the stall", |world| (releases(world) == 3).then_some(())).await;
+    assert_eq!(api.status("more", "dev").await["answer"], Value::Null, "its answer is not read");
+    plane.faults().clear();
+    api.phase("more", "dev", "Ready").await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_enrolment_whose_answer_is_lost_is_asked_again_with_the_same_key() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let token = api.furnish().await;
+    plane.faults().add(Scripted { fault: Fault::LoseEnrolmentAnswer, data_plane: None, times: Some(1) });
+    let key = KeyPair::generate().unwrap();
+    assert!(try_enrol(&plane, &token, &key).await.is_err());
+    assert_eq!(post_enrol(&plane, &token, &key).await.0, 200);
+    plane.faults().add(Scripted { fault: Fault::RefuseEnrolment { status: 503 }, data_plane: None, times: Some(1) });
+    assert_eq!(post_enrol(&plane, &token, &key).await.0, 503);
     plane.shutdown().await;
 }
 

@@ -319,7 +319,8 @@ impl Installation {
             args.extend(["-f", &more]);
         }
         let chart = chart.to_string_lossy();
-        args.extend([&*chart, "--wait", "--timeout", "90s"]);
+        // Another release on this cluster may have brought the definitions, which are kept when it goes.
+        args.extend([&*chart, "--take-ownership", "--wait", "--timeout", "90s"]);
         if let Err(error) = self.bed.helm(&args).await {
             bail!("{error}\n{}", self.bed.diagnose(namespace).await);
         }

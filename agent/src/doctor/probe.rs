@@ -1,6 +1,5 @@
-//! One step after the other towards a server: name, proxy, connection, TLS, one HTTP request. Each step is a finding.
+//! One step after the other towards a server: connection, TLS, one HTTP request. Each step is a finding.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -11,7 +10,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{Notes, STEP_LIMIT};
+use super::{Notes, STEP_LIMIT, Status};
+use crate::link::dial::Dialer;
+use crate::settings::ControlPlaneUrl;
 
 /// Longest head of an answer that is read, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -86,94 +87,21 @@ pub(super) async fn request(notes: &mut Notes<'_>, target: &Target<'_>, request:
     }
 }
 
-/// Name, proxy, connection.
+/// Name, proxy, connection: by the link's own dialling, so that what works here works there.
 async fn connect(notes: &mut Notes<'_>, target: &Target<'_>) -> Option<TcpStream> {
-    let Target { host, port, .. } = target;
-    let proxy = proxy_for(host, &|name| std::env::var(name).ok());
-    let (dial_host, dial_port) = match &proxy {
-        Some(Ok(proxy)) => (proxy.host.as_str(), proxy.port),
-        Some(Err(reason)) => {
-            notes.fail("proxy", *reason, "write HTTPS_PROXY as http://host:port");
-            return None;
+    let url = ControlPlaneUrl { host: target.host.to_owned(), port: target.port };
+    match Dialer::new(None).tcp(&url).await {
+        Ok(stream) => {
+            let peer = stream.peer_addr().map_or_else(|_| "an address".to_owned(), |peer| peer.to_string());
+            notes.ok("connect", format!("{} by way of {peer}", url.authority()));
+            Some(stream)
         }
-        None => (*host, *port),
-    };
-    let addresses: Vec<SocketAddr> = match timeout(STEP_LIMIT, tokio::net::lookup_host((dial_host, dial_port))).await {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => {
-            notes.fail(
-                "dns",
-                format!("{dial_host} cannot be resolved: {error}"),
-                "check the name, and the DNS that pods use",
-            );
-            return None;
-        }
-        Err(_) => {
-            notes.fail(
-                "dns",
-                format!("{dial_host} was not resolved in time"),
-                "check that the DNS answers, and network policies",
-            );
-            return None;
-        }
-    };
-    let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    notes.ok("dns", format!("{dial_host} is {}", list.join(", ")));
-
-    let mut last = "no address".to_owned();
-    let mut connected = None;
-    for address in &addresses {
-        match timeout(STEP_LIMIT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                connected = Some((address, stream));
-                break;
-            }
-            Ok(Err(error)) => last = format!("{address}: {error}"),
-            Err(_) => last = format!("{address}: no answer in time"),
+        Err(error) => {
+            // Its sentence says what to do.
+            notes.add("connect", Status::Fail, error.to_string(), None);
+            None
         }
     }
-    let Some((address, mut stream)) = connected else {
-        notes.fail("tcp", last, "allow this connection outbound in firewall, network policies and proxies");
-        return None;
-    };
-    notes.ok("tcp", format!("connected to {address}"));
-
-    match &proxy {
-        Some(Ok(proxy)) => {
-            let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-            let tunnel = timeout(STEP_LIMIT, open_tunnel(&mut stream, &authority, proxy)).await;
-            match tunnel {
-                Ok(Ok(Some(Head { status: 200..=299, .. }))) => {
-                    notes.ok("proxy", format!("{}:{} opened a tunnel", proxy.host, proxy.port));
-                }
-                Ok(Ok(Some(Head { status: 407, .. }))) => {
-                    notes.fail(
-                        "proxy",
-                        "the proxy asks for other credentials",
-                        "put user and password into HTTPS_PROXY",
-                    );
-                    return None;
-                }
-                Ok(Ok(head)) => {
-                    let status =
-                        head.map_or_else(|| "something that is not HTTP".to_owned(), |head| head.status.to_string());
-                    let detail = format!("the proxy answered {status} to CONNECT");
-                    notes.fail("proxy", detail, "allow CONNECT to this host, or put it into NO_PROXY");
-                    return None;
-                }
-                Ok(Err(_)) | Err(_) => {
-                    notes.fail(
-                        "proxy",
-                        "the proxy did not answer CONNECT",
-                        "check HTTPS_PROXY, or put the host into NO_PROXY",
-                    );
-                    return None;
-                }
-            }
-        }
-        Some(Err(_)) | None => notes.ok("proxy", "none is used"),
-    }
-    Some(stream)
 }
 
 async fn handshake(
@@ -283,60 +211,9 @@ fn explain(error: &std::io::Error, setting: &str) -> (String, String) {
     (detail, hint)
 }
 
-struct Proxy {
-    host: String,
-    port: u16,
-    /// Value of `Proxy-Authorization`.
-    authorization: Option<secrecy::SecretString>,
-}
-
-/// The proxy for `host`, by the usual variables. Its address may hold a password, so it is never printed whole.
-fn proxy_for(host: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Result<Proxy, &'static str>> {
-    let either = |upper: &str, lower: &str| variable(upper).or_else(|| variable(lower)).filter(|text| !text.is_empty());
-    let url = either("HTTPS_PROXY", "https_proxy")?;
-    let exempt = either("NO_PROXY", "no_proxy").unwrap_or_default();
-    if exempt.split(',').map(str::trim).any(|rule| exempts(rule, host)) {
-        return None;
-    }
-    Some(parse_proxy(&url).ok_or("HTTPS_PROXY is not http://[user:password@]host[:port]"))
-}
-
-fn exempts(rule: &str, host: &str) -> bool {
-    let rule = rule.trim_start_matches("*.").trim_start_matches('.');
-    rule == "*"
-        || (!rule.is_empty() && (host == rule || host.strip_suffix(rule).is_some_and(|rest| rest.ends_with('.'))))
-}
-
-fn parse_proxy(url: &str) -> Option<Proxy> {
-    use base64::Engine as _;
-    let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-    let (user, address) = rest.rsplit_once('@').map_or((None, rest), |(user, address)| (Some(user), address));
-    let uri: http::uri::Authority = address.parse().ok()?;
-    let encode = |user: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(user)).into();
-    let host = uri.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    if host.is_empty() || address.contains("://") {
-        return None;
-    }
-    Some(Proxy { host, port: uri.port_u16().unwrap_or(3128), authorization: user.map(encode) })
-}
-
-async fn open_tunnel(stream: &mut TcpStream, authority: &str, proxy: &Proxy) -> std::io::Result<Option<Head>> {
-    use secrecy::ExposeSecret as _;
-    let mut request = zeroize::Zeroizing::new(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"));
-    if let Some(value) = &proxy.authorization {
-        request.push_str("Proxy-Authorization: ");
-        request.push_str(value.expose_secret());
-        request.push_str("\r\n");
-    }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    read_head(stream).await
-}
-
 /// Reads up to the empty line. None when it is not HTTP.
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<Head>> {
     let mut bytes = Vec::new();
-    // Byte by byte at the tunnel: what follows the head belongs to TLS.
     while !bytes.ends_with(b"\r\n\r\n") && bytes.len() < MAX_HEAD {
         match stream.read_u8().await {
             Ok(byte) => bytes.push(byte),
@@ -360,34 +237,6 @@ fn parse_head(text: &str) -> Option<Head> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_proxy_is_used_unless_the_host_is_exempt() {
-        for (host, exempt, used) in [
-            ("cp.example.com", "", true),
-            ("cp.example.com", "cp.example.com", false),
-            ("cp.example.com", "other.com, .example.com", false),
-            ("cp.example.com", "*.example.com", false),
-            ("cp.example.com", "ample.com", true),
-            ("cp.example.com", "*", false),
-        ] {
-            let variable = |name: &str| match name {
-                "HTTPS_PROXY" => Some("http://u:p@proxy.local:8080/".to_owned()),
-                "NO_PROXY" => Some(exempt.to_owned()),
-                _ => None,
-            };
-            let proxy = proxy_for(host, &variable);
-            assert_eq!(proxy.is_some(), used, "{host} with {exempt}");
-            if let Some(Ok(proxy)) = proxy {
-                assert_eq!(
-                    (proxy.host.as_str(), proxy.port, proxy.authorization.is_some()),
-                    ("proxy.local", 8080, true)
-                );
-            }
-        }
-        assert!(parse_proxy("socks5://x:1").is_none());
-        assert!(proxy_for("h", &|_| None).is_none());
-    }
 
     #[test]
     fn the_head_of_an_answer_gives_status_and_date() {

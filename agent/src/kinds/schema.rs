@@ -54,6 +54,10 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
             "a ManualTask has no endpoints, scaling or probes; remove them or use type Service".to_owned(),
         ),
         (
+            "self.state == 'Absent' || oldSelf.state == 'Absent' || self.environment == oldSelf.environment".to_owned(),
+            "environment names the namespace and cannot change while the release is present; make it Absent first".to_owned(),
+        ),
+        (
             "self.state == 'Absent' || self.type == 'ManualTask' || !has(self.task)".to_owned(),
             "task settings belong to type ManualTask; remove them".to_owned(),
         ),
@@ -199,7 +203,7 @@ mod tests {
             match value {
                 Value::Object(members) => members.iter().for_each(|(key, value)| visit(value, &format!("{at}/{key}"))),
                 Value::Array(items) => items.iter().for_each(|value| visit(value, at)),
-                _ => {}
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
             }
         }
     }

@@ -39,7 +39,7 @@ pub struct Installation {
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
     /// A resource is there or has changed.
-    Report(Report),
+    Report(Box<Report>),
     /// A resource is gone.
     Removed(ResourceKey),
     /// `DataPlane/default` was read.
@@ -138,7 +138,7 @@ impl Cache {
             .and_then(|spec| Owner::of(&spec));
         let report = Report::of(&key, object, &stored);
         self.objects.insert(key, Entry { stored: Arc::new(stored), owner });
-        news.push(News::Report(report));
+        news.push(News::Report(Box::new(report)));
         news
     }
 
@@ -226,7 +226,7 @@ impl Cache {
 
     /// Number of resources.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.objects.len()
     }
 }

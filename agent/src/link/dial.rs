@@ -164,6 +164,14 @@ impl Dialer {
         Ok(socket)
     }
 
+    /// Opens a connection, through the proxy if there is one, and nothing more: for checks.
+    ///
+    /// # Errors
+    /// The stage that failed, and how.
+    pub async fn tcp(&self, url: &ControlPlaneUrl) -> Result<TcpStream, DialError> {
+        tcp::connect(&self.proxies, url).await
+    }
+
     async fn tls(
         &self,
         url: &ControlPlaneUrl,
@@ -183,3 +191,6 @@ impl Dialer {
 }
 
 const USER_AGENT: &str = concat!("pdp-agent/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests;

@@ -235,11 +235,9 @@ impl<S: Store> Keeper<S> {
                     }
                     Err(error) if error.new_enrolment_may_help() && self.token().await.is_some() => {
                         warn!(%error, "the registered key is not taken any more, enrolling anew with the token that is there");
-                        return self.enrol_anew().await.map_err(|anew| match anew {
-                            // The token is the old one: what the renewal said is the news.
-                            KeepError::Refused(_) => error,
-                            other => other,
-                        });
+                        // If the token is the old one, what the renewal said is the news.
+                        let anew = self.enrol_anew().await;
+                        return if matches!(anew, Err(KeepError::Refused(_))) { Err(error) } else { anew };
                     }
                     Err(error) => return Err(error),
                 },

@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 
 use super::dial::ClientIdentity;
 
+/// Certificates begin so many seconds before they are issued.
+const BACKDATED: i64 = 300;
+
 /// Keys of the Secret.
 mod field {
     pub(super) const PENDING_KEY: &str = "pending.key";
@@ -111,10 +114,12 @@ impl Certificate {
         now >= self.not_after
     }
 
-    /// When to renew it: at two thirds of its life.
+    /// When to renew it: at two thirds of its life, which begins five minutes after `not_before` (the allowance for clocks that
+    /// the protocol prescribes).
     #[must_use]
-    pub const fn renew_at(&self) -> i64 {
-        self.not_before + (self.not_after - self.not_before) / 3 * 2
+    pub fn renew_at(&self) -> i64 {
+        let issued = (self.not_before + BACKDATED).min(self.not_after);
+        issued + (self.not_after - issued) * 2 / 3
     }
 }
 
@@ -326,7 +331,7 @@ mod tests {
         assert!(identity.welcomed(&client));
         assert!(identity.pending.is_none());
         assert!(!identity.welcomed(&client), "only once");
-        assert_eq!(identity.certificate_of(&client).unwrap().renew_at(), 2 * HOUR);
+        assert_eq!(identity.certificate_of(&client).unwrap().renew_at(), 300 + (3 * HOUR - 300) * 2 / 3);
 
         assert_eq!(word(&identity.plan(2 * HOUR, false)), "dial");
         assert_eq!(word(&identity.plan(2 * HOUR, true)), "renew");

@@ -30,7 +30,7 @@ impl<W> Lanes<W> {
     }
 
     /// The next piece that may start now. `finished` must follow.
-    pub fn next(&mut self) -> Option<(ResourceKey, W)> {
+    pub fn start(&mut self) -> Option<(ResourceKey, W)> {
         if self.running >= self.limit {
             return None;
         }
@@ -73,19 +73,19 @@ mod tests {
         for (name, work) in [("a", 1), ("a", 2), ("b", 3), ("c", 4)] {
             lanes.push(key(name), work);
         }
-        assert_eq!(lanes.next(), Some((key("a"), 1)));
-        assert_eq!(lanes.next(), Some((key("b"), 3)));
-        assert_eq!(lanes.next(), None, "the limit");
+        assert_eq!(lanes.start(), Some((key("a"), 1)));
+        assert_eq!(lanes.start(), Some((key("b"), 3)));
+        assert_eq!(lanes.start(), None, "the limit");
         lanes.finished(key("b"));
-        assert_eq!(lanes.next(), Some((key("c"), 4)), "a still runs");
+        assert_eq!(lanes.start(), Some((key("c"), 4)), "a still runs");
         lanes.finished(key("a"));
-        assert_eq!(lanes.next(), Some((key("a"), 2)));
+        assert_eq!(lanes.start(), Some((key("a"), 2)));
         lanes.finished(key("c"));
         lanes.finished(key("a"));
-        assert_eq!((lanes.next(), lanes.depth()), (None, (0, 0)));
+        assert_eq!((lanes.start(), lanes.depth()), (None, (0, 0)));
         lanes.push(key("a"), 5);
-        assert_eq!(lanes.next(), Some((key("a"), 5)));
+        assert_eq!(lanes.start(), Some((key("a"), 5)));
         lanes.push(key("a"), 6);
-        assert_eq!(lanes.next(), None, "a runs");
+        assert_eq!(lanes.start(), None, "a runs");
     }
 }

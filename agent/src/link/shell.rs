@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dial::Dialer;
 use super::enrol::Keeper;
+use super::logs::LogContext;
 use super::metrics::LinkMetrics;
 use super::store::Store;
 use crate::admin::{Check, Heart};
@@ -19,6 +20,7 @@ use crate::telemetry::LevelHandle;
 
 mod connection;
 mod event;
+mod streams;
 mod term;
 mod work;
 
@@ -37,6 +39,8 @@ pub(super) struct Parts<S> {
     pub(super) check: Check,
     pub(super) heart: Heart,
     pub(super) level: LevelHandle,
+    /// None where there is no API server to read logs from: in tests.
+    pub(super) logs: Option<LogContext>,
 }
 
 impl<S: Store> Parts<S> {

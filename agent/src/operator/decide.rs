@@ -34,6 +34,9 @@ pub const MAX_FIGHTS: usize = 3;
 /// See [`MAX_FIGHTS`].
 pub const FIGHT_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
+/// How often an object in the way is looked at again: no watch follows what is not ours.
+const TAKEN_RETRY: Duration = Duration::from_secs(10);
+
 /// Which release, and which content of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -241,6 +244,9 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
         }
     } else if verdict == Verdict::Serving {
         rolled_back(observed, &mut status, now);
+    }
+    if applied.taken.is_some() {
+        wake = Some(TAKEN_RETRY);
     }
     if failed_now || observed.paused.is_some() {
         // Going back starts from the new status; a pause stops every write to workloads.

@@ -1,4 +1,334 @@
 //! Environments: one namespace each, prepared before anything runs in it.
+//!
+//! The driver: policy → `objects` → observe → `decide` → apply; then what holds secret values and so is no part of a
+//! decision: the environment's key and the copies of pull Secrets.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use protocol::spec::Desired;
+use serde_json::{Value, json};
+
+use super::apply::{self, Subject};
+use super::cluster::{ApiError, Class};
+use super::index::Own;
+use super::object::{self, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKind};
+use super::observe::{self, Owner};
+use super::report::Trouble;
+use super::resolve;
+use super::shared::{self, Pause, Shared};
+use super::write::Live;
+use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
+use decide::{Observed, Obstacle};
+use objects::Wanted;
 
 pub mod decide;
 pub mod objects;
+
+/// The Secret that holds the key by which Secrets of this environment are named.
+pub const KEY_SECRET: &str = "pdp-key";
+
+/// How soon a namespace is looked at again that is in the way or going away.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// One round for one environment.
+///
+/// # Errors
+/// A call failed; the next round goes on from there.
+pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Option<Duration>, ApiError> {
+    let (found, policy) = {
+        let contents = shared.index.lock();
+        (contents.environments.get(name).cloned(), contents.policy.clone())
+    };
+    let environment = match found {
+        Some(Own::Read(environment)) => environment,
+        Some(Own::Unreadable { metadata, error }) => {
+            return super::unreadable::mark::<Environment>(shared, &metadata, &error, now).await.map(|()| None);
+        }
+        None => return Ok(None),
+    };
+    let pause = {
+        let contents = shared.index.lock();
+        shared::pause_of("Environment", environment.as_ref(), now).or_else(|| shared::pause_above(&contents, None, now))
+    };
+    let round = Round { shared, name, environment: &environment, policy: policy.as_ref(), pause: pause.as_ref(), now };
+    let again = match environment.spec.body.state {
+        Desired::Present => round.present().await?,
+        Desired::Absent => round.absent().await?,
+    };
+    Ok([again, pause.as_ref().and_then(|pause| pause.left)].into_iter().flatten().min())
+}
+
+struct Round<'a> {
+    shared: &'a Shared,
+    name: &'a str,
+    environment: &'a Environment,
+    policy: Option<&'a DataPlanePolicy>,
+    pause: Option<&'a Pause>,
+    now: Timestamp,
+}
+
+impl Round<'_> {
+    async fn present(&self) -> Result<Option<Duration>, ApiError> {
+        let Some(owner) = resolve::owner(&self.environment.spec.body) else {
+            return Ok(None);
+        };
+        let [organization, project, handle] = &owner;
+        let namespace = objects::namespace_name(organization, project, handle);
+        let wanted = self.wanted(&owner, &namespace);
+        let mut live = BTreeMap::new();
+        self.look_at_namespace(&namespace, wanted.as_ref().ok(), &mut live).await?;
+        let ours = live.values().all(|live: &Live| live.ours && !live.terminating) && !live.is_empty();
+        if ours && let Ok(wanted) = &wanted {
+            for object in wanted.present.iter().skip(1) {
+                if let (Some((_, reference)), Some(found)) =
+                    (object::reference(object), observe::wanted(self.shared, self.owner(), object).await?)
+                {
+                    live.insert(reference, found);
+                }
+            }
+            for reference in &wanted.absent {
+                if let Some(found) = observe::existing(self.shared, self.owner(), &namespace, reference).await? {
+                    live.insert(reference.clone(), found);
+                }
+            }
+        }
+        let warning = if ours { self.secrets(&namespace).await? } else { None };
+        let status = self.environment.status.clone().unwrap_or_default();
+        let observed = self.observed(&status, &namespace, &live);
+        let decision = decide::decide(&observed, wanted.as_ref(), warning.as_ref(), self.now);
+        apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
+        let made_objects = decision.writes.iter().any(|write| !matches!(write, super::write::Write::Status(_)));
+        // The namespace was just made: its key and pull Secrets come in the next round.
+        Ok(if made_objects { Some(Duration::ZERO) } else { (!ours || warning.is_some()).then_some(AGAIN) })
+    }
+
+    fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Trouble> {
+        let policy = &self.policy.ok_or_else(resolve::no_policy)?.spec;
+        let level = resolve::rule(policy, owner)?;
+        let [organization, project, handle] = owner;
+        let spec = &self.environment.spec.body;
+        Ok(objects::wanted(&objects::Input {
+            data_plane: &self.shared.id,
+            name: self.name,
+            namespace,
+            owner: [organization, project, handle],
+            agent_namespace: &self.shared.settings.namespace,
+            fullname: &self.shared.settings.fullname,
+            level,
+            quota: spec.quota.as_ref().or(policy.default_quota.as_ref()),
+            egress: spec.egress.unwrap_or(false),
+            internal_ranges: policy.internal_ranges.as_deref(),
+            logs: policy.logs.mode == LogMode::ThroughLink,
+        }))
+    }
+
+    /// A foreign namespace carries none of our labels, so no watch shows it: it is asked for by name.
+    async fn look_at_namespace(
+        &self,
+        namespace: &str,
+        wanted: Option<&Wanted>,
+        live: &mut BTreeMap<ObjectRef, Live>,
+    ) -> Result<(), ApiError> {
+        let reference = ObjectKind::Namespace.named(namespace);
+        if let Some(object) = wanted.and_then(|wanted| wanted.present.first())
+            && let Some(found) = observe::wanted(self.shared, self.owner(), object).await?
+        {
+            live.insert(reference, found);
+            return Ok(());
+        }
+        let Some(found) = self.shared.cluster.get(ObjectKind::Namespace, namespace, namespace).await? else {
+            return Ok(());
+        };
+        let label = |key: &str| object::label(&found, key);
+        let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let ours = self.shared.is_ours(label(DATA_PLANE))
+            && self.shared.is_ours(label(INSTALLATION))
+            && label(ENVIRONMENT) == Some(self.name);
+        live.insert(
+            reference,
+            Live {
+                uid: text("/metadata/uid"),
+                resource_version: text("/metadata/resourceVersion"),
+                ours,
+                terminating: !text("/metadata/deletionTimestamp").is_empty(),
+                drift: Vec::new(),
+                was_equal: false,
+                rival: None,
+            },
+        );
+        Ok(())
+    }
+
+    /// The key, and copies of pull Secrets. Returns what is missing, if anything.
+    #[expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
+    async fn secrets(&self, namespace: &str) -> Result<Option<Trouble>, ApiError> {
+        if self.pause.is_some() {
+            return Ok(None);
+        }
+        if observe::secret(self.shared, self.owner(), namespace, KEY_SECRET).await?.is_none() {
+            let Some(key) = random_key() else {
+                return Ok(Some(Trouble::new(
+                    "NoRandomness",
+                    "the system gives no random bytes for the environment's key",
+                )));
+            };
+            let mut secret = self.secret_head(KEY_SECRET, namespace);
+            secret["type"] = json!("Opaque");
+            secret["immutable"] = json!(true);
+            secret["data"] = json!({"key": key});
+            match self.shared.cluster.create(&secret, false).await {
+                Ok(_) => {}
+                // Made meanwhile: the one that is there counts.
+                Err(error) if error.class() == Class::Conflict => {}
+                // The RoleBinding was just made and takes a moment.
+                Err(error) if error.class() == Class::Rights => {
+                    return Ok(Some(Trouble::new("RightsPending", "rights in the namespace are not in effect yet")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for source in self.policy.map(resolve::pull_secrets).unwrap_or_default() {
+            if let Some(trouble) = self.pull_secret(namespace, &source).await? {
+                return Ok(Some(trouble));
+            }
+        }
+        Ok(None)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
+    async fn pull_secret(&self, namespace: &str, source: &str) -> Result<Option<Trouble>, ApiError> {
+        let agent = &self.shared.settings.namespace;
+        let missing = |why: &str| {
+            let message = format!(
+                "pull secret {source} of DataPlanePolicy {why} in namespace {agent}; images that need it cannot be pulled"
+            );
+            Trouble::new("PullSecret", message)
+        };
+        let found = match self.shared.cluster.get(ObjectKind::Secret, agent, source).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Some(missing("is missing"))),
+            Err(error) if error.class() == Class::Rights => {
+                return Ok(Some(missing("may not be read by the operator")));
+            }
+            Err(error) => return Err(error),
+        };
+        let name = resolve::pull_secret_name(source);
+        let mut copy = self.secret_head(&name, namespace);
+        copy["type"] = found.get("type").cloned().unwrap_or_else(|| json!("kubernetes.io/dockerconfigjson"));
+        copy["data"] = found.get("data").cloned().unwrap_or_default();
+        match observe::wanted(self.shared, self.owner(), &copy).await? {
+            None => self.shared.cluster.create(&copy, false).await.map(drop)?,
+            Some(live) if live.drift.is_empty() || !live.ours => {}
+            Some(live) => self.shared.cluster.apply(&copy, &live.uid, &live.resource_version, false).await.map(drop)?,
+        }
+        Ok(None)
+    }
+
+    fn secret_head(&self, name: &str, namespace: &str) -> Value {
+        object::head(ObjectKind::Secret, name, Some(namespace), &object::environment_labels(&self.shared.id, self.name))
+    }
+
+    async fn absent(&self) -> Result<Option<Duration>, ApiError> {
+        let status = self.environment.status.clone().unwrap_or_default();
+        let namespace = status.namespace.clone().unwrap_or_default();
+        let mut live = BTreeMap::new();
+        let mut obstacle = Obstacle::None;
+        if !namespace.is_empty() {
+            self.look_at_namespace(&namespace, None, &mut live).await?;
+            obstacle = self.obstacle(&namespace).await?;
+        }
+        let going = !live.is_empty();
+        let observed = self.observed(&status, &namespace, &live);
+        let decision = decide::remove(&observed, &obstacle, self.now);
+        apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
+        Ok(going.then_some(AGAIN))
+    }
+
+    /// Releases in it first; then objects that we may list and did not make.
+    async fn obstacle(&self, namespace: &str) -> Result<Obstacle, ApiError> {
+        let present: Vec<String> = {
+            let contents = self.shared.index.lock();
+            let within = contents.releases.iter().filter(|(_, release)| match release {
+                Own::Read(release) => {
+                    let spec = &release.spec.body;
+                    let here =
+                        release.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
+                    here || (spec.state == Desired::Present && spec.environment.as_deref() == Some(self.name))
+                }
+                Own::Unreadable { .. } => false,
+            });
+            within.map(|(name, _)| name.clone()).collect()
+        };
+        if !present.is_empty() {
+            return Ok(Obstacle::Releases(present));
+        }
+        let mut foreign = Vec::new();
+        for kind in [
+            ObjectKind::Deployment,
+            ObjectKind::ReplicaSet,
+            ObjectKind::Job,
+            ObjectKind::Pod,
+            ObjectKind::Service,
+            ObjectKind::ConfigMap,
+            ObjectKind::NetworkPolicy,
+            ObjectKind::PodDisruptionBudget,
+        ] {
+            let listed = self.shared.cluster.list(kind, namespace, &format!("!{DATA_PLANE}")).await?;
+            let names = listed.iter().filter_map(|object| object.pointer("/metadata/name").and_then(Value::as_str));
+            // Kubernetes puts this one into every namespace.
+            let names = names.filter(|name| *name != "kube-root-ca.crt");
+            foreign.extend(names.map(|name| format!("{}/{name}", kind.names().1)));
+        }
+        // Data that nobody could bring back.
+        let claims = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims?limit=10");
+        let listed = self.shared.cluster.get_path(&claims).await?;
+        let items = listed.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let names = items.iter().filter_map(|claim| claim.pointer("/metadata/name").and_then(Value::as_str));
+        foreign.extend(names.map(|name| format!("PersistentVolumeClaim/{name}")));
+        foreign.truncate(10);
+        Ok(if foreign.is_empty() { Obstacle::None } else { Obstacle::Foreign(foreign) })
+    }
+
+    const fn owner(&self) -> Owner<'_> {
+        Owner::Environment(self.name)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject {
+            name: self.name.to_owned(),
+            uid: self.environment.uid().unwrap_or_default(),
+            resource_version: self.environment.metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
+
+    fn observed<'b>(
+        &'b self,
+        status: &'b crate::kinds::EnvironmentStatus,
+        namespace: &'b str,
+        live: &'b BTreeMap<ObjectRef, Live>,
+    ) -> Observed<'b> {
+        let document = self.environment.spec.document.as_ref();
+        Observed {
+            uid: self.environment.metadata.uid.as_deref().unwrap_or_default(),
+            generation: document
+                .map_or_else(|| self.environment.metadata.generation.unwrap_or(1), |document| document.generation),
+            fact_generation: document.map_or(0, |document| document.generation),
+            status,
+            namespace,
+            paused: self.pause.map(|pause| pause.words.as_str()),
+            live,
+        }
+    }
+}
+
+/// 32 random bytes, twice encoded: as text for the HMAC, and as a Secret's data.
+fn random_key() -> Option<String> {
+    let mut bytes = [0; 32];
+    rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut bytes).ok()?;
+    let engine = base64::engine::general_purpose::STANDARD;
+    Some(engine.encode(engine.encode(bytes)))
+}

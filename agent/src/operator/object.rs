@@ -152,6 +152,7 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// An object's head: kind, name, namespace and labels.
 #[must_use]
+#[expect(clippy::indexing_slicing, reason = "members of a JSON object that is made here")]
 pub fn head(kind: ObjectKind, name: &str, namespace: Option<&str>, labels: &BTreeMap<String, String>) -> Value {
     let (api_version, kind, _) = kind.names();
     let mut metadata = json!({ "name": name, "labels": labels });

@@ -236,9 +236,10 @@ fn waiting_for_others(pod: &PodView) -> Option<Trouble> {
 
 /// A message of the kubelet without what changes at every try, so that status is not written again and again.
 fn steady(message: &str) -> &str {
-    message
+    let cause = message
         .strip_prefix("Back-off pulling image")
-        .map_or(message, |rest| rest.split_once(": ").map_or("", |(_, cause)| cause))
+        .map_or(message, |rest| rest.split_once(": ").map_or("", |(_, cause)| cause));
+    cause.strip_prefix("ErrImagePull: ").unwrap_or(cause)
 }
 
 #[cfg(test)]
@@ -333,7 +334,7 @@ mod tests {
 
     #[test]
     fn messages_do_not_change_with_every_try() {
-        assert_eq!(steady("Back-off pulling image \"a\": ErrImagePull: gone"), "ErrImagePull: gone");
+        assert_eq!(steady("Back-off pulling image \"a\": ErrImagePull: gone"), "gone");
         assert_eq!(steady("not found"), "not found");
     }
 

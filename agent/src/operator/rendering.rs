@@ -94,6 +94,7 @@ impl Rendering {
 
     /// The ControllerRevision that keeps this rendering.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "members of a JSON object that is made here")]
     pub fn stored(&self, name: &str, namespace: &str, generation: i64, labels: &BTreeMap<String, String>) -> Value {
         let mut object = object::head(ObjectKind::ControllerRevision, name, Some(namespace), labels);
         object["revision"] = json!(generation);

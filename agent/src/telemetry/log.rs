@@ -83,7 +83,13 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    Targets::new().with_default(own.min(LevelFilter::WARN)).with_target("pdp_agent", own).with_target("protocol", own)
+    Targets::new()
+        .with_default(own.min(LevelFilter::WARN))
+        .with_target("pdp_agent", own)
+        .with_target("protocol", own)
+        // They print what a vault answered; our own errors say what there is to say.
+        .with_target("vaultrs", LevelFilter::OFF)
+        .with_target("rustify", LevelFilter::OFF)
 }
 
 /// Escapes control characters, which could forge lines or drive a terminal: field values come from outside.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::routing::{delete, get, post, put};
 use jiff::SignedDuration;
@@ -51,6 +50,7 @@ pub(super) fn routes() -> Vec<Route> {
         route!("GET" "/api/v1/organizations/{organization}/data-planes/{dataPlane}", "Show a data plane", &[], None, "DataPlane", get(data_plane)),
         route!("DELETE" "/api/v1/organizations/{organization}/data-planes/{dataPlane}", "Delete a data plane that serves nothing", &[], None, "", delete(delete_data_plane)),
         route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/token", "Make a new enrolment token", &[], None, "Enrolment", post(enrolment)),
+        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/enrolment", "Make a new enrolment token", &[], None, "Enrolment", post(enrolment)),
         route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/revoke", "Take a data plane's access away", &[], None, "DataPlane", post(revoke)),
         route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/adopt", "Accept what a held data plane has", &[], None, "DataPlane", post(adopt)),
         route!("PUT" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/settings", "Set what the installation lets a control plane set", &[], Some("DataPlaneSettings"), "DataPlane", put(settings)),
@@ -60,7 +60,7 @@ pub(super) fn routes() -> Vec<Route> {
         route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components", "List components", &[], None, "[]ComponentRow", get(components)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components", "Create a component", &[], Some("NewComponent"), "ComponentRow", post(create_component)),
         route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/components/{component}", "Delete a component that is deployed nowhere", &[], None, "", delete(delete_component)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases", "List releases, newest first", &["full"], None, "[]Release", get(releases)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases", "List releases, newest first", &["full", "track"], None, "[]Release", get(releases)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases", "Make a release of a component file", &[], Some(""), "Release", post(create_release)),
     ]
 }
@@ -219,7 +219,7 @@ async fn settings(
         let id = identity::data_plane(c, organization, &name)?;
         let spec = DataPlaneSpec { display_name: new.display_name, log_level: new.log_level };
         let key = ResourceKey { kind: Kind::DataPlane, name: "default".into() };
-        let provenance = Provenance { actor: Some(caller.0.name.clone()), change_id: None, reason: None };
+        let provenance = Provenance { actor: Some(caller.0.name), change_id: None, reason: None };
         documents::put(c, &id, &key, Desired::Present, &spec, &provenance, &Belongs::default())?;
         shown(c, organization, &id)
     })
@@ -309,17 +309,20 @@ async fn delete_component(
 struct Full {
     #[serde(default)]
     full: bool,
+    track: Option<String>,
 }
 
 async fn releases(
     State(shared): App,
     caller: Caller,
     Path((organization, project, name)): Three,
-    Query(Full { full }): Query<Full>,
+    Query(Full { full, track }): Query<Full>,
 ) -> Answer<Vec<Release>> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
-        catalog::releases(c, catalog::component(c, place.project, &name)?.0, full)
+        let mut all = catalog::releases(c, catalog::component(c, place.project, &name)?.0, full)?;
+        all.retain(|release| track.as_ref().is_none_or(|track| release.track == *track));
+        Ok(all)
     })
     .await
 }
@@ -345,5 +348,4 @@ async fn create_release(
         found.ok_or_else(|| Problem::not_found("release").into())
     })
     .await
-    .map(|Json(release)| Json(release))
 }

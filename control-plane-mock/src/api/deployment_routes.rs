@@ -9,16 +9,17 @@ use super::{Answer, App, Caller, Input, Route, answer};
 use crate::component;
 use crate::model::{Action, Deployment, NewDeployment, TaskRun};
 use crate::problem::Problem;
-use crate::store::{catalog, deployments};
+use crate::store::{catalog, deployments, history, tasks};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "History of deployments, newest first", &["environment"], None, "[]Deployment", get(history)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "History of deployments, newest first", &["environment"], None, "[]Deployment", get(past)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "Deploy a component file or an existing release", &[], Some("NewDeployment"), "Deployment", post(deploy)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/restart", "Restart the pods of a component", &[], Some("Action"), "Deployment", post(restart)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/rollback", "Bind an earlier release again", &[], Some("Action"), "Deployment", post(rollback)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/undeploy", "Remove a component from an environment", &[], Some("Action"), "Deployment", post(undeploy)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Runs of a task, newest first", &["id"], None, "[]TaskRun", get(runs)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Runs of a task, newest first", &["id", "environment"], None, "[]TaskRun", get(runs)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}/cancel", "Cancel a run that has not ended", &[], None, "TaskRun", post(cancel)),
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Run a task", &[], Some("Action"), "TaskRun", post(run)),
     ]
 }
@@ -76,7 +77,7 @@ struct Filter {
     environment: Option<String>,
 }
 
-async fn history(
+async fn past(
     State(shared): App,
     caller: Caller,
     Path((organization, project, name)): Where,
@@ -86,7 +87,7 @@ async fn history(
         let place = caller.place(c, &organization, &project)?;
         let (component, _) = catalog::component(c, place.project, &name)?;
         let environment = filter.environment.map(|name| catalog::environment(c, place.project, &name)).transpose()?;
-        deployments::history(c, component, environment)
+        history::history(c, component, environment)
     })
     .await
 }
@@ -99,7 +100,7 @@ async fn run(
 ) -> Answer<TaskRun> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
-        deployments::run_task(c, &place, &name, &ask)
+        tasks::run_task(c, &place, &name, &ask)
     })
     .await
 }
@@ -107,6 +108,7 @@ async fn run(
 #[derive(Debug, Deserialize)]
 struct WhichRun {
     id: Option<String>,
+    environment: Option<String>,
 }
 
 async fn runs(
@@ -118,7 +120,22 @@ async fn runs(
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
         let (component, _) = catalog::component(c, place.project, &name)?;
-        deployments::task_runs(c, component, which.id.as_deref())
+        let mut all = tasks::task_runs(c, component, which.id.as_deref())?;
+        all.retain(|run| which.environment.as_ref().is_none_or(|environment| run.environment == *environment));
+        Ok(all)
+    })
+    .await
+}
+
+async fn cancel(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name, run)): Path<(String, String, String, String)>,
+) -> Answer<TaskRun> {
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        let (component, _) = catalog::component(c, place.project, &name)?;
+        tasks::cancel(c, &place, component, &run)
     })
     .await
 }

@@ -21,7 +21,7 @@ use crate::logs::follow::{self, LogLine, Wish};
 use crate::model::{Event, ResourceStatus};
 use crate::problem::{Code, Problem};
 use crate::store::status::{self, Which};
-use crate::store::{catalog, deployments, events};
+use crate::store::{catalog, events, tasks};
 
 /// Longest time that an answer waits for events.
 const MAX_WAIT: u64 = 60;
@@ -65,6 +65,7 @@ async fn of_project(
 #[derive(Debug, Deserialize)]
 struct After {
     after: Option<i64>,
+    #[serde(alias = "waitSeconds")]
     wait: Option<u64>,
 }
 
@@ -112,6 +113,7 @@ struct LogFilter {
     #[serde(default)]
     follow: bool,
     tail: Option<u32>,
+    #[serde(alias = "sinceSeconds")]
     since: Option<u32>,
     #[serde(default)]
     previous: bool,
@@ -127,7 +129,7 @@ async fn logs(
     Query(filter): Query<LogFilter>,
 ) -> Result<Response, Refusal> {
     let text = match filter.format.as_deref() {
-        None | Some("ndjson") => false,
+        None | Some("ndjson" | "json") => false,
         Some("text") => true,
         Some(_) => {
             return Err(Problem::invalid("format", "this format is not known here").hint("use ndjson or text").into());
@@ -140,7 +142,7 @@ async fn logs(
             let environment = catalog::environment(c, place.project, &filter.environment)?;
             let (component, _) = catalog::component(c, place.project, &name)?;
             let keys: Vec<(String, ResourceKey)> = match &filter.run {
-                Some(id) => deployments::task_runs(c, component, Some(id))?
+                Some(id) => tasks::task_runs(c, component, Some(id))?
                     .into_iter()
                     .map(|run| (run.data_plane, ResourceKey { kind: Kind::TaskRun, name: run.name }))
                     .collect(),

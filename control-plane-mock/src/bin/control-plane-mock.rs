@@ -119,7 +119,8 @@ fn main() -> ExitCode {
 fn run(serve: Serve) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&serve.log)
         .context("--log is not a filter; write it like info or control_plane_mock=debug")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let file = read_file(serve.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(serve_until_stopped(serve, file))
@@ -204,10 +205,10 @@ async fn serve_until_stopped(serve: Serve, file: File) -> anyhow::Result<()> {
     println!("ca      {}", absolute(&ca_file).display());
     println!("token   {}", absolute(&token_file).display());
     println!(
-        "log in  pdpctl login --server {} --ca {} --token-file {}",
+        "log in  pdpctl login {} --token-file {} --ca-file {}",
         plane.url(),
-        absolute(&ca_file).display(),
-        absolute(&token_file).display()
+        absolute(&token_file).display(),
+        absolute(&ca_file).display()
     );
     if serve.print_context {
         print!("---\n{context}");
@@ -242,4 +243,43 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))?;
     writeln!(file, "{text}")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_names_every_setting_and_no_other() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/control-plane-mock.yaml");
+        let File {
+            listen,
+            store,
+            output,
+            sans,
+            public_address,
+            certificate_lifetime,
+            renewal_grace,
+            token_lifetime,
+            retry_refused,
+            chart,
+            record_limit,
+        } = read_file(Some(&example)).unwrap();
+        assert!(
+            listen.is_some() && store.is_some() && output.is_some() && !sans.is_empty() && public_address.is_some()
+        );
+        assert!(chart.is_some() && record_limit.is_some());
+        for time in [certificate_lifetime, renewal_grace, token_lifetime, retry_refused] {
+            duration(&time.unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_of_the_file_is_named_with_line_and_nearest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mock.yaml");
+        std::fs::write(&path, "listen: 127.0.0.1:1\nstoer: /x\n").unwrap();
+        let error = read_file(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains(":2: unknown key `stoer`; did you mean `store`?"), "{error}");
+    }
 }

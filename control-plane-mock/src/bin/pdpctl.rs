@@ -1,1 +1,7 @@
-fn main() {}
+//! The developers' command line. All of it is in the library, so that tests run it in process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    control_plane_mock::pdpctl::main()
+}

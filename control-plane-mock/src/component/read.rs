@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{API_VERSION, Component, KIND, check, json_schema};
+use super::{API_VERSION, Component, KIND, Override, check, json_schema};
 use crate::problem::Problem;
 
 /// Longest file that is read, in bytes. A Release document may have 256 KiB.
@@ -36,18 +36,35 @@ impl From<Problem> for Located {
 /// # Errors
 /// Everything that is wrong with it, in the order of lines.
 pub fn from_yaml(text: &str) -> Result<Component, Vec<Located>> {
+    from_yaml_with(text, &[])
+}
+
+/// Reads a component file in which some values are replaced before anything is judged.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of lines.
+pub fn from_yaml_with(text: &str, overrides: &[Override]) -> Result<Component, Vec<Located>> {
     if text.len() > MAX_FILE {
         let sentence = format!("the file has {} bytes, {MAX_FILE} are allowed", text.len());
         return Err(vec![Problem::invalid("", sentence).into()]);
     }
     let mut lines = Lines::default();
-    let tree = serde_saphyr::with_deserializer_from_str(text, |input| {
+    let mut tree = serde_saphyr::with_deserializer_from_str(text, |input| {
         Node { pointer: String::new(), lines: &mut lines }.deserialize(input)
     })
     .map_err(|error| vec![located(&error)])?;
+    overrides.iter().for_each(|change| change.apply(&mut tree));
     let mut problems = complaints(&tree);
     if problems.is_empty() {
-        let component: Component = serde_saphyr::from_str(text).map_err(|error| vec![located(&error)])?;
+        let component: Component = if overrides.is_empty() {
+            serde_saphyr::from_str(text).map_err(|error| vec![located(&error)])?
+        } else {
+            // The text knows lines, so it is asked first what is wrong.
+            serde_json::from_value(tree).map_err(|error| match serde_saphyr::from_str::<Component>(text) {
+                Err(error) => vec![located(&error)],
+                Ok(_) => vec![Problem::invalid("", error.to_string()).into()],
+            })?
+        };
         problems = check(&component);
         if problems.is_empty() {
             return Ok(component);

@@ -4,10 +4,8 @@
 
 use std::sync::Arc;
 
-use protocol::inventory::{Difference, Inventory};
 use protocol::message::{
-    ControlMessage, FactReport, Hello, InventoryEntry, Renew, RenewRefused, Renewed, StateReport, Verdict, Welcome,
-    Window,
+    ControlMessage, FactReport, Hello, Renew, RenewRefused, Renewed, StateReport, Verdict, Welcome, Window,
 };
 use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, ControlEvent, Disconnect};
@@ -151,70 +149,6 @@ impl Link {
         self.session.adopt(protocol::message::Adopted { store_id, counter });
     }
 
-    async fn inventory(&mut self, task_runs: Vec<InventoryEntry>, local: usize, cut: bool) {
-        tracing::debug!(data_plane = self.data_plane(), task_runs = task_runs.len(), local, cut, "inventory came");
-        let desired = self
-            .in_store(move |c, id| {
-                let mut desired = Inventory::default();
-                for wish in documents::wanted(c, id, 0)? {
-                    let entry = InventoryEntry {
-                        key: wish.key.clone(),
-                        generation: wish.generation,
-                        hash: wish.hash.clone(),
-                        state: wish.state,
-                    };
-                    if wish.key.kind != Kind::TaskRun {
-                        desired.insert(entry);
-                        continue;
-                    }
-                    let stored = task_runs.iter().find(|run| run.key == wish.key);
-                    match stored {
-                        Some(run) if run.generation == wish.generation && wish.answer.is_none() => {
-                            documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
-                        }
-                        None if wish.accepted && !cut => reports::task_run_lost(c, id, &wish.key.name)?,
-                        Some(_) | None => {}
-                    }
-                }
-                Ok(desired)
-            })
-            .await;
-        if let Some(desired) = desired {
-            self.session.compare(desired);
-        }
-    }
-
-    async fn compared(&mut self, differences: Vec<Difference>) {
-        let held = self
-            .in_store(move |c, id| {
-                let adopted_below = sessions::adopted_below(c, id)?;
-                let strange = differences.iter().find_map(|difference| never_issued(difference, adopted_below));
-                if let Some(why) = &strange {
-                    sessions::hold(c, id, why)?;
-                }
-                // What does not differ was stored, whether its answer arrived or not; what differs was not.
-                for wish in documents::wanted(c, id, 0)? {
-                    let differs = differences.iter().find(|difference| difference.key == wish.key);
-                    let accepted = matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already));
-                    match differs {
-                        None if !accepted && wish.key.kind != Kind::TaskRun => {
-                            documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
-                        }
-                        Some(_) if accepted || matches!(wish.answer, Some(Verdict::Deferred { .. })) => {
-                            documents::unanswered(c, id, &wish.key)?;
-                        }
-                        Some(_) | None => {}
-                    }
-                }
-                Ok(strange.is_some())
-            })
-            .await;
-        if let Some(held) = held {
-            self.session.finish_comparison(held);
-            self.look_into_store().await;
-        }
-    }
-
     async fn write_batch(&mut self, batch: Vec<ControlEvent>) {
         for event in &batch {
             if let ControlEvent::Answered { key, generation, .. } = event
@@ -274,24 +208,6 @@ impl Link {
         let Some((key, generation)) = suspect else { return };
         self.in_store(move |c, id| documents::count_close(c, id, &key, generation)).await;
     }
-}
-
-/// Why an inventory entry cannot have come from this store, if so.
-fn never_issued(difference: &Difference, adopted_below: i64) -> Option<String> {
-    let stored = difference.stored.as_ref()?;
-    let strange = match &difference.desired {
-        None => stored.generation > adopted_below,
-        Some(desired) => {
-            stored.generation > desired.generation
-                || (stored.generation == desired.generation && stored.hash != desired.hash)
-        }
-    };
-    strange.then(|| {
-        format!(
-            "the data plane holds {} at generation {}, which was never issued here: was this control plane restored from a backup?",
-            difference.key, stored.generation
-        )
-    })
 }
 
 fn write(c: &Connection, id: &str, event: ControlEvent, schema: &std::collections::HashMap<Kind, u32>) -> Result<Done> {

@@ -91,7 +91,7 @@ impl Link {
     /// On a slow timer, refusals that the customer may have taken back are forgotten, and so asked again.
     pub(super) async fn ask_again(&mut self) {
         if self.id.is_some() && self.session.is_open() && !self.session.is_held() {
-            self.in_store(|c, id| documents::ask_policy_again(c, id)).await;
+            self.in_store(documents::ask_policy_again).await;
         }
     }
 }

@@ -384,9 +384,24 @@ pub fn releases(c: &Connection, component: i64, full: bool) -> Result<Vec<Releas
             image: content.image.clone(),
             actor: row.get(5)?,
             created: row.get(6)?,
-            deployed_to: super::deployments::where_deployed(c, row.get(0)?)?,
+            deployed_to: super::history::where_deployed(c, row.get(0)?)?,
             content: full.then_some(content),
         });
     }
     Ok(all)
+}
+
+/// Deletes a release that was never deployed; deployed ones are what history and rollback stand on.
+///
+/// # Errors
+/// `NotFound`; `Conflict` when it was deployed.
+pub fn delete_release(c: &Connection, component: i64, track: &str, number: i64) -> Result<()> {
+    let (id, _) = find_release(c, component, track, number)?;
+    let count: i64 = c.query_row("SELECT count(*) FROM deployment WHERE release = ?1", [id], |row| row.get(0))?;
+    if count > 0 {
+        let problem = Problem::new(Code::Conflict, format!("release {track}/{number} was deployed, {count} times"));
+        return Err(problem.hint("it stays: history and rollback need it").into());
+    }
+    c.execute("DELETE FROM release WHERE id = ?1", [id])?;
+    Ok(())
 }

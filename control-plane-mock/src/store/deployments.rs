@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use protocol::name::{Kind, ResourceKey, joined};
-use protocol::spec::{Desired, EnvironmentSpec, Provenance, TaskRunSpec};
+use protocol::spec::{Desired, EnvironmentSpec, Provenance};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::documents::{self, Belongs};
 use super::{Result, catalog, now};
 use crate::component::{Component, Configuration, absent_release};
-use crate::model::{Action, Deployment, EnvironmentSettings, NewDeployment, TaskRun};
+use crate::model::{Action, Deployment, EnvironmentSettings, NewDeployment};
 use crate::problem::{Code, Problem};
 
 /// Where an action happens: a project, with the words that names are made of.
@@ -55,7 +55,7 @@ impl Place {
 }
 
 /// Data planes of an environment: id and handle.
-fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, String)>> {
+pub(super) fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, String)>> {
     let sql = "SELECT d.id, d.handle FROM environment_data_plane x JOIN data_plane d ON d.id = x.data_plane
                WHERE x.environment = ?1 ORDER BY d.handle";
     let mut statement = c.prepare_cached(sql)?;
@@ -118,15 +118,15 @@ pub fn delete_environment(c: &Connection, place: &Place, environment: i64) -> Re
 }
 
 /// One past or present binding, as stored.
-struct Bound {
+pub(super) struct Bound {
     id: i64,
     release: Option<i64>,
-    number: Option<i64>,
+    pub(super) number: Option<i64>,
     configuration: Configuration,
     restart_token: Option<String>,
 }
 
-fn bindings(c: &Connection, component: i64, environment: i64, track: &str) -> Result<Vec<Bound>> {
+pub(super) fn bindings(c: &Connection, component: i64, environment: i64, track: &str) -> Result<Vec<Bound>> {
     let sql = "SELECT d.id, d.release, r.number, d.configuration, d.restart_token FROM deployment d
                LEFT JOIN release r ON r.id = d.release
                WHERE d.component = ?1 AND d.environment = ?2 AND d.track = ?3 ORDER BY d.id DESC LIMIT 500";
@@ -146,7 +146,7 @@ fn bindings(c: &Connection, component: i64, environment: i64, track: &str) -> Re
 }
 
 /// The track to act on: the one named, or the only one ever deployed there.
-fn only_track(c: &Connection, component: i64, environment: i64, named: Option<&str>) -> Result<String> {
+pub(super) fn only_track(c: &Connection, component: i64, environment: i64, named: Option<&str>) -> Result<String> {
     if let Some(track) = named {
         crate::component::check_track("track", track)?;
         return Ok(track.to_owned());
@@ -386,147 +386,4 @@ pub fn act(c: &Connection, place: &Place, component_name: &str, action: &str, as
     };
     tracing::debug!(deployment = current.id, action, "deployment follows");
     write(c, place, change)
-}
-
-/// Environments where a release is the deployed one.
-///
-/// # Errors
-/// SQLite's.
-pub fn where_deployed(c: &Connection, release: i64) -> Result<Vec<String>> {
-    let sql = "SELECT e.handle FROM deployment d JOIN environment e ON e.id = d.environment WHERE d.release = ?1
-               AND d.id = (SELECT max(x.id) FROM deployment x WHERE x.environment = d.environment
-                           AND x.component = d.component AND x.track = d.track) ORDER BY e.position";
-    let mut statement = c.prepare_cached(sql)?;
-    let rows = statement.query_map([release], |row| row.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// History of a component, newest first; at most 200 entries.
-///
-/// # Errors
-/// SQLite's.
-pub fn history(c: &Connection, component: i64, environment: Option<i64>) -> Result<Vec<Deployment>> {
-    let sql =
-        "SELECT d.id, p.handle, e.handle, d.track, r.number, d.action, d.actor, d.reason, d.created FROM deployment d
-               JOIN component p ON p.id = d.component JOIN environment e ON e.id = d.environment
-               LEFT JOIN release r ON r.id = d.release
-               WHERE d.component = ?1 AND (?2 IS NULL OR d.environment = ?2) ORDER BY d.id DESC LIMIT 200";
-    let mut statement = c.prepare_cached(sql)?;
-    let rows = statement.query_map(params![component, environment], |row| {
-        Ok(Deployment {
-            id: row.get(0)?,
-            component: row.get(1)?,
-            environment: row.get(2)?,
-            track: row.get(3)?,
-            release: row.get(4)?,
-            action: row.get(5)?,
-            actor: row.get(6)?,
-            reason: row.get(7)?,
-            created: row.get(8)?,
-            generations: BTreeMap::new(),
-            new_release: false,
-            unchanged: false,
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// Asks for one run of a task, on the first data plane of the environment.
-///
-/// # Errors
-/// `Conflict` when the component is no task or not deployed there.
-pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Action) -> Result<TaskRun> {
-    let environment = catalog::environment(c, place.project, &ask.environment)?;
-    let (component, component_type) = catalog::component(c, place.project, component_name)?;
-    if component_type != "ManualTask" {
-        let problem = Problem::new(Code::Conflict, format!("{component_name} is a {component_type}, which is not run"));
-        return Err(problem.hint("only a component of type ManualTask is run").into());
-    }
-    let track = only_track(c, component, environment, ask.track.as_deref())?;
-    let current = bindings(c, component, environment, &track)?.into_iter().next().and_then(|bound| bound.number);
-    let Some((plane, handle)) = planes(c, environment)?.into_iter().next().filter(|_| current.is_some()) else {
-        let problem = Problem::new(Code::Conflict, format!("{component_name} is not deployed to {}", ask.environment));
-        return Err(problem.hint("deploy it first: pdpctl deploy -f task.yaml --environment NAME").into());
-    };
-    let id = uuid::Uuid::new_v4().to_string();
-    let key = ResourceKey { kind: Kind::TaskRun, name: joined(&[component_name, &ask.environment, &id], 52) };
-    let created = now();
-    c.execute(
-        "INSERT INTO task_run (id, component, environment, data_plane, name, release, actor, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![id, component, environment, plane, key.name, current, place.actor, created],
-    )?;
-    let release = place.release_key(component_name, &track, &ask.environment).name;
-    let spec = TaskRunSpec { release, args: ask.args.clone(), cancel: None };
-    let belongs = Belongs {
-        environment: Some(environment),
-        component: Some(component),
-        track: Some(track),
-        deployment: None,
-        task_run: Some(id.clone()),
-    };
-    let provenance = Provenance {
-        actor: Some(place.actor.clone()),
-        change_id: Some(format!("run-{id}")),
-        reason: ask.reason.clone(),
-    };
-    documents::put(c, &plane, &key, Desired::Present, &spec, &provenance, &belongs)?;
-    Ok(TaskRun {
-        id,
-        component: component_name.to_owned(),
-        environment: ask.environment.clone(),
-        data_plane: handle,
-        name: key.name,
-        release: current,
-        actor: Some(place.actor.clone()),
-        created,
-        started: None,
-        ended: None,
-        result: None,
-        exit_code: None,
-        message: None,
-    })
-}
-
-/// Runs of a component's task, newest first; those of the last 30 days, at most 200. With `id`, that one.
-///
-/// # Errors
-/// SQLite's.
-pub fn task_runs(c: &Connection, component: i64, id: Option<&str>) -> Result<Vec<TaskRun>> {
-    let since =
-        jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(30 * 24)).unwrap_or(jiff::Timestamp::MIN);
-    let sql = "SELECT t.id, p.handle, e.handle, d.handle, t.name, t.release, t.actor, t.created, t.started, t.ended, t.result,
-                 t.exit_code, t.message, t.data_plane FROM task_run t JOIN component p ON p.id = t.component
-               JOIN environment e ON e.id = t.environment JOIN data_plane d ON d.id = t.data_plane
-               WHERE t.component = ?1 AND (?2 IS NULL OR t.id = ?2) AND t.created > ?3 ORDER BY t.created DESC LIMIT 200";
-    let mut statement = c.prepare_cached(sql)?;
-    let mut rows = statement.query(params![component, id, super::stamp(since)])?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        let mut run = TaskRun {
-            id: row.get(0)?,
-            component: row.get(1)?,
-            environment: row.get(2)?,
-            data_plane: row.get(3)?,
-            name: row.get(4)?,
-            release: row.get(5)?,
-            actor: row.get(6)?,
-            created: row.get(7)?,
-            started: row.get(8)?,
-            ended: row.get(9)?,
-            result: row.get(10)?,
-            exit_code: row.get(11)?,
-            message: row.get(12)?,
-        };
-        if run.ended.is_none() {
-            let key = ResourceKey { kind: Kind::TaskRun, name: run.name.clone() };
-            let status = super::status::one(c, &row.get::<_, String>(13)?, &key)?;
-            if let Some(status) = status {
-                run.result = (status.phase == "Refused").then_some(status.phase);
-                run.message = Some(status.message);
-            }
-        }
-        all.push(run);
-    }
-    Ok(all)
 }

@@ -28,7 +28,7 @@ pub fn create_data_plane(c: &Connection, organization: i64, new: &NewNamed) -> R
         Ok(_) => Ok(id),
         Err(error) if is_duplicate(&error) => {
             let problem = Problem::new(Code::Conflict, format!("data plane {} exists already", new.name)).at("name");
-            Err(problem.hint("a new token for it: pdpctl create token NAME").into())
+            Err(problem.hint("a new token for it: pdpctl create enrolment NAME").into())
         }
         Err(error) => Err(error.into()),
     }
@@ -69,7 +69,7 @@ pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Res
         let (status, message) = match (revoked, live) {
             (Some(at), _) => ("Revoked", Some(format!("revoked at {at}"))),
             (None, true) => match held {
-                Some(why) => ("Held", Some(format!("{why}; accept it with: pdpctl adopt data-plane NAME"))),
+                Some(why) => ("Held", Some(format!("{why}; accept it with: pdpctl adopt NAME"))),
                 None => ("Connected", None),
             },
             (None, false) if key.is_none() && pending.is_none() => ("NotEnrolled", None),
@@ -118,7 +118,7 @@ pub fn issue_token(c: &Connection, data_plane: &str, life: SignedDuration) -> Re
         "INSERT INTO enrolment_token (hash, data_plane, expires) VALUES (?1, ?2, ?3)",
         params![token_hash(&token), data_plane, expires],
     )?;
-    c.execute("UPDATE data_plane SET revoked = NULL WHERE id = ?1", [data_plane])?;
+    c.execute("UPDATE data_plane SET revoked = NULL, alarm = NULL WHERE id = ?1", [data_plane])?;
     Ok((token, expires))
 }
 
@@ -155,19 +155,19 @@ pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Resu
     let Some((data_plane, expires, bound)) = row else {
         return Ok(Err(no(
             EnrolErrorCode::TokenUnknown,
-            "this enrolment token is not known; make a new one: pdpctl create token DATA-PLANE",
+            "this enrolment token is not known; make a new one: pdpctl create enrolment DATA-PLANE",
         )));
     };
     if bound.as_deref().is_some_and(|bound| bound != key) {
         return Ok(Err(no(
             EnrolErrorCode::TokenUsed,
-            "this enrolment token was used by another key; make a new one and find out who used it: pdpctl create token DATA-PLANE",
+            "this enrolment token was used by another key; make a new one and find out who used it: pdpctl create enrolment DATA-PLANE",
         )));
     }
     if expires < now() {
         return Ok(Err(no(
             EnrolErrorCode::TokenExpired,
-            "this enrolment token has expired; make a new one: pdpctl create token DATA-PLANE",
+            "this enrolment token has expired; make a new one: pdpctl create enrolment DATA-PLANE",
         )));
     }
     c.execute(
@@ -192,20 +192,24 @@ pub struct Keys {
 /// # Errors
 /// The outer one is the store's; the inner one goes back to the agent.
 pub fn keys(c: &Connection, data_plane: &str) -> Result<std::result::Result<Keys, EnrolError>> {
-    let sql = "SELECT key, pending_key, revoked, (SELECT max(not_after) FROM certificate WHERE data_plane = id)
-               FROM data_plane WHERE id = ?1";
-    let row: Option<(Option<String>, Option<String>, Option<String>, Option<String>)> =
-        c.query_row(sql, [data_plane], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).optional()?;
-    Ok(match row {
+    let sql = "SELECT revoked IS NOT NULL, key, pending_key,
+                 (SELECT max(not_after) FROM certificate WHERE data_plane = id) FROM data_plane WHERE id = ?1";
+    let found: Option<(bool, Keys)> = c
+        .query_row(sql, [data_plane], |row| {
+            let keys = [row.get::<_, Option<String>>(1)?, row.get(2)?].into_iter().flatten().collect();
+            Ok((row.get(0)?, Keys { keys, not_after: row.get(3)? }))
+        })
+        .optional()?;
+    Ok(match found {
         None => Err(no(
             EnrolErrorCode::DataPlaneUnknown,
             "this data plane does not exist here; enrol again with a new token",
         )),
-        Some((.., Some(_), _)) => Err(no(
+        Some((true, _)) => Err(no(
             EnrolErrorCode::DataPlaneRevoked,
             "access of this data plane was revoked; a person must enrol it again with a new token",
         )),
-        Some((key, pending, None, not_after)) => Ok(Keys { keys: key.into_iter().chain(pending).collect(), not_after }),
+        Some((false, keys)) => Ok(keys),
     })
 }
 

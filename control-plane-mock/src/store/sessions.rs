@@ -32,20 +32,25 @@ pub enum Opened {
 /// # Errors
 /// SQLite's.
 pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: &str) -> Result<Opened> {
-    let row: Option<(Option<String>, Option<String>, i64, Option<String>)> = c
+    struct Known {
+        cluster: Option<String>,
+        counter: i64,
+        adopted_store: Option<String>,
+    }
+    let known = c
         .query_row(
-            "SELECT revoked, cluster, counter, adopted_store FROM data_plane WHERE id = ?1",
+            "SELECT cluster, counter, adopted_store FROM data_plane WHERE id = ?1 AND revoked IS NULL",
             [data_plane],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            |row| Ok(Known { cluster: row.get(0)?, counter: row.get(1)?, adopted_store: row.get(2)? }),
         )
         .optional()?;
-    let Some((None, cluster, counter, adopted_store)) = row else { return Ok(Opened::Revoked) };
+    let Some(Known { cluster, counter, adopted_store }) = known else { return Ok(Opened::Revoked) };
     if let Some(cluster) = cluster
         && cluster != hello.cluster
     {
         let message = format!(
             "the identity of this data plane was used from another cluster ({}); it belongs to {cluster}. If the cluster was \
-             replaced, revoke the data plane and enrol it again",
+             replaced, revoke the data plane and enrol it again; if not, find out who has its key, and adopt to end this alarm",
             hello.cluster.chars().take(64).collect::<String>()
         );
         c.execute("UPDATE data_plane SET alarm = ?2 WHERE id = ?1", params![data_plane, message])?;
@@ -96,7 +101,7 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
         Some(_) | None => None,
     };
     c.execute(
-        "UPDATE data_plane SET cluster = ?2, hello = ?3, last_seen = ?4, held = ?5, alarm = NULL WHERE id = ?1",
+        "UPDATE data_plane SET cluster = ?2, hello = ?3, last_seen = ?4, held = ?5 WHERE id = ?1",
         params![data_plane, hello.cluster, serde_json::to_string(hello)?, now(), held],
     )?;
     events::add(c, data_plane, None, "Connected", &json!({ "version": hello.version }))?;
@@ -170,7 +175,8 @@ pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
     let hello: Option<Hello> = hello.map(|text| serde_json::from_str(&text)).transpose()?;
     let seen = hello.as_ref().map_or(0, |hello| hello.floor.max(hello.highest));
     c.execute(
-        "UPDATE data_plane SET counter = max(counter, ?2), adopted_below = max(counter, ?2), adopted_store = ?3, held = NULL
+        "UPDATE data_plane SET counter = max(counter, ?2), adopted_below = max(counter, ?2), adopted_store = ?3, held = NULL,
+           alarm = NULL
          WHERE id = ?1",
         params![data_plane, seen, hello.and_then(|hello| hello.store_id)],
     )?;

@@ -39,7 +39,7 @@ pub fn of(c: &Connection, which: Which) -> Result<Vec<ResourceStatus>> {
     };
     let sql = format!(
         "SELECT x.data_plane, x.kind, x.name FROM document x JOIN environment e ON e.id = x.environment
-         WHERE {condition} ORDER BY e.position, x.kind, x.name, x.data_plane"
+         JOIN data_plane d ON d.id = x.data_plane WHERE {condition} ORDER BY e.position, x.kind, x.name, d.handle"
     );
     let mut statement = c.prepare(&sql)?;
     let keys: Vec<(String, String, String)> = statement

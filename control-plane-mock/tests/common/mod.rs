@@ -1,6 +1,14 @@
 //! A fake agent over real TLS and WebSocket: the session of `protocol`, a map in place of the API server, a script of answers.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::large_enum_variant,
+    reason = "the lints know only functions marked as tests"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -116,6 +124,11 @@ impl Api {
             .unwrap()
     }
 
+    /// An answer that is read piece by piece.
+    pub async fn open(&self, path: &str) -> reqwest::Response {
+        self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await.unwrap()
+    }
+
     /// Organization acme, project shop, data plane home, environments dev and prod. Returns an enrolment token.
     pub async fn furnish(&self) -> String {
         self.post("/api/v1/organizations", serde_json::json!({ "name": "acme" })).await;
@@ -168,6 +181,13 @@ pub async fn post_enrol(plane: &ControlPlane, token: &str, key: &KeyPair) -> (u1
     Api::of(plane).call("POST", "/v1/enrol", serde_json::to_value(request).unwrap()).await
 }
 
+/// As an agent whose answer may be lost on the way.
+pub async fn try_enrol(plane: &ControlPlane, token: &str, key: &KeyPair) -> Result<String, reqwest::Error> {
+    let request = EnrolRequest { token: EnrolmentToken::new(token), csr: csr(key) };
+    let api = Api::of(plane);
+    api.client.post(format!("{}/v1/enrol", api.url)).json(&request).send().await?.text().await
+}
+
 pub async fn enrol(plane: &ControlPlane, token: &str) -> Identity {
     let key = KeyPair::generate().unwrap();
     let (status, body) = post_enrol(plane, token, &key).await;
@@ -199,6 +219,10 @@ pub struct World {
     /// Whether accepted documents become ready by themselves.
     pub reports: bool,
     pub held: Option<bool>,
+    /// The connection is lost between a forget and its answer, once.
+    pub cut_on_forget: bool,
+    /// Comparisons so far.
+    pub sessions: usize,
     pub facts: i64,
 }
 
@@ -215,6 +239,8 @@ impl Default for World {
             stream: None,
             reports: true,
             held: None,
+            sessions: 0,
+            cut_on_forget: false,
             facts: 0,
         }
     }
@@ -412,7 +438,11 @@ impl Running {
             },
             AgentEvent::Welcomed(welcome) => bulk.clone_from(&welcome.bulk),
             AgentEvent::StoreKnown { store_id } => self.world.lock().unwrap().store_id = Some(store_id),
-            AgentEvent::Compared { held } => self.world.lock().unwrap().held = Some(held),
+            AgentEvent::Compared { held } => {
+                let mut world = self.world.lock().unwrap();
+                world.held = Some(held);
+                world.sessions += 1;
+            }
             AgentEvent::Document { ticket, document } => {
                 let mut world = self.world.lock().unwrap();
                 let verdict = (world.answer)(&document);
@@ -453,6 +483,12 @@ impl Running {
                 world.stored.remove(&key);
                 world.floor = world.floor.max(forget.generation);
                 session.set_floor(world.floor);
+                if std::mem::take(&mut world.cut_on_forget) {
+                    *socket = None;
+                    session.removed(&key);
+                    session.handle_disconnected(now, Disconnect::Cut, "cut by the test");
+                    return;
+                }
                 session.answer(ticket, Verdict::Forgotten { floor: world.floor });
                 session.removed(&key);
             }

@@ -201,6 +201,7 @@ pub(super) fn of_io(stage: Stage, error: &io::Error) -> DialError {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
 fn of_tls(stage: Stage, error: &rustls::Error) -> DialError {
     match error {
         rustls::Error::InvalidCertificate(certificate) => DialError::Untrusted { detail: untrusted(certificate) },
@@ -211,9 +212,11 @@ fn of_tls(stage: Stage, error: &rustls::Error) -> DialError {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
 fn untrusted(error: &CertificateError) -> String {
     match error {
-        CertificateError::UnknownIssuer => {
+        // An authority of the same name with another key gives a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "it is signed by an authority that this installation does not know; check controlPlane.caBundle".to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -244,6 +247,7 @@ const fn refuses_certificate(alert: AlertDescription) -> bool {
     )
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
 pub(super) fn of_upgrade(error: tungstenite::Error) -> DialError {
     match error {
         tungstenite::Error::Io(error) => of_io(Stage::Upgrade, &error),

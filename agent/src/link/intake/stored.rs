@@ -81,15 +81,20 @@ fn stamp(spec: &Value) -> Option<Stamp> {
     Some(Stamp { generation: document.get("generation")?.as_i64()?, hash: document.get("hash")?.as_str()?.to_owned() })
 }
 
+/// Reason of the condition `Ready` once the operator has removed everything that a resource made.
+const DELETED: &str = "Deleted";
+
 /// Whether nothing is left to do for the operator, so that the object may go.
 fn finished(kind: Kind, document: Option<&Stamp>, status: &Value) -> bool {
-    let observed = status.get("observedGeneration").and_then(Value::as_i64);
-    let acted = document.is_some_and(|stamp| observed == Some(stamp.generation));
-    let empty = |field: &str| status.get(field).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let removed = |generation: i64| {
+        status.get("conditions").and_then(Value::as_array).into_iter().flatten().any(|condition| {
+            condition.get("reason").and_then(Value::as_str) == Some(DELETED)
+                && condition.get("observedGeneration").and_then(Value::as_i64) == Some(generation)
+        })
+    };
     match kind {
         Kind::DataPlane => false,
-        Kind::Environment => acted,
-        Kind::Release => acted && empty("objects"),
+        Kind::Environment | Kind::Release => document.is_some_and(|stamp| removed(stamp.generation)),
         Kind::TaskRun => status.get("result").is_some_and(Value::is_string),
     }
 }

@@ -336,7 +336,10 @@ fn forget(kind: Kind, name: &str, generation: i64) -> (Job, Next) {
 }
 
 fn removed(generation: i64) -> Value {
-    with(stored(Kind::Release, "web", generation, ABSENT), "/status", json!({ "observedGeneration": generation }))
+    let condition =
+        json!({ "type": "Ready", "status": "False", "reason": "Deleted", "observedGeneration": generation });
+    let status = json!({ "observedGeneration": generation, "conditions": [condition] });
+    with(stored(Kind::Release, "web", generation, ABSENT), "/status", status)
 }
 
 fn data_plane(floor: Option<i64>) -> Value {
@@ -360,13 +363,13 @@ fn forget_asks_what_is_stored() {
         (
             "not yet acted on",
             Kind::Release,
-            Some(with(removed(7), "/status/observedGeneration", json!(6))),
+            Some(with(removed(7), "/status/conditions/0/observedGeneration", json!(6))),
             "deferred FactsPending",
         ),
         (
             "objects left",
             Kind::Release,
-            Some(with(removed(7), "/status/objects", json!([{}]))),
+            Some(with(removed(7), "/status/conditions/0/reason", json!("Removing"))),
             "deferred FactsPending",
         ),
         ("facts left", Kind::Release, Some(with(removed(7), "/status/facts", json!([{}]))), "deferred FactsPending"),

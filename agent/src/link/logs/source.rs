@@ -13,7 +13,7 @@ use kube::Client;
 use kube::api::LogParams;
 use kube::client::Body;
 use protocol::bulk::{BulkFrame, BulkKind, Gap, LogChunk, LogChunkHead};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -31,6 +31,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// A read that lasted so long had not failed: proxies cut idle streams.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// Unit of the growing wait between tries that fail.
+const BACKOFF: Duration = Duration::from_millis(250);
 
 /// Failures in a row after which a source is given up.
 const TRIES: u32 = 10;
@@ -89,6 +92,8 @@ pub(super) struct Source {
     pub(super) instance: Instance,
     pub(super) wish: Wish,
     pub(super) output: Output,
+    /// Asks for a look at the pods now.
+    pub(super) look: Arc<Notify>,
 }
 
 /// How one read of the API ended.
@@ -145,7 +150,12 @@ impl Source {
                 failures = 0;
             }
             match end {
-                ReadEnd::Eof if live => failures = 0,
+                ReadEnd::Eof if live => {
+                    failures = 0;
+                    if self.seen(&mut views, Instant::now() + SETTLE).await.is_err() {
+                        return SourceEnd::Gone;
+                    }
+                }
                 ReadEnd::Eof => {
                     progress.complete = true;
                     if !self.wish.follow {
@@ -160,23 +170,25 @@ impl Source {
                     if failures >= TRIES {
                         return SourceEnd::Failed(reason);
                     }
+                    // The log is rotated meanwhile: the first try is at once.
+                    tokio::time::sleep(BACKOFF.saturating_mul((1 << (failures - 1).min(5)) - 1)).await;
+                    self.look.notify_one();
+                    if self.seen(&mut views, Instant::now()).await.is_err() {
+                        return SourceEnd::Gone;
+                    }
                 }
-            }
-            if self.settled(&mut views).await.is_err() {
-                return SourceEnd::Gone;
             }
         }
     }
 
-    /// Waits for pods that were asked for a while after now.
-    async fn settled(&self, views: &mut watch::Receiver<Views>) -> Result<(), Gone> {
-        let ended = Instant::now();
+    /// Waits for pods that were asked for at `time` or later.
+    async fn seen(&self, views: &mut watch::Receiver<Views>, time: Instant) -> Result<(), Gone> {
         if !self.wish.follow {
             // Nobody asks for pods again.
             tokio::time::sleep(SETTLE).await;
             return Ok(());
         }
-        while views.borrow_and_update().asked < ended + SETTLE {
+        while views.borrow_and_update().asked < time {
             views.changed().await.map_err(|_| Gone)?;
         }
         Ok(())

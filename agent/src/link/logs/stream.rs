@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use protocol::bulk::{Gap, StreamEnd};
 use protocol::message::StreamStart;
 use protocol::name::Kind;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -71,7 +71,7 @@ pub(super) async fn run(client: Client, own_namespace: String, start: StreamStar
     let resumed = !cursors.is_empty();
     let empty = Views { asked: Instant::now(), containers: Arc::default() };
     let (publish, views) = watch::channel(empty);
-    let stream = Streaming { client, own_namespace, start, wish, output, views };
+    let stream = Streaming { client, own_namespace, start, wish, output, views, wanted: Arc::default() };
     stream.run(cursors, resumed, &publish).await
 }
 
@@ -82,6 +82,8 @@ struct Streaming {
     wish: Wish,
     output: Output,
     views: watch::Receiver<Views>,
+    /// A source wants to know how its pod is.
+    wanted: Arc<Notify>,
 }
 
 impl Streaming {
@@ -145,6 +147,7 @@ impl Streaming {
                 let joined = tokio::select! {
                     joined = sources.join_next(), if !sources.is_empty() => joined,
                     () = sleep_until(next), if self.wish.follow => break,
+                    () = self.wanted.notified(), if self.wish.follow => break,
                     else => None,
                 };
                 match joined {
@@ -203,7 +206,8 @@ impl Streaming {
             // Where to begin was said of what ran at the beginning; of what joins later, everything is wanted.
             let wish = if from_the_end { self.wish } else { Wish { tail: None, since_seconds: None, ..self.wish } };
             let (client, namespace, instance) = (self.client.clone(), target.namespace.clone(), instance.clone());
-            let source = Source { client, namespace, instance, wish, output };
+            let look = self.wanted.clone();
+            let source = Source { client, namespace, instance, wish, output, look };
             let (name, views) = (source.instance.source.clone(), self.views.clone());
             sources.spawn(async move { (name, source.run(cursor, views).await) });
         }

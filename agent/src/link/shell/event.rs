@@ -2,22 +2,26 @@
 
 use std::time::Duration;
 
-use protocol::message::{AgentMessage, Listing, Renew, StreamEnded, Welcome};
+use protocol::message::{AgentMessage, Listing, Renew, StreamEnded, StreamStart, Welcome};
 use protocol::session::{AgentEvent, AgentSession, CloseCode, Disconnect};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
+use super::streams::LogStreams;
 use super::term::Term;
 use super::work::{self, ConnectError, Done, Work};
 use crate::link::enrol::{Credentials, KeepError, now};
 use crate::link::identity::Certificate;
 use crate::link::intake::Request;
+use crate::link::logs::LogRequest;
 use crate::link::store::{Settled, Store};
 
 /// A certificate request that nobody answers is made again after this time, in seconds.
 const RENEW_AGAIN: i64 = 60;
+/// Shortest time between renewals over the link, in seconds, whatever the certificates say.
+const RENEW_PAUSE: i64 = 10;
 /// Shortest time between renewals that the control plane forces by refusing the certificate.
 const RENEW_FORCED: Duration = Duration::from_secs(60);
 /// Clocks may differ by so much before it is worth a line, in seconds.
@@ -100,7 +104,7 @@ impl<S: Store> Term<'_, S> {
             Done::RenewalRequest(Err(error)) => warn!(%error, "no certificate request could be made"),
             Done::Renewed(Ok(certificate)) => {
                 info!(not_after = certificate.not_after, "certificate renewed over the link");
-                self.renew_at = Some(certificate.renew_at());
+                self.renew_at = Some(certificate.renew_at().max(now() + RENEW_PAUSE));
             }
             Done::Renewed(Err(error)) => warn!(%error, "a renewed certificate could not be kept"),
             Done::Promoted(Ok(())) => {}
@@ -216,15 +220,20 @@ impl<S: Store> Term<'_, S> {
                     .spawn(async move { Done::Renewed(keeper.renewed(&renewed.certificate, renewed.ca_bundle).await) });
             }
             AgentEvent::RenewRefused(refused) => {
-                warn!(code = ?refused.code, message = refused.message, "the control plane does not renew the certificate");
+                warn!(code = ?refused.code, why = refused.message, "the control plane does not renew the certificate");
             }
             AgentEvent::RenewNeeded => self.renew_needed(),
-            AgentEvent::StreamStart(start) => self.answer_now(AgentMessage::StreamEnded(StreamEnded {
-                stream: start.stream,
-                reason: "NotAllowed".to_owned(),
-                message: "this agent does not serve log streams".to_owned(),
-            })),
-            AgentEvent::StreamStop(_) => {}
+            AgentEvent::StreamStart(start) => self.stream_start(start),
+            AgentEvent::StreamStop(stop) => {
+                if let Some(streams) = &self.streams
+                    && !streams.request(LogRequest::Stop(stop.stream))
+                {
+                    debug!(
+                        stream = stop.stream,
+                        "a log stream that shall stop waits in a full queue; its credit ends it"
+                    );
+                }
+            }
             AgentEvent::List(list) => {
                 self.answer_now(AgentMessage::Listing(Listing { to: list.id, lines: Vec::new() }));
             }
@@ -233,6 +242,7 @@ impl<S: Store> Term<'_, S> {
             }
             AgentEvent::Lost { cause, reason, dial_after } => {
                 self.connection = None;
+                self.streams = None;
                 self.parts.metrics.lost.inc();
                 debug!(?cause, reason, dial_after, "no connection");
                 let (reason, message) = self.dial_error.take().unwrap_or_else(|| lost(cause, &reason));
@@ -240,6 +250,7 @@ impl<S: Store> Term<'_, S> {
             }
             AgentEvent::Superseded => {
                 self.connection = None;
+                self.streams = None;
                 self.superseded = self.superseded.saturating_add(1);
                 let after = Duration::from_secs(1).saturating_mul(1 << self.superseded.min(5));
                 self.restart_due = Some(Instant::now() + spread(after));
@@ -249,7 +260,18 @@ impl<S: Store> Term<'_, S> {
         }
     }
 
-    fn answer_now(&mut self, message: AgentMessage) {
+    fn stream_start(&mut self, start: StreamStart) {
+        let stream = start.stream;
+        let refusal = match &self.streams {
+            Some(streams) if streams.request(LogRequest::Start(Box::new(start))) => return,
+            Some(_) => ("Busy", "too many log streams are asked for at once; try again"),
+            None => ("NotAllowed", "this agent does not serve log streams"),
+        };
+        let (reason, message) = (refusal.0.to_owned(), refusal.1.to_owned());
+        self.answer_now(AgentMessage::StreamEnded(StreamEnded { stream, reason, message }));
+    }
+
+    pub(super) fn answer_now(&mut self, message: AgentMessage) {
         if let Some(session) = &mut self.session {
             session.send_now(message);
         }
@@ -257,6 +279,13 @@ impl<S: Store> Term<'_, S> {
 
     fn welcomed(&mut self, welcome: &Welcome) {
         self.superseded = 0;
+        self.streams = match (&self.parts.logs, &self.credentials) {
+            (Some(logs), Some(credentials)) => {
+                let (dialer, credentials) = (self.parts.dialer.clone(), credentials.clone());
+                Some(LogStreams::new(logs.clone(), dialer, credentials, welcome))
+            }
+            (Some(_) | None, _) => None,
+        };
         self.connected(true, "Connected", CONNECTED.to_owned());
         self.write_status(Duration::ZERO);
         if let Ok(theirs) = welcome.time.parse::<jiff::Timestamp>() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll, select_all};
-use protocol::message::Window;
+use protocol::message::{AgentMessage, StreamEnded, Window};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::Fact;
 use protocol::session::{AgentSession, AgentSettings, CloseCode};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::connection::{Connection, Ready};
+use super::streams::LogStreams;
 use super::work::{self, Done, Work};
 use super::{Parts, TICK};
 use crate::elector::Epoch;
@@ -33,6 +34,8 @@ const WORKERS: usize = 16;
 const WINDOW: Window = Window { messages: 256, bytes: 8 * 1024 * 1024 };
 /// A session that comes back sooner leaves no trace in the status.
 const QUIET: Duration = Duration::from_secs(2);
+/// Reason while the operator has not yet written what hello needs.
+const WAITING: &str = "WaitingForOperator";
 /// Wait before a failed write of status or facts is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// Time for the close frame when the term ends.
@@ -45,6 +48,7 @@ pub(super) enum Event {
     Change(Table, Change),
     Connection(Ready),
     Done(Done),
+    StreamEnded(StreamEnded),
     Tick,
 }
 
@@ -61,6 +65,8 @@ pub(super) struct Term<'a, S> {
     pub(super) credentials: Option<Credentials>,
     pub(super) connection: Option<Connection>,
     pub(super) connections: u64,
+    /// Log streams of the open session.
+    pub(super) streams: Option<LogStreams>,
     pub(super) lanes: Lanes<Work>,
     pub(super) tasks: JoinSet<Done>,
     /// Acknowledged facts that still stand in a status.
@@ -71,6 +77,8 @@ pub(super) struct Term<'a, S> {
     pub(super) status: LinkStatus,
     pub(super) status_due: Option<Instant>,
     pub(super) status_running: bool,
+    /// What the log says of the connection.
+    logged: Option<(bool, &'static str)>,
     /// Attempts at a certificate that failed in a row, and when to try again.
     pub(super) failures: u32,
     pub(super) credentials_due: Option<Instant>,
@@ -101,6 +109,7 @@ impl<'a, S: Store> Term<'a, S> {
             credentials: None,
             connection: None,
             connections: 0,
+            streams: None,
             lanes: Lanes::new(WORKERS),
             tasks: JoinSet::new(),
             acknowledged: BTreeMap::new(),
@@ -109,6 +118,7 @@ impl<'a, S: Store> Term<'a, S> {
             status: LinkStatus { version, ..LinkStatus::default() },
             status_due: None,
             status_running: false,
+            logged: None,
             failures: 0,
             credentials_due: Some(Instant::now()),
             renew_first: false,
@@ -124,11 +134,11 @@ impl<'a, S: Store> Term<'a, S> {
     /// Works until leadership is lost or `stop` is cancelled.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         info!(transitions = self.epoch.transitions, "the link leads");
-        self.parts.check.not_ready("connecting");
         let mut watches: SelectAll<BoxStream<'static, (Table, Change)>> =
             select_all(WATCHED.map(|table| self.parts.store.watch(table).map(move |change| (table, change)).boxed()));
         loop {
             self.parts.heart.beat();
+            self.show_readiness();
             self.measure();
             match self.next_event(&mut watches, stop).await {
                 Event::Stop => return self.end(CloseCode::Normal).await,
@@ -136,7 +146,13 @@ impl<'a, S: Store> Term<'a, S> {
                     info!("another process leads the link now");
                     return self.end(CloseCode::NotLeading).await;
                 }
-                event @ (Event::Change(..) | Event::Connection(_) | Event::Done(_) | Event::Tick) => self.handle(event),
+                event @ (Event::Change(..)
+                | Event::Connection(_)
+                | Event::Done(_)
+                | Event::StreamEnded(_)
+                | Event::Tick) => {
+                    self.handle(event);
+                }
             }
         }
     }
@@ -154,10 +170,17 @@ impl<'a, S: Store> Term<'a, S> {
                 None => std::future::pending().await,
             }
         };
+        let stream_ended = async {
+            match &mut self.streams {
+                Some(streams) => streams.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => Event::Stop,
             () = leadership.lost(&self.epoch) => Event::LeadershipLost,
             ready = connection => Event::Connection(ready),
+            ended = stream_ended => Event::StreamEnded(ended),
             Some(done) = self.tasks.join_next() => match done {
                 Ok(done) => Event::Done(done),
                 Err(error) => {
@@ -177,6 +200,7 @@ impl<'a, S: Store> Term<'a, S> {
             Event::Connection(Ready::Frame(frame)) => self.frame(frame),
             Event::Connection(Ready::Writable) => {}
             Event::Done(done) => self.done(done),
+            Event::StreamEnded(ended) => self.answer_now(AgentMessage::StreamEnded(ended)),
             Event::Tick => self.tick(),
         }
         self.begin_session();
@@ -220,6 +244,7 @@ impl<'a, S: Store> Term<'a, S> {
         }
         if due(self.status_due) && !self.status_running {
             self.status_due = None;
+            self.log_connection();
             self.status_running = true;
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
             self.tasks.spawn(work::status(store, leadership, self.status.clone(), wall_clock()));
@@ -236,9 +261,9 @@ impl<'a, S: Store> Term<'a, S> {
         for news in news {
             match news {
                 News::Report(report) => match &mut self.session {
-                    Some(session) => tell_report(session, report),
+                    Some(session) => tell_report(session, *report),
                     None => {
-                        self.unsent.insert(report.key.clone(), report);
+                        self.unsent.insert(report.key.clone(), *report);
                     }
                 },
                 News::Removed(key) => {
@@ -284,7 +309,7 @@ impl<'a, S: Store> Term<'a, S> {
             installation.and_then(|installation| Some((installation.cluster.clone()?, installation)))
         else {
             let message = "the operator has not yet written the cluster's uid into the status of DataPlane/default; is it running?";
-            self.connected(false, "WaitingForOperator", message.to_owned());
+            self.connected(false, WAITING, message.to_owned());
             return;
         };
         let revision = installation.schema.unwrap_or(SCHEMA_REVISION).min(SCHEMA_REVISION);
@@ -310,7 +335,7 @@ impl<'a, S: Store> Term<'a, S> {
     }
 
     fn start_work(&mut self) {
-        while let Some((key, work)) = self.lanes.next() {
+        while let Some((key, work)) = self.lanes.start() {
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
             match work {
                 Work::Document { ticket, request, received } => {
@@ -344,27 +369,42 @@ impl<'a, S: Store> Term<'a, S> {
         self.remove_again.get_or_insert(Instant::now() + RETRY);
     }
 
-    /// Whether there is a session and why not: one log line and one write of the status for each change.
+    /// Whether there is a session and why not: one log line and one write of the status for each change that lasts.
     pub(super) fn connected(&mut self, yes: bool, reason: &'static str, message: String) {
         let wanted = Connected { yes, reason, message };
         if self.status.connected.as_ref() == Some(&wanted) {
             return;
         }
-        if self.status.connected.as_ref().is_none_or(|old| (old.yes, old.reason) != (yes, reason)) {
-            if yes {
-                info!(reason, "connected to the control plane");
-            } else {
-                warn!(reason, message = wanted.message, "not connected to the control plane");
-            }
-        }
-        if yes {
-            self.parts.check.ready();
-        } else {
-            self.parts.check.not_ready(format!("not connected: {reason}"));
-        }
         let was_told = self.status.connected.as_ref().is_some_and(|old| old.yes);
         self.status.connected = Some(wanted);
-        self.write_status(if yes || !was_told { Duration::ZERO } else { QUIET });
+        // Both may be over in a moment: the operator starts at the same time, and most sessions come back at once.
+        let may_pass = reason == WAITING || (!yes && was_told);
+        self.write_status(if may_pass { QUIET } else { Duration::ZERO });
+    }
+
+    /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
+    /// seen the pods ready, where it is told to wait.
+    fn show_readiness(&self) {
+        let connected = self.status.connected.as_ref();
+        let installed = !self.cache.is_complete() || self.cache.installation().is_some();
+        if connected.is_some_and(|connected| connected.yes) || !installed {
+            self.parts.check.ready();
+        } else {
+            self.parts.check.not_ready(connected.map_or("connecting", |connected| connected.reason));
+        }
+    }
+
+    /// One line for each change that lasted long enough to be written.
+    fn log_connection(&mut self) {
+        let Some(Connected { yes, reason, message }) = &self.status.connected else { return };
+        if self.logged.replace((*yes, reason)) == Some((*yes, *reason)) {
+            return;
+        }
+        if *yes {
+            info!(reason, "connected to the control plane");
+        } else {
+            warn!(reason, why = message, "not connected to the control plane");
+        }
     }
 
     pub(super) fn write_status(&mut self, after: Duration) {
@@ -386,7 +426,7 @@ impl<'a, S: Store> Term<'a, S> {
         metrics.intake_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         metrics.intake_running.set(i64::try_from(running).unwrap_or(i64::MAX));
         metrics.reports_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
-        metrics.resources.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
+        metrics.resources.set(i64::try_from(self.cache.count()).unwrap_or(i64::MAX));
         metrics.connected.set(i64::from(self.session.as_ref().is_some_and(AgentSession::is_open)));
     }
 

@@ -67,6 +67,12 @@ impl MemoryStore {
         self.inner.lock().unwrap().objects.get(&(table, name.to_owned())).cloned()
     }
 
+    /// Everything in `table`.
+    pub(crate) fn all(&self, table: Table) -> Vec<Value> {
+        let inner = self.inner.lock().unwrap();
+        inner.objects.iter().filter(|((of, _), _)| *of == table).map(|(_, object)| object.clone()).collect()
+    }
+
     /// Writes to `table` so far.
     pub(crate) fn writes(&self, table: Table) -> usize {
         let of_table = |call: &Call| match call {

@@ -1,0 +1,107 @@
+//! Log streams of one session: what the loop says to them and hears from them. The streams themselves run beside the loop.
+
+use protocol::bulk::{BULK_SUBPROTOCOL, MAX_BULK_FRAME};
+use protocol::message::{StreamEnded, Welcome};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::link::dial::{DialError, Dialer, Limits, Socket};
+use crate::link::enrol::Credentials;
+use crate::link::logs::{self, LogContext, LogRequest};
+use crate::settings::ControlPlaneUrl;
+
+/// Requests that wait while a bulk connection is opened.
+const REQUESTS: usize = 64;
+/// Ends that wait for the loop; as many as `logs::serve` asks for.
+const ENDS: usize = 128;
+/// Path of bulk connections where the address in welcome has none.
+const BULK_PATH: &str = "/v1/bulk";
+
+/// Log streams of one session. Dropping it ends them.
+pub(super) struct LogStreams {
+    requests: mpsc::Sender<LogRequest>,
+    ended: mpsc::Receiver<StreamEnded>,
+    _serving: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl LogStreams {
+    /// Begins to serve a session.
+    pub(super) fn new(context: LogContext, dialer: Dialer, credentials: Credentials, welcome: &Welcome) -> Self {
+        let (requests, incoming) = mpsc::channel(REQUESTS);
+        let (ends, ended) = mpsc::channel(ENDS);
+        let stop = CancellationToken::new();
+        let address = address(&welcome.bulk, &welcome.session);
+        let open = move || open(dialer.clone(), credentials.clone(), address.clone());
+        let mut serving = JoinSet::new();
+        serving.spawn(logs::serve(context, open, incoming, ends, stop.clone()));
+        Self { requests, ended, _serving: serving, stop }
+    }
+
+    /// Passes a request on; false when too many wait.
+    pub(super) fn request(&self, request: LogRequest) -> bool {
+        self.requests.try_send(request).is_ok()
+    }
+
+    /// Waits for an end that goes over the control connection. Cancel safe.
+    pub(super) async fn ended(&mut self) -> StreamEnded {
+        match self.ended.recv().await {
+            Some(ended) => ended,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for LogStreams {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn open(
+    dialer: Dialer,
+    credentials: Credentials,
+    address: Option<(ControlPlaneUrl, String)>,
+) -> Result<Socket, DialError> {
+    let Some((url, path)) = address else {
+        return Err(DialError::Http { detail: "the address for bulk connections in welcome is malformed".to_owned() });
+    };
+    let limits = Limits { frame: MAX_BULK_FRAME, write_buffer: 4 * MAX_BULK_FRAME };
+    dialer.websocket(&url, &path, BULK_SUBPROTOCOL, &credentials.client, credentials.ca.as_deref(), limits).await
+}
+
+/// Server and path of `wss://host:port[/path][?query]`; the session is in the query.
+fn address(bulk: &str, session: &str) -> Option<(ControlPlaneUrl, String)> {
+    let uri: http::Uri = bulk.parse().ok()?;
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("wss"))?;
+    let url = format!("https://{authority}").parse().ok()?;
+    let path = if uri.path().len() > 1 { uri.path() } else { BULK_PATH };
+    let query = match uri.query() {
+        Some(query) if query.split('&').any(|pair| pair.starts_with("session=")) => query.to_owned(),
+        Some(query) => format!("{query}&session={session}"),
+        None => format!("session={session}"),
+    };
+    Some((url, format!("{path}?{query}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_bulk_connections_names_server_and_session() {
+        for (bulk, expected) in [
+            ("wss://gw1.example.com:8443", Some("https://gw1.example.com:8443 /v1/bulk?session=s1")),
+            ("wss://gw1.example.com/v1/bulk?session=s1", Some("https://gw1.example.com:443 /v1/bulk?session=s1")),
+            ("wss://gw1.example.com/bulk?shard=2", Some("https://gw1.example.com:443 /bulk?shard=2&session=s1")),
+            ("ws://gw1.example.com", None),
+            ("https://gw1.example.com", None),
+            ("wss://user:pw@gw1.example.com", None),
+            ("", None),
+        ] {
+            let found = address(bulk, "s1").map(|(url, path)| format!("{url} {path}"));
+            assert_eq!(found.as_deref(), expected, "{bulk}");
+        }
+    }
+}

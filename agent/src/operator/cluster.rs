@@ -1,0 +1,551 @@
+//! The API server as the operator uses it: reads by name, and writes with a precondition each.
+//!
+//! Before every write leadership is checked; every call has an end. Objects are JSON and are never logged: a Secret is among
+//! them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request};
+use kube::Client;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::object::{self, MANAGER, ObjectKind};
+use crate::elector::{Leadership, NotLeading};
+use crate::telemetry::Metrics;
+
+/// Longest a call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why a call did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// This process may not write now.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    /// The API server said no.
+    #[error("{doing}: {message}")]
+    Refused {
+        /// Verb and object.
+        doing: String,
+        /// HTTP status.
+        code: u16,
+        /// Machine-readable reason.
+        reason: String,
+        /// Its words.
+        message: String,
+    },
+    /// The API server could not be asked, or did not answer in time.
+    #[error("{doing}: the API server gave no answer: {cause}")]
+    NoAnswer {
+        /// Verb and object.
+        doing: String,
+        /// What went wrong on the way.
+        cause: String,
+    },
+}
+
+/// What an error means for what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Not the leader: leave it to who is.
+    NotLeading,
+    /// What was seen is no longer so: look again.
+    Conflict,
+    /// It is not there.
+    Missing,
+    /// The namespace's quota is used up.
+    Quota,
+    /// A policy of the customer or of Pod Security refuses it.
+    Policy,
+    /// The API server refuses the object as such.
+    Invalid,
+    /// Our account may not do it.
+    Rights,
+    /// Try again later.
+    Transient,
+}
+
+impl ApiError {
+    /// Where retry decisions come from.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NotLeading(_) => Class::NotLeading,
+            Self::NoAnswer { .. } => Class::Transient,
+            Self::Refused { code, reason, message, .. } => classify(*code, reason, message),
+        }
+    }
+
+    /// The API server's own words, where it spoke.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Refused { message, .. } => message.clone(),
+            Self::NotLeading(_) | Self::NoAnswer { .. } => self.to_string(),
+        }
+    }
+}
+
+fn classify(code: u16, reason: &str, message: &str) -> Class {
+    let denied = message.contains("denied the request")
+        || message.contains("denied request")
+        || message.contains("violates PodSecurity");
+    match code {
+        404 => Class::Missing,
+        409 => Class::Conflict,
+        _ if message.contains("exceeded quota") => Class::Quota,
+        _ if denied && code < 500 => Class::Policy,
+        403 if message.contains("User \"") && message.contains(" cannot ") => Class::Rights,
+        // What is left of Forbidden comes from admission: LimitRange, Pod Security, a namespace that is going away.
+        403 if message.contains("is being terminated") => Class::Transient,
+        403 => Class::Policy,
+        401 => Class::Rights,
+        400 | 422 if reason == "Invalid" || code == 422 || reason == "BadRequest" => Class::Invalid,
+        _ => Class::Transient,
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    verb: &'static str,
+    kind: &'static str,
+}
+
+/// Handle on the API server. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    leadership: Leadership,
+    writes: Arc<Family<WriteLabels, Counter>>,
+}
+
+impl Cluster {
+    /// A handle that counts its writes.
+    #[must_use]
+    pub fn new(client: Client, leadership: Leadership, metrics: &Metrics) -> Self {
+        let writes = Family::<WriteLabels, Counter>::default();
+        metrics.register(|registry| {
+            registry.register("operator_writes", "Writes of the operator that the API server accepted", writes.clone());
+        });
+        Self { client, leadership, writes: Arc::new(writes) }
+    }
+
+    /// The client, for watches.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Writes that were accepted since the start.
+    #[must_use]
+    pub fn accepted_writes(&self) -> u64 {
+        let verbs = ["create", "apply", "delete", "status", "convert"];
+        let kinds = ObjectKind::ALL.map(|kind| kind.names().1).into_iter().chain(OWN_KINDS);
+        let labels = kinds.flat_map(|kind| verbs.map(|verb| WriteLabels { verb, kind }));
+        labels.map(|labels| self.writes.get(&labels).map_or(0, |counter| counter.get())).sum()
+    }
+
+    /// One object, or none.
+    ///
+    /// # Errors
+    /// The API server refused or did not answer.
+    pub async fn get(&self, kind: ObjectKind, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
+        let path = path(kind, namespace, Some(name));
+        match self.call(&format!("get {} {name}", kind.names().1), Method::GET, &path, JSON, None).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.class() == Class::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Any path, read-only.
+    ///
+    /// # Errors
+    /// The API server refused or did not answer.
+    pub async fn get_path(&self, path: &str) -> Result<Value, ApiError> {
+        self.call(&format!("get {path}"), Method::GET, path, JSON, None).await
+    }
+
+    /// Objects of a kind in a namespace, by label.
+    ///
+    /// # Errors
+    /// The API server refused or did not answer.
+    pub async fn list(&self, kind: ObjectKind, namespace: &str, selector: &str) -> Result<Vec<Value>, ApiError> {
+        let selector = selector.replace('=', "%3D").replace('/', "%2F");
+        let path = format!("{}?labelSelector={selector}", path(kind, namespace, None));
+        let mut list = self.call(&format!("list {}", kind.names().2), Method::GET, &path, JSON, None).await?;
+        Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Creates `object`; fails if it exists.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer.
+    pub async fn create(&self, object: &Value, dry_run: bool) -> Result<Value, ApiError> {
+        let (kind, namespace, name) = address(object)?;
+        let path = format!("{}?{}", path(kind, namespace, None), query(dry_run));
+        self.write("create", kind.names().1, name, dry_run, Method::POST, &path, JSON, object).await
+    }
+
+    /// Applies our fields onto an existing object, taking them from whoever has them.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer. A conflict means that the object is not the one that was seen.
+    pub async fn apply(
+        &self,
+        object: &Value,
+        uid: &str,
+        resource_version: &str,
+        dry_run: bool,
+    ) -> Result<Value, ApiError> {
+        let (kind, namespace, name) = address(object)?;
+        let version = if dry_run {
+            resource_version.to_owned()
+        } else {
+            self.convert(kind, namespace, name, uid, resource_version).await?
+        };
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("uid".to_owned(), json!(uid));
+            metadata.insert("resourceVersion".to_owned(), json!(version));
+        }
+        let path = format!("{}?force=true&{}", path(kind, namespace, Some(name)), query(dry_run));
+        self.write("apply", kind.names().1, name, dry_run, Method::PATCH, &path, APPLY, &object).await
+    }
+
+    /// After a create our fields belong to an `Update` entry, and apply would not remove what it later leaves out. The entry
+    /// becomes `Apply` here, under the same precondition. Returns the resource version to go on with.
+    async fn convert(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        version: &str,
+    ) -> Result<String, ApiError> {
+        let Some(live) = self.get(kind, namespace, name).await? else {
+            return Err(changed("apply", kind, name));
+        };
+        let at = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        if at("/metadata/uid") != uid || at("/metadata/resourceVersion") != version {
+            return Err(changed("apply", kind, name));
+        }
+        let Some(entries) = converted(&live) else { return Ok(version.to_owned()) };
+        let patch = json!([
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "replace", "path": "/metadata/managedFields", "value": entries},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+        ]);
+        let path = path(kind, namespace, Some(name));
+        let object =
+            self.write("convert", kind.names().1, name, false, Method::PATCH, &path, JSON_PATCH, &patch).await?;
+        Ok(object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or(version).to_owned())
+    }
+
+    /// Deletes the object that was seen, and what it owns in the background. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer.
+    pub async fn delete(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        version: &str,
+    ) -> Result<(), ApiError> {
+        let options = json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid, "resourceVersion": version},
+        });
+        let path = path(kind, namespace, Some(name));
+        match self.write("delete", kind.names().1, name, false, Method::DELETE, &path, JSON, &options).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.class() == Class::Missing => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the status of one of our own objects, and returns its new resource version. `object` carries uid and resource
+    /// version of what was seen.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer.
+    pub async fn replace_status(&self, kind: &'static str, plural: &str, object: &Value) -> Result<Value, ApiError> {
+        let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (namespace, name) = (at("/metadata/namespace"), at("/metadata/name"));
+        let path =
+            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}/status?{}", query(false));
+        self.write("status", kind, name, false, Method::PUT, &path, JSON, object).await
+    }
+
+    /// Merges into one of our own objects, or into its status. `at` is namespace and name; `patch` carries uid and resource version.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer.
+    pub async fn merge(
+        &self,
+        kind: &'static str,
+        plural: &str,
+        at: &str,
+        status: bool,
+        patch: &Value,
+    ) -> Result<Value, ApiError> {
+        let (namespace, name) = at.split_once('/').unwrap_or_default();
+        let part = if status { "/status" } else { "" };
+        let path =
+            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}{part}?{}", query(false));
+        let verb = if status { "status" } else { "apply" };
+        self.write(verb, kind, name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
+    }
+
+    /// A token of an environment's ServiceAccount for one audience.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer.
+    pub async fn token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+        seconds: i64,
+    ) -> Result<SecretString, ApiError> {
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": seconds},
+        });
+        let path = format!("{}/token", path(ObjectKind::ServiceAccount, namespace, Some(account)));
+        self.leadership.check()?;
+        let doing = format!("request a token of ServiceAccount {account}");
+        let answer = self.call(&doing, Method::POST, &path, JSON, Some(&request)).await?;
+        let token = answer.pointer("/status/token").and_then(Value::as_str).unwrap_or_default();
+        Ok(SecretString::from(token))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one place where all writes pass")]
+    async fn write(
+        &self,
+        verb: &'static str,
+        kind: &'static str,
+        name: &str,
+        dry_run: bool,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        self.leadership.check()?;
+        let doing =
+            if dry_run { format!("{verb} {kind} {name} as a dry run") } else { format!("{verb} {kind} {name}") };
+        let answer = self.call(&doing, method, path, content_type, Some(body)).await?;
+        if !dry_run {
+            self.writes.get_or_create(&WriteLabels { verb, kind }).inc();
+            tracing::debug!(verb, kind, name, "wrote an object");
+        }
+        Ok(answer)
+    }
+
+    async fn call(
+        &self,
+        doing: &str,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        let no_answer = |cause: String| ApiError::NoAnswer { doing: doing.to_owned(), cause };
+        let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| no_answer(error.to_string()))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", content_type)
+            .header("Accept", JSON)
+            .body(bytes.unwrap_or_default())
+            .map_err(|error| no_answer(error.to_string()))?;
+        match tokio::time::timeout(CALL_TIMEOUT, self.client.request::<Value>(request)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(kube::Error::Api(status))) => Err(ApiError::Refused {
+                doing: doing.to_owned(),
+                code: status.code,
+                reason: status.reason.clone(),
+                message: status.message,
+            }),
+            Ok(Err(error)) => Err(no_answer(crate::telemetry::chain(&error))),
+            Err(_) => Err(no_answer(format!("none within {} s", CALL_TIMEOUT.as_secs()))),
+        }
+    }
+}
+
+/// Names of our own kinds.
+const OWN_KINDS: [&str; 4] = ["DataPlane", "Environment", "Release", "TaskRun"];
+
+const JSON: &str = "application/json";
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// JSON is YAML, and the API server wants this name for it.
+const APPLY: &str = "application/apply-patch+yaml";
+
+fn query(dry_run: bool) -> String {
+    let dry = if dry_run { "&dryRun=All" } else { "" };
+    format!("fieldManager={MANAGER}&fieldValidation=Strict{dry}")
+}
+
+fn path(kind: ObjectKind, namespace: &str, name: Option<&str>) -> String {
+    let (api_version, _, plural) = kind.names();
+    let root = if api_version.contains('/') { "apis" } else { "api" };
+    let scope = if kind == ObjectKind::Namespace { String::new() } else { format!("/namespaces/{namespace}") };
+    let name = name.map(|name| format!("/{name}")).unwrap_or_default();
+    format!("/{root}/{api_version}{scope}/{plural}{name}")
+}
+
+fn address(object: &Value) -> Result<(ObjectKind, &str, &str), ApiError> {
+    let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let kind = at("/kind").and_then(ObjectKind::of);
+    match (kind, at("/metadata/name")) {
+        (Some(kind), Some(name)) => Ok((kind, at("/metadata/namespace").unwrap_or_default(), name)),
+        (Some(_) | None, Some(_) | None) => Err(ApiError::NoAnswer {
+            doing: "write an object".to_owned(),
+            cause: "the rendering has an object without kind or name".to_owned(),
+        }),
+    }
+}
+
+fn changed(verb: &str, kind: ObjectKind, name: &str) -> ApiError {
+    ApiError::Refused {
+        doing: format!("{verb} {} {name}", kind.names().1),
+        code: 409,
+        reason: "Conflict".to_owned(),
+        message: "it changed since it was looked at".to_owned(),
+    }
+}
+
+/// The list of managed fields with our `Update` entry turned into `Apply`; none if there is nothing to turn.
+fn converted(live: &Value) -> Option<Value> {
+    let entries = live.pointer("/metadata/managedFields")?.as_array()?;
+    let is = |entry: &Value, operation: &str| {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        text("manager") == MANAGER && text("operation") == operation && text("subresource").is_empty()
+    };
+    if !entries.iter().any(|entry| is(entry, "Update")) {
+        return None;
+    }
+    // Where both exist, everything that we ever set becomes applied: the union of the two field sets.
+    let mut fields = json!({});
+    entries.iter().filter(|entry| is(entry, "Update") || is(entry, "Apply")).for_each(|entry| {
+        merge(&mut fields, entry.get("fieldsV1").unwrap_or(&Value::Null));
+    });
+    let mut kept: Vec<Value> =
+        entries.iter().filter(|entry| !is(entry, "Update") && !is(entry, "Apply")).cloned().collect();
+    let mut ours = entries.iter().find(|entry| is(entry, "Update"))?.clone();
+    if let Some(ours) = ours.as_object_mut() {
+        ours.insert("operation".to_owned(), json!("Apply"));
+        ours.insert("fieldsV1".to_owned(), fields);
+    }
+    kept.push(ours);
+    Some(Value::Array(kept))
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    if let (Some(into), Some(from)) = (into.as_object_mut(), from.as_object()) {
+        for (key, value) in from {
+            merge(into.entry(key).or_insert_with(|| json!({})), value);
+        }
+    }
+}
+
+/// The last field manager of `live` that is not us and did not write a subresource.
+#[must_use]
+pub fn rival(live: &Value) -> Option<String> {
+    let entries = live.pointer("/metadata/managedFields")?.as_array()?;
+    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    entries
+        .iter()
+        .filter(|entry| text(entry, "manager") != MANAGER && text(entry, "subresource") != "status")
+        .max_by_key(|entry| text(entry, "time"))
+        .map(|entry| text(entry, "manager"))
+}
+
+/// Data of a Secret by key, decoded and wrapped.
+#[must_use]
+pub fn secret_data(secret: &Value, key: &str) -> Option<SecretString> {
+    use base64::Engine as _;
+    let text = secret.get("data")?.get(key)?.as_str()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    String::from_utf8(bytes).ok().map(SecretString::from)
+}
+
+/// Whether two wrapped texts are equal.
+#[must_use]
+pub fn same(a: &SecretString, b: &SecretString) -> bool {
+    a.expose_secret() == b.expose_secret()
+}
+
+/// Whether `object` carries `key` with one of `values` as a label.
+#[must_use]
+pub fn labelled(object: &Value, key: &str, values: &[&str]) -> bool {
+    object::label(object, key).is_some_and(|found| values.contains(&found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_a_class() {
+        for (code, reason, message, class) in [
+            (409, "AlreadyExists", "configmaps \"a\" already exists", Class::Conflict),
+            (404, "NotFound", "not found", Class::Missing),
+            (403, "Forbidden", "pods \"a\" is forbidden: exceeded quota: pdp-quota, requested: pods=1", Class::Quota),
+            (403, "Forbidden", "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": x", Class::Policy),
+            (403, "Forbidden", "secrets is forbidden: User \"x\" cannot create resource \"secrets\"", Class::Rights),
+            (422, "Invalid", "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no", Class::Policy),
+            (400, "", "admission webhook \"w\" denied the request: no", Class::Policy),
+            (422, "Invalid", "Deployment.apps \"a\" is invalid: spec.x: no", Class::Invalid),
+            (400, "BadRequest", "strict decoding error: unknown field", Class::Invalid),
+            (500, "InternalError", "failed calling webhook", Class::Transient),
+            (503, "ServiceUnavailable", "", Class::Transient),
+            (429, "TooManyRequests", "", Class::Transient),
+        ] {
+            assert_eq!(classify(code, reason, message), class, "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn paths_are_as_the_api_server_has_them() {
+        assert_eq!(path(ObjectKind::Namespace, "", Some("a")), "/api/v1/namespaces/a");
+        assert_eq!(path(ObjectKind::Deployment, "n", Some("a")), "/apis/apps/v1/namespaces/n/deployments/a");
+        assert_eq!(path(ObjectKind::ConfigMap, "n", None), "/api/v1/namespaces/n/configmaps");
+    }
+
+    #[test]
+    fn our_update_entry_becomes_an_apply_entry() {
+        let live = json!({"metadata": {"managedFields": [
+            {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}},
+            {"manager": MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:a": {}}}},
+            {"manager": MANAGER, "operation": "Update", "fieldsV1": {"f:spec": {"f:b": {}}}},
+        ]}});
+        let entries = converted(&live).unwrap();
+        assert_eq!(entries.as_array().unwrap().len(), 2);
+        assert_eq!(entries[1]["operation"], "Apply");
+        assert_eq!(entries[1]["fieldsV1"], json!({"f:spec": {"f:a": {}, "f:b": {}}}));
+        assert_eq!(converted(&json!({"metadata": {"managedFields": [entries[1].clone()]}})), None);
+    }
+
+    #[test]
+    fn the_last_other_manager_is_the_rival() {
+        let live = json!({"metadata": {"managedFields": [
+            {"manager": MANAGER, "operation": "Apply", "time": "2026-01-03T00:00:00Z"},
+            {"manager": "kubectl-edit", "operation": "Update", "time": "2026-01-02T00:00:00Z"},
+            {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "time": "2026-01-04T00:00:00Z"},
+        ]}});
+        assert_eq!(rival(&live).as_deref(), Some("kubectl-edit"));
+    }
+}

@@ -1,0 +1,168 @@
+//! The installation itself: is it the one that it was, are its definitions new enough, and which cluster is this.
+//!
+//! A DataPlane whose uid is not the one in its own annotation came out of a backup. Until a person sets the new uid there,
+//! the operator writes nothing to workloads: what was restored may be older than what runs.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::cluster::{ApiError, Cluster};
+use super::report::{Conditions, Trouble};
+use crate::kinds::{self, DataPlane, REVISION_ANNOTATION, SCHEMA_REVISION};
+
+/// Annotation that carries the uid under which the installation was first seen.
+pub const UID: &str = "pdp-agent.dev/uid";
+
+/// Condition that the operator writes.
+pub const OPERATOR_READY: &str = "OperatorReady";
+
+/// Whether the operator may work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Good,
+    /// It may not, for this reason.
+    Held(Trouble),
+}
+
+/// What is known of the installation, apart from the object itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Uid of the namespace `kube-system`.
+    pub cluster: String,
+    /// Lowest schema revision among the installed definitions.
+    pub schema: u32,
+}
+
+/// Asks the cluster who it is and which definitions it has.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn facts(cluster: &Cluster) -> Result<Facts, ApiError> {
+    let system = cluster.get_path("/api/v1/namespaces/kube-system").await?;
+    let mut schema = u32::MAX;
+    for plural in ["dataplanes", "dataplanepolicies", "environments", "releases", "taskruns"] {
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{}", kinds::GROUP);
+        schema = schema.min(revision(&cluster.get_path(&path).await?));
+    }
+    let uid = system.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    Ok(Facts { cluster: uid.to_owned(), schema })
+}
+
+fn revision(definition: &Value) -> u32 {
+    let annotations = definition.pointer("/metadata/annotations");
+    let text = annotations.and_then(|annotations| annotations.get(REVISION_ANNOTATION)).and_then(Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Judges the installation. Pure.
+#[must_use]
+pub fn standing(data_plane: Option<&DataPlane>, facts: &Facts) -> Standing {
+    let held = |reason: &str, message: String| Standing::Held(Trouble::new(reason, message));
+    if facts.schema < SCHEMA_REVISION {
+        return held(
+            "SchemaTooOld",
+            format!(
+                "the installed definitions have schema revision {} and this operator needs {SCHEMA_REVISION}; run `pdp-agent crds | \
+                 kubectl apply --server-side -f -`",
+                facts.schema
+            ),
+        );
+    }
+    let Some(data_plane) = data_plane else {
+        return held("NoDataPlane", "DataPlane/default is missing; install the chart or create it".to_owned());
+    };
+    let uid = data_plane.uid().unwrap_or_default();
+    match data_plane.annotations().get(UID) {
+        Some(noted) if *noted != uid => held(
+            "Restored",
+            format!(
+                "DataPlane/default was restored from a backup (its uid is {uid}, its annotation says {noted}); nothing is written \
+                 until a person confirms: kubectl annotate dataplane default {UID}={uid} --overwrite"
+            ),
+        ),
+        Some(_) | None => Standing::Good,
+    }
+}
+
+/// Notes the uid at first sight, and writes what was found into status.
+///
+/// # Errors
+/// Not leading, refused, or no answer.
+pub async fn record(
+    cluster: &Cluster,
+    namespace: &str,
+    data_plane: &DataPlane,
+    facts: &Facts,
+    standing: &Standing,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let uid = data_plane.uid().unwrap_or_default();
+    let mut version = data_plane.metadata.resource_version.clone();
+    if !data_plane.annotations().contains_key(UID) {
+        let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "annotations": {UID: uid}}});
+        let answer = cluster.merge("DataPlane", "dataplanes", &format!("{namespace}/default"), false, &patch).await?;
+        version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+    }
+    let status = data_plane.status.clone().unwrap_or_default();
+    let mut next = status.clone();
+    next.cluster = Some(facts.cluster.clone());
+    next.schema = Some(facts.schema);
+    let mut conditions = Conditions::new(&status.conditions, data_plane.metadata.generation.unwrap_or(1), now);
+    match standing {
+        Standing::Good => conditions.set(OPERATOR_READY, true, &Trouble::new("Working", "the operator works")),
+        Standing::Held(trouble) => conditions.set(OPERATOR_READY, false, trouble),
+    }
+    let ours = conditions.finish();
+    // The link writes the other conditions of this object.
+    next.conditions.retain(|condition| condition.condition_type != OPERATOR_READY);
+    next.conditions.extend(ours);
+    next.conditions.sort_by(|a, b| a.condition_type.cmp(&b.condition_type));
+    if next == status {
+        return Ok(());
+    }
+    let object = json!({
+        "apiVersion": format!("{}/v1alpha1", kinds::GROUP),
+        "kind": "DataPlane",
+        "metadata": {"name": "default", "namespace": namespace, "uid": uid, "resourceVersion": version},
+        "status": next,
+    });
+    cluster.replace_status("DataPlane", "dataplanes", &object).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data_plane(uid: &str, noted: Option<&str>) -> DataPlane {
+        let mut data_plane = DataPlane::new("default", serde_json::from_value(json!({})).unwrap());
+        data_plane.metadata.uid = Some(uid.to_owned());
+        data_plane.metadata.annotations = noted.map(|noted| [(UID.to_owned(), noted.to_owned())].into());
+        data_plane
+    }
+
+    #[test]
+    fn the_operator_works_only_on_the_installation_that_it_knows() {
+        let facts = |schema| Facts { cluster: "c".to_owned(), schema };
+        for (found, schema, expected) in [
+            (Some(data_plane("a", None)), 1, None),
+            (Some(data_plane("a", Some("a"))), 1, None),
+            (Some(data_plane("a", Some("b"))), 1, Some("Restored")),
+            (None, 1, Some("NoDataPlane")),
+            (Some(data_plane("a", Some("a"))), 0, Some("SchemaTooOld")),
+        ] {
+            let reason = match standing(found.as_ref(), &facts(schema)) {
+                Standing::Good => None,
+                Standing::Held(trouble) => Some(trouble.reason),
+            };
+            assert_eq!(reason.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_definition_without_revision_is_older_than_every_other() {
+        assert_eq!(revision(&json!({"metadata": {}})), 0);
+        assert_eq!(revision(&json!({"metadata": {"annotations": {REVISION_ANNOTATION: "3"}}})), 3);
+    }
+}

@@ -1,0 +1,324 @@
+//! What the watches have shown: our kinds whole, everything else as little as the decisions need.
+//!
+//! Own writes enter here too, from their answers, so that the next decision does not wait for the watch.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::object::{ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
+use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Workload};
+use crate::kinds::{DataPlane, DataPlanePolicy, Environment, ObjectRef, Release, TaskRun};
+
+/// Where an object is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Its namespace; empty for namespaces.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl Place {
+    /// The reference as it stands in status.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        self.kind.named(&self.name)
+    }
+}
+
+/// Something that a watch showed.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    /// Uid.
+    pub uid: String,
+    /// Resource version.
+    pub resource_version: String,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Changes when something may have changed that we set; not when only a status did.
+    pub mark: String,
+    /// Label of the release it belongs to.
+    pub release: Option<String>,
+    /// Label of the environment it belongs to.
+    pub environment: Option<String>,
+    /// Label of the run it belongs to.
+    pub task_run: Option<String>,
+    /// Label of the data plane.
+    pub data_plane: Option<String>,
+    /// What matters of its state.
+    pub view: View,
+}
+
+/// What matters of an object's state, by kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// Existence is enough.
+    Nothing,
+    /// See [`DeploymentView`].
+    Deployment(DeploymentView),
+    /// See [`ReplicaSetView`].
+    ReplicaSet(ReplicaSetView),
+    /// See [`PodView`].
+    Pod(Box<PodView>),
+    /// See [`SliceView`].
+    Slice(SliceView),
+    /// See [`JobView`].
+    Job(JobView),
+}
+
+/// What matters of a Job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobView {
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// Pods that run.
+    pub active: i32,
+    /// Condition `Complete`.
+    pub complete: bool,
+    /// Reason and message of condition `Failed`.
+    pub failed: Option<(String, String)>,
+    /// Start, RFC 3339.
+    pub started: Option<String>,
+    /// End, RFC 3339.
+    pub ended: Option<String>,
+}
+
+/// One of our own objects: read, or not readable.
+#[derive(Debug, Clone)]
+pub enum Own<K> {
+    /// As stored.
+    Read(Box<K>),
+    /// It does not fit the type. The object is marked; the others go on.
+    Unreadable {
+        /// Its head.
+        metadata: Box<ObjectMeta>,
+        /// What does not fit.
+        error: String,
+    },
+}
+
+/// Everything at one moment.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// By name.
+    pub releases: BTreeMap<String, Own<Release>>,
+    /// By name.
+    pub environments: BTreeMap<String, Own<Environment>>,
+    /// By name.
+    pub task_runs: BTreeMap<String, Own<TaskRun>>,
+    /// The one, `default`.
+    pub data_plane: Option<DataPlane>,
+    /// The one, `default`.
+    pub policy: Option<DataPlanePolicy>,
+    objects: HashMap<Place, Tracked>,
+    by_release: HashMap<String, BTreeSet<Place>>,
+    /// Mark and fingerprint of objects that were found equal to what was wanted.
+    verified: HashMap<Place, (String, String)>,
+}
+
+/// Shared between watches and reconcilers.
+#[derive(Debug, Default)]
+pub struct Index {
+    contents: Mutex<Contents>,
+}
+
+impl Index {
+    /// The contents. Never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    /// Takes in an object unless a newer state of it is known. True if something changed that somebody may want to know.
+    pub fn put(&mut self, place: Place, tracked: Tracked) -> bool {
+        if let Some(known) = self.objects.get(&place) {
+            let newer = |a: &str, b: &str| match (a.parse::<u64>(), b.parse::<u64>()) {
+                (Ok(a), Ok(b)) => a > b,
+                (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+            };
+            if known.uid == tracked.uid && newer(&known.resource_version, &tracked.resource_version) {
+                return false;
+            }
+            let same = known.uid == tracked.uid
+                && known.mark == tracked.mark
+                && known.view == tracked.view
+                && known.terminating == tracked.terminating
+                && known.release == tracked.release;
+            if same {
+                self.objects.insert(place, tracked);
+                return false;
+            }
+            self.forget_label(&place);
+        }
+        if let Some(release) = &tracked.release {
+            self.by_release.entry(release.clone()).or_default().insert(place.clone());
+        }
+        self.objects.insert(place, tracked);
+        true
+    }
+
+    /// Takes out an object. Returns what was known of it.
+    pub fn remove(&mut self, place: &Place) -> Option<Tracked> {
+        self.forget_label(place);
+        self.objects.remove(place)
+    }
+
+    fn forget_label(&mut self, place: &Place) {
+        let Some(release) = self.objects.get(place).and_then(|tracked| tracked.release.clone()) else { return };
+        if let Some(places) = self.by_release.get_mut(&release) {
+            places.remove(place);
+            if places.is_empty() {
+                self.by_release.remove(&release);
+            }
+        }
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn object(&self, place: &Place) -> Option<&Tracked> {
+        self.objects.get(place)
+    }
+
+    /// Places of all objects of one kind, for a list that starts anew.
+    #[must_use]
+    pub fn places_of(&self, kind: ObjectKind) -> BTreeSet<Place> {
+        self.objects.keys().filter(|place| place.kind == kind).cloned().collect()
+    }
+
+    /// Objects that carry the release's label.
+    pub fn of_release(&self, release: &str) -> impl Iterator<Item = (&Place, &Tracked)> {
+        let places = self.by_release.get(release).into_iter().flatten();
+        places.filter_map(|place| self.objects.get(place).map(|tracked| (place, tracked)))
+    }
+
+    /// Objects that carry the environment's label and no release's.
+    pub fn of_environment<'a>(&'a self, environment: &'a str) -> impl Iterator<Item = (&'a Place, &'a Tracked)> {
+        self.objects.iter().filter(move |(_, tracked)| {
+            tracked.release.is_none() && tracked.environment.as_deref() == Some(environment)
+        })
+    }
+
+    /// The workload of a release in its namespace.
+    #[must_use]
+    pub fn workload(&self, release: &str, namespace: &str) -> Workload {
+        let mut workload = Workload::default();
+        for (place, tracked) in self.of_release(release).filter(|(place, _)| place.namespace == namespace) {
+            match &tracked.view {
+                View::Deployment(view) if place.name == release => workload.deployment = Some(view.clone()),
+                View::ReplicaSet(view) => workload.replica_sets.push(view.clone()),
+                View::Pod(view) => workload.pods.push((**view).clone()),
+                View::Slice(view) => workload.slices.push(view.clone()),
+                View::Deployment(_) | View::Job(_) | View::Nothing => {}
+            }
+        }
+        workload
+    }
+
+    /// Whether the object at `place`, in the state `mark`, was found equal to `fingerprint`; and whether it ever was.
+    #[must_use]
+    pub fn verified(&self, place: &Place, mark: &str, fingerprint: &str) -> (bool, bool) {
+        match self.verified.get(place) {
+            Some((seen, wanted)) => (seen == mark && wanted == fingerprint, wanted == fingerprint),
+            None => (false, false),
+        }
+    }
+
+    /// Remembers that the object at `place`, in the state `mark`, is what was wanted.
+    pub fn verify(&mut self, place: Place, mark: String, fingerprint: String) {
+        self.verified.insert(place, (mark, fingerprint));
+    }
+
+    /// Forgets what was remembered of `place`.
+    pub fn doubt(&mut self, place: &Place) {
+        self.verified.remove(place);
+    }
+}
+
+impl Tracked {
+    /// Labels and marks from an object's head.
+    #[must_use]
+    pub fn new(metadata: &ObjectMeta, view: View) -> Self {
+        let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned();
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            mark: mark(metadata),
+            release: label(RELEASE),
+            environment: label(ENVIRONMENT),
+            task_run: label(TASK_RUN),
+            data_plane: label(super::object::DATA_PLANE),
+            view,
+        }
+    }
+}
+
+/// Stands for what we may have set on an object: its generation where it has one, else its resource version; labels and
+/// annotations without what controllers note there.
+fn mark(metadata: &ObjectMeta) -> String {
+    let Some(generation) = metadata.generation else {
+        return format!(
+            "{}/{}",
+            metadata.uid.as_deref().unwrap_or_default(),
+            metadata.resource_version.as_deref().unwrap_or_default()
+        );
+    };
+    let noted = |key: &&String| !key.starts_with("deployment.kubernetes.io/");
+    let annotations: Vec<_> = metadata.annotations.iter().flatten().filter(|(key, _)| noted(key)).collect();
+    let text =
+        format!("{}/{generation}/{:?}/{annotations:?}", metadata.uid.as_deref().unwrap_or_default(), metadata.labels);
+    super::object::short_digest(text.as_bytes(), 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracked(version: &str, release: Option<&str>) -> Tracked {
+        let metadata = ObjectMeta {
+            uid: Some("u".to_owned()),
+            resource_version: Some(version.to_owned()),
+            labels: release.map(|release| BTreeMap::from([(RELEASE.to_owned(), release.to_owned())])),
+            ..ObjectMeta::default()
+        };
+        Tracked::new(&metadata, View::Nothing)
+    }
+
+    fn place() -> Place {
+        Place { namespace: "n".to_owned(), kind: ObjectKind::Service, name: "a".to_owned() }
+    }
+
+    #[test]
+    fn an_older_state_never_replaces_a_newer_one() {
+        let mut contents = Contents::default();
+        assert!(contents.put(place(), tracked("10", Some("web"))));
+        assert!(!contents.put(place(), tracked("9", Some("web"))));
+        assert_eq!(contents.object(&place()).unwrap().resource_version, "10");
+        assert!(!contents.put(place(), tracked("10", Some("web"))), "nothing new");
+    }
+
+    #[test]
+    fn objects_are_found_by_release_until_they_go() {
+        let mut contents = Contents::default();
+        contents.put(place(), tracked("1", Some("web")));
+        assert_eq!(contents.of_release("web").count(), 1);
+        contents.put(place(), tracked("2", Some("other")));
+        assert_eq!((contents.of_release("web").count(), contents.of_release("other").count()), (0, 1));
+        contents.remove(&place());
+        assert_eq!(contents.of_release("other").count(), 0);
+    }
+
+    #[test]
+    fn equality_is_remembered_for_one_state_and_one_wish() {
+        let mut contents = Contents::default();
+        contents.verify(place(), "m1".to_owned(), "f1".to_owned());
+        assert_eq!(contents.verified(&place(), "m1", "f1"), (true, true));
+        assert_eq!(contents.verified(&place(), "m2", "f1"), (false, true), "somebody changed it");
+        assert_eq!(contents.verified(&place(), "m2", "f2"), (false, false), "we want something else");
+    }
+}

@@ -1,0 +1,204 @@
+//! One term of leadership: watches, the queue, and up to a fixed number of resources at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use protocol::spec::LogLevel;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::{ApiError, Class, Cluster};
+use super::dataplane::{self, Facts, Standing};
+use super::index::Index;
+use super::object::LOCAL;
+use super::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
+use super::shared::Shared;
+use super::watch::{self, Watches};
+use super::{BEAT, OperatorContext, Pulse, environment, release, taskrun};
+
+/// Resources that are worked on at once.
+const WORKERS: usize = 16;
+
+/// How often everything is looked at again: for Secrets and other objects that no watch follows.
+const FULL_PASS: Duration = Duration::from_secs(600);
+
+/// How often the installation is asked again while the operator may not work.
+const HELD_RETRY: Duration = Duration::from_secs(5);
+
+/// Longest round of one resource.
+const ROUND_LIMIT: Duration = Duration::from_secs(120);
+
+/// Why a term ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Leadership is lost or the process stops.
+    Over,
+    /// The data plane got another id: labels and watches change.
+    Renamed,
+}
+
+/// Works until `stop`. Cancel safe: every write stands for itself.
+pub(super) async fn lead(context: &OperatorContext, cluster: &Cluster, pulse: &Pulse, stop: &CancellationToken) -> End {
+    let index = Arc::new(Index::default());
+    let queue = Arc::new(Queue::default());
+    let id = tokio::select! {
+        id = pulse.during(data_plane_id(cluster, &context.settings.namespace)) => id,
+        () = stop.cancelled() => return End::Over,
+    };
+    let mut watches =
+        Watches::start(&cluster.client(), &context.settings.namespace, &id, Arc::clone(&index), Arc::clone(&queue));
+    pulse.check.not_ready("waiting for the first lists of the API server");
+    tokio::select! {
+        () = pulse.during(watches.synced()) => {}
+        () = stop.cancelled() => return End::Over,
+    }
+    pulse.check.ready();
+    tracing::info!(data_plane = id, "the operator has seen every list and begins");
+    let shared = Arc::new(Shared::new(cluster.clone(), index, queue, context.settings.clone(), id));
+    let term = Term { context, shared, pulse, good: Arc::new(AtomicBool::new(false)) };
+    term.run(stop).await
+}
+
+/// The id that labels carry. Waits until the API server can be asked.
+async fn data_plane_id(cluster: &Cluster, namespace: &str) -> String {
+    let path = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/dataplanes/default");
+    loop {
+        match cluster.get_path(&path).await {
+            Ok(found) => {
+                let id = found.pointer("/status/id").and_then(serde_json::Value::as_str);
+                return id.unwrap_or(LOCAL).to_owned();
+            }
+            Err(error) if error.class() == Class::Missing => return LOCAL.to_owned(),
+            Err(error) => {
+                tracing::warn!(error = %error, "the data plane cannot be read; trying again");
+                tokio::time::sleep(HELD_RETRY).await;
+            }
+        }
+    }
+}
+
+struct Term<'a> {
+    context: &'a OperatorContext,
+    shared: Arc<Shared>,
+    pulse: &'a Pulse,
+    /// Whether the installation is the one that may be worked on.
+    good: Arc<AtomicBool>,
+}
+
+impl Term<'_> {
+    async fn run(&self, stop: &CancellationToken) -> End {
+        let mut running: JoinSet<(Key, Result<Option<Duration>, ApiError>)> = JoinSet::new();
+        let mut pass = interval_at(Instant::now() + FULL_PASS, FULL_PASS);
+        pass.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = tokio::time::interval(BEAT);
+        self.shared.queue.add(Key::DataPlane, Cause::Wanted);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = beat.tick() => self.pulse.heart.beat(),
+                // Every resource once more, with what is not watched.
+                _ = pass.tick() => {
+                    self.shared.next_pass();
+                    for key in watch::all(&self.shared.index.lock()) {
+                        self.shared.queue.add(key, Cause::Observed);
+                    }
+                }
+                Some(done) = running.join_next() => match done {
+                    Ok((key, result)) => self.finished(key, result),
+                    Err(error) => tracing::error!(error = %error, "a round ended by itself"),
+                },
+                key = self.shared.queue.next(), if running.len() < WORKERS => {
+                    if key == Key::DataPlane {
+                        if self.renamed() {
+                            return End::Renamed;
+                        }
+                        self.level();
+                    }
+                    running.spawn(round(Arc::clone(&self.shared), Arc::clone(&self.good), key));
+                }
+            }
+        }
+        running.shutdown().await;
+        End::Over
+    }
+
+    fn finished(&self, key: Key, result: Result<Option<Duration>, ApiError>) {
+        match result {
+            Ok(wake) => self.shared.queue.done(key, wake),
+            Err(error) => {
+                let class = error.class();
+                let first = if class == Class::Conflict { CONFLICT_WAIT } else { FIRST_WAIT };
+                let wait = self.shared.queue.failed(key.clone(), first);
+                if class == Class::Conflict {
+                    tracing::debug!(resource = ?key, error = %error, "something changed meanwhile; looking again");
+                } else {
+                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    tracing::warn!(resource = ?key, error = %error, class = ?class, wait_ms, "a round failed");
+                }
+            }
+        }
+    }
+
+    fn renamed(&self) -> bool {
+        let contents = self.shared.index.lock();
+        let id = contents.data_plane.as_ref().and_then(|data_plane| data_plane.status.as_ref()?.id.clone());
+        id.is_some_and(|id| id != self.shared.id)
+    }
+
+    fn level(&self) {
+        let contents = self.shared.index.lock();
+        let level = contents.data_plane.as_ref().and_then(|data_plane| data_plane.spec.body.log_level);
+        drop(contents);
+        if let Some(level) = level {
+            let level: LogLevel = level;
+            self.context.level.set_level(level);
+        }
+    }
+}
+
+/// One round of one resource, within its limit.
+async fn round(shared: Arc<Shared>, good: Arc<AtomicBool>, key: Key) -> (Key, Result<Option<Duration>, ApiError>) {
+    let now = Timestamp::now();
+    let work = async {
+        if key != Key::DataPlane && !good.load(Ordering::Relaxed) {
+            // It is looked at again when the installation is found good.
+            return Ok(None);
+        }
+        match &key {
+            Key::DataPlane => installation(&shared, &good, now).await,
+            Key::Environment(name) => environment::reconcile(&shared, name, now).await,
+            Key::Release(name) => release::reconcile(&shared, name, now).await,
+            Key::TaskRun(name) => taskrun::reconcile(&shared, name, now).await,
+        }
+    };
+    let result = match tokio::time::timeout(ROUND_LIMIT, Box::pin(work)).await {
+        Ok(result) => result,
+        Err(_) => Err(ApiError::NoAnswer {
+            doing: format!("a round of {key:?}"),
+            cause: format!("not done within {} s", ROUND_LIMIT.as_secs()),
+        }),
+    };
+    (key, result)
+}
+
+async fn installation(shared: &Shared, good: &AtomicBool, now: Timestamp) -> Result<Option<Duration>, ApiError> {
+    let facts: Facts = dataplane::facts(&shared.cluster).await?;
+    let data_plane = shared.index.lock().data_plane.clone();
+    let standing = dataplane::standing(data_plane.as_ref(), &facts);
+    let works = standing == Standing::Good;
+    if let Standing::Held(trouble) = &standing {
+        tracing::warn!(reason = trouble.reason, message = trouble.message, "the operator may not work");
+    }
+    if let Some(data_plane) = &data_plane {
+        dataplane::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &standing, now).await?;
+    }
+    if works != good.swap(works, Ordering::Relaxed) && works {
+        for key in watch::all(&shared.index.lock()).into_iter().filter(|key| *key != Key::DataPlane) {
+            shared.queue.add(key, Cause::Wanted);
+        }
+    }
+    Ok((!works).then_some(HELD_RETRY))
+}

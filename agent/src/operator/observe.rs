@@ -1,0 +1,249 @@
+//! Looking at objects: from the watches where they say enough, from the API server where they do not.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::cluster::{self, ApiError};
+use super::compare;
+use super::index::{Place, Tracked, View};
+use super::object::{self, ObjectKind, RELEASE};
+use super::shared::Shared;
+use super::view;
+use super::write::Live;
+use crate::kinds::ObjectRef;
+
+/// Whose label makes an object ours.
+#[derive(Debug, Clone, Copy)]
+pub enum Owner<'a> {
+    /// A release.
+    Release(&'a str),
+    /// An environment.
+    Environment(&'a str),
+    /// A run.
+    TaskRun(&'a str),
+}
+
+impl Owner<'_> {
+    const fn name(&self) -> &str {
+        match self {
+            Self::Release(name) | Self::Environment(name) | Self::TaskRun(name) => name,
+        }
+    }
+
+    fn owns(self, shared: &Shared, found: &Tracked) -> bool {
+        let label = match self {
+            Self::Release(_) => &found.release,
+            Self::Environment(_) => &found.environment,
+            Self::TaskRun(_) => &found.task_run,
+        };
+        shared.is_ours(found.data_plane.as_deref()) && label.as_deref() == Some(self.name())
+    }
+}
+
+/// Kinds that no watch follows: looked at once in every full pass.
+const fn unwatched(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::Secret | ObjectKind::ServiceAccount | ObjectKind::ResourceQuota | ObjectKind::LimitRange)
+}
+
+/// How `wanted` is in the cluster; none if it is not there.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result<Option<Live>, ApiError> {
+    let Some((kind, reference)) = object::reference(wanted) else { return Ok(None) };
+    let place = place(wanted, kind, &reference);
+    let fingerprint = object::fingerprint(wanted);
+    let known = known(shared, &place);
+    let (mark, tracked) = match (&known, unwatched(kind)) {
+        (Some(tracked), _) => (tracked.mark.clone(), known.as_ref()),
+        (None, true) => (shared.pass(), None),
+        (None, false) => return Ok(None),
+    };
+    let (equal, was_equal) = shared.index.lock().verified(&place, &mark, &fingerprint);
+    // No watch follows what is not ours: it is asked for every time.
+    let ours = tracked.is_none_or(|tracked| owner.owns(shared, tracked));
+    if equal && ours {
+        return Ok(Some(Live {
+            uid: tracked.map(|tracked| tracked.uid.clone()).unwrap_or_default(),
+            resource_version: tracked.map(|tracked| tracked.resource_version.clone()).unwrap_or_default(),
+            ours,
+            terminating: tracked.is_some_and(|tracked| tracked.terminating),
+            drift: Vec::new(),
+            was_equal: true,
+            rival: None,
+        }));
+    }
+    let Some(object) = shared.cluster.get(kind, &place.namespace, &place.name).await? else {
+        shared.index.lock().remove(&place);
+        return Ok(None);
+    };
+    let found = took(shared, &place, &object);
+    let drift = compare::drift(wanted, &object);
+    if drift.is_empty() {
+        let mark = if unwatched(kind) { shared.pass() } else { found.mark.clone() };
+        shared.index.lock().verify(place, mark, fingerprint);
+    }
+    Ok(Some(Live {
+        ours: owner.owns(shared, &found),
+        rival: if drift.is_empty() { None } else { cluster::rival(&object) },
+        uid: found.uid,
+        resource_version: found.resource_version,
+        terminating: found.terminating,
+        drift,
+        was_equal,
+    }))
+}
+
+/// Whether an object is there, whatever it holds.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn existing(
+    shared: &Shared,
+    owner: Owner<'_>,
+    namespace: &str,
+    reference: &ObjectRef,
+) -> Result<Option<Live>, ApiError> {
+    let Some(kind) = ObjectKind::of(&reference.kind) else { return Ok(None) };
+    let place = Place { namespace: namespace.to_owned(), kind, name: reference.name.clone() };
+    let found = match known(shared, &place) {
+        Some(tracked) => tracked,
+        None if unwatched(kind) => match shared.cluster.get(kind, namespace, &reference.name).await? {
+            Some(object) => tracked(kind, &object),
+            None => return Ok(None),
+        },
+        None => return Ok(None),
+    };
+    Ok(Some(plain(shared, owner, &found)))
+}
+
+/// A Secret by name: whether it is there, asked once in every full pass.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &str) -> Result<Option<Live>, ApiError> {
+    let place = Place { namespace: namespace.to_owned(), kind: ObjectKind::Secret, name: name.to_owned() };
+    let present = Live {
+        uid: String::new(),
+        resource_version: String::new(),
+        ours: true,
+        terminating: false,
+        drift: Vec::new(),
+        was_equal: true,
+        rival: None,
+    };
+    if shared.index.lock().verified(&place, &shared.pass(), name).0 {
+        return Ok(Some(present));
+    }
+    let Some(object) = shared.cluster.get(ObjectKind::Secret, namespace, name).await? else { return Ok(None) };
+    let live = plain(shared, owner, &tracked(ObjectKind::Secret, &object));
+    if live.ours && !live.terminating {
+        shared.index.lock().verify(place, shared.pass(), name.to_owned());
+    }
+    Ok(Some(live))
+}
+
+/// The state of something that is only looked at.
+#[must_use]
+pub fn plain(shared: &Shared, owner: Owner<'_>, found: &Tracked) -> Live {
+    Live {
+        uid: found.uid.clone(),
+        resource_version: found.resource_version.clone(),
+        ours: owner.owns(shared, found),
+        terminating: found.terminating,
+        drift: Vec::new(),
+        was_equal: false,
+        rival: None,
+    }
+}
+
+/// What a watch or an own write has shown of `place`.
+fn known(shared: &Shared, place: &Place) -> Option<Tracked> {
+    shared.index.lock().object(place).cloned()
+}
+
+/// Where an object is.
+#[must_use]
+pub fn place(object: &Value, kind: ObjectKind, reference: &ObjectRef) -> Place {
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+    Place { namespace: namespace.to_owned(), kind, name: reference.name.clone() }
+}
+
+/// Takes an answer of the API server into the index, as a watch would.
+pub fn took(shared: &Shared, place: &Place, object: &Value) -> Tracked {
+    let tracked = tracked(place.kind, object);
+    if !unwatched(place.kind) {
+        shared.index.lock().put(place.clone(), tracked.clone());
+    }
+    tracked
+}
+
+fn tracked(kind: ObjectKind, object: &Value) -> Tracked {
+    let metadata =
+        object.get("metadata").and_then(|metadata| ObjectMeta::deserialize(metadata).ok()).unwrap_or_default();
+    let view = match kind {
+        ObjectKind::Deployment => {
+            Deployment::deserialize(object).map_or(View::Nothing, |object| View::Deployment(view::deployment(&object)))
+        }
+        ObjectKind::Job => Job::deserialize(object).map_or(View::Nothing, |object| View::Job(view::job(&object))),
+        ObjectKind::Namespace
+        | ObjectKind::RoleBinding
+        | ObjectKind::ServiceAccount
+        | ObjectKind::ResourceQuota
+        | ObjectKind::LimitRange
+        | ObjectKind::NetworkPolicy
+        | ObjectKind::ConfigMap
+        | ObjectKind::Secret
+        | ObjectKind::Service
+        | ObjectKind::PodDisruptionBudget
+        | ObjectKind::ControllerRevision
+        | ObjectKind::Pod
+        | ObjectKind::ReplicaSet
+        | ObjectKind::EndpointSlice => View::Nothing,
+    };
+    Tracked::new(&metadata, view)
+}
+
+/// Names of ConfigMaps and Secrets that the release's replica sets, pods and jobs use.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn in_use(
+    shared: &Shared,
+    namespace: &str,
+    release: &str,
+) -> Result<std::collections::BTreeSet<String>, ApiError> {
+    let mut names = std::collections::BTreeSet::new();
+    for kind in [ObjectKind::ReplicaSet, ObjectKind::Pod, ObjectKind::Job] {
+        for object in shared.cluster.list(kind, namespace, &format!("{RELEASE}={release}")).await? {
+            collect_names(&object, &mut names);
+        }
+    }
+    Ok(names)
+}
+
+/// Every `name` and `secretName` in an object: more than its references, which only keeps more.
+fn collect_names(value: &Value, names: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                match member {
+                    Value::String(text) if key == "name" || key == "secretName" => drop(names.insert(text.clone())),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => {
+                        collect_names(member, names);
+                    }
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_names(item, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

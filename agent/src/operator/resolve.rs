@@ -1,0 +1,301 @@
+//! First stage: may it run here, where, and with which secrets.
+//!
+//! The policy is the customer's and is asked first; without one nothing new is accepted and what runs goes on.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec, SecretRef};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use sha2::Sha256;
+
+use super::index::{Contents, Own};
+use super::object;
+use super::report::{self, Trouble};
+use super::shared::Shared;
+use super::validated::ValidRelease;
+use crate::kinds::{DataPlanePolicy, DataPlanePolicySpec, EnvironmentRule, SecurityLevel};
+use crate::vault::{Reader, VaultError};
+
+/// Where a release runs: its environment, prepared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Name of the Environment.
+    pub environment: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Handles of organization, project and environment.
+    pub owner: [String; 3],
+    /// Pod Security level.
+    pub level: SecurityLevel,
+}
+
+impl Place {
+    /// As the vault knows it.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        let [organization, project, environment] = &self.owner;
+        Reader { namespace: &self.namespace, organization, project, environment }
+    }
+}
+
+/// A release that may run, and where.
+#[derive(Debug, Clone)]
+pub struct Admissible {
+    /// Its spec, parsed.
+    pub release: ValidRelease,
+    /// Its place.
+    pub place: Place,
+    /// Names of pull Secrets in that place.
+    pub pull_secrets: Vec<String>,
+}
+
+/// Whether a present release may run. Pure.
+///
+/// # Errors
+/// Why not, with what to do.
+pub fn admissible(contents: &Contents, spec: &ReleaseSpec) -> Result<Admissible, Trouble> {
+    let Some(policy) = &contents.policy else {
+        return Err(no_policy());
+    };
+    let release = ValidRelease::parse(spec).map_err(|wrong| Trouble::new("Invalid", wrong.join("; ")))?;
+    let place = place(contents, spec.environment.as_deref().unwrap_or_default(), &policy.spec)?;
+    let Some(pull_secret) = registry(&policy.spec, &release.image) else {
+        let allowed: Vec<&str> = policy.spec.registries.iter().map(|registry| registry.prefix.as_str()).collect();
+        return Err(denied(format!(
+            "spec.image: {} is in no registry that DataPlanePolicy allows ({}); push the image there, or extend spec.registries",
+            release.image,
+            allowed.join(", "),
+        )));
+    };
+    if release.secret_refs().next().is_some() && policy.spec.vault.is_none() {
+        return Err(denied("secretRef is used and DataPlanePolicy names no vault; set spec.vault".to_owned()));
+    }
+    Ok(Admissible { release, place, pull_secrets: pull_secret.map(pull_secret_name).into_iter().collect() })
+}
+
+/// The place that `environment` is, once it is prepared.
+///
+/// # Errors
+/// It is missing, not ready, or not allowed.
+pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpec) -> Result<Place, Trouble> {
+    let waiting = |what: &str| {
+        Trouble::new("EnvironmentNotReady", format!("Environment {environment} {what}; this release waits for it"))
+    };
+    let Some(Own::Read(found)) = contents.environments.get(environment) else {
+        return Err(waiting("does not exist"));
+    };
+    if found.spec.body.state == Desired::Absent {
+        return Err(waiting("is absent"));
+    }
+    let Some(owner) = owner(&found.spec.body) else {
+        return Err(waiting("has no organization, project or environment"));
+    };
+    let level = rule(policy, &owner)?;
+    let status = found.status.as_ref();
+    let ready = status.is_some_and(|status| report::is_true(&status.conditions, "Ready"));
+    match status.and_then(|status| status.namespace.clone()).filter(|_| ready) {
+        Some(namespace) => Ok(Place { environment: environment.to_owned(), namespace, owner, level }),
+        None => Err(waiting("is not ready")),
+    }
+}
+
+/// Handles of organization, project and environment.
+#[must_use]
+pub fn owner(spec: &EnvironmentSpec) -> Option<[String; 3]> {
+    Some([spec.organization.clone()?, spec.project.clone()?, spec.environment.clone()?])
+}
+
+/// The Pod Security level of an environment that the policy allows.
+///
+/// # Errors
+/// It does not allow it.
+pub fn rule(policy: &DataPlanePolicySpec, owner: &[String; 3]) -> Result<SecurityLevel, Trouble> {
+    let Some(rules) = &policy.environments else { return Ok(SecurityLevel::Restricted) };
+    let [organization, project, environment] = owner;
+    let fits = |asked: &Option<String>, found: &String| asked.as_ref().is_none_or(|asked| asked == found);
+    let matching = rules.iter().find(|rule| {
+        let EnvironmentRule { organization: o, project: p, environment: e, security: _ } = rule;
+        fits(o, organization) && fits(p, project) && fits(e, environment)
+    });
+    match matching {
+        Some(rule) => Ok(rule.security.unwrap_or(SecurityLevel::Restricted)),
+        None => Err(denied(format!(
+            "DataPlanePolicy does not allow environment {environment} of project {project} of organization {organization}; extend \
+             spec.environments"
+        ))),
+    }
+}
+
+/// Why nothing new is accepted.
+#[must_use]
+pub fn no_policy() -> Trouble {
+    Trouble::new(
+        "NoPolicy",
+        "DataPlanePolicy/default is missing or cannot be read, so nothing new is accepted and what runs goes on; create it",
+    )
+}
+
+fn denied(message: String) -> Trouble {
+    Trouble::new("PolicyDenied", message)
+}
+
+/// The pull secret of the registry that `image` comes from; none if no registry is allowed for it.
+fn registry<'a>(policy: &'a DataPlanePolicySpec, image: &str) -> Option<Option<&'a str>> {
+    let within = |prefix: &str| {
+        image
+            .strip_prefix(prefix)
+            .is_some_and(|rest| prefix.ends_with('/') || rest.starts_with('/') || rest.starts_with('@'))
+    };
+    // The longest prefix wins: it is the most particular one.
+    let allowed = policy.registries.iter().filter(|registry| within(&registry.prefix));
+    allowed.max_by_key(|registry| registry.prefix.len()).map(|registry| registry.pull_secret.as_deref())
+}
+
+/// Name of the copy of a pull Secret in an environment.
+#[must_use]
+pub fn pull_secret_name(source: &str) -> String {
+    format!("pdp-pull-{}", object::short_digest(source.as_bytes(), 10))
+}
+
+/// All pull Secrets that the policy names.
+#[must_use]
+pub fn pull_secrets(policy: &DataPlanePolicy) -> Vec<String> {
+    let mut names: Vec<String> =
+        policy.spec.registries.iter().filter_map(|registry| registry.pull_secret.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Reads secret values as the environment.
+///
+/// # Errors
+/// Vault, account, missing path or key.
+pub async fn secrets(
+    shared: &Shared,
+    policy: &DataPlanePolicySpec,
+    place: &Place,
+    references: &BTreeMap<String, SecretRef>,
+) -> Result<BTreeMap<String, SecretSlice<u8>>, VaultError> {
+    let Some(vault) = &policy.vault else {
+        return Err(VaultError::Settings("DataPlanePolicy names no vault".to_owned()));
+    };
+    let account = || {
+        let namespace = place.namespace.clone();
+        let audience = vault.audience.clone();
+        async move {
+            shared.cluster.token(&namespace, super::environment::objects::VAULT_ACCOUNT, &audience, TOKEN_SECONDS).await
+        }
+    };
+    shared.vault.read(vault, &place.reader(), references, account).await
+}
+
+/// Life of the account's token: the shortest that the API server gives.
+const TOKEN_SECONDS: i64 = 600;
+
+/// Name of a Secret by its content: equal content, equal name; nobody without the environment's key can try values against it.
+#[must_use]
+pub fn secret_name(release: &str, key: &SecretString, values: &BTreeMap<String, SecretSlice<u8>>) -> String {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()) else {
+        // HMAC takes keys of any length.
+        return format!("{release}-secret");
+    };
+    for (name, value) in values {
+        for part in [name.as_bytes(), value.expose_secret()] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+    }
+    let digest: String = object::hex(&mac.finalize().into_bytes()).chars().take(16).collect();
+    format!("{release}-secret-{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixture;
+    use super::*;
+    use crate::kinds::{DataPlanePolicy, Environment};
+
+    fn policy(spec: serde_json::Value) -> DataPlanePolicy {
+        DataPlanePolicy::new("default", serde_json::from_value(spec).unwrap())
+    }
+
+    fn open() -> serde_json::Value {
+        json!({
+            "registries": [{"prefix": "registry.example.com/", "pullSecret": "reg"}, {"prefix": "registry.example.com/acme"}],
+            "logs": {"mode": "Off"},
+            "vault": {"address": "https://v", "mount": "m", "authMount": "k", "role": "r", "audience": "vault", "prefix": ""},
+        })
+    }
+
+    fn contents(policy: Option<DataPlanePolicy>, ready: bool) -> Contents {
+        let environment: Environment = serde_json::from_value(json!({
+            "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "shop-dev"},
+            "spec": {"state": "Present", "organization": "acme", "project": "shop", "environment": "dev"},
+            "status": {"namespace": "dp-acme-shop-dev", "conditions": [{"type": "Ready", "status": if ready {"True"} else {"False"},
+                "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        }))
+        .unwrap();
+        let mut contents = Contents::default();
+        contents.policy = policy;
+        contents.environments.insert("shop-dev".to_owned(), Own::Read(Box::new(environment)));
+        contents
+    }
+
+    #[test]
+    fn what_the_customer_does_not_allow_is_refused_with_what_to_do() {
+        let with = |key: &str, value: serde_json::Value| {
+            let mut spec = open();
+            spec[key] = value;
+            Some(policy(spec))
+        };
+        let no_vault = || {
+            let mut spec = open();
+            spec.as_object_mut().unwrap().remove("vault");
+            Some(policy(spec))
+        };
+        for (policy, ready, reason, part) in [
+            (None, true, "NoPolicy", "nothing new is accepted"),
+            (with("registries", json!([])), true, "PolicyDenied", "spec.image: registry.example.com/acme/web@"),
+            (with("registries", json!([{"prefix": "registry.example.com/ac"}])), true, "PolicyDenied", "no registry"),
+            (
+                with("environments", json!([{"environment": "prod"}])),
+                true,
+                "PolicyDenied",
+                "does not allow environment dev",
+            ),
+            (no_vault(), true, "PolicyDenied", "names no vault"),
+            (Some(policy(open())), false, "EnvironmentNotReady", "Environment shop-dev is not ready"),
+        ] {
+            let trouble = admissible(&contents(policy, ready), &fixture::service()).unwrap_err();
+            assert_eq!(trouble.reason, reason);
+            assert!(trouble.message.contains(part), "{part} in {}", trouble.message);
+        }
+    }
+
+    #[test]
+    fn an_allowed_release_gets_its_place_and_the_most_particular_registry() {
+        let mut spec = open();
+        spec["environments"] = json!([{"environment": "prod"}, {"organization": "acme", "security": "Baseline"}]);
+        let admitted = admissible(&contents(Some(policy(spec)), true), &fixture::service()).unwrap();
+        assert_eq!((admitted.place.level, admitted.pull_secrets.len()), (SecurityLevel::Baseline, 0));
+        let mut spec = open();
+        spec["registries"].as_array_mut().unwrap().pop();
+        let admitted = admissible(&contents(Some(policy(spec)), true), &fixture::service()).unwrap();
+        assert_eq!(admitted.pull_secrets, [pull_secret_name("reg")]);
+    }
+
+    #[test]
+    fn secrets_are_named_by_content_and_key() {
+        let values = |text: &str| BTreeMap::from([("env.A".to_owned(), SecretSlice::from(text.as_bytes().to_vec()))]);
+        let (one, two) = (SecretString::from("k1"), SecretString::from("k2"));
+        let name = secret_name("web", &one, &values("a"));
+        assert_eq!(name, secret_name("web", &one, &values("a")));
+        assert_ne!(name, secret_name("web", &one, &values("b")));
+        assert_ne!(name, secret_name("web", &two, &values("a")));
+        assert_eq!(name.len(), "web-secret-".len() + 16);
+    }
+}

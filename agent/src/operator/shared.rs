@@ -1,0 +1,175 @@
+//! What all reconcilers share while this process leads.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::decide::FIGHT_WINDOW;
+use super::index::{Contents, Index};
+use super::object::LOCAL;
+use super::queue::Queue;
+use super::rendering::Rendering;
+use super::report::Trouble;
+use crate::kinds::{ObjectRef, PAUSED_UNTIL};
+use crate::settings::Settings;
+use crate::vault::Vault;
+
+/// Renderings that are kept in memory at most; the others are read again when needed.
+const CACHED_RENDERINGS: usize = 64;
+
+/// See the module.
+pub struct Shared {
+    /// The API server.
+    pub cluster: Cluster,
+    /// What the watches show.
+    pub index: Arc<Index>,
+    /// What is due.
+    pub queue: Arc<Queue>,
+    /// Names and namespace of the agent.
+    pub settings: Settings,
+    /// Id of the data plane.
+    pub id: String,
+    /// The customer's vault.
+    pub vault: Vault,
+    pass: AtomicU64,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    renderings: HashMap<(String, String), Arc<Rendering>>,
+    fights: BTreeMap<(String, ObjectRef), Vec<Timestamp>>,
+    refusals: HashMap<String, Refusal>,
+}
+
+/// Why something could not be tried, and until when it is not asked again.
+struct Refusal {
+    about: String,
+    until: Instant,
+    trouble: Trouble,
+}
+
+impl Shared {
+    /// Everything a leader starts with.
+    #[must_use]
+    pub fn new(cluster: Cluster, index: Arc<Index>, queue: Arc<Queue>, settings: Settings, id: String) -> Self {
+        let vault = Vault::default();
+        Self { cluster, index, queue, settings, id, vault, pass: AtomicU64::new(0), memory: Mutex::default() }
+    }
+
+    /// Number of the full pass: what is not watched is looked at once in each.
+    #[must_use]
+    pub fn pass(&self) -> String {
+        format!("pass {}", self.pass.load(Ordering::Relaxed))
+    }
+
+    /// Begins the next full pass.
+    pub fn next_pass(&self) {
+        self.pass.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a label of a data plane is ours.
+    #[must_use]
+    pub fn is_ours(&self, id: Option<&str>) -> bool {
+        id.is_some_and(|id| id == self.id || id == LOCAL)
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A rendering that was read or made before.
+    #[must_use]
+    pub fn rendering(&self, namespace: &str, revision: &str) -> Option<Arc<Rendering>> {
+        self.memory().renderings.get(&(namespace.to_owned(), revision.to_owned())).cloned()
+    }
+
+    /// Remembers a stored rendering.
+    pub fn remember_rendering(&self, namespace: &str, revision: &str, rendering: Arc<Rendering>) {
+        let mut memory = self.memory();
+        if memory.renderings.len() >= CACHED_RENDERINGS {
+            memory.renderings.clear();
+        }
+        memory.renderings.insert((namespace.to_owned(), revision.to_owned()), rendering);
+    }
+
+    /// Recent repairs in a namespace.
+    #[must_use]
+    pub fn fights(&self, namespace: &str, now: Timestamp) -> BTreeMap<ObjectRef, Vec<Timestamp>> {
+        let mut memory = self.memory();
+        memory.fights.values_mut().for_each(|times| times.retain(|at| now.duration_since(*at) < FIGHT_WINDOW));
+        memory.fights.retain(|_, times| !times.is_empty());
+        let here = memory.fights.iter().filter(|((place, _), _)| place == namespace);
+        here.map(|((_, object), times)| (object.clone(), times.clone())).collect()
+    }
+
+    /// Remembers repairs.
+    pub fn remember_fights(&self, namespace: &str, objects: Vec<ObjectRef>, now: Timestamp) {
+        let mut memory = self.memory();
+        for object in objects {
+            memory.fights.entry((namespace.to_owned(), object)).or_default().push(now);
+        }
+    }
+
+    /// The trouble that `release` had with exactly `about`, while it is too early to ask again.
+    #[must_use]
+    pub fn refusal(&self, release: &str, about: &str) -> Option<(Trouble, Duration)> {
+        let memory = self.memory();
+        let refusal = memory.refusals.get(release).filter(|refusal| refusal.about == about)?;
+        let left = refusal.until.checked_duration_since(Instant::now())?;
+        Some((refusal.trouble.clone(), left))
+    }
+
+    /// Remembers a trouble for some time.
+    pub fn remember_refusal(&self, release: &str, about: String, trouble: Trouble, wait: Duration) {
+        let refusal = Refusal { about, until: Instant::now() + wait, trouble };
+        self.memory().refusals.insert(release.to_owned(), refusal);
+    }
+
+    /// The release was admitted or is gone.
+    pub fn forget_refusal(&self, release: &str) {
+        self.memory().refusals.remove(release);
+    }
+}
+
+/// Who stopped writes and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// For people: where and until when.
+    pub words: String,
+    /// Time left, where it is known.
+    pub left: Option<Duration>,
+}
+
+/// Whether `object` carries a pause that is not over.
+#[must_use]
+pub fn pause_of<K: ResourceExt>(what: &str, object: &K, now: Timestamp) -> Option<Pause> {
+    let until = object.annotations().get(PAUSED_UNTIL)?;
+    let words = format!("{PAUSED_UNTIL}={until} on {what} {}", object.name_any());
+    match until.parse::<Timestamp>() {
+        Ok(end) if end <= now => None,
+        Ok(end) => Some(Pause { words, left: Some(end.duration_since(now).unsigned_abs()) }),
+        // A person wanted a pause; what they wrote is not a time, so it has no end.
+        Err(_) => {
+            Some(Pause { words: format!("{words} (not a time as 2030-01-31T12:00:00Z, so it has no end)"), left: None })
+        }
+    }
+}
+
+/// A pause of the whole installation, or of an environment.
+#[must_use]
+pub fn pause_above(contents: &Contents, environment: Option<&str>, now: Timestamp) -> Option<Pause> {
+    let installation = contents.data_plane.as_ref().and_then(|data_plane| pause_of("DataPlane", data_plane, now));
+    let environment =
+        environment.and_then(|name| contents.environments.get(name)).and_then(|environment| match environment {
+            super::index::Own::Read(environment) => pause_of("Environment", environment.as_ref(), now),
+            super::index::Own::Unreadable { .. } => None,
+        });
+    installation.or(environment)
+}

@@ -1,0 +1,221 @@
+//! Runs of tasks: one Job each, recorded before it is created.
+//!
+//! The driver: find the release's rendering, look at the Job, `decide`, apply. A TaskRun whose object vanished leaves its Job
+//! alone; only an ended run that is forgotten takes its Job along, and that does the Job's own time to live.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::apply::{self, Subject};
+use super::cluster::ApiError;
+use super::decide as releases;
+use super::index::{Own, Place, View};
+use super::object::{self, DATA_PLANE, ObjectKind, TASK_RUN};
+use super::rendering::Rendering;
+use super::report::Trouble;
+use super::shared::{self, Shared};
+use crate::kinds::{Release, TaskRun};
+use decide::{Blueprint, JobSeen, Observed};
+
+pub mod decide;
+
+/// One round for one run.
+///
+/// # Errors
+/// A call failed; the next round goes on from there.
+pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Option<Duration>, ApiError> {
+    let (found, release) = {
+        let contents = shared.index.lock();
+        let found = contents.task_runs.get(name).cloned();
+        let release = match &found {
+            Some(Own::Read(run)) => contents.releases.get(&run.spec.body.release).cloned(),
+            Some(Own::Unreadable { .. }) | None => None,
+        };
+        (found, release)
+    };
+    let run = match found {
+        Some(Own::Read(run)) => run,
+        Some(Own::Unreadable { metadata, error }) => {
+            return super::unreadable::mark::<TaskRun>(shared, &metadata, &error, now).await.map(|()| None);
+        }
+        None => return Ok(None),
+    };
+    let release = match &release {
+        Some(Own::Read(release)) => Some(release.as_ref()),
+        Some(Own::Unreadable { .. }) | None => None,
+    };
+    let status = run.status.clone().unwrap_or_default();
+    if status.result.is_some() {
+        return Ok(None);
+    }
+    let blueprint = if status.job.is_some() { None } else { Some(blueprint(shared, &run, release).await?) };
+    let seen = look(shared, &status).await?;
+    let pause = {
+        let contents = shared.index.lock();
+        let environment = release.and_then(|release| release.spec.body.environment.as_deref());
+        let of_release = release.and_then(|release| shared::pause_of("Release", release, now));
+        shared::pause_of("TaskRun", run.as_ref(), now)
+            .or(of_release)
+            .or_else(|| shared::pause_above(&contents, environment, now))
+    };
+    let document = run.spec.document.as_ref();
+    let cancel = run.spec.body.cancel.unwrap_or(false);
+    let rendered = if status.job.is_some() && (cancel || matches!(seen, JobSeen::Missing)) {
+        recorded(shared, &run, release).await?
+    } else {
+        None
+    };
+    let observed = Observed {
+        name,
+        uid: run.metadata.uid.as_deref().unwrap_or_default(),
+        generation: document.map_or_else(|| run.metadata.generation.unwrap_or(1), |document| document.generation),
+        fact_generation: document.map_or(0, |document| document.generation),
+        cancel,
+        status: &status,
+        blueprint: blueprint.as_ref(),
+        recorded: rendered.as_ref(),
+        job: &seen,
+        paused: pause.as_ref().map(|pause| pause.words.as_str()),
+    };
+    let decision = decide::decide(&observed, now);
+    let mut subject = Subject {
+        name: name.to_owned(),
+        uid: run.uid().unwrap_or_default(),
+        resource_version: run.metadata.resource_version.clone().unwrap_or_default(),
+    };
+    let namespace = status.namespace.clone().unwrap_or_default();
+    apply::perform::<TaskRun, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
+    Ok([decision.wake, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
+}
+
+/// The Job that a new run would be, from the newest good rendering of its release.
+async fn blueprint(
+    shared: &Shared,
+    run: &TaskRun,
+    release: Option<&Release>,
+) -> Result<Result<Blueprint, Trouble>, ApiError> {
+    let asked = &run.spec.body.release;
+    let waiting = |reason: &str, what: &str| {
+        Ok(Err(Trouble::new(reason, format!("release {asked} {what}; this run waits for it"))))
+    };
+    let Some(release) = release else { return waiting("ReleaseMissing", "does not exist") };
+    let status = release.status.clone().unwrap_or_default();
+    let (Some(effective), Some(namespace)) = (&status.effective, &status.namespace) else {
+        return waiting("ReleaseNotReady", "is not ready");
+    };
+    let Some(rendering) = rendering(shared, namespace, &effective.revision).await? else {
+        return waiting("RenderingLost", "has lost its rendering and needs a new generation");
+    };
+    let slots = releases::binding(&status, &effective.revision).cloned().unwrap_or_default();
+    match rendering.bound_job(&effective.revision, &slots) {
+        Ok(Some(job)) => Ok(Ok(Blueprint {
+            namespace: namespace.clone(),
+            revision: effective.revision.clone(),
+            job: named(job, run, &job_name(run)),
+        })),
+        Ok(None) => Ok(Err(Trouble::new(
+            "NotATask",
+            format!("release {asked} is not of type ManualTask, so it cannot be run; name one that is"),
+        ))),
+        Err(error) => Ok(Err(Trouble::new("BindingLost", error.to_string()))),
+    }
+}
+
+/// The Job that was recorded and perhaps never created: rendered again from the same revision.
+async fn recorded(shared: &Shared, run: &TaskRun, release: Option<&Release>) -> Result<Option<Value>, ApiError> {
+    let status = run.status.clone().unwrap_or_default();
+    let (Some(namespace), Some(revision), Some(name)) = (&status.namespace, &status.revision, &status.job) else {
+        return Ok(None);
+    };
+    let Some(rendering) = rendering(shared, namespace, revision).await? else { return Ok(None) };
+    let release = release.and_then(|release| release.status.clone()).unwrap_or_default();
+    let slots = releases::binding(&release, revision).cloned().unwrap_or_default();
+    Ok(rendering.bound_job(revision, &slots).ok().flatten().map(|job| named(job, run, name)))
+}
+
+async fn rendering(
+    shared: &Shared,
+    namespace: &str,
+    revision: &str,
+) -> Result<Option<std::sync::Arc<Rendering>>, ApiError> {
+    if let Some(known) = shared.rendering(namespace, revision) {
+        return Ok(Some(known));
+    }
+    let Some(found) = shared.cluster.get(ObjectKind::ControllerRevision, namespace, revision).await? else {
+        return Ok(None);
+    };
+    let rendering = Rendering::read(&found).ok().filter(|_| shared.is_ours(object::label(&found, DATA_PLANE)));
+    Ok(rendering.map(|rendering| {
+        let rendering = std::sync::Arc::new(rendering);
+        shared.remember_rendering(namespace, revision, std::sync::Arc::clone(&rendering));
+        rendering
+    }))
+}
+
+/// Name of a run's Job: 63 characters at most, since its pods carry it as a label.
+fn job_name(run: &TaskRun) -> String {
+    protocol::name::joined(&[&run.name_any(), run.metadata.uid.as_deref().unwrap_or_default()], JOB_NAME)
+}
+
+/// Longest name of a Job: its pods' names get six more characters.
+const JOB_NAME: usize = 57;
+
+/// The rendered Job with this run's name, label and arguments.
+fn named(mut job: Value, run: &TaskRun, name: &str) -> Value {
+    let run_name = run.name_any();
+    if let Some(metadata) = job.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("name".to_owned(), json!(name));
+    }
+    for pointer in ["/metadata/labels", "/spec/template/metadata/labels"] {
+        if let Some(labels) = job.pointer_mut(pointer).and_then(Value::as_object_mut) {
+            labels.insert(TASK_RUN.to_owned(), json!(run_name));
+        }
+    }
+    if let (Some(args), Some(container)) =
+        (&run.spec.body.args, job.pointer_mut("/spec/template/spec/containers/0").and_then(Value::as_object_mut))
+    {
+        container.insert("args".to_owned(), json!(args));
+    }
+    job
+}
+
+/// What is known of the run's Job and its pods.
+async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<JobSeen, ApiError> {
+    let (Some(namespace), Some(name)) = (&status.namespace, &status.job) else { return Ok(JobSeen::Missing) };
+    let place = Place { namespace: namespace.clone(), kind: ObjectKind::Job, name: name.clone() };
+    let known = shared.index.lock().object(&place).cloned();
+    let tracked = match known {
+        Some(tracked) => tracked,
+        // The watch may be behind: a second Job must never be made, so the API server itself is asked.
+        None => match shared.cluster.get(ObjectKind::Job, namespace, name).await? {
+            Some(found) => super::observe::took(shared, &place, &found),
+            None => return Ok(JobSeen::Missing),
+        },
+    };
+    let View::Job(view) = tracked.view.clone() else { return Ok(JobSeen::Missing) };
+    let pods: BTreeMap<String, super::progress::PodView> = {
+        let contents = shared.index.lock();
+        let release = tracked.release.clone().unwrap_or_default();
+        let of_job = contents.of_release(&release).filter_map(|(place, tracked)| match &tracked.view {
+            View::Pod(pod) if pod.job.as_deref() == Some(name) => Some((place.name.clone(), (**pod).clone())),
+            View::Pod(_)
+            | View::Nothing
+            | View::Deployment(_)
+            | View::ReplicaSet(_)
+            | View::Slice(_)
+            | View::Job(_) => None,
+        });
+        of_job.collect()
+    };
+    Ok(JobSeen::Found {
+        uid: tracked.uid,
+        resource_version: tracked.resource_version,
+        terminating: tracked.terminating,
+        job: view,
+        pods: pods.into_values().collect(),
+    })
+}

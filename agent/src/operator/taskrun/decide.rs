@@ -1,0 +1,370 @@
+//! The decision for one run. Pure: no client, no clock.
+//!
+//! The Job's name is recorded before the Job is created, and a Job that was seen once and is gone is never made again: the
+//! task may have run. Facts say start and end once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use protocol::report::FactKind;
+use serde_json::{Value, json};
+
+use super::super::decide::Decision;
+use super::super::index::JobView;
+use super::super::progress::PodView;
+use super::super::report::{self, Conditions, NewFact, Trouble};
+use super::super::write::Write;
+use crate::kinds::TaskRunStatus;
+
+/// What one decision looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// Name of the TaskRun.
+    pub name: &'a str,
+    /// Its uid.
+    pub uid: &'a str,
+    /// Generation of its document, or `metadata.generation`.
+    pub generation: i64,
+    /// Generation that facts carry.
+    pub fact_generation: i64,
+    /// Whether it shall end.
+    pub cancel: bool,
+    /// Its status as stored.
+    pub status: &'a TaskRunStatus,
+    /// What its Job would be, while none is recorded.
+    pub blueprint: Option<&'a Result<Blueprint, Trouble>>,
+    /// The recorded Job, rendered again: while it is not there, or shall be suspended.
+    pub recorded: Option<&'a Value>,
+    /// The recorded Job in the cluster.
+    pub job: &'a JobSeen,
+    /// Until when a person stopped writes.
+    pub paused: Option<&'a str>,
+}
+
+/// What a run would be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blueprint {
+    /// Where.
+    pub namespace: String,
+    /// Rendering.
+    pub revision: String,
+    /// The Job.
+    pub job: Value,
+}
+
+/// The Job as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobSeen {
+    /// It is not there.
+    Missing,
+    /// It is.
+    Found {
+        /// Of what was seen.
+        uid: String,
+        /// Of what was seen.
+        resource_version: String,
+        /// Whether it is being deleted.
+        terminating: bool,
+        /// Its state.
+        job: JobView,
+        /// Its pods.
+        pods: Vec<PodView>,
+    },
+}
+
+/// How long a pod's last state is waited for after its Job has ended.
+const EXIT_CODE_WAIT: Duration = Duration::from_secs(2);
+
+/// Decides.
+#[must_use]
+pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus> {
+    let mut next = observed.status.clone();
+    next.observed_generation = Some(observed.generation);
+    let mut step = Step { observed, now, writes: Vec::new(), wake: None, next };
+    let said = step.take();
+    let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
+    if let Some(until) = observed.paused {
+        conditions.set(
+            "Paused",
+            true,
+            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+        );
+    }
+    match said {
+        Said::Waits(trouble) => {
+            conditions.set("Stalled", true, &trouble);
+            conditions.set("Ended", false, &trouble);
+        }
+        Said::Goes(trouble) => conditions.set("Ended", false, &trouble),
+        Said::Ended(trouble) => conditions.set("Ended", true, &trouble),
+    }
+    step.next.conditions = conditions.finish();
+    if step.next != *observed.status {
+        // A name is recorded before the Job is made; everything else is said after it was done.
+        let status = Write::Status(Box::new(step.next.clone()));
+        let recording = observed.status.job.is_none() && step.next.job.is_some();
+        let at = if recording { 0 } else { step.writes.len() };
+        step.writes.insert(at, status);
+    }
+    Decision { writes: step.writes, wake: step.wake, repaired: Vec::new() }
+}
+
+enum Said {
+    Waits(Trouble),
+    Goes(Trouble),
+    Ended(Trouble),
+}
+
+struct Step<'a> {
+    observed: &'a Observed<'a>,
+    now: Timestamp,
+    writes: Vec<Write<TaskRunStatus>>,
+    wake: Option<Duration>,
+    next: TaskRunStatus,
+}
+
+impl Step<'_> {
+    fn take(&mut self) -> Said {
+        if self.observed.status.job.is_none() {
+            return self.begin();
+        }
+        match self.observed.job {
+            JobSeen::Missing => self.vanished(),
+            JobSeen::Found { uid, resource_version, terminating, job, pods } => {
+                self.follow(uid, resource_version, *terminating, job, pods)
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Said {
+        if self.observed.cancel {
+            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled before it began"));
+        }
+        if self.observed.paused.is_some() {
+            return Said::Waits(Trouble::new("Paused", "a person stopped writes to workloads"));
+        }
+        match self.observed.blueprint {
+            Some(Ok(Blueprint { namespace, revision, job })) => {
+                self.next.namespace = Some(namespace.clone());
+                self.next.revision = Some(revision.clone());
+                self.next.job = job.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+                self.writes.push(Write::Create(job.clone()));
+                Said::Goes(Trouble::new("Starting", "the Job is being created"))
+            }
+            Some(Err(trouble)) => Said::Waits(trouble.clone()),
+            None => Said::Waits(Trouble::new("ReleaseNotReady", "its release is not ready")),
+        }
+    }
+
+    /// The Job was recorded and is not there: it was never created, or somebody removed it.
+    fn vanished(&mut self) -> Said {
+        if self.observed.cancel {
+            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled; its Job is gone"));
+        }
+        let was_seen = self.observed.status.conditions.iter().any(|condition| {
+            condition.condition_type == "Ended" && matches!(condition.reason.as_str(), "Running" | "Pending")
+        });
+        match self.observed.recorded.filter(|_| !was_seen && self.observed.status.started.is_none()) {
+            Some(job) => {
+                if self.observed.paused.is_none() {
+                    self.writes.push(Write::Create(job.clone()));
+                }
+                Said::Goes(Trouble::new("Starting", "the Job is being created"))
+            }
+            None => self.end(
+                "Unknown",
+                None,
+                Trouble::new("JobLost", "its Job is gone, so how it ended is not known; run it again if needed"),
+            ),
+        }
+    }
+
+    fn follow(&mut self, uid: &str, version: &str, terminating: bool, job: &JobView, pods: &[PodView]) -> Said {
+        let started = pods.iter().filter_map(|pod| pod.started.clone()).min();
+        if self.next.started.is_none()
+            && let Some(started) = started.or_else(|| job.complete.then(|| job.started.clone()).flatten())
+        {
+            self.next.started = Some(started);
+            self.fact(FactKind::TaskStarted, Trouble::new("Started", "the task's pod runs"), None);
+        }
+        let exit = pods.iter().filter_map(|pod| pod.terminated.as_ref()).next_back().map(|(_, code)| *code);
+        if job.complete {
+            return self.ended(job, exit, "Succeeded", Trouble::new("Succeeded", "the task ended with success"));
+        }
+        if let Some((reason, message)) = &job.failed {
+            let why = match reason.as_str() {
+                "DeadlineExceeded" => Trouble::new("TimedOut", "the task took longer than task.timeoutSeconds"),
+                _ => Trouble::new("Failed", format!("the task failed: {message}; its log says why")),
+            };
+            return self.ended(job, exit, "Failed", why);
+        }
+        if self.observed.cancel {
+            if job.suspended && job.active == 0 {
+                return self.end("Cancelled", exit, Trouble::new("Cancelled", "cancelled; its pods are gone"));
+            }
+            if !job.suspended && !terminating && self.observed.paused.is_none() {
+                self.suspend(uid, version);
+            }
+            return Said::Goes(Trouble::new("Cancelling", "its pods are being stopped"));
+        }
+        match pods.iter().find_map(waits) {
+            Some(trouble) => Said::Waits(trouble),
+            None if self.next.started.is_some() => Said::Goes(Trouble::new("Running", "the task runs")),
+            None => Said::Goes(Trouble::new("Pending", "the task's pod is being started")),
+        }
+    }
+
+    /// Applies the whole Job with `suspend`: a part of it would give up every other field.
+    fn suspend(&mut self, uid: &str, version: &str) {
+        let Some(mut object) = self.observed.recorded.cloned() else { return };
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.insert("suspend".to_owned(), json!(true));
+        }
+        self.writes.push(Write::Apply { object, uid: uid.to_owned(), resource_version: version.to_owned() });
+    }
+
+    /// The Job has ended. The pod's exit code may come a moment later.
+    fn ended(&mut self, job: &JobView, exit: Option<i32>, result: &str, why: Trouble) -> Said {
+        let ended = job.ended.as_deref().and_then(report::parse_time);
+        let since = ended.map(|ended| self.now.duration_since(ended)).and_then(|since| Duration::try_from(since).ok());
+        if exit.is_none()
+            && let Some(left) = since.and_then(|since| EXIT_CODE_WAIT.checked_sub(since))
+        {
+            self.wake = Some(left);
+            return Said::Goes(Trouble::new("Running", "the task runs"));
+        }
+        self.next.ended.clone_from(&job.ended);
+        self.end(result, exit, why)
+    }
+
+    fn end(&mut self, result: &str, exit: Option<i32>, why: Trouble) -> Said {
+        self.next.result = Some(result.to_owned());
+        self.next.exit_code = exit;
+        if self.next.ended.is_none() {
+            self.next.ended = Some(report::timestamp(self.now));
+        }
+        self.fact(FactKind::TaskEnded, why.clone(), exit);
+        Said::Ended(why)
+    }
+
+    fn fact(&mut self, kind: FactKind, what: Trouble, exit_code: Option<i32>) {
+        let fact = NewFact { kind, what, exit_code };
+        let Observed { uid, fact_generation, .. } = *self.observed;
+        report::append(&mut self.next.facts, &mut self.next.last_fact, uid, fact_generation, fact, self.now);
+    }
+}
+
+/// Why a pod of the run does not start.
+fn waits(pod: &PodView) -> Option<Trouble> {
+    if let Some(message) = &pod.unschedulable {
+        return Some(Trouble::new("Unschedulable", format!("no node takes the task's pod: {message}")));
+    }
+    let (reason, message) = pod.waiting.as_ref()?;
+    match reason.as_str() {
+        "ErrImagePull" | "ImagePullBackOff" => Some(Trouble::new(
+            "ImagePull",
+            "the image cannot be pulled; check that the digest exists and the pull secret is right",
+        )),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "InvalidImageName" => {
+            Some(Trouble::new(reason, format!("the kubelet cannot start the task: {message}")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-01-01T00:01:00Z";
+
+    fn blueprint() -> Result<Blueprint, Trouble> {
+        let job = json!({"kind": "Job", "metadata": {"name": "j", "namespace": "ns"}});
+        Ok(Blueprint { namespace: "ns".to_owned(), revision: "r".to_owned(), job })
+    }
+
+    fn recorded() -> TaskRunStatus {
+        TaskRunStatus {
+            namespace: Some("ns".to_owned()),
+            job: Some("j".to_owned()),
+            revision: Some("r".to_owned()),
+            ..TaskRunStatus::default()
+        }
+    }
+
+    fn found(job: JobView, pods: Vec<PodView>) -> JobSeen {
+        JobSeen::Found { uid: "u".to_owned(), resource_version: "1".to_owned(), terminating: false, job, pods }
+    }
+
+    fn round(status: &TaskRunStatus, job: &JobSeen, cancel: bool) -> (String, TaskRunStatus) {
+        let blueprint = blueprint();
+        let again = json!({"kind": "Job", "metadata": {"name": "j"}, "spec": {}});
+        let observed = Observed {
+            name: "run",
+            uid: "t",
+            generation: 3,
+            fact_generation: 3,
+            cancel,
+            status,
+            blueprint: status.job.is_none().then_some(&blueprint),
+            recorded: Some(&again),
+            job,
+            paused: None,
+        };
+        let decision = decide(&observed, NOW.parse().unwrap());
+        let last = decision.writes.iter().find_map(|write| match write {
+            Write::Status(status) => Some((**status).clone()),
+            Write::Create(_) | Write::CreateSecret(_) | Write::Apply { .. } | Write::Delete { .. } => None,
+        });
+        (format!("{:?}", decision.writes), last.unwrap_or_else(|| status.clone()))
+    }
+
+    #[test]
+    fn the_name_is_recorded_before_the_job_is_created() {
+        let (writes, status) = round(&TaskRunStatus::default(), &JobSeen::Missing, false);
+        assert_eq!(writes, "[status, create Job/j]");
+        assert_eq!(status.job.as_deref(), Some("j"));
+        let (writes, _) = round(&status, &JobSeen::Missing, false);
+        assert_eq!(writes, "[create Job/j]", "it was recorded and never created");
+    }
+
+    #[test]
+    fn a_job_that_was_seen_and_is_gone_is_never_made_again() {
+        let (_, status) = round(&recorded(), &found(JobView::default(), vec![]), false);
+        assert_eq!(status.conditions[0].reason, "Pending");
+        let (writes, status) = round(&status, &JobSeen::Missing, false);
+        assert_eq!((writes.as_str(), status.result.as_deref()), ("[status]", Some("Unknown")));
+    }
+
+    #[test]
+    fn start_and_end_are_facts_with_the_exit_code() {
+        let running = PodView { started: Some("2026-01-01T00:00:10Z".to_owned()), ..PodView::default() };
+        let (_, status) =
+            round(&recorded(), &found(JobView { active: 1, ..JobView::default() }, vec![running.clone()]), false);
+        assert_eq!(status.facts[0].kind, FactKind::TaskStarted);
+        let job = JobView {
+            failed: Some(("BackoffLimitExceeded".to_owned(), "no more tries".to_owned())),
+            ended: Some("2026-01-01T00:00:59Z".to_owned()),
+            ..JobView::default()
+        };
+        let (writes, waiting) = round(&status, &found(job.clone(), vec![running.clone()]), false);
+        assert_eq!((writes.as_str(), waiting.result), ("[]", None), "the exit code is waited for");
+        let ended = PodView { terminated: Some(("Error".to_owned(), 3)), ..running };
+        let (_, status) = round(&status, &found(job, vec![ended]), false);
+        assert_eq!((status.result.as_deref(), status.exit_code), (Some("Failed"), Some(3)));
+        assert_eq!((status.facts[1].kind, status.facts[1].exit_code), (FactKind::TaskEnded, Some(3)));
+    }
+
+    #[test]
+    fn a_cancelled_run_is_suspended_and_ends_when_its_pods_are_gone() {
+        let active = JobView { active: 1, ..JobView::default() };
+        let (writes, status) = round(&recorded(), &found(active, vec![]), true);
+        assert_eq!(writes, "[apply Job/j, status]");
+        let still = JobView { active: 1, suspended: true, ..JobView::default() };
+        assert_eq!(round(&status, &found(still, vec![]), true).0, "[]");
+        let (_, status) = round(&status, &found(JobView { suspended: true, ..JobView::default() }, vec![]), true);
+        assert_eq!(status.result.as_deref(), Some("Cancelled"));
+        let (_, status) = round(&TaskRunStatus::default(), &JobSeen::Missing, true);
+        assert_eq!((status.result.as_deref(), status.job), (Some("Cancelled"), None));
+    }
+}

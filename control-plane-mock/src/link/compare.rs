@@ -1,0 +1,112 @@
+//! The comparison that opens each session: what the data plane has stored against what is wanted here.
+//!
+//! It replaces all replay: what is stored was accepted, whether its answer arrived or not; what is not stored is sent; what was
+//! never issued here holds the session until a person looks. Absence alone deletes nothing.
+
+use std::collections::HashMap;
+
+use protocol::inventory::{Difference, Inventory};
+use protocol::message::{InventoryEntry, Verdict};
+use protocol::name::{Kind, ResourceKey};
+use protocol::spec::Desired;
+use rusqlite::Connection;
+
+use super::Link;
+use crate::store::documents::{self, Stored};
+use crate::store::{Result, reports, sessions};
+
+impl Link {
+    /// The agent has told its inventory: now, and not earlier, the desired state is read.
+    pub(super) async fn inventory(&mut self, task_runs: Vec<InventoryEntry>, local: usize, cut: bool) {
+        tracing::debug!(data_plane = self.data_plane(), task_runs = task_runs.len(), local, cut, "inventory came");
+        let read = self.in_store(move |c, id| desired(c, id, &task_runs, cut)).await;
+        if let Some((desired, upto)) = read {
+            self.compared_upto = upto;
+            self.session.compare(desired);
+        }
+    }
+
+    /// The comparison is over.
+    pub(super) async fn compared(&mut self, differences: Vec<Difference>) {
+        let upto = self.compared_upto;
+        let held = self.in_store(move |c, id| settle(c, id, &differences, upto)).await;
+        if let Some(held) = held {
+            self.session.finish_comparison(held);
+            self.look_into_store().await;
+        }
+    }
+}
+
+/// All that is wanted but task runs, which are settled here, and the highest generation in it.
+fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) -> Result<(Inventory, i64)> {
+    let mut desired = Inventory::default();
+    let mut upto = 0;
+    for Stored { key, generation, hash, state, answer, accepted, .. } in documents::wanted(c, id, 0)? {
+        upto = generation;
+        if key.kind != Kind::TaskRun {
+            desired.insert(InventoryEntry { key, generation, hash, state });
+            continue;
+        }
+        match task_runs.iter().find(|run| run.key == key) {
+            Some(run) if run.generation == generation && answer.is_none() => {
+                documents::record_answer(c, id, &key, generation, &Verdict::Already, 0)?;
+            }
+            None if accepted && !cut => reports::task_run_lost(c, id, &key.name)?,
+            Some(_) | None => {}
+        }
+    }
+    Ok((desired, upto))
+}
+
+/// Records what the comparison says about each wish. True if something was found that was never issued here.
+fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Result<bool> {
+    let adopted_below = sessions::adopted_below(c, id)?;
+    let strange = differences.iter().find_map(|difference| never_issued(difference, adopted_below));
+    if let Some(why) = &strange {
+        sessions::hold(c, id, why)?;
+    }
+    let differing: HashMap<&ResourceKey, &Difference> =
+        differences.iter().map(|difference| (&difference.key, difference)).collect();
+    let removed: HashMap<ResourceKey, i64> = documents::to_forget(c, id)?.into_iter().collect();
+    for wish in documents::wanted(c, id, 0)? {
+        // What was asked for since the desired state was read took no part; task runs never do.
+        if wish.generation > upto || wish.key.kind == Kind::TaskRun {
+            continue;
+        }
+        let accepted = matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already));
+        match differing.get(&wish.key) {
+            None if !accepted => {
+                documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
+            }
+            // It was forgotten there, and the answer was lost.
+            Some(Difference { stored: None, .. })
+                if wish.state == Desired::Absent && removed.get(&wish.key) == Some(&wish.generation) =>
+            {
+                documents::forgotten(c, id, &wish.key, wish.generation)?;
+            }
+            Some(_) if accepted || matches!(wish.answer, Some(Verdict::Deferred { .. })) => {
+                documents::unanswered(c, id, &wish.key)?;
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(strange.is_some())
+}
+
+/// Why an inventory entry cannot have come from this store, if so.
+fn never_issued(difference: &Difference, adopted_below: i64) -> Option<String> {
+    let stored = difference.stored.as_ref()?;
+    let strange = match &difference.desired {
+        None => stored.generation > adopted_below,
+        Some(desired) => {
+            stored.generation > desired.generation
+                || (stored.generation == desired.generation && stored.hash != desired.hash)
+        }
+    };
+    strange.then(|| {
+        format!(
+            "the data plane holds {} at generation {}, which was never issued here: was this control plane restored from a backup?",
+            difference.key, stored.generation
+        )
+    })
+}

@@ -1,0 +1,122 @@
+//! What a command may touch of its surroundings: variables, the clock, two streams, the width of the terminal.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+
+use jiff::Timestamp;
+
+use super::Error;
+
+/// How wide output may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// A file or a pipe: one line per row, nothing cut, no redrawing.
+    Unlimited,
+    /// A terminal of this many columns that never changes.
+    Columns(usize),
+    /// The process's terminal, asked each time.
+    Terminal,
+}
+
+impl Width {
+    /// Columns, if there is a bound.
+    #[must_use]
+    pub fn columns(self) -> Option<usize> {
+        match self {
+            Self::Unlimited => None,
+            Self::Columns(columns) => Some(columns),
+            Self::Terminal => {
+                let size = terminal_size::terminal_size_of(std::io::stdout())
+                    .or_else(|| terminal_size::terminal_size_of(std::io::stderr()));
+                Some(size.map_or(80, |(width, _)| usize::from(width.0).max(20)))
+            }
+        }
+    }
+}
+
+/// Surroundings of one command.
+pub struct Io {
+    /// Environment variables.
+    pub vars: BTreeMap<String, String>,
+    /// Results.
+    pub out: Box<dyn Write + Send>,
+    /// Progress and complaints.
+    pub err: Box<dyn Write + Send>,
+    /// Width of results.
+    pub out_width: Width,
+    /// Width of progress.
+    pub err_width: Width,
+    /// Whether complaints and progress may be coloured.
+    pub color: bool,
+    /// Whether a person can answer questions.
+    pub interactive: bool,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Variables may hold a token.
+        f.debug_struct("Io").field("out_width", &self.out_width).finish_non_exhaustive()
+    }
+}
+
+impl Io {
+    /// The process's own.
+    #[must_use]
+    pub fn process() -> Self {
+        let vars: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let width = |terminal: bool| if terminal { Width::Terminal } else { Width::Unlimited };
+        let (out, err) = (std::io::stdout(), std::io::stderr());
+        let dumb = vars.get("TERM").is_some_and(|term| term == "dumb");
+        let color = err.is_terminal() && !dumb && vars.get("NO_COLOR").is_none_or(String::is_empty);
+        Self {
+            out_width: width(out.is_terminal()),
+            err_width: width(err.is_terminal() && !dumb),
+            color,
+            interactive: err.is_terminal() && std::io::stdin().is_terminal(),
+            out: Box::new(out),
+            err: Box::new(err),
+            vars,
+            now: Timestamp::now,
+        }
+    }
+
+    /// A variable, unless it is empty.
+    #[must_use]
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Writes a result.
+    ///
+    /// # Errors
+    /// `Pipe` when nobody reads any more.
+    pub fn print(&mut self, text: &str) -> Result<(), Error> {
+        self.print_bytes(text.as_bytes())
+    }
+
+    /// Writes a result as it is.
+    ///
+    /// # Errors
+    /// `Pipe` when nobody reads any more.
+    pub fn print_bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(Error::Pipe)
+    }
+
+    /// Writes to standard error; that it cannot be written is nothing that anybody could be told.
+    pub fn complain(&mut self, text: &str) {
+        let newline = if text.ends_with('\n') { "" } else { "\n" };
+        drop(write!(self.err, "{text}{newline}").and_then(|()| self.err.flush()));
+    }
+
+    /// Asks a person; `false` unless the answer is yes.
+    pub fn confirm(&mut self, question: &str) -> bool {
+        drop(write!(self.err, "{question} [y/N] ").and_then(|()| self.err.flush()));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+    }
+}
