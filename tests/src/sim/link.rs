@@ -159,7 +159,7 @@ impl World {
 
     /// Starts all work that may start.
     fn work(&mut self) {
-        while let Some((key, work)) = self.link.as_mut().and_then(|link| link.lanes.next()) {
+        while let Some((key, work)) = self.link.as_mut().and_then(|link| link.lanes.start()) {
             self.begin(key, work);
         }
     }

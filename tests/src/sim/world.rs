@@ -17,7 +17,7 @@ use super::check::Checks;
 use super::dice::Dice;
 use super::link::Link;
 use super::operator::Operator;
-use super::plane::{Plane, offer};
+use super::plane::{Issued, Plane, offer};
 use super::pods::Pods;
 use super::{Bug, Fault};
 
@@ -59,7 +59,7 @@ pub(super) enum User {
 const CALL_DEADLINE: Millis = 5_000;
 
 /// More than any run needs by far: something turns in circles.
-const MAX_STEPS: u64 = 100_000;
+const MAX_STEPS: u64 = 30_000;
 
 const WINDOW: Window = Window { messages: 8, bytes: 200_000 };
 
@@ -378,12 +378,17 @@ impl World {
                 }
             }
             Fault::OldDocument => {
-                let count = u64::try_from(self.plane.history.len()).unwrap_or(0);
-                if count > 0 {
-                    let at = usize::try_from(self.dice.between(0, count - 1)).unwrap_or(0);
-                    let old = self.plane.history.get(at).map(|(key, issued)| offer(key, issued));
-                    self.send(old);
-                }
+                // Rather one of a resource that was forgotten: only the floor holds it back.
+                let of_forgotten = |(key, _): &&(ResourceKey, Issued)| {
+                    self.plane.forgotten.contains_key(key) && !self.plane.issued.contains_key(key)
+                };
+                let history = &self.plane.history;
+                let forgotten: Vec<_> = history.iter().filter(of_forgotten).collect();
+                let choice = if forgotten.is_empty() { history.iter().collect() } else { forgotten };
+                let last = u64::try_from(choice.len()).unwrap_or(0).saturating_sub(1);
+                let at = usize::try_from(self.dice.between(0, last)).unwrap_or(0);
+                let old = choice.get(at).map(|(key, issued)| offer(key, issued));
+                self.send(old);
             }
             Fault::CallLost | Fault::AnswerLost | Fault::TooManyRequests | Fault::SlowCall | Fault::LateWatch => {}
         }
