@@ -11,6 +11,7 @@
 pub mod api;
 mod check;
 mod dice;
+mod gateway;
 mod link;
 mod operator;
 mod plane;

@@ -65,11 +65,11 @@ fn every_bug_is_found() {
 }
 
 fn told(seed: u64, outcome: &Outcome) -> String {
-    let lines = outcome.trace.len().saturating_sub(200);
+    let last: Vec<_> = outcome.trace.iter().skip(outcome.trace.len().saturating_sub(200)).cloned().collect();
     format!(
         "seed {seed}: {:?}\n{}\nreplay: SIM_SEED={seed} cargo test -p tests --test sim -- --nocapture",
         outcome.violations,
-        outcome.trace[lines..].join("\n")
+        last.join("\n")
     )
 }
 

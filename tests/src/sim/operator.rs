@@ -165,8 +165,10 @@ impl World {
             // No release here has secrets.
             Write::CreateSecret(_) => return self.next_write(token),
             Write::Apply { mut object, uid, resource_version } => {
-                object["metadata"]["uid"] = json!(uid);
-                object["metadata"]["resourceVersion"] = json!(resource_version);
+                if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                    metadata.insert("uid".to_owned(), json!(uid));
+                    metadata.insert("resourceVersion".to_owned(), json!(resource_version));
+                }
                 Request::Apply(object)
             }
             Write::Delete { object, uid, resource_version } => {

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pdp_agent::link::store::{ApiError, ApiStatus};
-use protocol::message::{Epoch, Verdict, Welcome, Window};
+use protocol::message::Epoch;
 use protocol::name::ResourceKey;
 use protocol::report::Fact;
-use protocol::session::{
-    CloseCode, ControlEvent, ControlSession, ControlSettings, Delivery, Disconnect, Millis, Offer, Transmit,
-};
+use protocol::session::{CloseCode, ControlSession, Disconnect, Millis, Offer, Transmit};
 use serde_json::Value;
 
 use super::api::{Answer, Api, Change, Id, Request};
@@ -61,8 +59,6 @@ const CALL_DEADLINE: Millis = 5_000;
 /// More than any run needs by far: something turns in circles.
 const MAX_STEPS: u64 = 30_000;
 
-const WINDOW: Window = Window { messages: 8, bytes: 200_000 };
-
 /// How often things go wrong, of a thousand.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rates {
@@ -91,11 +87,13 @@ pub(super) struct World {
     steps: u64,
     watches: BTreeMap<bool, Millis>,
     pub(super) wire: u64,
-    silent: bool,
-    gateway: Option<ControlSession>,
-    gateway_up: bool,
-    gateways: u64,
-    epoch: Option<Epoch>,
+    /// Arrival of the last frame, by connection and direction.
+    pub(super) arrivals: BTreeMap<(u64, bool), Millis>,
+    pub(super) silent: bool,
+    pub(super) gateway: Option<ControlSession>,
+    pub(super) gateway_up: bool,
+    pub(super) gateways: u64,
+    pub(super) epoch: Option<Epoch>,
     pub(super) store_id: Option<String>,
 }
 
@@ -103,7 +101,7 @@ impl World {
     pub(super) fn new(seed: u64, bug: Option<Bug>) -> Self {
         let mut dice = Dice::new(seed);
         let rates = Rates {
-            lost: [0, 20, 100][usize::try_from(dice.between(0, 2)).unwrap_or(0)],
+            lost: dice.between(0, 2) * 40,
             throttled: dice.between(0, 30),
             slow: dice.between(0, 40),
             late: dice.between(0, 60),
@@ -127,6 +125,7 @@ impl World {
             steps: 0,
             watches: BTreeMap::new(),
             wire: 0,
+            arrivals: BTreeMap::new(),
             silent: false,
             gateway: None,
             gateway_up: true,
@@ -194,8 +193,8 @@ impl World {
                 Caller::Operator(_) if self.is_running(caller) => self.operator_watch(&change),
                 Caller::Link(_) | Caller::Operator(_) => {}
             },
-            Event::ToControl { wire, transmit } => self.to_control(wire, transmit),
-            Event::ToAgent { wire, transmit } => self.to_agent(wire, transmit),
+            Event::ToControl { wire, transmit } => self.arrive_at_control(wire, transmit),
+            Event::ToAgent { wire, transmit } => self.arrive_at_agent(wire, transmit),
             Event::Dialled { incarnation } => self.dialled(incarnation),
             Event::StartLink => self.start_link(),
             Event::StartOperator => self.start_operator(),
@@ -394,176 +393,6 @@ impl World {
         }
     }
 
-    // The wire and the gateway.
-
-    /// Ends the connection for both sides.
-    fn cut(&mut self, cause: Disconnect) {
-        self.wire += 1;
-        self.silent = false;
-        if let Some(link) = &mut self.link {
-            link.session.handle_disconnected(self.now, cause, "cut");
-        }
-        self.gateway = None;
-    }
-
-    fn dialled(&mut self, incarnation: u64) {
-        let Some(link) = self.link.as_mut().filter(|link| link.incarnation == incarnation) else { return };
-        if !self.gateway_up {
-            return link.session.handle_dial_failed(
-                self.now,
-                protocol::session::DialFailure::Unreachable,
-                "no gateway",
-            );
-        }
-        self.wire += 1;
-        self.silent = false;
-        link.session.handle_connected(self.now, "lease", i64::try_from(incarnation).unwrap_or(0));
-        self.gateway = Some(ControlSession::new(ControlSettings::default(), self.now, self.wire));
-    }
-
-    fn to_control(&mut self, wire: u64, transmit: Transmit) {
-        if wire != self.wire || self.silent {
-            return;
-        }
-        let Some(gateway) = &mut self.gateway else { return };
-        match transmit {
-            Transmit::Text(text) => gateway.handle_text(self.now, &text),
-            Transmit::Ping => {
-                gateway.handle_alive(self.now);
-                self.after(1, 40, Event::ToAgent { wire, transmit: Transmit::Ping });
-            }
-            Transmit::Close { code, reason } => gateway.handle_disconnected(Disconnect::Closed(code), &reason),
-        }
-    }
-
-    fn to_agent(&mut self, wire: u64, transmit: Transmit) {
-        if wire != self.wire || self.silent {
-            return;
-        }
-        let Some(link) = &mut self.link else { return };
-        match transmit {
-            Transmit::Text(text) => link.session.handle_text(self.now, &text),
-            Transmit::Ping => link.session.handle_alive(self.now),
-            Transmit::Close { code, reason } => {
-                link.session.handle_disconnected(self.now, Disconnect::Closed(code), &reason);
-            }
-        }
-    }
-
-    /// Lets both sessions say what they have to say at this moment.
-    fn settle(&mut self) {
-        loop {
-            let wire = self.wire;
-            if let Some(event) = self.link.as_mut().and_then(|link| link.session.poll_event()) {
-                self.agent_event(event);
-            } else if let Some(event) = self.gateway.as_mut().and_then(ControlSession::poll_event) {
-                self.control_event(event);
-            } else if let Some(transmit) = self.link.as_mut().and_then(|link| link.session.poll_transmit()) {
-                self.carry(true, Event::ToControl { wire, transmit });
-            } else if let Some(transmit) = self.gateway.as_mut().and_then(ControlSession::poll_transmit) {
-                self.carry(false, Event::ToAgent { wire, transmit });
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// Frames keep their order: the later one arrives not before the earlier one.
-    fn carry(&mut self, to_control: bool, event: Event) {
-        let frames = self.queue.iter().rev().find(|(_, queued)| match queued {
-            Event::ToControl { wire, .. } => to_control && *wire == self.wire,
-            Event::ToAgent { wire, .. } => !to_control && *wire == self.wire,
-            _ => false,
-        });
-        let last = frames.map_or(0, |((at, _), _)| *at);
-        let at = (self.now + self.dice.between(1, 40)).max(last);
-        self.at(at, event);
-    }
-
-    fn control_event(&mut self, event: ControlEvent) {
-        let Some(mut gateway) = self.gateway.take() else { return };
-        match event {
-            ControlEvent::Hello(hello) => {
-                let recorded = self.epoch.as_ref().map(|epoch| (epoch, false));
-                if !hello.epoch.is_accepted(recorded) {
-                    gateway.close(CloseCode::Superseded, "an older epoch");
-                } else {
-                    self.epoch = Some(hello.epoch.clone());
-                    let welcome = Welcome {
-                        session: format!("session-{}", self.wire),
-                        store_id: "store".to_owned(),
-                        counter: self.plane.counter,
-                        capabilities: Vec::new(),
-                        window: WINDOW,
-                        bulk: String::new(),
-                        reconnect_spread_ms: 500,
-                        time: String::new(),
-                    };
-                    if gateway.welcome(&hello, welcome) {
-                        self.checks.broken("held", "a session was held without a restore".to_owned());
-                    }
-                }
-            }
-            ControlEvent::InventoryReceived { .. } => gateway.compare(self.plane.inventory()),
-            ControlEvent::Compared { differences } => {
-                let (offers, held) = self.plane.compared(&differences);
-                if held {
-                    self.checks.broken("held", format!("never issued: {differences:?}"));
-                }
-                offers.into_iter().for_each(|offer| gateway.offer(offer));
-                gateway.finish_comparison(held);
-            }
-            ControlEvent::Answered { key, generation, hash, verdict } => {
-                self.note(format!("control {key} {generation} {}", word(&verdict)));
-                if matches!(verdict, Verdict::Accepted { .. } | Verdict::Already) {
-                    self.checks.acknowledged(&key, generation, &self.api);
-                }
-                let next = self.plane.answered(&key, generation, hash.is_none(), &verdict);
-                next.into_iter().for_each(|offer| gateway.offer(offer));
-            }
-            ControlEvent::RetryDue { key } => {
-                let forget = self.plane.forget(&key).or_else(|| self.plane.forget_again(&key));
-                let offer = forget.or_else(|| self.plane.offer(&key));
-                offer.into_iter().for_each(|offer| gateway.offer(offer));
-            }
-            ControlEvent::State(report) => {
-                if report.state.is_some() {
-                    self.plane.forget_again(&report.key).into_iter().for_each(|offer| gateway.offer(offer));
-                }
-                match report.state {
-                    Some(state) => self.plane.states.insert(report.key.clone(), state),
-                    None => self.plane.states.remove(&report.key),
-                };
-                gateway.acknowledge_state(report.key, report.digest);
-            }
-            ControlEvent::Fact(report) => {
-                let (key, fact) = (report.key, report.fact);
-                self.note(format!("control {key} fact {} {:?}", fact.id, fact.kind));
-                if self.bug == Some(Bug::AcknowledgedBeforeRecorded) {
-                    let event =
-                        Event::Record { key: key.clone(), fact: Box::new(fact.clone()), gateway: self.gateways };
-                    self.after(0, 1_000, event);
-                } else {
-                    self.plane.facts.insert(fact.id.clone(), (key.clone(), fact.clone()));
-                }
-                if let Some(Offer { key, generation, delivery: delivery @ Delivery::Forget }) = self.plane.forget(&key)
-                {
-                    gateway.offer(Offer { key, generation, delivery });
-                }
-                gateway.acknowledge_fact(key, fact.id);
-            }
-            ControlEvent::Ended { reason, .. } => {
-                self.note(format!("control ended: {reason}"));
-                return;
-            }
-            ControlEvent::Renew(_)
-            | ControlEvent::StreamEnded(_)
-            | ControlEvent::Listing(_)
-            | ControlEvent::Unsupported { .. } => {}
-        }
-        self.gateway = Some(gateway);
-    }
-
     /// Whether nothing is left to be done or told.
     pub(super) fn is_quiet(&self) -> bool {
         let (Some(link), Some(_), Some(gateway)) = (&self.link, &self.operator, &self.gateway) else { return false };
@@ -585,16 +414,4 @@ impl World {
 /// The release that an object belongs to.
 pub(super) fn release_of(object: &Value) -> Option<&str> {
     object.pointer("/metadata/labels/pdp-agent.dev~1release").and_then(Value::as_str)
-}
-
-const fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accepted { .. } => "accepted",
-        Verdict::Already => "already",
-        Verdict::Stale { .. } => "stale",
-        Verdict::Conflict { .. } => "conflict",
-        Verdict::Deferred { .. } => "deferred",
-        Verdict::Refused { .. } => "refused",
-        Verdict::Forgotten { .. } => "forgotten",
-    }
 }
