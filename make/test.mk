@@ -11,19 +11,23 @@ test: check test-fast test-cluster test-demo ## Everything that CI runs: test-fa
 .PHONY: test-fast
 test-fast: ## Tests that need no cluster (≤ 3 min once built)
 	tests/executed.sh tests/lists/fast.txt cargo test --workspace --exclude tests
-	tests/executed.sh tests/lists/fast-tests.txt cargo test -p tests --lib --test sim --test chart
+	tests/executed.sh tests/lists/fast-tests.txt cargo test -p tests --lib --test sim
 
 .PHONY: test-cluster
-test-cluster: build image ## End-to-end tests on a fresh test cluster
+test-cluster: build ## End-to-end tests on a fresh test cluster
 	$(BIN)/testbed --name $(E2E) down
 	$(BIN)/testbed --name $(E2E) up --yes
+	$(MAKE) --no-print-directory image-from-source
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt \
-	  cargo test -p tests --test testbed --test e2e --test rights -- --test-threads=4
+	  cargo test -p tests --test chart --test testbed --test e2e --test operator --test rights -- --test-threads=4
+	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/outage.txt \
+	  cargo test -p tests --test outage -- --test-threads=1
+	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/testbed-faults.txt cargo test -p tests --test testbed_faults
 	$(BIN)/testbed --name $(E2E) down
 	$(BIN)/testbed --name $(E2E) verify-down
 
 .PHONY: test-demo
-test-demo: build image ## The demo, and that nothing is left after it
+test-demo: build ## The demo, and that nothing is left after it
 	$(BIN)/demo --down
 	$(BIN)/testbed --name demo verify-down
 

@@ -61,13 +61,15 @@ impl ControlPlane {
     /// As [`Self::start`].
     pub async fn restart(&self) -> Result<()> {
         std::fs::create_dir_all(&self.state).with_context(|| format!("create {}", self.state.display()))?;
-        let state = self.state.to_string_lossy().into_owned();
+        let output = self.state.to_string_lossy().into_owned();
+        let store = self.state.join("store.db").to_string_lossy().into_owned();
         let public = "control-plane.test:8443";
-        let mut args = vec!["serve", "--listen", "10.77.1.1:8443", "--state", &state, "--public-address", public];
+        let mut args = vec!["serve", "--listen", "10.77.1.1:8443", "--store", &store, "--output", &output];
+        args.extend(["--public-address", public]);
         args.extend(self.args.iter().map(String::as_str));
         self.bed.start_control_plane(&artifacts::binary("control-plane-mock"), &args, &[]).await?;
         let cli = self.pdpctl();
-        wait_until(Duration::from_secs(20), "the control plane to answer", || async { cli.run(&["version"]).await })
+        wait_until(Duration::from_secs(20), "the control plane to answer", || async { cli.run(&["get", "organizations"]).await })
             .await?;
         Ok(())
     }
@@ -87,7 +89,7 @@ impl ControlPlane {
         Pdpctl {
             server: format!("https://127.0.0.1:{port}"),
             ca: self.state.join("ca.crt"),
-            token: self.state.join("admin-token"),
+            token: self.state.join("admin.token"),
             organization: None,
             project: None,
         }

@@ -233,6 +233,11 @@ impl<S: Store> Keeper<S> {
                         info!("certificate renewed with proof of possession");
                         (fresh, renew) = (true, false);
                     }
+                    Err(error) if error.new_enrolment_may_help() && identity.fall_back() => {
+                        warn!(%error, "the pending key is not known, going back to the active one");
+                        identity.write(&mut secret);
+                        self.write(secret).await?;
+                    }
                     Err(error) if error.new_enrolment_may_help() && self.token().await.is_some() => {
                         warn!(%error, "the registered key is not taken any more, enrolling anew with the token that is there");
                         // If the token is the old one, what the renewal said is the news.

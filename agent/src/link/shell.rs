@@ -20,6 +20,9 @@ use crate::telemetry::LevelHandle;
 
 mod connection;
 mod event;
+mod files;
+mod session;
+mod standing;
 mod streams;
 mod term;
 mod work;

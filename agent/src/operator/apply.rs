@@ -137,6 +137,9 @@ async fn once<K: OwnKind, S: Serialize>(
         }
         Write::Delete { object, uid, resource_version } => {
             let Some(kind) = ObjectKind::of(&object.kind) else { return Ok(()) };
+            // Nobody watches Secrets: what was remembered of one would outlive it.
+            let place = super::index::Place { namespace: namespace.to_owned(), kind, name: object.name.clone() };
+            shared.index.lock().doubt(&place);
             shared.cluster.delete(kind, namespace, &object.name, uid, resource_version).await
         }
     }

@@ -204,11 +204,8 @@ impl Cluster {
         dry_run: bool,
     ) -> Result<Value, ApiError> {
         let (kind, namespace, name) = address(object)?;
-        let version = if dry_run {
-            resource_version.to_owned()
-        } else {
-            self.convert(kind, namespace, name, uid, resource_version).await?
-        };
+        // Before a dry run too: otherwise what is left out now would still stand in the object that is checked.
+        let version = self.convert(kind, namespace, name, uid, resource_version).await?;
         let mut object = object.clone();
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("uid".to_owned(), json!(uid));

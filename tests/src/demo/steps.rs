@@ -104,7 +104,7 @@ impl Demo {
         if state.exists() {
             std::fs::remove_dir_all(&state)?;
         }
-        self.screen.command("control-plane-mock serve --listen 10.77.1.1:8443 --state …");
+        self.screen.command("control-plane-mock serve --listen 10.77.1.1:8443 --store store.db");
         let plane = ControlPlane::start(bed, &state, &[]).await?;
         self.screen.proves("it answers in its own network, with a CA of its own");
         Ok(plane)
@@ -158,8 +158,8 @@ impl Demo {
             namespaces.push(namespace);
         }
         let namespace = namespaces.first().context("no environment")?.clone();
-        self.screen.command(&format!("bao kv put secret/{namespace}/httpbin token=… certificate=…"));
-        let secret = serde_json::json!({ "token": "demo-token-3b1f", "certificate": "demo-certificate-77ac" });
+        self.screen.command(&format!("bao kv put secret/{namespace}/httpbin api-token=…"));
+        let secret = serde_json::json!({ "api-token": "demo-token-3b1f" });
         bed.vault_put(&format!("{namespace}/httpbin"), secret).await?;
         self.show_kubectl(bed, &["get", "environments.pdp-agent.dev", "-n", "pdp-agent"]).await?;
         self.screen.proves("each environment is a namespace of its own, closed to the other; the vault lets each read its own secrets only");
@@ -180,7 +180,9 @@ impl Demo {
         let env = get(bed, &service, "/env").await?;
         ensure!(env.contains("hello from dev"), "the configuration did not reach the process: {env}");
         ensure!(env.contains("demo-token-3b1f"), "the secret did not reach the process");
-        self.screen.output("GREETING=hello from dev, API_TOKEN=(the vault's value, compared, not shown)");
+        self.screen.output(
+            "HTTPBIN_ENV_GREETING=hello from dev, HTTPBIN_ENV_API_TOKEN=(the vault's value, compared, not shown)",
+        );
         self.screen.proves("ready means that it answers: configuration and secret are in the process");
         Ok(service)
     }
@@ -421,8 +423,9 @@ impl Demo {
 /// Where `make image` leaves the image.
 #[must_use]
 pub fn image_archive() -> PathBuf {
-    let fallback = artifacts::binary("../image/pdp-agent.oci.tar");
-    std::env::var_os("PDP_IMAGE_ARCHIVE").map_or(fallback, PathBuf::from)
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let cache = std::env::var_os("PDP_IMAGE_CACHE").map_or_else(|| home.join(".cache/pdp-agent-image"), PathBuf::from);
+    cache.join("pdp-agent.oci.tar")
 }
 
 async fn uid(bed: &Testbed, service: &Service) -> Result<String> {

@@ -91,6 +91,15 @@ async fn an_admission_policy_of_the_customer_speaks_before_anything_changes() {
     ))
     .await
     .unwrap();
+    wait_until(LIMIT, "the policy to be in force", || async {
+        let args = ["create", "deployment", "try", "--image=none", "--dry-run=server", "-n", &place.namespace];
+        match bed.kubectl(&args).await {
+            Err(error) if error.to_string().contains("widget") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
     let image = bed.sample(Sample::HttpbinOld).unwrap();
     let text = format!("{SERVICE}image: {image}\n");
     let waiting = component(&place, &text);

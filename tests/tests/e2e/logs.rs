@@ -25,7 +25,7 @@ async fn every_request_is_in_the_followed_log_once_and_in_order() {
     let reading = async {
         while seen.len() < 50 {
             let line = lines.next_line().await.unwrap().expect("the stream goes on");
-            if let Some((_, rest)) = line.split_once("status/200?n=") {
+            if let Some((_, rest)) = line.split_once("GET /status/200?n=") {
                 seen.push(rest.chars().take(3).collect::<String>());
             }
         }
@@ -47,6 +47,6 @@ async fn the_last_lines_are_printed_without_following() {
     }
     let text = place.cli.run(&["logs", "httpbin", "--environment", "dev", "--tail", "100"]).await.unwrap();
     for number in 0..5 {
-        assert_eq!(text.matches(&format!("status/200?m={number}")).count(), 1, "{text}");
+        assert_eq!(text.matches(&format!("GET /status/200?m={number} ")).count(), 1, "{text}");
     }
 }

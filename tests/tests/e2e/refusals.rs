@@ -8,19 +8,19 @@ const HEAD: &str = "apiVersion: pdp-agent.dev/v1alpha1\nkind: Component\nname: h
 
 #[tokio::test]
 async fn a_malformed_file_is_refused_with_its_line() {
-    refused("bad-yaml", "apiVersion: [\n", 2, &["line"]).await;
+    refused("bad-yaml", "apiVersion: [\n", 2, &["component.yaml:1"]).await;
 }
 
 #[tokio::test]
 async fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let image = agent().await.bed.sample(Sample::HttpbinOld).unwrap();
-    refused("bad-key", &format!("{HEAD}image: {image}\nendpionts: []\n"), 2, &["endpionts", "endpoints", "line 6"])
+    refused("bad-key", &format!("{HEAD}image: {image}\nendpionts: []\n"), 2, &["endpionts", "endpoints", "component.yaml:6"])
         .await;
 }
 
 #[tokio::test]
 async fn an_image_by_tag_is_refused_with_the_way_to_its_digest() {
-    refused("bad-tag", &format!("{HEAD}image: registry.customer.test:5000/httpbin:latest\n"), 2, &["digest", "sha256"])
+    refused("bad-tag", &format!("{HEAD}image: registry.customer.test:5000/httpbin:latest\n"), 2, &["by digest", "skopeo inspect"])
         .await;
 }
 

@@ -79,7 +79,7 @@ impl<S: Store> Term<'_, S> {
             }
             Done::Status { settled, stored } => {
                 self.observe(stored);
-                self.status_written(settled == Settled::Later);
+                self.standing.ended(settled == Settled::Later);
             }
             Done::Credentials(Ok(credentials)) => {
                 self.failures = 0;
@@ -189,9 +189,8 @@ impl<S: Store> Term<'_, S> {
                 );
             }
             AgentEvent::StoreKnown { store_id } => {
-                self.status.store_id = Some(store_id);
+                self.standing.set_store(store_id);
                 self.connected(true, "Connected", CONNECTED.to_owned());
-                self.write_status(Duration::ZERO);
             }
             AgentEvent::Document { ticket, document } => match Request::read(&document) {
                 Ok(request) => {
@@ -287,7 +286,7 @@ impl<S: Store> Term<'_, S> {
             (Some(_) | None, _) => None,
         };
         self.connected(true, "Connected", CONNECTED.to_owned());
-        self.write_status(Duration::ZERO);
+        self.standing.write(Duration::ZERO);
         if let Ok(theirs) = welcome.time.parse::<jiff::Timestamp>() {
             let ahead = now() - theirs.as_second();
             if ahead.abs() > CLOCK_SKEW {

@@ -5,38 +5,32 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll, select_all};
-use protocol::message::{AgentMessage, StreamEnded, Window};
-use protocol::name::{Kind, ResourceKey};
+use protocol::message::{AgentMessage, StreamEnded};
+use protocol::name::ResourceKey;
 use protocol::report::Fact;
-use protocol::session::{AgentSession, AgentSettings, CloseCode};
+use protocol::session::{AgentSession, CloseCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::connection::{Connection, Ready};
+use super::files::Files;
+use super::standing::Standing;
 use super::streams::LogStreams;
 use super::work::{self, Done, Work};
 use super::{Parts, TICK};
 use crate::elector::Epoch;
-use crate::kinds::SCHEMA_REVISION;
-use crate::link::cache::{Cache, News, WATCHED};
+use crate::link::cache::{Cache, WATCHED};
 use crate::link::enrol::{Credentials, Keeper};
 use crate::link::intake::View;
 use crate::link::lanes::Lanes;
 use crate::link::reporter::Report;
-use crate::link::status::{Connected, LinkStatus};
 use crate::link::store::{Change, Store, Table};
 
 /// Resources that are worked on at the same time.
 const WORKERS: usize = 16;
-/// What may be unanswered towards the agent.
-const WINDOW: Window = Window { messages: 256, bytes: 8 * 1024 * 1024 };
-/// A session that comes back sooner leaves no trace in the status.
-const QUIET: Duration = Duration::from_secs(2);
-/// Reason while the operator has not yet written what hello needs.
-const WAITING: &str = "WaitingForOperator";
-/// Wait before a failed write of status or facts is tried again.
+/// Wait before a failed removal of facts is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// Time for the close frame when the term ends.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -60,7 +54,7 @@ pub(super) struct Term<'a, S> {
     pub(super) started: Instant,
     pub(super) cache: Cache,
     /// Reports that wait for the session to begin.
-    unsent: BTreeMap<ResourceKey, Report>,
+    pub(super) unsent: BTreeMap<ResourceKey, Report>,
     pub(super) session: Option<AgentSession>,
     pub(super) credentials: Option<Credentials>,
     pub(super) connection: Option<Connection>,
@@ -74,11 +68,8 @@ pub(super) struct Term<'a, S> {
     /// Resources with a removal on its way, or waiting to be tried again.
     pub(super) removing: BTreeSet<ResourceKey>,
     pub(super) remove_again: Option<Instant>,
-    pub(super) status: LinkStatus,
-    pub(super) status_due: Option<Instant>,
-    pub(super) status_running: bool,
-    /// What the log says of the connection.
-    logged: Option<(bool, &'static str)>,
+    pub(super) standing: Standing,
+    files: Files,
     /// Attempts at a certificate that failed in a row, and when to try again.
     pub(super) failures: u32,
     pub(super) credentials_due: Option<Instant>,
@@ -97,7 +88,7 @@ pub(super) struct Term<'a, S> {
 
 impl<'a, S: Store> Term<'a, S> {
     pub(super) fn new(parts: &'a Parts<S>, epoch: Epoch) -> Self {
-        let version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        let files = [&parts.link.ca_bundle_file, &parts.link.enrolment_token_file];
         Self {
             parts,
             epoch,
@@ -115,10 +106,8 @@ impl<'a, S: Store> Term<'a, S> {
             acknowledged: BTreeMap::new(),
             removing: BTreeSet::new(),
             remove_again: None,
-            status: LinkStatus { version, ..LinkStatus::default() },
-            status_due: None,
-            status_running: false,
-            logged: None,
+            standing: Standing::new(),
+            files: Files::new(files.into_iter().flatten().cloned()),
             failures: 0,
             credentials_due: Some(Instant::now()),
             renew_first: false,
@@ -216,7 +205,7 @@ impl<'a, S: Store> Term<'a, S> {
     fn wake(&self) -> Instant {
         let session = self.session.as_ref().and_then(AgentSession::poll_timeout);
         let session = session.map(|(at, _)| self.started + Duration::from_millis(at));
-        [session, self.status_due, self.credentials_due, self.remove_again, self.restart_due]
+        [session, self.standing.wake(), self.credentials_due, self.remove_again, self.restart_due]
             .into_iter()
             .flatten()
             .fold(Instant::now() + TICK, Instant::min)
@@ -242,12 +231,12 @@ impl<'a, S: Store> Term<'a, S> {
                 session.start(now);
             }
         }
-        if due(self.status_due) && !self.status_running {
-            self.status_due = None;
-            self.log_connection();
-            self.status_running = true;
+        if let Some(wanted) = self.standing.start() {
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
-            self.tasks.spawn(work::status(store, leadership, self.status.clone(), wall_clock()));
+            self.tasks.spawn(work::status(store, leadership, wanted, wall_clock()));
+        }
+        if self.files.changed() {
+            self.retry_credentials();
         }
         let now = self.now();
         if let Some(session) = &mut self.session {
@@ -256,82 +245,16 @@ impl<'a, S: Store> Term<'a, S> {
         self.renew_over_the_link();
     }
 
-    /// Tells the session what a watch or an own write has shown; before there is one, keeps it.
-    pub(super) fn tell(&mut self, news: Vec<News>) {
-        for news in news {
-            match news {
-                News::Report(report) => match &mut self.session {
-                    Some(session) => tell_report(session, *report),
-                    None => {
-                        self.unsent.insert(report.key.clone(), *report);
-                    }
-                },
-                News::Removed(key) => {
-                    self.acknowledged.remove(&key);
-                    match &mut self.session {
-                        Some(session) => session.removed(&key),
-                        None => {
-                            self.unsent.remove(&key);
-                        }
-                    }
-                }
-                News::Installation => {
-                    let level = self.cache.installation().and_then(|installation| installation.log_level);
-                    if let Some(level) = level {
-                        self.parts.level.set_level(level);
-                    }
-                }
-                News::Floor(floor) => {
-                    if let Some(session) = &mut self.session {
-                        session.set_floor(floor);
-                    }
-                }
+    /// Another token or bundle is there: what waited for one is tried at once.
+    fn retry_credentials(&mut self) {
+        let now = self.now();
+        match &mut self.session {
+            Some(session) => session.credentials_changed(now),
+            None if self.credentials.is_none() && self.credentials_due.is_some() => {
+                self.credentials_due = Some(Instant::now());
             }
+            None => {}
         }
-    }
-
-    fn changed(&mut self, table: Table, change: Change) {
-        if let Change::Failed(error) = &change {
-            warn!(table = table.kind(), %error, "a watch failed; it is started again");
-        }
-        let news = self.cache.apply(table, change);
-        self.tell(news);
-    }
-
-    /// Begins the session once everything is there that hello says.
-    fn begin_session(&mut self) {
-        if self.session.is_some() || !self.cache.is_complete() {
-            return;
-        }
-        let Some(credentials) = &self.credentials else { return };
-        let installation = self.cache.installation();
-        let Some((cluster, installation)) =
-            installation.and_then(|installation| Some((installation.cluster.clone()?, installation)))
-        else {
-            let message = "the operator has not yet written the cluster's uid into the status of DataPlane/default; is it running?";
-            self.connected(false, WAITING, message.to_owned());
-            return;
-        };
-        let revision = installation.schema.unwrap_or(SCHEMA_REVISION).min(SCHEMA_REVISION);
-        let settings = AgentSettings {
-            data_plane: credentials.data_plane.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            instance: self.parts.settings.instance.clone(),
-            cluster,
-            schema: Kind::ALL.into_iter().map(|kind| (kind, revision)).collect(),
-            capabilities: Vec::new(),
-            window: WINDOW,
-        };
-        let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
-        let mut session = AgentSession::new(settings, seed);
-        session.set_floor(self.cache.floor());
-        session.set_store_id(installation.store_id.clone());
-        for report in std::mem::take(&mut self.unsent).into_values() {
-            tell_report(&mut session, report);
-        }
-        self.status.id = Some(credentials.data_plane.clone());
-        session.start(self.now());
-        self.session = Some(session);
     }
 
     fn start_work(&mut self) {
@@ -369,53 +292,20 @@ impl<'a, S: Store> Term<'a, S> {
         self.remove_again.get_or_insert(Instant::now() + RETRY);
     }
 
-    /// Whether there is a session and why not: one log line and one write of the status for each change that lasts.
+    /// Whether there is a session and why not.
     pub(super) fn connected(&mut self, yes: bool, reason: &'static str, message: String) {
-        let wanted = Connected { yes, reason, message };
-        if self.status.connected.as_ref() == Some(&wanted) {
-            return;
-        }
-        let was_told = self.status.connected.as_ref().is_some_and(|old| old.yes);
-        self.status.connected = Some(wanted);
-        // Both may be over in a moment: the operator starts at the same time, and most sessions come back at once.
-        let may_pass = reason == WAITING || (!yes && was_told);
-        self.write_status(if may_pass { QUIET } else { Duration::ZERO });
+        self.standing.set_connected(yes, reason, message);
     }
 
     /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
     /// seen the pods ready, where it is told to wait.
     fn show_readiness(&self) {
-        let connected = self.status.connected.as_ref();
+        let connected = self.standing.connected();
         let installed = !self.cache.is_complete() || self.cache.installation().is_some();
         if connected.is_some_and(|connected| connected.yes) || !installed {
             self.parts.check.ready();
         } else {
             self.parts.check.not_ready(connected.map_or("connecting", |connected| connected.reason));
-        }
-    }
-
-    /// One line for each change that lasted long enough to be written.
-    fn log_connection(&mut self) {
-        let Some(Connected { yes, reason, message }) = &self.status.connected else { return };
-        if self.logged.replace((*yes, reason)) == Some((*yes, *reason)) {
-            return;
-        }
-        if *yes {
-            info!(reason, "connected to the control plane");
-        } else {
-            warn!(reason, why = message, "not connected to the control plane");
-        }
-    }
-
-    pub(super) fn write_status(&mut self, after: Duration) {
-        let due = Instant::now() + after;
-        self.status_due = Some(self.status_due.map_or(due, |at| at.min(due)));
-    }
-
-    pub(super) fn status_written(&mut self, failed: bool) {
-        self.status_running = false;
-        if failed {
-            self.write_status(RETRY);
         }
     }
 
@@ -448,17 +338,6 @@ impl<'a, S: Store> Term<'a, S> {
         }
         self.parts.metrics.connected.set(0);
     }
-}
-
-fn tell_report(session: &mut AgentSession, report: Report) {
-    let Report { key, entry, state, facts } = report;
-    match entry {
-        Some(entry) => session.stored(entry),
-        // The chart's own object: neither a document yet nor somebody's local one.
-        None if key.kind == Kind::DataPlane => {}
-        None => session.stored_local(key.clone()),
-    }
-    session.report(&key, state, &facts);
 }
 
 /// RFC 3339, UTC, seconds.

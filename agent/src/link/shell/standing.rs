@@ -1,0 +1,101 @@
+//! How the link stands: what its status shall say, and when that is written and logged.
+//!
+//! A change that passes within two seconds leaves no trace: most sessions come back at once, and both roles start together.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::link::status::{Connected, LinkStatus};
+
+/// Reason while the operator has not yet written what hello needs.
+pub(super) const WAITING: &str = "WaitingForOperator";
+/// A change that may pass is written after this time.
+const QUIET: Duration = Duration::from_secs(2);
+/// Wait before a failed write is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Standing {
+    wanted: LinkStatus,
+    due: Option<Instant>,
+    running: bool,
+    logged: Option<(bool, &'static str)>,
+}
+
+impl Standing {
+    pub(super) fn new() -> Self {
+        let version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        Self { wanted: LinkStatus { version, ..LinkStatus::default() }, due: None, running: false, logged: None }
+    }
+
+    /// The condition as it shall stand.
+    pub(super) const fn connected(&self) -> Option<&Connected> {
+        self.wanted.connected.as_ref()
+    }
+
+    /// Whether there is a session and why not.
+    pub(super) fn set_connected(&mut self, yes: bool, reason: &'static str, message: String) {
+        let connected = Connected { yes, reason, message };
+        if self.wanted.connected.as_ref() == Some(&connected) {
+            return;
+        }
+        let was_connected = self.wanted.connected.as_ref().is_some_and(|old| old.yes);
+        self.wanted.connected = Some(connected);
+        let may_pass = reason == WAITING || (!yes && was_connected);
+        self.write(if may_pass { QUIET } else { Duration::ZERO });
+    }
+
+    pub(super) fn set_id(&mut self, id: String) {
+        self.wanted.id = Some(id);
+    }
+
+    pub(super) fn set_store(&mut self, store_id: String) {
+        self.wanted.store_id = Some(store_id);
+        self.write(Duration::ZERO);
+    }
+
+    /// Makes sure that what is wanted is written after this time at the latest.
+    pub(super) fn write(&mut self, after: Duration) {
+        let due = Instant::now() + after;
+        self.due = Some(self.due.map_or(due, |at| at.min(due)));
+    }
+
+    /// When [`Self::start`] has something to do. Never while a write is under way.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        self.due.filter(|_| !self.running)
+    }
+
+    /// What to write now, if it is time. `ended` must follow.
+    pub(super) fn start(&mut self) -> Option<LinkStatus> {
+        if self.wake().is_none_or(|at| at > Instant::now()) {
+            return None;
+        }
+        self.due = None;
+        self.running = true;
+        self.log();
+        Some(self.wanted.clone())
+    }
+
+    pub(super) fn ended(&mut self, failed: bool) {
+        self.running = false;
+        if failed {
+            self.write(RETRY);
+        }
+    }
+
+    /// One line for each change that is written.
+    fn log(&mut self) {
+        let Some(Connected { yes, reason, message }) = &self.wanted.connected else { return };
+        if self.logged.replace((*yes, reason)) == Some((*yes, *reason)) {
+            return;
+        }
+        if *yes {
+            info!(reason, "connected to the control plane");
+        } else {
+            warn!(reason, why = message, "not connected to the control plane");
+        }
+    }
+}
