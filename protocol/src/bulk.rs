@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 /// Sub-protocol of bulk connections.
 pub const BULK_SUBPROTOCOL: &str = "pdp-agent.bulk.v1";
 
+/// Payload bytes of data, over all streams, that may be sent before the first credit for the connection (stream 0) comes.
+pub const INITIAL_CONNECTION_CREDIT: u64 = 1024 * 1024;
+
 /// Length of the header, in bytes.
 pub const HEADER: usize = 16;
 

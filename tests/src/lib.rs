@@ -4,5 +4,6 @@
 pub mod demo;
 pub mod installation;
 pub mod load;
+pub mod sim;
 pub mod support;
 pub mod testbed;

@@ -13,6 +13,9 @@ use super::super::write::{Live, Write};
 use super::{Decision, Identity};
 use crate::kinds::{ObjectRef, ReleaseStatus};
 
+/// Condition of an absent release: everything was gone at least once.
+const REMOVED: &str = "Removed";
+
 /// What is left of an absent release.
 #[derive(Debug, Clone, Copy)]
 pub struct Remains<'a> {
@@ -77,11 +80,14 @@ fn described(remains: &Remains<'_>, gone: bool, now: Timestamp) -> ReleaseStatus
         );
     }
     conditions.set("Ready", false, &why);
+    // Said once per generation, also when something that was created late appears and is removed afterwards.
+    let said = status.conditions.iter().any(|condition| {
+        condition.condition_type == REMOVED && condition.observed_generation == Some(identity.generation)
+    });
+    if gone || said {
+        conditions.set(REMOVED, true, &Trouble::new("Deleted", "everything that this release had made was removed"));
+    }
     if gone {
-        // The fact is said once per generation: a condition of this generation shows that it was.
-        let said = status.conditions.iter().any(|condition| {
-            condition.reason == "Deleted" && condition.observed_generation == Some(identity.generation)
-        });
         if !said {
             let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
             let generation = identity.fact_generation();
