@@ -42,7 +42,7 @@ async fn a_root_image_fails_with_the_reason() {
     let ended = component(&place, &format!("{SERVICE}image: {image}\nsecurity: {{runAsUser: 0}}\n")).await;
     assert_ne!(ended.code, 0, "{ended:?}");
     let said = format!("{}{}", ended.stdout, ended.stderr);
-    assert!(said.contains("runAsUser"), "{said}");
+    assert!(said.contains("component.yaml:7") && said.contains("root"), "{said}");
 }
 
 #[tokio::test]
