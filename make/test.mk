@@ -6,25 +6,32 @@ BIN := $(CARGO_TARGET_DIR)/debug
 E2E := e2e
 
 .PHONY: test
-test: check test-fast test-cluster test-demo ## Everything that CI runs: test-fast, end-to-end tests on a real cluster, the demo
+test: check test-fast test-cluster ## Everything that CI runs: test-fast and the end-to-end tests on a real cluster
+
+# One set of features for all runs, so that nothing is compiled twice.
+FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim
+CLUSTER := --test chart --test testbed --test e2e --test operator --test rights
 
 .PHONY: test-fast
 test-fast: ## Tests that need no cluster (≤ 3 min once built)
-	tests/executed.sh tests/lists/fast.txt cargo test --workspace --exclude tests
-	tests/executed.sh tests/lists/fast-tests.txt cargo test -p tests --lib --test sim
+	tests/executed.sh tests/lists/fast.txt cargo test --workspace $(FAST)
 
 .PHONY: test-cluster
 test-cluster: build ## End-to-end tests on a fresh test cluster
 	$(BIN)/testbed --name $(E2E) down
 	$(BIN)/testbed --name $(E2E) up --yes
 	$(MAKE) --no-print-directory image-from-source
-	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt \
-	  cargo test -p tests --test chart --test testbed --test e2e --test operator --test rights -- --test-threads=4
-	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/outage.txt \
-	  cargo test -p tests --test outage -- --test-threads=1
-	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/testbed-faults.txt cargo test -p tests --test testbed_faults
+	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt cargo test --workspace $(CLUSTER) -- --test-threads=4
 	$(BIN)/testbed --name $(E2E) down
 	$(BIN)/testbed --name $(E2E) verify-down
+
+.PHONY: test-outage
+test-outage: build ## Long outages on a fresh test cluster, one after the other (about 8 min)
+	$(BIN)/testbed --name $(E2E) down
+	$(BIN)/testbed --name $(E2E) up --yes
+	$(MAKE) --no-print-directory image
+	PDP_TESTBED_NAME=$(E2E) cargo test --workspace --test outage -- --test-threads=1
+	$(BIN)/testbed --name $(E2E) down
 
 .PHONY: test-demo
 test-demo: build ## The demo, and that nothing is left after it
@@ -38,7 +45,7 @@ test-lists: ## Write the committed lists of tests anew, from what ran last
 .PHONY: check
 check: ## Format, lints, purity of the protocol
 	cargo fmt --all -- --check
-	RUSTFLAGS="-Dwarnings" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --workspace --all-targets --quiet
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --workspace --all-targets --quiet -- -Dwarnings
 
 .PHONY: build
 build:

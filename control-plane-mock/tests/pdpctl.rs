@@ -222,7 +222,7 @@ async fn releases_are_made_listed_and_deleted_unless_they_were_deployed() {
     let developer = Developer::of(&plane);
     furnished(&plane, &developer).await;
     developer.ok(&format!("create release -f {SERVICE} --set image={IMAGE}")).await;
-    developer.ok(&format!("deploy -f {SERVICE} --set image={IMAGE} --set env.GREETING=hi -e dev")).await;
+    developer.ok(&format!("deploy -f {SERVICE} --set image={IMAGE} --set env.HTTPBIN_ENV_GREETING=hi -e dev")).await;
     assert_eq!(developer.ok("get rel httpbin -o name").await, "release/v1.0/2\nrelease/v1.0/1\n");
     assert_eq!(developer.json("get release httpbin 2").await["content"]["env"][0]["value"], "hi");
     let kept = developer.run("delete release httpbin 2").await;

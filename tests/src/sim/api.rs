@@ -1,6 +1,6 @@
 //! A model of the API server: one table of objects, versions, preconditions, and a log that watches read late.
 //!
-//! What it does was compared with the real one by hand: a create of an existing name is 409 AlreadyExists, an update carries uid and
+//! Written from what the real one is known to do, not compared with it by a test: a create of an existing name is 409 AlreadyExists, an update carries uid and
 //! resourceVersion or is 409 Conflict, of a missing object 404; a write that changes nothing draws no version;
 //! `metadata.generation` counts changes of the spec; status is its own subresource. The transition rule of our kinds holds:
 //! generation never falls, and one generation has one hash.
