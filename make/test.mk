@@ -4,6 +4,8 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/pdp-agent/target
 BIN := $(CARGO_TARGET_DIR)/debug
 E2E := e2e
+# A failing test shows what it saw; where an error was made inside is of no use there.
+export RUST_LIB_BACKTRACE := 0
 
 .PHONY: test
 test: check test-fast test-cluster ## Everything that CI runs: test-fast and the end-to-end tests on a real cluster
