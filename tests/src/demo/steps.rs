@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::Screen;
+use super::programs::{finish_load, lines_of, start_load};
 use crate::installation::{ControlPlane, Installation, Options, Pdpctl, artifacts};
-use crate::load;
 use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
 
 const ORGANIZATION: &str = "acme";
@@ -225,8 +225,8 @@ impl Demo {
 
     async fn update_under_load(&mut self, bed: &Testbed, cli: &Pdpctl, service: &Service) -> Result<()> {
         self.screen.step("Update to the second version while requests keep coming, none repeated");
-        let kept = start_load(bed, service, true)?;
-        let single = start_load(bed, service, false)?;
+        let kept = start_load(bed, service.address, true)?;
+        let single = start_load(bed, service.address, false)?;
         let deployed = self.deploy_version(bed, cli, Sample::HttpbinNew).await;
         // Old pods may still drain: the load goes on until the last of them is gone.
         wait_until(Duration::from_secs(90), "the old pods to be gone", || async {
@@ -449,24 +449,6 @@ pub fn image_archive() -> PathBuf {
     cache.join("pdp-agent.oci.tar")
 }
 
-/// Runs a command to its end and hands on each line of both its outputs.
-async fn lines_of(mut command: Command, mut each: impl FnMut(&str)) -> Result<ExitStatus> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let mut out = BufReader::new(child.stdout.take().context("no output")?).lines();
-    let mut err = BufReader::new(child.stderr.take().context("no output")?).lines();
-    let (mut out_open, mut err_open) = (true, true);
-    while out_open || err_open {
-        let line = tokio::select! {
-            line = out.next_line(), if out_open => { out_open = matches!(line, Ok(Some(_))); line? }
-            line = err.next_line(), if err_open => { err_open = matches!(line, Ok(Some(_))); line? }
-        };
-        if let Some(line) = line {
-            each(&line);
-        }
-    }
-    Ok(child.wait().await?)
-}
-
 async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
     let path = "jsonpath={.metadata.uid}";
     Ok(bed.kubectl(&["get", &service.deployment, "-n", &service.namespace, "-o", path]).await?)
@@ -474,25 +456,4 @@ async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
 
 async fn get(bed: &Testbed, service: &Service, path: &str) -> Result<String> {
     crate::installation::get(bed, service.address, path).await
-}
-
-fn start_load(bed: &Testbed, service: &Service, keep_alive: bool) -> Result<Child> {
-    let mut command = bed.in_netns(Side::Cluster, artifacts::binary("load"))?;
-    command.args(["--target", &service.address.to_string(), "--path", "/version", "--host", "httpbin"]);
-    command.args(["--workers", "4", "--pace-ms", "25", "--limit", "180"]);
-    for sample in [Sample::HttpbinOld, Sample::HttpbinNew] {
-        let version = Testbed::sample_version(sample);
-        command.args(["--mark", &format!("{version}={version}")]);
-    }
-    if keep_alive {
-        command.arg("--keep-alive");
-    }
-    Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
-}
-
-async fn finish_load(mut child: Child) -> Result<load::Report> {
-    drop(child.stdin.take());
-    let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await??;
-    ensure!(output.status.success(), "the load ended with {}", output.status);
-    Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -67,6 +67,14 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     }
     step.say("networks, firewall and mounts are there");
 
+    if !super::vault::keys_known(instance) {
+        // Cut off between initialising it and writing its keys down: it can never be unsealed again.
+        if let Some(vault) = Part::Vault.process(instance) {
+            vault.stop(Duration::from_secs(3)).await?;
+        }
+        files::remove_folder(&instance.path("vault"))?;
+        files::make_folder(&instance.path("vault"))?;
+    }
     let settings = record.settings();
     let mut born = Vec::new();
     for part in [Part::Etcd, Part::Containerd, Part::Registry, Part::Vault, Part::Apiserver, Part::Forwarder] {
