@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tests::demo::Demo;
-use tests::testbed::Testbed;
+use tests::testbed::{Testbed, UpOptions, up};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How much later than its commands the demo may hear of a Ctrl-C.
@@ -17,6 +17,9 @@ struct Args {
     /// Name of the test cluster.
     #[arg(long, default_value = "demo")]
     name: String,
+    /// Install and build what this machine lacks without asking (also under CI=true).
+    #[arg(long, short)]
+    yes: bool,
     /// Remove everything at the end.
     #[arg(long)]
     down: bool,
@@ -27,6 +30,22 @@ async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let mut demo = Demo::new(&args.name);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let options = UpOptions { yes: args.yes, ..UpOptions::default() };
+    let prepared = tokio::select! {
+        biased;
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        prepared = up::prepare(&options) => Some(prepared),
+    };
+    match prepared {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            eprintln!("demo: {error}");
+            return Ok(ExitCode::FAILURE);
+        }
+        // A question may still wait for its answer, and the runtime for it.
+        None => std::process::exit(130),
+    }
     let mut played = tokio::select! {
         biased;
         _ = interrupt.recv() => None,
