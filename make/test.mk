@@ -8,36 +8,41 @@ E2E := e2e
 export RUST_LIB_BACKTRACE := 0
 
 .PHONY: test
-test: check test-fast test-cluster ## Everything that CI runs: test-fast and the end-to-end tests on a real cluster
+test: check test-fast test-cluster test-demo ## Everything that CI runs: test-fast, the end-to-end tests on a real cluster, the demo
 
 # One set of features for all runs, so that nothing is compiled twice.
 FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim
 CLUSTER := --test chart --test testbed --test e2e --test operator --test rights
+FRESH = $(BIN)/testbed --name $(E2E) down && $(BIN)/testbed --name $(E2E) up --yes
 
 .PHONY: test-fast
-test-fast: ## Tests that need no cluster (≤ 3 min once built)
+test-fast: ## Tests that need no cluster
 	tests/executed.sh tests/lists/fast.txt cargo test --workspace $(FAST)
 
 .PHONY: test-cluster
-test-cluster: build ## End-to-end tests on a fresh test cluster
-	$(BIN)/testbed --name $(E2E) down
-	$(BIN)/testbed --name $(E2E) up --yes
+test-cluster: build failpoints ## End-to-end tests on fresh test clusters
+	$(FRESH)
 	$(MAKE) --no-print-directory image-from-source
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt cargo test --workspace $(CLUSTER) -- --test-threads=4
+	$(MAKE) --no-print-directory test-serial test-faults
+
+# On a cluster where no agent was before.
+.PHONY: test-serial
+test-serial: build failpoints ## Long outages and bad surroundings, one after the other, with the image built last
+	$(FRESH)
+	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/adverse.txt cargo test --workspace --test adverse -- --test-threads=1
+	$(FRESH)
+	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/outage.txt cargo test --workspace --test outage -- --test-threads=1
 	$(BIN)/testbed --name $(E2E) down
 	$(BIN)/testbed --name $(E2E) verify-down
 
-.PHONY: test-outage
-test-outage: build ## Long outages on a fresh test cluster, one after the other (about 8 min)
-	$(BIN)/testbed --name $(E2E) down
-	$(BIN)/testbed --name $(E2E) up --yes
-	$(MAKE) --no-print-directory image
-	PDP_TESTBED_NAME=$(E2E) cargo test --workspace --test outage -- --test-threads=1
-	$(BIN)/testbed --name $(E2E) down
+.PHONY: test-faults
+test-faults: build ## Every fault of the test cluster itself
+	tests/executed.sh tests/lists/faults.txt cargo test --workspace --test testbed_faults
 
 .PHONY: test-demo
 test-demo: build ## The demo, and that nothing is left after it
-	$(BIN)/demo --down
+	$(BIN)/demo --yes --down
 	$(BIN)/testbed --name demo verify-down
 
 .PHONY: test-lists
@@ -52,6 +57,11 @@ check: ## Format, lints, purity of the protocol
 .PHONY: build
 build:
 	cargo build --workspace --bins
+
+# The agent that tests may make do otherwise; a binary of its own, never shipped.
+.PHONY: failpoints
+failpoints:
+	cargo build --workspace --bin pdp-agent-failpoints --features pdp-agent/failpoints
 
 .PHONY: demo
 demo: build ## The whole story on a real cluster on this machine; leaves it up
