@@ -18,6 +18,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+pub mod canary;
+
 /// Time within which anything that is expected must happen.
 pub const LIMIT: Duration = Duration::from_secs(90);
 
@@ -59,6 +61,22 @@ pub async fn push_agent(bed: &Testbed) -> Result<String> {
         Some(binary) => bed.push_image(&dynamic(binary.as_ref()), "pdp-agent:dev").await?,
         None => bed.push_archive(&image_archive(), "pdp-agent:e2e").await?,
     })
+}
+
+/// Pushes the agent with failpoints (feature `failpoints`) and returns the image by digest.
+///
+/// # Errors
+/// It was not built, or the registry does not take it.
+pub async fn push_failpoints(bed: &Testbed) -> Result<String> {
+    let binary = artifacts::binary("pdp-agent-failpoints");
+    let build = "cargo build --workspace --bin pdp-agent-failpoints --features pdp-agent/failpoints";
+    ensure!(binary.exists(), "{} is missing: {build}", binary.display());
+    let folder = tempfile::tempdir()?;
+    let stripped = folder.path().join("pdp-agent");
+    // Without its lines of source it is a tenth.
+    let done = tokio::process::Command::new("strip").arg("-o").arg(&stripped).arg(&binary).status().await;
+    let binary = if done.is_ok_and(|status| status.success()) { stripped } else { binary };
+    Ok(bed.push_image(&dynamic(&binary), "pdp-agent:failpoints").await?)
 }
 
 /// An image of a binary that was linked on this machine, with the libraries that it needs.

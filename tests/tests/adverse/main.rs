@@ -15,6 +15,7 @@ mod enrolment;
 mod guest;
 mod impostor;
 mod second_cluster;
+mod upgrade;
 mod vault;
 mod wire;
 
