@@ -14,6 +14,7 @@ mod certificates;
 mod enrolment;
 mod guest;
 mod impostor;
+mod namespace;
 mod second_cluster;
 mod upgrade;
 mod vault;

@@ -11,6 +11,7 @@
 )]
 
 mod deploy;
+mod doctor;
 mod failing;
 mod link;
 mod logs;
