@@ -11,6 +11,7 @@
 )]
 
 mod certificates;
+mod doctor;
 mod enrolment;
 mod guest;
 mod impostor;

@@ -11,7 +11,6 @@
 )]
 
 mod deploy;
-mod doctor;
 mod failing;
 mod link;
 mod logs;
