@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 
 use super::object::{ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
 use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Workload};
@@ -101,6 +102,31 @@ pub enum Own<K> {
     },
 }
 
+impl<K: Resource> Own<K> {
+    fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Read(object) => object.meta(),
+            Self::Unreadable { metadata, .. } => metadata,
+        }
+    }
+}
+
+/// Takes in the answer to a write of one of our own objects. The watch may have been faster: what it brought since stays, and so
+/// does a deletion, since nothing would correct the older state afterwards.
+pub fn answered<K: Resource>(map: &mut BTreeMap<String, Own<K>>, name: &str, answer: K) {
+    let Some(known) = map.get_mut(name) else { return };
+    let (before, now) = (known.metadata(), answer.meta());
+    let version = |metadata: &ObjectMeta| metadata.resource_version.clone().unwrap_or_default();
+    if before.uid == now.uid && !is_newer(&version(before), &version(now)) {
+        *known = Own::Read(Box::new(answer));
+    }
+}
+
+/// Whether resource version `a` is later than `b`. Numbers are compared as such; what is none says nothing.
+fn is_newer(a: &str, b: &str) -> bool {
+    matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a > b)
+}
+
 /// Everything at one moment.
 #[derive(Debug, Default)]
 pub struct Contents {
@@ -137,11 +163,7 @@ impl Contents {
     /// Takes in an object unless a newer state of it is known. True if something changed that somebody may want to know.
     pub fn put(&mut self, place: Place, tracked: Tracked) -> bool {
         if let Some(known) = self.objects.get(&place) {
-            let newer = |a: &str, b: &str| match (a.parse::<u64>(), b.parse::<u64>()) {
-                (Ok(a), Ok(b)) => a > b,
-                (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
-            };
-            if known.uid == tracked.uid && newer(&known.resource_version, &tracked.resource_version) {
+            if known.uid == tracked.uid && is_newer(&known.resource_version, &tracked.resource_version) {
                 return false;
             }
             let same = known.uid == tracked.uid
@@ -300,6 +322,27 @@ mod tests {
         assert!(!contents.put(place(), tracked("9", Some("web"))));
         assert_eq!(contents.object(&place()).unwrap().resource_version, "10");
         assert!(!contents.put(place(), tracked("10", Some("web"))), "nothing new");
+    }
+
+    #[test]
+    fn the_answer_to_a_write_is_not_taken_for_newer_than_what_the_watch_brought() {
+        let run = |uid: &str, version: &str| -> crate::kinds::TaskRun {
+            let metadata = serde_json::json!({"name": "run", "uid": uid, "resourceVersion": version});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": {"release": "web"}})).unwrap()
+        };
+        let version = |map: &BTreeMap<String, Own<crate::kinds::TaskRun>>| {
+            map.get("run").and_then(|own| own.metadata().resource_version.clone())
+        };
+        let mut map = BTreeMap::new();
+        answered(&mut map, "run", run("u", "9"));
+        assert_eq!(version(&map), None, "it was deleted meanwhile");
+        map.insert("run".to_owned(), Own::Read(Box::new(run("u", "10"))));
+        answered(&mut map, "run", run("u", "9"));
+        assert_eq!(version(&map).as_deref(), Some("10"));
+        answered(&mut map, "run", run("u", "11"));
+        assert_eq!(version(&map).as_deref(), Some("11"));
+        answered(&mut map, "run", run("other", "12"));
+        assert_eq!(version(&map).as_deref(), Some("11"), "another object of that name");
     }
 
     #[test]
