@@ -13,7 +13,9 @@ test: check test-fast test-cluster test-demo ## Everything that CI runs: test-fa
 # One set of features for all runs, so that nothing is compiled twice.
 FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim
 CLUSTER := --test chart --test testbed --test e2e --test operator --test rights
-FRESH = $(BIN)/testbed --name $(E2E) down && $(BIN)/testbed --name $(E2E) up --yes
+# A cluster where no agent was before; and that nothing of it is left.
+fresh = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) up --yes
+gone = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) verify-down
 
 .PHONY: test-fast
 test-fast: ## Tests that need no cluster
@@ -21,20 +23,25 @@ test-fast: ## Tests that need no cluster
 
 .PHONY: test-cluster
 test-cluster: build failpoints ## End-to-end tests on fresh test clusters
-	$(FRESH)
+	$(call fresh,$(E2E))
 	$(MAKE) --no-print-directory image-from-source
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt cargo test --workspace $(CLUSTER) -- --test-threads=4
 	$(MAKE) --no-print-directory test-serial test-faults
 
-# On a cluster where no agent was before.
+# Both mostly wait, and each meets everybody on its cluster at once: one after the other inside, side by side on two clusters.
 .PHONY: test-serial
-test-serial: build failpoints ## Long outages and bad surroundings, one after the other, with the image built last
-	$(FRESH)
+test-serial: build failpoints ## Bad surroundings and long outages, with the image built last
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-adverse test-outage
+
+.PHONY: test-adverse test-outage
+test-adverse:
+	$(call fresh,$(E2E))
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/adverse.txt cargo test --workspace --test adverse -- --test-threads=1
-	$(FRESH)
-	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/outage.txt cargo test --workspace --test outage -- --test-threads=1
-	$(BIN)/testbed --name $(E2E) down
-	$(BIN)/testbed --name $(E2E) verify-down
+	$(call gone,$(E2E))
+test-outage:
+	$(call fresh,$(E2E)-outage)
+	PDP_TESTBED_NAME=$(E2E)-outage tests/executed.sh tests/lists/outage.txt cargo test --workspace --test outage -- --test-threads=1
+	$(call gone,$(E2E)-outage)
 
 .PHONY: test-faults
 test-faults: build ## Every fault of the test cluster itself
