@@ -70,7 +70,8 @@ pub(crate) fn rendered(objects: &[Value], release: &str) -> (BTreeSet<Right>, BT
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };
     for object in objects {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().replacen(release, "<name>", 1);
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let name = name.replacen(release, "<name>", 1);
         match object["kind"].as_str() {
             Some("ValidatingAdmissionPolicy") => _ = policies.insert(name),
             Some(kind @ ("Role" | "ClusterRole")) => {

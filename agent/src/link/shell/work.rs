@@ -1,5 +1,6 @@
 //! What runs beside the loop: workers on resources, dialling, certificates. Each ends by itself and reports as [`Done`].
 
+use protocol::enrol::EnrolErrorClass;
 use protocol::message::Verdict;
 use protocol::name::ResourceKey;
 use protocol::report::Fact;
@@ -72,7 +73,12 @@ impl ConnectError {
         match self {
             Self::Keep(KeepError::Dial(error)) | Self::Dial(error) => error.failure(),
             Self::Keep(KeepError::Refused(error)) => {
-                DialFailure::Busy { retry_after_ms: error.retry_after_ms.or(Some(10_000)) }
+                let otherwise = match error.code.class() {
+                    EnrolErrorClass::BackOff => 10_000,
+                    // Another token or bundle is noticed at once; this is for what changes at the control plane alone.
+                    EnrolErrorClass::NeedsPerson => 30_000,
+                };
+                DialFailure::Busy { retry_after_ms: error.retry_after_ms.or(Some(otherwise)) }
             }
             Self::Keep(
                 KeepError::SecretMissing { .. }
