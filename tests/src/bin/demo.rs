@@ -43,7 +43,10 @@ async fn main() -> anyhow::Result<ExitCode> {
             eprintln!("demo: {error}");
             return Ok(ExitCode::FAILURE);
         }
-        #[expect(clippy::disallowed_methods, reason = "a question may still wait for its answer, and the runtime for it")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a question may still wait for its answer, and the runtime for it"
+        )]
         None => std::process::exit(130),
     }
     let mut played = tokio::select! {
