@@ -1,6 +1,5 @@
 //! The steps of the demo, in order. Each reads as what a person does and ends with what it proved.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,19 +10,19 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use super::Screen;
-use super::programs::{finish_load, lines_of, start_load};
+use super::programs::{finish_load, start_load};
 use crate::installation::{ControlPlane, Installation, Options, Pdpctl, artifacts};
 use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
 
 const ORGANIZATION: &str = "acme";
 const PROJECT: &str = "shop";
-const SAMPLE: &str = "config/samples/httpbin.yaml";
+pub(super) const SAMPLE: &str = "config/samples/httpbin.yaml";
 const STEPS: usize = 10;
 
 /// What the steps hand on to each other.
 #[derive(Debug)]
 pub struct Demo {
-    screen: Screen,
+    pub(super) screen: Screen,
     instance: String,
 }
 
@@ -366,78 +365,6 @@ impl Demo {
             }
         }
         Ok(())
-    }
-
-    async fn deploy_version(&self, bed: &Testbed, cli: &Pdpctl, sample: Sample) -> Result<()> {
-        let image = format!("image={}", bed.sample(sample)?);
-        let file = artifacts::file(SAMPLE);
-        let version = Testbed::sample_version(sample);
-        self.screen.command(&format!(
-            "pdpctl deploy -f {SAMPLE} --set image=registry.customer.test:5000/httpbin@sha256:… --environment dev --wait   # {version}"
-        ));
-        let file = file.to_string_lossy();
-        let mut command = cli.command(&[
-            "deploy",
-            "-f",
-            &file,
-            "--set",
-            &image,
-            "--environment",
-            "dev",
-            "--wait",
-            "--timeout",
-            "120s",
-        ]);
-        command.env("PDPCTL_PROGRESS", "plain");
-        self.stream(command).await
-    }
-
-    /// Shows a `pdpctl` command, runs it and shows what it prints.
-    async fn show(&self, cli: &Pdpctl, args: &[&str]) -> Result<()> {
-        self.screen.command(&format!("pdpctl {}", args.join(" ")));
-        cli.run(args).await?.lines().for_each(|line| self.screen.output(line));
-        Ok(())
-    }
-
-    async fn show_kubectl(&self, bed: &Testbed, args: &[&str]) -> Result<()> {
-        self.screen.command(&format!("kubectl {}", args.join(" ")));
-        bed.kubectl(args).await?.lines().for_each(|line| self.screen.output(line));
-        Ok(())
-    }
-
-    /// Runs a command and shows its lines as they come.
-    async fn stream(&self, command: Command) -> Result<()> {
-        let status = lines_of(command, |line| self.screen.output(line)).await?;
-        ensure!(status.success(), "the command above ended with {status}");
-        Ok(())
-    }
-
-    /// Runs a command that says much: its last lines are shown, more of them if it fails.
-    async fn build(&self, command: Command) -> Result<()> {
-        let mut tail: VecDeque<String> = VecDeque::new();
-        let status = lines_of(command, |line| {
-            self.screen.passing(line);
-            tail.push_back(line.to_owned());
-            if tail.len() > 30 {
-                tail.pop_front();
-            }
-        })
-        .await?;
-        self.screen.passed();
-        let shown = if status.success() { 5 } else { tail.len() };
-        tail.iter().skip(tail.len().saturating_sub(shown)).for_each(|line| self.screen.output(line));
-        ensure!(status.success(), "the command above ended with {status}");
-        Ok(())
-    }
-
-    /// Shows why the demo ended early.
-    pub fn failed(&self, error: &anyhow::Error) {
-        self.screen.trouble(&format!("{error:#}"));
-    }
-
-    /// Words outside of steps.
-    pub fn say(&self, text: &str) {
-        self.screen.say(text);
     }
 }
 
