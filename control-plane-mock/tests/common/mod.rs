@@ -251,6 +251,8 @@ impl Default for World {
 pub enum Tell {
     Report(ResourceKey, State, Vec<Fact>),
     Message(Box<AgentMessage>),
+    /// Somebody deletes the stored object.
+    Vanish(ResourceKey),
     Cut,
 }
 
@@ -381,6 +383,10 @@ impl Running {
                 Some(tell) = told.recv() => match tell {
                     Tell::Report(key, state, facts) => session.report(&key, state, &facts),
                     Tell::Message(message) => drop(session.send_now(*message)),
+                    Tell::Vanish(key) => {
+                        self.world.lock().unwrap().stored.remove(&key);
+                        session.removed(&key);
+                    }
                     Tell::Cut => {
                         socket = None;
                         session.handle_disconnected(now(), Disconnect::Cut, "cut by the test");

@@ -1,5 +1,6 @@
 //! The steps of the demo, in order. Each reads as what a person does and ends with what it proved.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -7,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::Screen;
+use super::programs::{finish_load, lines_of, start_load};
 use crate::installation::{ControlPlane, Installation, Options, Pdpctl, artifacts};
-use crate::load;
 use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
 
 const ORGANIZATION: &str = "acme";
@@ -57,8 +58,7 @@ impl Demo {
         self.update_under_load(&bed, &cli, &service).await?;
         self.repair_while_cut(&bed, &cli, &service).await?;
         self.reconnect(&bed, &cli, &agent, &service).await?;
-        self.next(&agent);
-        Ok(())
+        self.next(&bed, &agent)
     }
 
     async fn cluster(&mut self) -> Result<Testbed> {
@@ -87,7 +87,7 @@ impl Demo {
         self.screen.command("make image");
         let mut command = Command::new("make");
         command.args(["--no-print-directory", "-C"]).arg(artifacts::file("")).arg("image");
-        self.stream(command).await?;
+        self.build(command).await?;
         let archive = image_archive();
         let megabytes =
             std::fs::metadata(&archive).with_context(|| format!("read {}", archive.display()))?.len() as f64 / 1e6;
@@ -161,7 +161,7 @@ impl Demo {
         self.screen.command(&format!("bao kv put secret/{namespace}/httpbin api-token=…"));
         let secret = serde_json::json!({ "api-token": "demo-token-3b1f" });
         bed.vault_put(&format!("{namespace}/httpbin"), secret).await?;
-        self.show_kubectl(bed, &["get", "environments.pdp-agent.dev", "-n", "pdp-agent"]).await?;
+        self.show_kubectl(bed, &["get", "namespaces", "-l", "pdp-agent.dev/environment"]).await?;
         self.screen.proves("each environment is a namespace of its own, closed to the other; the vault lets each read its own secrets only");
         Ok(namespace)
     }
@@ -225,8 +225,8 @@ impl Demo {
 
     async fn update_under_load(&mut self, bed: &Testbed, cli: &Pdpctl, service: &Service) -> Result<()> {
         self.screen.step("Update to the second version while requests keep coming, none repeated");
-        let kept = start_load(bed, service, true)?;
-        let single = start_load(bed, service, false)?;
+        let kept = start_load(bed, service.address, true)?;
+        let single = start_load(bed, service.address, false)?;
         let deployed = self.deploy_version(bed, cli, Sample::HttpbinNew).await;
         // Old pods may still drain: the load goes on until the last of them is gone.
         wait_until(Duration::from_secs(90), "the old pods to be gone", || async {
@@ -277,9 +277,17 @@ impl Demo {
         })
         .await?;
         let made = deleted.elapsed();
-        wait_until(Duration::from_secs(90), "the service to answer again", || get(bed, service, "/version")).await?;
+        // The deleted Deployment's pods drain for a while: only a ready pod of the new one is an answer.
+        let ready = ["get", &service.deployment, "-n", &service.namespace, "-o", "jsonpath={.status.readyReplicas}"];
+        wait_until(Duration::from_secs(90), "a new pod to be ready", || async {
+            let count = bed.kubectl(&ready).await?;
+            ensure!(count.trim().parse().is_ok_and(|count: u32| count > 0), "no pod is ready");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        get(bed, service, "/version").await?;
         self.screen.output(&format!(
-            "made again after {:.1} s, answers after {:.1} s",
+            "made again after {:.1} s, its pods ready after {:.1} s",
             made.as_secs_f64(),
             deleted.elapsed().as_secs_f64()
         ));
@@ -325,31 +333,39 @@ impl Demo {
         Ok(())
     }
 
-    fn next(&self, agent: &Installation) {
+    fn next(&self, bed: &Testbed, agent: &Installation) -> Result<()> {
         self.screen.summary();
         self.screen.say("");
         self.screen.say("All of it is still up. What to try next:");
         let cli = agent.control_plane.pdpctl();
-        let name = &self.instance;
         let folder = artifacts::binary("");
-        let folder = folder.to_string_lossy();
-        for line in [
-            &format!("export PATH={}:$PATH", folder.trim_end_matches('/')),
-            &format!("eval \"$(testbed --name {name} env)\""),
-            &format!("export PDPCTL_SERVER={} PDPCTL_CA_FILE={}", cli.server, cli.ca.display()),
-            &format!(
-                "export PDPCTL_TOKEN_FILE={} PDPCTL_ORGANIZATION={ORGANIZATION} PDPCTL_PROJECT={PROJECT}",
-                cli.token.display()
+        let file = bed.instance()?.path("env");
+        let exports = [
+            format!("export PATH={}:$PATH", folder.to_string_lossy().trim_end_matches('/')),
+            format!("eval \"$(testbed --name {} env)\"", self.instance),
+            format!("export PDPCTL_SERVER={} PDPCTL_CA_FILE={}", cli.server, cli.ca.display()),
+            format!("export PDPCTL_TOKEN_FILE={}", cli.token.display()),
+            format!("export PDPCTL_ORGANIZATION={ORGANIZATION} PDPCTL_PROJECT={PROJECT}\n"),
+        ];
+        std::fs::write(&file, exports.join("\n")).with_context(|| format!("write {}", file.display()))?;
+        for (line, why) in [
+            (format!("source {}", file.display()).as_str(), ""),
+            ("pdpctl status", ""),
+            ("pdpctl logs httpbin --environment dev -f", ""),
+            ("pdpctl rollback httpbin --environment dev --wait", ""),
+            (
+                "pdpctl deploy -f config/samples/httpbin.yaml --environment dev --set image=nginx:1.27",
+                "refused, and why",
             ),
-            "pdpctl status",
-            "pdpctl logs httpbin --environment dev -f",
-            "pdpctl rollback httpbin --environment dev --wait",
-            "pdpctl deploy -f config/samples/httpbin.yaml --environment dev --set image=nginx:1.27",
-            &format!("testbed --name {name} kubectl get pdp -n pdp-agent"),
-            "make demo-down",
+            ("kubectl get pdp -n pdp-agent", "the queue: all that the agent holds"),
+            ("make demo-down", ""),
         ] {
             self.screen.command(line);
+            if !why.is_empty() {
+                self.screen.output(why);
+            }
         }
+        Ok(())
     }
 
     async fn deploy_version(&self, bed: &Testbed, cli: &Pdpctl, sample: Sample) -> Result<()> {
@@ -390,21 +406,26 @@ impl Demo {
     }
 
     /// Runs a command and shows its lines as they come.
-    async fn stream(&self, mut command: Command) -> Result<()> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let mut out = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let mut err = BufReader::new(child.stderr.take().context("no output")?).lines();
-        let (mut out_open, mut err_open) = (true, true);
-        while out_open || err_open {
-            let line = tokio::select! {
-                line = out.next_line(), if out_open => { out_open = matches!(line, Ok(Some(_))); line? }
-                line = err.next_line(), if err_open => { err_open = matches!(line, Ok(Some(_))); line? }
-            };
-            if let Some(line) = line {
-                self.screen.output(&line);
+    async fn stream(&self, command: Command) -> Result<()> {
+        let status = lines_of(command, |line| self.screen.output(line)).await?;
+        ensure!(status.success(), "the command above ended with {status}");
+        Ok(())
+    }
+
+    /// Runs a command that says much: its last lines are shown, more of them if it fails.
+    async fn build(&self, command: Command) -> Result<()> {
+        let mut tail: VecDeque<String> = VecDeque::new();
+        let status = lines_of(command, |line| {
+            self.screen.passing(line);
+            tail.push_back(line.to_owned());
+            if tail.len() > 30 {
+                tail.pop_front();
             }
-        }
-        let status = child.wait().await?;
+        })
+        .await?;
+        self.screen.passed();
+        let shown = if status.success() { 5 } else { tail.len() };
+        tail.iter().skip(tail.len().saturating_sub(shown)).for_each(|line| self.screen.output(line));
         ensure!(status.success(), "the command above ended with {status}");
         Ok(())
     }
@@ -435,25 +456,4 @@ async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
 
 async fn get(bed: &Testbed, service: &Service, path: &str) -> Result<String> {
     crate::installation::get(bed, service.address, path).await
-}
-
-fn start_load(bed: &Testbed, service: &Service, keep_alive: bool) -> Result<Child> {
-    let mut command = bed.in_netns(Side::Cluster, artifacts::binary("load"))?;
-    command.args(["--target", &service.address.to_string(), "--path", "/version", "--host", "httpbin"]);
-    command.args(["--workers", "4", "--pace-ms", "25", "--limit", "180"]);
-    for sample in [Sample::HttpbinOld, Sample::HttpbinNew] {
-        let version = Testbed::sample_version(sample);
-        command.args(["--mark", &format!("{version}={version}")]);
-    }
-    if keep_alive {
-        command.arg("--keep-alive");
-    }
-    Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
-}
-
-async fn finish_load(mut child: Child) -> Result<load::Report> {
-    drop(child.stdin.take());
-    let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await??;
-    ensure!(output.status.success(), "the load ended with {}", output.status);
-    Ok(serde_json::from_slice(&output.stdout)?)
 }
