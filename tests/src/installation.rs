@@ -345,13 +345,22 @@ pub struct Place {
 /// # Errors
 /// No connection, no answer, another status.
 pub async fn get(bed: &Testbed, address: std::net::SocketAddr, path: &str) -> Result<String> {
+    let answer = answer(bed, address, path).await?;
+    ensure!(answer.contains(" 200 OK"), "{}", answer.lines().next().unwrap_or("no answer"));
+    Ok(answer)
+}
+
+/// The same, whatever the status.
+///
+/// # Errors
+/// No connection, no answer.
+pub async fn answer(bed: &Testbed, address: std::net::SocketAddr, path: &str) -> Result<String> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let work = async {
         let mut stream = bed.connect(Side::Cluster, address).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: httpbin\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        ensure!(answer.contains(" 200 OK"), "{}", answer.lines().next().unwrap_or("no answer"));
         Ok(answer)
     };
     tokio::time::timeout(Duration::from_secs(5), work).await.context("no answer in 5 s")?

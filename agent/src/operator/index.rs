@@ -2,7 +2,7 @@
 //!
 //! Own writes enter here too, from their answers, so that the next decision does not wait for the watch.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -144,7 +144,12 @@ pub struct Contents {
     by_release: HashMap<String, BTreeSet<Place>>,
     /// Mark and fingerprint of objects that were found equal to what was wanted.
     verified: HashMap<Place, (String, String)>,
+    /// What was deleted lately, with its uid.
+    gone: VecDeque<(Place, String)>,
 }
+
+/// Deletions that are remembered: the answer to a write is late by moments.
+const GONE: usize = 256;
 
 /// Shared between watches and reconcilers.
 #[derive(Debug, Default)]
@@ -184,10 +189,25 @@ impl Contents {
         true
     }
 
+    /// Takes in the answer to a write, as [`Self::put`], unless the watch has already brought that object's deletion: nothing
+    /// would take it out again.
+    pub fn put_answer(&mut self, place: Place, tracked: Tracked) {
+        if !self.gone.iter().any(|(gone, uid)| *gone == place && *uid == tracked.uid) {
+            self.put(place, tracked);
+        }
+    }
+
     /// Takes out an object. Returns what was known of it.
     pub fn remove(&mut self, place: &Place) -> Option<Tracked> {
         self.forget_label(place);
-        self.objects.remove(place)
+        let known = self.objects.remove(place);
+        if let Some(known) = &known {
+            self.gone.push_back((place.clone(), known.uid.clone()));
+            if self.gone.len() > GONE {
+                self.gone.pop_front();
+            }
+        }
+        known
     }
 
     fn forget_label(&mut self, place: &Place) {
@@ -343,6 +363,16 @@ mod tests {
         assert_eq!(version(&map).as_deref(), Some("11"));
         answered(&mut map, "run", run("other", "12"));
         assert_eq!(version(&map).as_deref(), Some("11"), "another object of that name");
+    }
+
+    #[test]
+    fn a_late_answer_brings_no_deleted_object_back() {
+        let mut contents = Contents::default();
+        contents.put_answer(place(), tracked("10", None));
+        contents.remove(&place());
+        contents.put_answer(place(), tracked("11", None));
+        assert!(contents.object(&place()).is_none());
+        assert!(contents.put(place(), tracked("12", None)), "what the watch shows is there");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A second installation beside the shared one: a namespace, a Helm release and a data plane of its own, which may fail to enrol.
 
 use serde_json::{Value, json};
-use tests::installation::{Installation, Options};
+use tests::installation::{Installation, Options, answer};
 use tests::support::{LIMIT, agent};
 use tests::testbed::wait_until;
 
@@ -46,10 +46,13 @@ impl Guest {
         })
         .await;
         self.or_diagnose(waited).await;
-        let waited = wait_until(LIMIT, "the pod to be not ready", || async {
-            let ready = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
-            let ready = self.kubectl(&["get", "pods", "-l", "app.kubernetes.io/component=link", "-o", ready]).await?;
-            if ready == "False" { Ok(()) } else { Err(ready) }
+        let waited = wait_until(LIMIT, "readiness to say so", || async {
+            let ip =
+                ["get", "pods", "-l", "app.kubernetes.io/component=link", "-o", "jsonpath={.items[*].status.podIP}"];
+            let ip = self.kubectl(&ip).await?;
+            let address = format!("{ip}:8081").parse().map_err(|_| format!("the pods have {ip}"))?;
+            let answer = answer(&self.agent.bed, address, "/readyz").await.map_err(|error| error.to_string())?;
+            if answer.contains(" 503 ") && answer.contains(reason) { Ok(()) } else { Err(answer) }
         })
         .await;
         self.or_diagnose(waited).await;
