@@ -55,14 +55,17 @@ pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> S
             phase: phase.into(),
             message: message.into(),
         };
+        let overtaken = || {
+            let message = format!("{}: overtaken: somebody asked for something else meanwhile", title(made));
+            End::Failed(message, format!("pdpctl history {} --environment {}", made.component, made.environment))
+        };
+        // A wish has a row from the moment it is answered until it is forgotten.
         let Some(row) = row else {
-            let gone = wish == Wish::Absent;
-            done += usize::from(gone);
-            lines.push(if gone {
-                line("Removed", "")
-            } else {
-                line("Waiting", "the control plane has no status of it yet")
-            });
+            lines.push(line("Removed", ""));
+            match wish {
+                Wish::Absent => done += 1,
+                Wish::Present => end = Some(overtaken()),
+            }
             continue;
         };
         lines.push(line(&row.phase, &row.message));
@@ -71,9 +74,7 @@ pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> S
             Wish::Absent => row.desired == "Absent",
         };
         if row.generation > *generation && !wanted {
-            let message = format!("{}: overtaken: somebody asked for something else meanwhile", title(made));
-            let hint = format!("pdpctl history {} --environment {}", made.component, made.environment);
-            end = Some(End::Failed(message, hint));
+            end = Some(overtaken());
             continue;
         }
         if row.generation < *generation {
@@ -156,7 +157,6 @@ mod tests {
     fn it_is_done_when_every_data_plane_is() {
         let made = made(&[("a", 7), ("b", 9)]);
         assert_eq!(end(&made, Wish::Present, &[row("a", 7, "Ready"), row("b", 9, "Progressing")]), None);
-        assert_eq!(end(&made, Wish::Present, &[row("a", 7, "Ready")]), None);
         assert_eq!(end(&made, Wish::Present, &[row("a", 7, "Ready"), row("b", 9, "Ready")]), Some(End::Done));
     }
 
@@ -175,6 +175,15 @@ mod tests {
         let mut other = row("a", 8, "Ready");
         other.release = Some(4);
         let Some(End::Failed(message, _)) = end(&made(&[("a", 7)]), Wish::Present, &[other]) else {
+            panic!("it goes on")
+        };
+        assert!(message.contains("overtaken"), "{message}");
+    }
+
+    #[test]
+    fn being_undeployed_and_forgotten_meanwhile_ends_the_waiting() {
+        let made = made(&[("a", 7), ("b", 9)]);
+        let Some(End::Failed(message, _)) = end(&made, Wish::Present, &[row("a", 7, "Progressing")]) else {
             panic!("it goes on")
         };
         assert!(message.contains("overtaken"), "{message}");
