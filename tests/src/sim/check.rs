@@ -49,8 +49,11 @@ impl Checks {
                 if change.after.is_none() {
                     self.forgotten.insert(change.id.clone(), now);
                 }
-                if !late {
-                    self.release(change, plane, api);
+                match &change.after {
+                    Some(after) if late => {
+                        self.highest.insert(change.id.clone(), generation(after));
+                    }
+                    Some(_) | None => self.release(change, plane, api),
                 }
             }
             "Deployment" => self.deployment(change, api),
