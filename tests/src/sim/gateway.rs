@@ -147,6 +147,8 @@ impl World {
             ControlEvent::Fact(report) => {
                 let (key, fact) = (report.key, report.fact);
                 self.note(format!("control {key} fact {} {:?}", fact.id, fact.kind));
+                // What has an outcome was stored, though its answer may never come.
+                self.plane.accepted.insert((key.clone(), fact.generation));
                 if self.bug == Some(Bug::AcknowledgedBeforeRecorded) {
                     let event =
                         Event::Record { key: key.clone(), fact: Box::new(fact.clone()), gateway: self.gateways };
