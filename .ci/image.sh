@@ -69,6 +69,10 @@ if file "$root_folder/pdp-agent" | grep -q 'interpreter'; then
     echo "the binary is not static" >&2
     exit 1
 fi
+if grep -q FAILPOINT_ "$root_folder/pdp-agent"; then
+    echo "the binary has failpoints, which are for tests only" >&2
+    exit 1
+fi
 chroot --userspec=65532:65532 "$root_folder" /pdp-agent --version
 
 echo "digest      $(skopeo inspect --format '{{.Digest}}' "oci-archive:$archive:$image")"

@@ -4,38 +4,66 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/pdp-agent/target
 BIN := $(CARGO_TARGET_DIR)/debug
 E2E := e2e
+# A failing test shows what it saw; where an error was made inside is of no use there.
+export RUST_LIB_BACKTRACE := 0
+
+# Root on Debian 12 makes clusters of its own. Elsewhere an existing one serves, for what needs no more than its API.
+ifeq ($(shell id -u),0)
+ON_A_CLUSTER := test-cluster test-demo
+else
+ON_A_CLUSTER := test-elsewhere
+endif
 
 .PHONY: test
-test: check test-fast test-cluster ## Everything that CI runs: test-fast and the end-to-end tests on a real cluster
+test: check test-fast $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, the end-to-end tests on a real cluster, the demo
 
 # One set of features for all runs, so that nothing is compiled twice.
 FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim
 CLUSTER := --test chart --test testbed --test e2e --test operator --test rights
+# A cluster where no agent was before; and that nothing of it is left.
+fresh = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) up --yes
+gone = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) verify-down
 
 .PHONY: test-fast
-test-fast: ## Tests that need no cluster (≤ 3 min once built)
+test-fast: ## Tests that need no cluster
 	tests/executed.sh tests/lists/fast.txt cargo test --workspace $(FAST)
 
 .PHONY: test-cluster
-test-cluster: build ## End-to-end tests on a fresh test cluster
-	$(BIN)/testbed --name $(E2E) down
-	$(BIN)/testbed --name $(E2E) up --yes
+test-cluster: build failpoints ## End-to-end tests on fresh test clusters
+	$(call fresh,$(E2E))
 	$(MAKE) --no-print-directory image-from-source
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt cargo test --workspace $(CLUSTER) -- --test-threads=4
-	$(BIN)/testbed --name $(E2E) down
-	$(BIN)/testbed --name $(E2E) verify-down
+	$(MAKE) --no-print-directory test-serial test-faults
 
-.PHONY: test-outage
-test-outage: build ## Long outages on a fresh test cluster, one after the other (about 8 min)
-	$(BIN)/testbed --name $(E2E) down
-	$(BIN)/testbed --name $(E2E) up --yes
-	$(MAKE) --no-print-directory image
-	PDP_TESTBED_NAME=$(E2E) cargo test --workspace --test outage -- --test-threads=1
-	$(BIN)/testbed --name $(E2E) down
+# Both mostly wait, and each meets everybody on its cluster at once: one after the other inside, side by side on two clusters.
+.PHONY: test-serial
+test-serial: build failpoints ## Bad surroundings and long outages, with the image built last
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-adverse test-outage
+
+.PHONY: test-adverse test-outage
+test-adverse:
+	$(call fresh,$(E2E))
+	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/adverse.txt cargo test --workspace --test adverse -- --test-threads=1
+	$(call gone,$(E2E))
+test-outage:
+	$(call fresh,$(E2E)-outage)
+	PDP_TESTBED_NAME=$(E2E)-outage tests/executed.sh tests/lists/outage.txt cargo test --workspace --test outage -- --test-threads=1
+	$(call gone,$(E2E)-outage)
+
+.PHONY: test-elsewhere
+test-elsewhere: ## What can be tested on the cluster of KUBECONFIG (kind, k3d); names what cannot
+	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG names no cluster: set it, or run as root on Debian 12, which makes clusters of its own" >&2; exit 1; }
+	tests/executed.sh tests/lists/elsewhere.txt cargo test --workspace --test chart --test rights -- --test-threads=4
+	@echo "Not run, since they need the test bed (root on Debian 12):"
+	@sort tests/lists/{cluster,adverse,outage,faults}.txt | comm -23 - <(sort tests/lists/elsewhere.txt) | sed 's/^/  /'
+
+.PHONY: test-faults
+test-faults: build ## Every fault of the test cluster itself
+	tests/executed.sh tests/lists/faults.txt cargo test --workspace --test testbed_faults
 
 .PHONY: test-demo
 test-demo: build ## The demo, and that nothing is left after it
-	$(BIN)/demo --down
+	$(BIN)/demo --yes --down
 	$(BIN)/testbed --name demo verify-down
 
 .PHONY: test-lists
@@ -50,6 +78,11 @@ check: ## Format, lints, purity of the protocol
 .PHONY: build
 build:
 	cargo build --workspace --bins
+
+# The agent that tests may make do otherwise; a binary of its own, never shipped.
+.PHONY: failpoints
+failpoints:
+	cargo build --workspace --bin pdp-agent-failpoints --features pdp-agent/failpoints
 
 .PHONY: demo
 demo: build ## The whole story on a real cluster on this machine; leaves it up

@@ -129,11 +129,14 @@ pub async fn run(args: &DoctorArgs, client: Result<Client, String>) -> Report {
     let policy = if args.pre { None } else { cluster::installed(&mut notes, &client, args).await };
 
     notes.group = Group::Rights;
-    rights::check(&mut notes, &client, args).await;
+    let account = rights::check(&mut notes, &client, args).await;
 
     notes.group = Group::Vault;
-    if !args.pre {
-        vault::check(&mut notes, policy.as_ref()).await;
+    match account {
+        // Its network policy keeps it away from there.
+        rights::Account::Link => notes.skip("vault", "the operator alone talks to the vault: run this in its pod"),
+        rights::Account::Other if args.pre => {}
+        rights::Account::Other => vault::check(&mut notes, policy.as_ref()).await,
     }
     report
 }

@@ -4,6 +4,8 @@ pub mod admin;
 pub mod cli;
 pub mod doctor;
 pub mod elector;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod kinds;
 pub mod link;
 pub mod operator;

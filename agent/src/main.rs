@@ -25,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(25);
 /// Exit code for wrong usage, as clap has it.
 const USAGE: u8 = 2;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => {

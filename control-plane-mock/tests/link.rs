@@ -66,6 +66,33 @@ async fn nothing_is_sent_again_after_a_reconnect_and_a_lost_answer_is_found_out(
 }
 
 #[tokio::test]
+async fn what_somebody_deletes_in_the_cluster_is_sent_again() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let release =
+        agent.until("the release", |world| world.stored.keys().find(|key| key.kind == Kind::Release).cloned()).await;
+    let sent = |world: &World| world.documents.iter().filter(|document| document.name == release.name).count();
+    agent.tell.send(Tell::Vanish(release.clone())).await.unwrap();
+    agent.until("the document again", |world| (sent(world) == 2).then_some(())).await;
+    let generations = agent
+        .until("the object again", |world| {
+            let documents = world.documents.iter().filter(|document| document.name == release.name);
+            world
+                .stored
+                .contains_key(&release)
+                .then(|| documents.map(|document| document.generation).collect::<Vec<_>>())
+        })
+        .await;
+    assert_eq!(generations[0], generations[1], "the same wish");
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_and_not_asked_again_until_a_person_does() {
     let plane = control_plane().await;
     let api = Api::of(&plane);

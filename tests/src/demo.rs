@@ -3,6 +3,8 @@
 //! It shows the commands that a person would type and runs exactly those. It leaves everything up; Ctrl-C at any moment removes all
 //! that it made.
 
+mod commands;
+mod programs;
 pub mod screen;
 pub mod steps;
 

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
-use tokio::process::Command;
 
 use crate::testbed::{Side, Testbed, wait_until};
+
+mod pdpctl;
+
+pub use pdpctl::{Ended, Pdpctl};
 
 /// Programs and files of this checkout.
 pub mod artifacts {
@@ -76,6 +79,19 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// The same store with more arguments from the next [`Self::restart`] of the returned one on.
+    #[must_use]
+    pub fn with(&self, more: &[&str]) -> Self {
+        let args = self.args.iter().cloned().chain(more.iter().map(|arg| (*arg).to_owned())).collect();
+        Self { args, ..self.clone() }
+    }
+
+    /// Folder of its store, CA and token.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Stops it; agents see a closed connection.
     ///
     /// # Errors
@@ -104,94 +120,6 @@ impl ControlPlane {
     pub fn ca(&self) -> Result<String> {
         let file = self.state.join("ca.crt");
         std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
-    }
-}
-
-/// `pdpctl` as a person has it set up.
-#[derive(Debug, Clone)]
-pub struct Pdpctl {
-    /// Address as the host reaches it.
-    pub server: String,
-    /// CA file.
-    pub ca: PathBuf,
-    /// File with the token.
-    pub token: PathBuf,
-    /// Organization of all commands.
-    pub organization: Option<String>,
-    /// Project of all commands.
-    pub project: Option<String>,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// Exit code; -1 after a signal.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-impl Pdpctl {
-    /// The same, inside an organization and a project.
-    #[must_use]
-    pub fn within(&self, organization: &str, project: &str) -> Self {
-        Self { organization: Some(organization.to_owned()), project: Some(project.to_owned()), ..self.clone() }
-    }
-
-    /// A command to be started by the caller.
-    #[must_use]
-    pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(artifacts::binary("pdpctl"));
-        command
-            .env("PDPCTL_SERVER", &self.server)
-            .env("PDPCTL_CA_FILE", &self.ca)
-            .env("PDPCTL_TOKEN_FILE", &self.token)
-            .args(args)
-            .kill_on_drop(true);
-        if let Some(organization) = &self.organization {
-            command.env("PDPCTL_ORGANIZATION", organization);
-        }
-        if let Some(project) = &self.project {
-            command.env("PDPCTL_PROJECT", project);
-        }
-        command
-    }
-
-    /// Runs a command to its end, whatever that is.
-    ///
-    /// # Errors
-    /// It cannot be started, or takes longer than ten minutes.
-    pub async fn ended(&self, args: &[&str]) -> Result<Ended> {
-        let output = self.command(args).output();
-        let output = tokio::time::timeout(Duration::from_secs(600), output).await??;
-        Ok(Ended {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
-    }
-
-    /// Runs a command that must succeed and returns its standard output.
-    ///
-    /// # Errors
-    /// It fails; the error holds what it said.
-    pub async fn run(&self, args: &[&str]) -> Result<String> {
-        let ended = self.ended(args).await?;
-        if ended.code != 0 {
-            bail!("pdpctl {} ended with {}: {}{}", args.join(" "), ended.code, ended.stdout, ended.stderr);
-        }
-        Ok(ended.stdout)
-    }
-
-    /// Runs a command that must succeed with `-o json` and reads its output.
-    ///
-    /// # Errors
-    /// It fails, or does not print JSON.
-    pub async fn json(&self, args: &[&str]) -> Result<Value> {
-        let text = self.run(&[args, &["-o", "json"]].concat()).await?;
-        serde_json::from_str(&text).with_context(|| format!("pdpctl {}: not JSON: {text}", args.join(" ")))
     }
 }
 
@@ -230,9 +158,9 @@ impl Installation {
     /// A step fails; the error says which and what was said.
     pub async fn install(bed: &Testbed, control_plane: &ControlPlane, options: Options) -> Result<Self> {
         let this = Self { bed: bed.clone(), control_plane: control_plane.clone(), options };
-        let token = this.register().await?;
+        let token = this.token().await?;
         this.prepare_namespace().await?;
-        this.helm_install(Some(&token)).await?;
+        this.helm_install(token.as_deref()).await?;
         this.connected(Duration::from_secs(60)).await?;
         Ok(this)
     }
@@ -240,17 +168,35 @@ impl Installation {
     /// Makes the organization and the data plane at the control plane and returns the enrolment token.
     ///
     /// # Errors
-    /// The control plane refuses.
+    /// The control plane refuses, or the data plane is enrolled already.
     pub async fn register(&self) -> Result<String> {
+        self.token().await?.context("the data plane is enrolled already")
+    }
+
+    /// Makes the organization and the data plane at the control plane, where they are missing, and returns an enrolment token
+    /// unless the data plane is enrolled.
+    ///
+    /// # Errors
+    /// The control plane refuses.
+    pub async fn token(&self) -> Result<Option<String>> {
         let cli = self.control_plane.pdpctl();
         let Options { organization, data_plane, .. } = &self.options;
         if cli.ended(&["get", "organization", organization]).await?.code != 0 {
             cli.run(&["create", "organization", organization]).await?;
         }
         let cli = cli.within(organization, "");
-        let enrolment = cli.json(&["create", "data-plane", data_plane]).await?;
+        let create = if cli.ended(&["get", "data-plane", data_plane]).await?.code != 0 {
+            "data-plane"
+        } else {
+            let known = cli.json(&["get", "data-plane", data_plane]).await?;
+            if known.get("status").and_then(Value::as_str) != Some("NotEnrolled") {
+                return Ok(None);
+            }
+            "enrolment"
+        };
+        let enrolment = cli.json(&["create", create, data_plane]).await?;
         let token = enrolment.get("token").and_then(Value::as_str).context("the enrolment has no token")?;
-        Ok(token.to_owned())
+        Ok(Some(token.to_owned()))
     }
 
     /// The namespace, labelled as a careful customer would, and the Secret for pulling the agent's image and the samples.
@@ -399,13 +345,22 @@ pub struct Place {
 /// # Errors
 /// No connection, no answer, another status.
 pub async fn get(bed: &Testbed, address: std::net::SocketAddr, path: &str) -> Result<String> {
+    let answer = answer(bed, address, path).await?;
+    ensure!(answer.contains(" 200 OK"), "{}", answer.lines().next().unwrap_or("no answer"));
+    Ok(answer)
+}
+
+/// The same, whatever the status.
+///
+/// # Errors
+/// No connection, no answer.
+pub async fn answer(bed: &Testbed, address: std::net::SocketAddr, path: &str) -> Result<String> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let work = async {
         let mut stream = bed.connect(Side::Cluster, address).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: httpbin\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        ensure!(answer.contains(" 200 OK"), "{}", answer.lines().next().unwrap_or("no answer"));
         Ok(answer)
     };
     tokio::time::timeout(Duration::from_secs(5), work).await.context("no answer in 5 s")?

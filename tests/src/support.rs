@@ -8,6 +8,7 @@
     reason = "support of tests: a broken expectation is a failed test"
 )]
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::demo::steps::image_archive;
@@ -16,6 +17,8 @@ use crate::testbed::{ImageSpec, Sample, Testbed, wait_until};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::sync::OnceCell;
+
+pub mod canary;
 
 /// Time within which anything that is expected must happen.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -30,27 +33,13 @@ async fn install() -> Result<Installation> {
     let name = std::env::var("PDP_TESTBED_NAME").unwrap_or_else(|_| "main".to_owned());
     let bed = Testbed::attach(&name)?;
     let state = bed.instance()?.path("control-plane-state");
-    if state.exists() {
+    // An agent that an earlier run has left goes on with its control plane: it would not take another one's token.
+    let secret = ["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "--ignore-not-found", "-o", "name"];
+    if state.exists() && bed.kubectl(&secret).await?.trim().is_empty() {
         std::fs::remove_dir_all(&state)?;
     }
     let plane = ControlPlane::start(&bed, &state, &["--certificate-lifetime", "2m"]).await?;
-    // A binary in place of the image shortens the loop while the agent is being changed.
-    let image = match std::env::var_os("PDP_AGENT_BINARY") {
-        Some(binary) => {
-            let mut spec = ImageSpec::binary(binary.as_ref(), "pdp-agent");
-            for library in
-                ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"]
-            {
-                spec.files.push((format!("/lib/{library}").into(), format!("/lib/{library}")));
-            }
-            let roots = "/etc/ssl/certs/ca-certificates.crt";
-            spec.files.push((roots.into(), roots.to_owned()));
-            let loader = "/lib64/ld-linux-x86-64.so.2";
-            spec.files.push((loader.into(), loader.to_owned()));
-            bed.push_image(&spec, "pdp-agent:dev").await?
-        }
-        None => bed.push_archive(&image_archive(), "pdp-agent:e2e").await?,
-    };
+    let image = push_agent(&bed).await?;
     let options = Options {
         namespace: "pdp-agent".to_owned(),
         release: "pdp-agent".to_owned(),
@@ -60,6 +49,46 @@ async fn install() -> Result<Installation> {
         values: String::new(),
     };
     Installation::install(&bed, &plane, options).await
+}
+
+/// Pushes the image under test into a cluster's registry and returns it by digest. A binary in place of the image
+/// (`PDP_AGENT_BINARY`) shortens the loop while the agent is being changed.
+///
+/// # Errors
+/// There is no image, or the registry does not take it.
+pub async fn push_agent(bed: &Testbed) -> Result<String> {
+    Ok(match std::env::var_os("PDP_AGENT_BINARY") {
+        Some(binary) => bed.push_image(&dynamic(binary.as_ref()), "pdp-agent:dev").await?,
+        None => bed.push_archive(&image_archive(), "pdp-agent:e2e").await?,
+    })
+}
+
+/// Pushes the agent with failpoints (feature `failpoints`) and returns the image by digest.
+///
+/// # Errors
+/// It was not built, or the registry does not take it.
+pub async fn push_failpoints(bed: &Testbed) -> Result<String> {
+    let binary = artifacts::binary("pdp-agent-failpoints");
+    let build = "cargo build --workspace --bin pdp-agent-failpoints --features pdp-agent/failpoints";
+    ensure!(binary.exists(), "{} is missing: {build}", binary.display());
+    let folder = tempfile::tempdir()?;
+    let stripped = folder.path().join("pdp-agent");
+    // Without its lines of source it is a tenth.
+    let done = tokio::process::Command::new("strip").arg("-o").arg(&stripped).arg(&binary).status().await;
+    let binary = if done.is_ok_and(|status| status.success()) { stripped } else { binary };
+    Ok(bed.push_image(&dynamic(&binary), "pdp-agent:failpoints").await?)
+}
+
+/// An image of a binary that was linked on this machine, with the libraries that it needs.
+fn dynamic(binary: &Path) -> ImageSpec {
+    let mut spec = ImageSpec::binary(binary, "pdp-agent");
+    for library in ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"] {
+        spec.files.push((format!("/lib/{library}").into(), format!("/lib/{library}")));
+    }
+    for file in ["/etc/ssl/certs/ca-certificates.crt", "/lib64/ld-linux-x86-64.so.2"] {
+        spec.files.push((file.into(), file.to_owned()));
+    }
+    spec
 }
 
 /// A new project with an environment `dev`. `name` is made unique.

@@ -5,6 +5,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod chart {
+    pub(crate) mod rights_page;
+}
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -115,6 +119,18 @@ fn the_rights_are_the_committed_ones() {
         parts.sort();
         golden(&root().join("tests/golden").join(file), &parts.join("---\n"));
     }
+}
+
+#[test]
+fn the_page_of_rights_lists_what_the_chart_renders_and_nothing_else() {
+    let page = std::fs::read_to_string(root().join("docs/rights.md")).unwrap();
+    let (told, told_policies) = chart::rights_page::read(&page);
+    let (made, made_policies) = chart::rights_page::rendered(&rendered("full"), "north");
+    let differ = |one: &std::collections::BTreeSet<_>, other| one.difference(other).cloned().collect::<Vec<_>>();
+    assert!(made.len() > 100, "only {} rights are rendered", made.len());
+    assert_eq!(differ(&made, &told), [], "rendered and not on the page");
+    assert_eq!(differ(&told, &made), [], "on the page and not rendered");
+    assert_eq!(told_policies, made_policies, "admission policies");
 }
 
 #[test]

@@ -44,26 +44,32 @@ async fn a_cut_longer_than_the_certificates_life_needs_no_person() {
 async fn a_control_plane_restored_from_before_a_deployment_deletes_nothing() {
     let agent = agent().await;
     let state = agent.bed.instance().unwrap().path("control-plane-state");
-    let backup = tempfile::tempdir().unwrap();
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     agent.control_plane.stop().await.unwrap();
-    copy(&state, backup.path());
+    copy(&state, old.path());
     agent.control_plane.restart().await.unwrap();
     agent.connected(LIMIT).await.unwrap();
     let place = running("restored", Sample::HttpbinOld).await;
     let before = uids(&place).await;
-    let now = tempfile::tempdir().unwrap();
-    agent.control_plane.stop().await.unwrap();
-    copy(&state, now.path());
-    copy(backup.path(), &state);
-    agent.control_plane.restart().await.unwrap();
-    agent.connected(LIMIT).await.unwrap();
+
+    // From before the deployment: held until the newer store is back.
+    replace_store(&state, old.path(), Some(new.path())).await;
+    held().await;
     assert!(ask(&place, "/version").await.is_ok());
-    agent.control_plane.stop().await.unwrap();
-    copy(now.path(), &state);
-    agent.control_plane.restart().await.unwrap();
+    replace_store(&state, new.path(), None).await;
     agent.connected(LIMIT).await.unwrap();
     phase(&place, "httpbin", "Ready").await;
-    assert_eq!(uids(&place).await, before, "pods were replaced");
+
+    // Again, and now a person accepts what the data plane has.
+    replace_store(&state, old.path(), None).await;
+    held().await;
+    let cli = agent.control_plane.pdpctl().within(&agent.options.organization, "");
+    cli.run(&["adopt", &agent.options.data_plane]).await.unwrap();
+    agent.connected(LIMIT).await.unwrap();
+    let next = running("after-adoption", Sample::HttpbinOld).await;
+    assert!(ask(&next, "/version").await.is_ok());
+    assert!(ask(&place, "/version").await.is_ok());
+    assert_eq!(uids(&place).await, before, "workloads were touched");
 }
 
 #[tokio::test]
@@ -111,6 +117,34 @@ async fn running(name: &str, sample: Sample) -> Place {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ask(&place, "/version").await.unwrap().contains(Testbed::sample_version(sample)));
     place
+}
+
+/// Waits until the control plane says that the session is held, and why.
+async fn held() {
+    let agent = agent().await;
+    let cli = agent.control_plane.pdpctl().within(&agent.options.organization, "");
+    wait_until(LIMIT, "the session to be held", || async {
+        let plane = cli.json(&["get", "data-plane", &agent.options.data_plane]).await.map_err(|e| e.to_string())?;
+        let said = plane.to_string();
+        if said.contains("\"Held\"") && said.contains("never issued here") && said.contains("pdpctl adopt") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Restarts the control plane over another store; the present one is kept in `keep`.
+async fn replace_store(state: &std::path::Path, with: &std::path::Path, keep: Option<&std::path::Path>) {
+    let agent = agent().await;
+    agent.control_plane.stop().await.unwrap();
+    if let Some(keep) = keep {
+        copy(state, keep);
+    }
+    copy(with, state);
+    agent.control_plane.restart().await.unwrap();
 }
 
 async fn certificate() -> String {

@@ -25,6 +25,7 @@ async fn a_cluster_bears_every_fault_heals_and_leaves_nothing_behind() {
     killed_and_frozen_parts_come_back(&testbed).await;
     the_vault_is_sealed_and_unsealed(&testbed).await;
     a_dead_cluster_heals_with_its_data(&testbed).await;
+    a_vault_whose_keys_were_never_written_down_is_made_anew(&testbed).await;
 
     let started = Instant::now();
     testbed.down().await.unwrap();
@@ -128,6 +129,14 @@ async fn a_dead_cluster_heals_with_its_data(testbed: &Testbed) {
     healed.kubectl(&["get", "configmap", "survivor"]).await.unwrap();
     let answer = healed.vault_call(reqwest::Method::GET, "secret/data/a/b", None).await.unwrap();
     assert_eq!(answer.pointer("/data/data/key"), Some(&json!("value")));
+}
+
+async fn a_vault_whose_keys_were_never_written_down_is_made_anew(testbed: &Testbed) {
+    let instance = testbed.instance().unwrap();
+    std::fs::remove_file(instance.path("vault-unseal-key")).unwrap();
+    let healed = Testbed::up(instance.name()).await.unwrap();
+    healed.vault_put("c/d", json!({ "key": "value" })).await.unwrap();
+    healed.vault_call(reqwest::Method::GET, "secret/data/a/b", None).await.unwrap_err();
 }
 
 fn marker(name: &str) -> serde_json::Value {

@@ -143,16 +143,17 @@ fn data_plane(notes: &mut Notes<'_>, plane: Option<&DataPlane>) {
         return;
     };
     let status = plane.status.as_ref();
+    let connected = status.and_then(|status| status.conditions.iter().find(|one| one.condition_type == "Connected"));
     let Some(id) = status.and_then(|status| status.id.as_ref()) else {
+        let why = connected.map_or(String::new(), |why| format!(": {}: {}", why.reason, why.message));
         notes.fail(
             "enrolment",
-            "this data plane is not enrolled",
+            format!("this data plane is not enrolled{why}"),
             "give a fresh one-time token (enrolment.token or enrolment.existingSecret) and look at the link's log",
         );
         return;
     };
     notes.ok("enrolment", format!("enrolled as {id}"));
-    let connected = status.and_then(|status| status.conditions.iter().find(|one| one.condition_type == "Connected"));
     match connected {
         Some(condition) if condition.status == "True" => {
             notes.ok("connection", format!("connected since {}", condition.last_transition_time))

@@ -29,7 +29,14 @@ pub(super) async fn check(notes: &mut Notes<'_>, args: &DoctorArgs) {
             }
         },
     };
-    let target = Target { host: &url.host, port: url.port, trust: Some(trust), bundle_setting: "--ca-bundle-file" };
+    let target = Target {
+        host: &url.host,
+        port: url.port,
+        trust: Some(trust),
+        server: "the control plane",
+        address_setting: "controlPlane.url",
+        bundle_setting: "--ca-bundle-file",
+    };
     let upgrade = format!(
         "GET /v1/link HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: cGRwLWFnZW50IGRvY3Rvcg==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n",

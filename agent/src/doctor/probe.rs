@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{Notes, STEP_LIMIT, Status};
-use crate::link::dial::Dialer;
+use crate::link::dial::{DialError, Dialer};
 use crate::settings::ControlPlaneUrl;
 
 /// Longest head of an answer that is read, in bytes.
@@ -26,6 +26,10 @@ pub(super) struct Target<'a> {
     pub(super) port: u16,
     /// PEM of trusted roots, or the platform's; none for plain text.
     pub(super) trust: Option<Trust>,
+    /// What it is, for sentences.
+    pub(super) server: &'static str,
+    /// How the user gives another address.
+    pub(super) address_setting: &'static str,
     /// How the user gives another CA bundle.
     pub(super) bundle_setting: &'static str,
 }
@@ -97,8 +101,30 @@ async fn connect(notes: &mut Notes<'_>, target: &Target<'_>) -> Option<TcpStream
             Some(stream)
         }
         Err(error) => {
-            // Its sentence says what to do.
-            notes.add("connect", Status::Fail, error.to_string(), None);
+            let Target { server, address_setting, .. } = target;
+            let sentence = match &error {
+                DialError::Connect { host, port, detail } => {
+                    format!(
+                        "cannot connect to {host} port {port}: {detail}; is {server} up, and may this pod reach it?"
+                    )
+                }
+                DialError::Resolve { host, detail } => {
+                    format!("{host} cannot be resolved: {detail}; check {address_setting} and the cluster's DNS")
+                }
+                DialError::Bundle { .. }
+                | DialError::OwnIdentity { .. }
+                | DialError::Timeout { .. }
+                | DialError::ProxyRefused { .. }
+                | DialError::ProxyUnusable { .. }
+                | DialError::Untrusted { .. }
+                | DialError::CertificateRefused { .. }
+                | DialError::Status { .. }
+                | DialError::NoCommonVersion { .. }
+                | DialError::Http { .. }
+                | DialError::Broken { .. }
+                | DialError::Internal { .. } => error.to_string(),
+            };
+            notes.add("connect", Status::Fail, sentence, None);
             None
         }
     }

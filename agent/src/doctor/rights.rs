@@ -101,24 +101,33 @@ const INSTALL: &[Line] = &[
     line("", "serviceaccounts", &["create"], Place::Own),
 ];
 
+/// Whom the API server takes this process for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    /// The link's account, which never talks to the vault.
+    Link,
+    /// The operator's account, or a person.
+    Other,
+}
+
 /// Checks the role of the account that this runs as, or both roles when it runs as a person.
-pub(super) async fn check(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) {
+pub(super) async fn check(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) -> Account {
     let whoami = Api::<SelfSubjectReview>::all(client.clone());
     let me = match timeout(STEP_LIMIT, whoami.create(&PostParams::default(), &SelfSubjectReview::default())).await {
         Ok(Ok(review)) => review.status.and_then(|status| status.user_info?.username).unwrap_or_default(),
         Ok(Err(error)) => {
             notes.fail("account", chain(&error), "check the account's token");
-            return;
+            return Account::Other;
         }
         Err(_) => {
             notes.fail("account", "no answer in time", "see above");
-            return;
+            return Account::Other;
         }
     };
     notes.ok("account", format!("this is {me}"));
     if args.pre {
         role(notes, client, args, "install", INSTALL, None).await;
-        return;
+        return Account::Other;
     }
     let account = |role: &str| format!("system:serviceaccount:{}:{}-{role}", args.namespace, args.fullname);
     let (link, operator) = (account("link"), account("operator"));
@@ -129,6 +138,7 @@ pub(super) async fn check(notes: &mut Notes<'_>, client: &Client, args: &DoctorA
     if me == operator || person {
         role(notes, client, args, "operator", OPERATOR, person.then_some(&operator)).await;
     }
+    if me == link { Account::Link } else { Account::Other }
 }
 
 /// One finding if all is allowed, one for each right that is missing otherwise. `user` is somebody else's account.

@@ -25,6 +25,8 @@ pub(super) async fn check(notes: &mut Notes<'_>, policy: Option<&DataPlanePolicy
         host,
         port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         trust: secure.then_some(trust),
+        server: "the vault",
+        address_setting: "spec.vault.address of the DataPlanePolicy",
         bundle_setting: "spec.vault.caBundle of the DataPlanePolicy",
     };
     let request = format!("GET /v1/sys/health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");

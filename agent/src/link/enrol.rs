@@ -13,7 +13,7 @@ use protocol::enrol::{
 };
 use secrecy::SecretString;
 use serde::Serialize;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::dial::{ClientIdentity, DialError, Dialer};
 use super::identity::{
@@ -239,7 +239,7 @@ impl<S: Store> Keeper<S> {
                         self.write(secret).await?;
                     }
                     Err(error) if error.new_enrolment_may_help() && self.token().await.is_some() => {
-                        warn!(%error, "the registered key is not taken any more, enrolling anew with the token that is there");
+                        debug!(%error, "the registered key is not taken any more, enrolling anew with the token that is there");
                         // If the token is the old one, what the renewal said is the news.
                         let anew = self.enrol_anew().await;
                         return if matches!(anew, Err(KeepError::Refused(_))) { Err(error) } else { anew };

@@ -241,9 +241,11 @@ impl Identity {
     }
 
     /// Drops a pending identity whose key the control plane does not know, if the active one has another key. Tells whether so.
+    /// A pending key without a certificate stays: a token may be bound to it, whose answer was lost.
     pub fn fall_back(&mut self) -> bool {
         let key = |slot: &Option<Slot>| slot.as_ref().map(|slot| slot.key.expose_secret().to_owned());
-        let falls = self.active.is_some() && self.pending.is_some() && key(&self.active) != key(&self.pending);
+        let certified = self.pending.as_ref().is_some_and(|slot| slot.certificate.is_some());
+        let falls = self.active.is_some() && certified && key(&self.active) != key(&self.pending);
         if falls {
             self.pending = None;
         }

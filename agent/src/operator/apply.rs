@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::build;
 use super::cluster::{ApiError, Class};
-use super::index::{Contents, Own};
+use super::index::{self, Contents, Own};
 use super::object::{self, ObjectKind};
 use super::observe;
 use super::shared::Shared;
@@ -39,7 +39,7 @@ pub struct Subject {
 }
 
 /// Our kinds whose status a reconciler writes.
-pub trait OwnKind: DeserializeOwned {
+pub trait OwnKind: DeserializeOwned + kube::Resource {
     /// `kind`.
     const KIND: &'static str;
     /// Plural in paths.
@@ -188,7 +188,7 @@ pub async fn status<K: OwnKind>(shared: &Shared, subject: &mut Subject, status: 
         version.clone_into(&mut subject.resource_version);
     }
     if let Ok(own) = serde_json::from_value::<K>(answer) {
-        K::map(&mut shared.index.lock()).insert(subject.name.clone(), Own::Read(Box::new(own)));
+        index::answered(K::map(&mut shared.index.lock()), &subject.name, own);
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ pub fn build(input: &Input<'_>) -> Rendering {
     }
     let addresses =
         input.release.endpoints.iter().map(|endpoint| (endpoint.name.clone(), service::address(input, endpoint)));
-    Rendering {
+    let rendering = Rendering {
         renderer: RENDERER,
         image: input.release.image.clone(),
         deadline_seconds: input.release.progress_deadline_seconds,
@@ -74,7 +74,10 @@ pub fn build(input: &Input<'_>) -> Rendering {
         job,
         addresses: addresses.collect(),
         secrets: config.secrets,
-    }
+    };
+    #[cfg(feature = "failpoints")]
+    let rendering = crate::failpoints::rendered(rendering);
+    rendering
 }
 
 /// Labels of every object of a release. None of them changes between generations, so that selectors may use them.

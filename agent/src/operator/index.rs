@@ -2,10 +2,11 @@
 //!
 //! Own writes enter here too, from their answers, so that the next decision does not wait for the watch.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 
 use super::object::{ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
 use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Workload};
@@ -101,6 +102,31 @@ pub enum Own<K> {
     },
 }
 
+impl<K: Resource> Own<K> {
+    fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Read(object) => object.meta(),
+            Self::Unreadable { metadata, .. } => metadata,
+        }
+    }
+}
+
+/// Takes in the answer to a write of one of our own objects. The watch may have been faster: what it brought since stays, and so
+/// does a deletion, since nothing would correct the older state afterwards.
+pub fn answered<K: Resource>(map: &mut BTreeMap<String, Own<K>>, name: &str, answer: K) {
+    let Some(known) = map.get_mut(name) else { return };
+    let (before, now) = (known.metadata(), answer.meta());
+    let version = |metadata: &ObjectMeta| metadata.resource_version.clone().unwrap_or_default();
+    if before.uid == now.uid && !is_newer(&version(before), &version(now)) {
+        *known = Own::Read(Box::new(answer));
+    }
+}
+
+/// Whether resource version `a` is later than `b`. Numbers are compared as such; what is none says nothing.
+fn is_newer(a: &str, b: &str) -> bool {
+    matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a > b)
+}
+
 /// Everything at one moment.
 #[derive(Debug, Default)]
 pub struct Contents {
@@ -118,7 +144,12 @@ pub struct Contents {
     by_release: HashMap<String, BTreeSet<Place>>,
     /// Mark and fingerprint of objects that were found equal to what was wanted.
     verified: HashMap<Place, (String, String)>,
+    /// What was deleted lately, with its uid.
+    gone: VecDeque<(Place, String)>,
 }
+
+/// Deletions that are remembered: the answer to a write is late by moments.
+const GONE: usize = 256;
 
 /// Shared between watches and reconcilers.
 #[derive(Debug, Default)]
@@ -137,11 +168,7 @@ impl Contents {
     /// Takes in an object unless a newer state of it is known. True if something changed that somebody may want to know.
     pub fn put(&mut self, place: Place, tracked: Tracked) -> bool {
         if let Some(known) = self.objects.get(&place) {
-            let newer = |a: &str, b: &str| match (a.parse::<u64>(), b.parse::<u64>()) {
-                (Ok(a), Ok(b)) => a > b,
-                (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
-            };
-            if known.uid == tracked.uid && newer(&known.resource_version, &tracked.resource_version) {
+            if known.uid == tracked.uid && is_newer(&known.resource_version, &tracked.resource_version) {
                 return false;
             }
             let same = known.uid == tracked.uid
@@ -162,10 +189,25 @@ impl Contents {
         true
     }
 
+    /// Takes in the answer to a write, as [`Self::put`], unless the watch has already brought that object's deletion: nothing
+    /// would take it out again.
+    pub fn put_answer(&mut self, place: Place, tracked: Tracked) {
+        if !self.gone.iter().any(|(gone, uid)| *gone == place && *uid == tracked.uid) {
+            self.put(place, tracked);
+        }
+    }
+
     /// Takes out an object. Returns what was known of it.
     pub fn remove(&mut self, place: &Place) -> Option<Tracked> {
         self.forget_label(place);
-        self.objects.remove(place)
+        let known = self.objects.remove(place);
+        if let Some(known) = &known {
+            self.gone.push_back((place.clone(), known.uid.clone()));
+            if self.gone.len() > GONE {
+                self.gone.pop_front();
+            }
+        }
+        known
     }
 
     fn forget_label(&mut self, place: &Place) {
@@ -300,6 +342,37 @@ mod tests {
         assert!(!contents.put(place(), tracked("9", Some("web"))));
         assert_eq!(contents.object(&place()).unwrap().resource_version, "10");
         assert!(!contents.put(place(), tracked("10", Some("web"))), "nothing new");
+    }
+
+    #[test]
+    fn the_answer_to_a_write_is_not_taken_for_newer_than_what_the_watch_brought() {
+        let run = |uid: &str, version: &str| -> crate::kinds::TaskRun {
+            let metadata = serde_json::json!({"name": "run", "uid": uid, "resourceVersion": version});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": {"release": "web"}})).unwrap()
+        };
+        let version = |map: &BTreeMap<String, Own<crate::kinds::TaskRun>>| {
+            map.get("run").and_then(|own| own.metadata().resource_version.clone())
+        };
+        let mut map = BTreeMap::new();
+        answered(&mut map, "run", run("u", "9"));
+        assert_eq!(version(&map), None, "it was deleted meanwhile");
+        map.insert("run".to_owned(), Own::Read(Box::new(run("u", "10"))));
+        answered(&mut map, "run", run("u", "9"));
+        assert_eq!(version(&map).as_deref(), Some("10"));
+        answered(&mut map, "run", run("u", "11"));
+        assert_eq!(version(&map).as_deref(), Some("11"));
+        answered(&mut map, "run", run("other", "12"));
+        assert_eq!(version(&map).as_deref(), Some("11"), "another object of that name");
+    }
+
+    #[test]
+    fn a_late_answer_brings_no_deleted_object_back() {
+        let mut contents = Contents::default();
+        contents.put_answer(place(), tracked("10", None));
+        contents.remove(&place());
+        contents.put_answer(place(), tracked("11", None));
+        assert!(contents.object(&place()).is_none());
+        assert!(contents.put(place(), tracked("12", None)), "what the watch shows is there");
     }
 
     #[test]

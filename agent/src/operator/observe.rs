@@ -176,7 +176,7 @@ pub fn place(object: &Value, kind: ObjectKind, reference: &ObjectRef) -> Place {
 pub fn took(shared: &Shared, place: &Place, object: &Value) -> Tracked {
     let tracked = tracked(place.kind, object);
     if !unwatched(place.kind) {
-        shared.index.lock().put(place.clone(), tracked.clone());
+        shared.index.lock().put_answer(place.clone(), tracked.clone());
     }
     tracked
 }

@@ -68,7 +68,7 @@ where
     };
     let set = move |level: LogLevel| {
         if control.reload(targets(level)).is_ok() {
-            info!(?level, "log level set");
+            info!(to = ?level, "log level set");
         }
     };
     (tracing_subscriber::registry().with(output.with_filter(filter)), LevelHandle { set: Arc::new(set) })

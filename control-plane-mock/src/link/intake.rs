@@ -158,6 +158,7 @@ impl Link {
             }
         }
         let schema = self.schema.clone();
+        let gone = batch.iter().any(|event| matches!(event, ControlEvent::State(report) if report.state.is_none()));
         let done = self
             .in_store(move |c, id| {
                 batch.into_iter().map(|event| write(c, id, event, &schema)).collect::<Result<Vec<_>>>()
@@ -170,6 +171,9 @@ impl Link {
                 Done::Fact(key, id) if !withheld => self.session.acknowledge_fact(key, id),
                 Done::State(..) | Done::Fact(..) | Done::Nothing => {}
             }
+        }
+        if gone {
+            self.look_into_store().await;
         }
     }
 
@@ -214,6 +218,9 @@ fn write(c: &Connection, id: &str, event: ControlEvent, schema: &std::collection
     Ok(match event {
         ControlEvent::State(StateReport { key, digest, state }) => {
             reports::record_state(c, id, &key, &digest, state.as_ref())?;
+            if state.is_none() {
+                documents::vanished(c, id, &key)?;
+            }
             Done::State(key, digest)
         }
         ControlEvent::Fact(FactReport { key, fact }) => {

@@ -205,6 +205,22 @@ pub fn unanswered(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result
     Ok(())
 }
 
+/// The data plane no longer has a resource that it had accepted: it is sent again if it is still wanted. Not a task run, which never
+/// runs twice, and not what is gone because it was to go.
+///
+/// # Errors
+/// SQLite's.
+pub fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
+    let accepted = match find(c, data_plane, key)? {
+        Some(wish) => matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already)),
+        None => false,
+    };
+    if key.kind == Kind::TaskRun || !accepted || to_forget(c, data_plane)?.iter().any(|(known, _)| known == key) {
+        return Ok(());
+    }
+    unanswered(c, data_plane, key)
+}
+
 /// One wanted resource.
 ///
 /// # Errors

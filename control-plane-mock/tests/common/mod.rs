@@ -251,10 +251,15 @@ impl Default for World {
 pub enum Tell {
     Report(ResourceKey, State, Vec<Fact>),
     Message(Box<AgentMessage>),
+<<<<<<< HEAD
     /// Something was stored that no document of this session asked for.
     Stored(InventoryEntry),
     /// Somebody in the cluster has deleted it.
     Removed(ResourceKey),
+=======
+    /// Somebody deletes the stored object.
+    Vanish(ResourceKey),
+>>>>>>> main
     Cut,
 }
 
@@ -385,6 +390,7 @@ impl Running {
                 Some(tell) = told.recv() => match tell {
                     Tell::Report(key, state, facts) => session.report(&key, state, &facts),
                     Tell::Message(message) => drop(session.send_now(*message)),
+<<<<<<< HEAD
                     Tell::Stored(entry) => {
                         session.stored(entry.clone());
                         self.world.lock().unwrap().stored.insert(entry.key.clone(), entry);
@@ -394,6 +400,11 @@ impl Running {
                         session.removed(&key);
                         self.world.lock().unwrap().stored.remove(&key);
                         self.change.send_modify(|count| *count += 1);
+=======
+                    Tell::Vanish(key) => {
+                        self.world.lock().unwrap().stored.remove(&key);
+                        session.removed(&key);
+>>>>>>> main
                     }
                     Tell::Cut => {
                         socket = None;

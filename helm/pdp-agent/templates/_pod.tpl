@@ -32,6 +32,10 @@ spec:
       annotations:
         {{- if .outside }}
         pdp-agent.dev/ca-checksum: {{ $root.Values.controlPlane.caBundle | sha256sum | trunc 16 }}
+        {{- with $root.Values.enrolment.token }}
+        # A mounted Secret follows only after a minute; who gives a new token waits for it.
+        pdp-agent.dev/token-checksum: {{ . | sha256sum | trunc 16 }}
+        {{- end }}
         {{- end }}
         kubectl.kubernetes.io/default-container: pdp-agent
         {{- with $root.Values.podAnnotations }}{{ toYaml . | nindent 8 }}{{ end }}

@@ -1,11 +1,15 @@
 //! `make demo`: plays the demo and leaves everything up. Ctrl-C removes what it made.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tests::demo::Demo;
-use tests::testbed::Testbed;
+use tests::testbed::{Testbed, UpOptions, up};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How much later than its commands the demo may hear of a Ctrl-C.
+const LATE: Duration = Duration::from_millis(300);
 
 #[derive(Parser)]
 #[command(about = "A private data plane from nothing to a running service, on this machine")]
@@ -13,6 +17,9 @@ struct Args {
     /// Name of the test cluster.
     #[arg(long, default_value = "demo")]
     name: String,
+    /// Install and build what this machine lacks without asking (also under CI=true).
+    #[arg(long, short)]
+    yes: bool,
     /// Remove everything at the end.
     #[arg(long)]
     down: bool,
@@ -22,12 +29,36 @@ struct Args {
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let mut demo = Demo::new(&args.name);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let played = tokio::select! {
-        played = demo.play() => Some(played),
-        _ = tokio::signal::ctrl_c() => None,
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let options = UpOptions { yes: args.yes, ..UpOptions::default() };
+    let prepared = tokio::select! {
+        biased;
+        _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
+        prepared = up::prepare(&options) => Some(prepared),
     };
+    match prepared {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            eprintln!("demo: {error}");
+            return Ok(ExitCode::FAILURE);
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a question may still wait for its answer, and the runtime for it"
+        )]
+        None => std::process::exit(130),
+    }
+    let mut played = tokio::select! {
+        biased;
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        played = demo.play() => Some(played),
+    };
+    // Ctrl-C ends the commands of the demo too: what failed may have failed for that.
+    if matches!(played, Some(Err(_))) && tokio::time::timeout(LATE, interrupt.recv()).await.is_ok() {
+        played = None;
+    }
     let code = match &played {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
@@ -40,6 +71,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         None => ExitCode::from(130),
     };
     if played.is_none() || args.down {
+        demo.say("");
         demo.say("Removing the test cluster …");
         if let Ok(bed) = Testbed::attach(&args.name) {
             bed.down().await?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Screen {
     width: usize,
+    terminal: bool,
     colour: bool,
     steps: usize,
     step: usize,
@@ -25,6 +26,7 @@ impl Screen {
         let width = terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0));
         Self {
             width: width.clamp(60, 120),
+            terminal,
             colour: terminal && std::env::var_os("NO_COLOR").is_none(),
             steps,
             step: 0,
@@ -41,7 +43,10 @@ impl Screen {
         self.times.push((title.to_owned(), Duration::ZERO));
         let head = format!("{}/{}  {title}", self.step, self.steps);
         self.line("");
-        self.line(&self.paint("1;36", &head));
+        for (index, line) in wrap(&head, self.width.saturating_sub(6)).iter().enumerate() {
+            let lead = if index == 0 { "" } else { "      " };
+            self.line(&self.paint("1;36", &format!("{lead}{line}")));
+        }
     }
 
     /// Words about what happens.
@@ -59,16 +64,35 @@ impl Screen {
         }
     }
 
-    /// One line that a command printed, cut to the screen.
+    /// One line that a command printed; what does not fit goes on below.
     pub fn output(&self, text: &str) {
+        let room = self.width.saturating_sub(9);
         let text = plain(text);
-        let room = self.width.saturating_sub(7);
-        let cut: String = if text.chars().count() > room {
-            text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
-        } else {
-            text
-        };
-        self.line(&format!("       {cut}"));
+        let text: Vec<char> = text.trim_end().chars().collect();
+        if text.len() <= room + 2 {
+            return self.line(&format!("       {}", String::from_iter(text)));
+        }
+        for (index, part) in text.chunks(room).enumerate() {
+            let lead = if index == 0 { "       " } else { "         " };
+            self.line(&format!("{lead}{}", String::from_iter(part)));
+        }
+    }
+
+    /// What a long command says at the moment: one line that the next one replaces, on a terminal only.
+    pub fn passing(&self, text: &str) {
+        if self.terminal {
+            let text: String = plain(text).chars().take(self.width.saturating_sub(9)).collect();
+            drop(write!(std::io::stdout(), "\r\u{1b}[K       {text}"));
+            drop(std::io::stdout().flush());
+        }
+    }
+
+    /// Removes what [`Self::passing`] left.
+    pub fn passed(&self) {
+        if self.terminal {
+            drop(write!(std::io::stdout(), "\r\u{1b}[K"));
+            drop(std::io::stdout().flush());
+        }
     }
 
     /// Closes a step: what it proved.
@@ -89,7 +113,10 @@ impl Screen {
         self.line("");
         for (title, took) in &self.times {
             let room = self.width.saturating_sub(14);
-            let title: String = title.chars().take(room).collect();
+            let title = match title.char_indices().nth(room) {
+                None => title.clone(),
+                Some(_) => title.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
+            };
             self.line(&format!("   {title:<room$} {:>8}", seconds(*took)));
         }
         let room = self.width.saturating_sub(14);

@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::Screen;
+use super::programs::{finish_load, start_load};
 use crate::installation::{ControlPlane, Installation, Options, Pdpctl, artifacts};
-use crate::load;
 use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
 
 const ORGANIZATION: &str = "acme";
 const PROJECT: &str = "shop";
-const SAMPLE: &str = "config/samples/httpbin.yaml";
+pub(super) const SAMPLE: &str = "config/samples/httpbin.yaml";
 const STEPS: usize = 10;
 
 /// What the steps hand on to each other.
 #[derive(Debug)]
 pub struct Demo {
-    screen: Screen,
+    pub(super) screen: Screen,
     instance: String,
 }
 
@@ -57,8 +57,7 @@ impl Demo {
         self.update_under_load(&bed, &cli, &service).await?;
         self.repair_while_cut(&bed, &cli, &service).await?;
         self.reconnect(&bed, &cli, &agent, &service).await?;
-        self.next(&agent);
-        Ok(())
+        self.next(&bed, &agent)
     }
 
     async fn cluster(&mut self) -> Result<Testbed> {
@@ -87,7 +86,7 @@ impl Demo {
         self.screen.command("make image");
         let mut command = Command::new("make");
         command.args(["--no-print-directory", "-C"]).arg(artifacts::file("")).arg("image");
-        self.stream(command).await?;
+        self.build(command).await?;
         let archive = image_archive();
         let megabytes =
             std::fs::metadata(&archive).with_context(|| format!("read {}", archive.display()))?.len() as f64 / 1e6;
@@ -161,7 +160,7 @@ impl Demo {
         self.screen.command(&format!("bao kv put secret/{namespace}/httpbin api-token=…"));
         let secret = serde_json::json!({ "api-token": "demo-token-3b1f" });
         bed.vault_put(&format!("{namespace}/httpbin"), secret).await?;
-        self.show_kubectl(bed, &["get", "environments.pdp-agent.dev", "-n", "pdp-agent"]).await?;
+        self.show_kubectl(bed, &["get", "namespaces", "-l", "pdp-agent.dev/environment"]).await?;
         self.screen.proves("each environment is a namespace of its own, closed to the other; the vault lets each read its own secrets only");
         Ok(namespace)
     }
@@ -225,8 +224,8 @@ impl Demo {
 
     async fn update_under_load(&mut self, bed: &Testbed, cli: &Pdpctl, service: &Service) -> Result<()> {
         self.screen.step("Update to the second version while requests keep coming, none repeated");
-        let kept = start_load(bed, service, true)?;
-        let single = start_load(bed, service, false)?;
+        let kept = start_load(bed, service.address, true)?;
+        let single = start_load(bed, service.address, false)?;
         let deployed = self.deploy_version(bed, cli, Sample::HttpbinNew).await;
         // Old pods may still drain: the load goes on until the last of them is gone.
         wait_until(Duration::from_secs(90), "the old pods to be gone", || async {
@@ -277,9 +276,17 @@ impl Demo {
         })
         .await?;
         let made = deleted.elapsed();
-        wait_until(Duration::from_secs(90), "the service to answer again", || get(bed, service, "/version")).await?;
+        // The deleted Deployment's pods drain for a while: only a ready pod of the new one is an answer.
+        let ready = ["get", &service.deployment, "-n", &service.namespace, "-o", "jsonpath={.status.readyReplicas}"];
+        wait_until(Duration::from_secs(90), "a new pod to be ready", || async {
+            let count = bed.kubectl(&ready).await?;
+            ensure!(count.trim().parse().is_ok_and(|count: u32| count > 0), "no pod is ready");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        get(bed, service, "/version").await?;
         self.screen.output(&format!(
-            "made again after {:.1} s, answers after {:.1} s",
+            "made again after {:.1} s, its pods ready after {:.1} s",
             made.as_secs_f64(),
             deleted.elapsed().as_secs_f64()
         ));
@@ -325,98 +332,39 @@ impl Demo {
         Ok(())
     }
 
-    fn next(&self, agent: &Installation) {
+    fn next(&self, bed: &Testbed, agent: &Installation) -> Result<()> {
         self.screen.summary();
         self.screen.say("");
         self.screen.say("All of it is still up. What to try next:");
         let cli = agent.control_plane.pdpctl();
-        let name = &self.instance;
         let folder = artifacts::binary("");
-        let folder = folder.to_string_lossy();
-        for line in [
-            &format!("export PATH={}:$PATH", folder.trim_end_matches('/')),
-            &format!("eval \"$(testbed --name {name} env)\""),
-            &format!("export PDPCTL_SERVER={} PDPCTL_CA_FILE={}", cli.server, cli.ca.display()),
-            &format!(
-                "export PDPCTL_TOKEN_FILE={} PDPCTL_ORGANIZATION={ORGANIZATION} PDPCTL_PROJECT={PROJECT}",
-                cli.token.display()
+        let file = bed.instance()?.path("env");
+        let exports = [
+            format!("export PATH={}:$PATH", folder.to_string_lossy().trim_end_matches('/')),
+            format!("eval \"$(testbed --name {} env)\"", self.instance),
+            format!("export PDPCTL_SERVER={} PDPCTL_CA_FILE={}", cli.server, cli.ca.display()),
+            format!("export PDPCTL_TOKEN_FILE={}", cli.token.display()),
+            format!("export PDPCTL_ORGANIZATION={ORGANIZATION} PDPCTL_PROJECT={PROJECT}\n"),
+        ];
+        std::fs::write(&file, exports.join("\n")).with_context(|| format!("write {}", file.display()))?;
+        for (line, why) in [
+            (format!("source {}", file.display()).as_str(), ""),
+            ("pdpctl status", ""),
+            ("pdpctl logs httpbin --environment dev -f", ""),
+            ("pdpctl rollback httpbin --environment dev --wait", ""),
+            (
+                "pdpctl deploy -f config/samples/httpbin.yaml --environment dev --set image=nginx:1.27",
+                "refused, and why",
             ),
-            "pdpctl status",
-            "pdpctl logs httpbin --environment dev -f",
-            "pdpctl rollback httpbin --environment dev --wait",
-            "pdpctl deploy -f config/samples/httpbin.yaml --environment dev --set image=nginx:1.27",
-            &format!("testbed --name {name} kubectl get pdp -n pdp-agent"),
-            "make demo-down",
+            ("kubectl get pdp -n pdp-agent", "the queue: all that the agent holds"),
+            ("make demo-down", ""),
         ] {
             self.screen.command(line);
-        }
-    }
-
-    async fn deploy_version(&self, bed: &Testbed, cli: &Pdpctl, sample: Sample) -> Result<()> {
-        let image = format!("image={}", bed.sample(sample)?);
-        let file = artifacts::file(SAMPLE);
-        let version = Testbed::sample_version(sample);
-        self.screen.command(&format!(
-            "pdpctl deploy -f {SAMPLE} --set image=registry.customer.test:5000/httpbin@sha256:… --environment dev --wait   # {version}"
-        ));
-        let file = file.to_string_lossy();
-        let mut command = cli.command(&[
-            "deploy",
-            "-f",
-            &file,
-            "--set",
-            &image,
-            "--environment",
-            "dev",
-            "--wait",
-            "--timeout",
-            "120s",
-        ]);
-        command.env("PDPCTL_PROGRESS", "plain");
-        self.stream(command).await
-    }
-
-    /// Shows a `pdpctl` command, runs it and shows what it prints.
-    async fn show(&self, cli: &Pdpctl, args: &[&str]) -> Result<()> {
-        self.screen.command(&format!("pdpctl {}", args.join(" ")));
-        cli.run(args).await?.lines().for_each(|line| self.screen.output(line));
-        Ok(())
-    }
-
-    async fn show_kubectl(&self, bed: &Testbed, args: &[&str]) -> Result<()> {
-        self.screen.command(&format!("kubectl {}", args.join(" ")));
-        bed.kubectl(args).await?.lines().for_each(|line| self.screen.output(line));
-        Ok(())
-    }
-
-    /// Runs a command and shows its lines as they come.
-    async fn stream(&self, mut command: Command) -> Result<()> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let mut out = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let mut err = BufReader::new(child.stderr.take().context("no output")?).lines();
-        let (mut out_open, mut err_open) = (true, true);
-        while out_open || err_open {
-            let line = tokio::select! {
-                line = out.next_line(), if out_open => { out_open = matches!(line, Ok(Some(_))); line? }
-                line = err.next_line(), if err_open => { err_open = matches!(line, Ok(Some(_))); line? }
-            };
-            if let Some(line) = line {
-                self.screen.output(&line);
+            if !why.is_empty() {
+                self.screen.output(why);
             }
         }
-        let status = child.wait().await?;
-        ensure!(status.success(), "the command above ended with {status}");
         Ok(())
-    }
-
-    /// Shows why the demo ended early.
-    pub fn failed(&self, error: &anyhow::Error) {
-        self.screen.trouble(&format!("{error:#}"));
-    }
-
-    /// Words outside of steps.
-    pub fn say(&self, text: &str) {
-        self.screen.say(text);
     }
 }
 
@@ -435,25 +383,4 @@ async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
 
 async fn get(bed: &Testbed, service: &Service, path: &str) -> Result<String> {
     crate::installation::get(bed, service.address, path).await
-}
-
-fn start_load(bed: &Testbed, service: &Service, keep_alive: bool) -> Result<Child> {
-    let mut command = bed.in_netns(Side::Cluster, artifacts::binary("load"))?;
-    command.args(["--target", &service.address.to_string(), "--path", "/version", "--host", "httpbin"]);
-    command.args(["--workers", "4", "--pace-ms", "25", "--limit", "180"]);
-    for sample in [Sample::HttpbinOld, Sample::HttpbinNew] {
-        let version = Testbed::sample_version(sample);
-        command.args(["--mark", &format!("{version}={version}")]);
-    }
-    if keep_alive {
-        command.arg("--keep-alive");
-    }
-    Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
-}
-
-async fn finish_load(mut child: Child) -> Result<load::Report> {
-    drop(child.stdin.take());
-    let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await??;
-    ensure!(output.status.success(), "the load ended with {}", output.status);
-    Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -51,7 +51,7 @@ impl Cache {
         for recipe in &missing {
             eprintln!("  {:<16} {:<8} {}", recipe.name, recipe.version, recipe.why);
         }
-        if !packages::agreed("go on? (all parts from nothing: about 10 minutes on two cores)", yes)? {
+        if !packages::agreed("go on? (all parts from nothing: about 10 minutes on two cores)", yes).await? {
             return Err(Error::Machine {
                 problem: "parts of the test cluster are missing".to_owned(),
                 fix: "let them be built, or run with --yes".to_owned(),

@@ -47,7 +47,7 @@ pub use image::ImageSpec;
 pub use instance::{Instance, Side};
 pub use network::Cut;
 pub use parts::Part;
-pub use process::Process;
+pub use process::{Process, group};
 pub use services::Sample;
 pub use up::UpOptions;
 pub use wait::wait_until;

@@ -1,4 +1,4 @@
-//! Debian packages that the test cluster runs on: says which are missing, asks, installs them without starting their services.
+//! Debian packages that the test cluster and the build of images need: says which are missing, asks, installs them without starting their services.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -22,6 +22,9 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("docker-registry", "docker-registry", "the registry"),
     ("htpasswd", "apache2-utils", "the registry's password file"),
     ("skopeo", "skopeo", "pushes images"),
+    ("buildah", "buildah", "builds the agent's image"),
+    ("jq", "jq", "checks the agent's image"),
+    ("file", "file", "the same"),
     ("tar", "tar", "image layers"),
     ("pip3", "python3-pip", "fetches the vault"),
 ];
@@ -52,7 +55,7 @@ pub(crate) async fn ensure(yes: bool) -> Result<(), Error> {
     for (_, package, why) in &missing {
         eprintln!("  {package:<28} {why}");
     }
-    if !agreed("install them with apt-get?", yes)? {
+    if !agreed("install them with apt-get?", yes).await? {
         return Err(Error::Machine {
             problem: "packages are missing".to_owned(),
             fix: "install them, or run with --yes".to_owned(),
@@ -81,7 +84,8 @@ pub(crate) fn present(program: &str) -> bool {
 }
 
 /// Asks on the terminal; yes without asking under `CI=true` or when told so before.
-pub(crate) fn agreed(question: &str, yes: bool) -> Result<bool, Error> {
+/// Cancel safe: a person may press Ctrl-C instead.
+pub(crate) async fn agreed(question: &str, yes: bool) -> Result<bool, Error> {
     if yes || std::env::var("CI").is_ok_and(|value| value == "true") {
         return Ok(true);
     }
@@ -89,10 +93,14 @@ pub(crate) fn agreed(question: &str, yes: bool) -> Result<bool, Error> {
         return Ok(false);
     }
     eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    let asked = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
-    asked.map_err(Error::io("read", "the terminal"))?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
+    let asked = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stderr().flush()?;
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(answer)
+    });
+    let answer = asked.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    Ok(answer.map_err(Error::io("read", "the terminal"))?.trim().eq_ignore_ascii_case("y"))
 }
 
 /// Keeps Debian from starting the services of packages while they are installed.

@@ -142,6 +142,17 @@ impl Process {
     }
 }
 
+/// The processes of a process group that still run.
+#[must_use]
+pub fn group(id: i32) -> Vec<Process> {
+    let member = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+        fields.split_whitespace().nth(2).and_then(|group| group.parse().ok()) == Some(id)
+    };
+    all_pids().into_iter().filter(member).filter_map(Process::with_pid).collect()
+}
+
 /// Ids of all processes of the machine.
 pub(crate) fn all_pids() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

@@ -31,16 +31,24 @@ pub struct UpOptions {
     pub with: Vec<Addon>,
 }
 
+/// Installs and builds what is missing on this machine; says what, and asks.
+///
+/// # Errors
+/// The user says no, or something cannot be installed or built.
+pub async fn prepare(options: &UpOptions) -> Result<(), Error> {
+    packages::ensure(options.yes).await?;
+    let on_demand = options.with.iter().flat_map(|addon| addon.recipes());
+    let recipes: Vec<_> = recipe::BASE.iter().chain(on_demand).copied().collect();
+    Cache::from_env().ensure(&recipes, options.yes).await
+}
+
 /// Brings the instance up. A second call at the same time waits for the first.
 ///
 /// # Errors
 /// What is missing cannot be built or installed, or a part does not become ready in time.
 pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
-    packages::ensure(options.yes).await?;
+    prepare(options).await?;
     let cache = Cache::from_env();
-    let on_demand = options.with.iter().flat_map(|addon| addon.recipes());
-    let recipes: Vec<_> = recipe::BASE.iter().chain(on_demand).copied().collect();
-    cache.ensure(&recipes, options.yes).await?;
     let _lock = Lock::hold(&instance.lock_file()).await?;
     let started = Instant::now();
     let step = Steps { started };
@@ -67,6 +75,14 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     }
     step.say("networks, firewall and mounts are there");
 
+    if !super::vault::keys_known(instance) {
+        // Cut off between initialising it and writing its keys down: it can never be unsealed again.
+        if let Some(vault) = Part::Vault.process(instance) {
+            vault.stop(Duration::from_secs(3)).await?;
+        }
+        files::remove_folder(&instance.path("vault"))?;
+        files::make_folder(&instance.path("vault"))?;
+    }
     let settings = record.settings();
     let mut born = Vec::new();
     for part in [Part::Etcd, Part::Containerd, Part::Registry, Part::Vault, Part::Apiserver, Part::Forwarder] {

@@ -13,6 +13,11 @@ use super::{Error, Instance, files, wait_until};
 
 const POLICY: &str = include_str!("../../testbed/config/vault-policy.hcl");
 
+/// Whether an earlier start has initialised the vault and lived to write both keys down.
+pub(crate) fn keys_known(instance: &Instance) -> bool {
+    ["vault-unseal-key", "vault-root-token"].iter().all(|name| instance.path(name).exists())
+}
+
 /// A client with the root token, once there is one.
 #[derive(Clone)]
 pub(crate) struct Vault {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use tests::installation::Place;
-use tests::testbed::Sample;
+use tests::testbed::{Sample, wait_until};
 
-use tests::support::{agent, component, objects, place};
+use tests::support::{LIMIT, agent, component, diagnose, objects, place};
 
 #[tokio::test]
 async fn a_task_runs_once_per_run_and_its_end_is_known() {
@@ -28,6 +28,31 @@ async fn a_failing_task_is_told_with_its_exit_code() {
     let runs = runs(&place).await;
     assert_eq!(runs[0]["result"], "Failed", "{runs:?}");
     assert!(runs[0]["exitCode"].as_i64().is_some_and(|code| code > 0), "{runs:?}");
+}
+
+#[tokio::test]
+async fn the_log_of_a_run_is_there_after_the_run_was_forgotten() {
+    let place = place("task-log").await;
+    make(&place, "[pass]").await;
+    let ended = place.cli.ended(&["run", "job", "--environment", "dev", "--wait"]).await.unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let id = runs(&place).await[0]["id"].as_str().unwrap().to_owned();
+    let name = runs(&place).await[0]["name"].as_str().unwrap().to_owned();
+    let waited = wait_until(LIMIT, "the run to be forgotten", || async {
+        let get = ["get", "taskruns.pdp-agent.dev", &name, "-n", "pdp-agent", "--ignore-not-found", "-o", "name"];
+        let left = agent().await.bed.kubectl(&get).await.map_err(|error| error.to_string())?;
+        if left.trim().is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    if let Err(error) = waited {
+        panic!("{error}\n{}", diagnose(&place).await);
+    }
+    for more in [&[][..], &["-f"]] {
+        let args = [&["logs", "job", "--environment", "dev", "--run", &id], more].concat();
+        let ended = place.cli.ended(&args).await.unwrap();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(ended.stdout.contains("passed"), "{ended:?}");
+    }
 }
 
 async fn make(place: &Place, args: &str) {

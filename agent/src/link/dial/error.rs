@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use protocol::session::DialFailure;
+use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 use tokio_tungstenite::tungstenite;
 
@@ -219,17 +220,26 @@ fn untrusted(error: &CertificateError) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "it is signed by an authority that this installation does not know; check controlPlane.caBundle".to_owned()
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("{error}; it has expired, or the clock of this node is ahead")
+        // The library's own words hold the present time: the sentence would be another one at every attempt.
+        CertificateError::Expired => "it has expired, or the clock of this node is ahead".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it expired at {}, or the clock of this node is ahead", at(*not_after))
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("{error}; the clock of this node is behind")
+        CertificateError::NotValidYet => "it is not valid yet, or the clock of this node is behind".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("it is valid from {} only, or the clock of this node is behind", at(*not_before))
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("{error}; check the host name in controlPlane.url")
         }
         other => other.to_string(),
     }
+}
+
+/// RFC 3339; seconds since 1970 where that cannot be written.
+fn at(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    seconds.map_or_else(|| time.as_secs().to_string(), |time| time.to_string())
 }
 
 const fn refuses_certificate(alert: AlertDescription) -> bool {

@@ -65,13 +65,19 @@ fn a_pending_certificate_goes_first_and_an_ended_one_does_not() {
 #[test]
 fn an_unknown_pending_key_gives_way_to_the_active_one_and_never_to_itself() {
     let (old, new) = (new_key().unwrap(), new_key().unwrap());
-    let slot = |key: &SecretString| Some(Slot { key: key.clone(), certificate: None });
+    let slot = |key: &SecretString| {
+        let certificate = Certificate::read(&certificate(key, 0, HOUR)).ok();
+        Some(Slot { key: key.clone(), certificate })
+    };
     let mut other = Identity { pending: slot(&new), active: slot(&old), ..Identity::default() };
     assert!(other.fall_back() && other.pending.is_none() && !other.fall_back());
     let mut same = Identity { pending: slot(&old), active: slot(&old), ..Identity::default() };
     assert!(!same.fall_back() && same.pending.is_some());
     let mut first = Identity { pending: slot(&new), ..Identity::default() };
     assert!(!first.fall_back() && first.pending.is_some());
+    let asked = Some(Slot { key: new, certificate: None });
+    let mut waits = Identity { pending: asked, active: slot(&old), ..Identity::default() };
+    assert!(!waits.fall_back() && waits.pending.is_some(), "a token may be bound to it");
 }
 
 #[test]

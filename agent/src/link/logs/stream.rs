@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::cursor::Cursor;
 use super::pods::{Instance, instances};
 use super::source::{Output, Source, SourceEnd, Views, Wish, note_gap};
-use crate::kinds::{DataPlanePolicy, LogMode, Release, TaskRun};
+use crate::kinds::{DataPlanePolicy, Environment, LogMode, Release, TaskRun};
+use crate::operator::object::TASK_RUN;
 use crate::telemetry::chain;
 
 /// Time between two looks at the pods of a stream that is followed.
@@ -276,11 +277,36 @@ impl Streaming {
                         let selector = status.job.map(|job| format!("batch.kubernetes.io/job-name={job}"));
                         located(status.namespace, selector, status.result.is_some())
                     }
+                    Err(CallError::NotFound) => self.forgotten(name).await,
                     Err(error) => missing(error),
                 }
             }
             Kind::DataPlane | Kind::Environment => Look::End(end("NotFound", "only releases and task runs have logs")),
         }
+    }
+
+    /// A run is forgotten once its end is recorded, and its Job stays for a while: its pods carry its name.
+    async fn forgotten(&self, run: &str) -> Look<Target> {
+        let environments: Api<Environment> = Api::namespaced(self.client.clone(), &self.own_namespace);
+        let environments = match call(environments.list(&ListParams::default().match_any())).await {
+            Ok(list) => list.items,
+            Err(error) => return missing(error),
+        };
+        let selector = format!("{TASK_RUN}={run}");
+        let one = ListParams::default().labels(&selector).limit(1).match_any();
+        for namespace in environments.into_iter().filter_map(|one| one.status?.namespace) {
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+            match call(pods.list(&one)).await {
+                Ok(list) if !list.items.is_empty() => return Look::Found(Target { namespace, selector, over: true }),
+                // Not bound yet, or not any more: the run may be in another one.
+                Ok(_) | Err(CallError::NotFound | CallError::NotAllowed) => {}
+                Err(CallError::Failed(reason)) => return Look::Failed(reason),
+            }
+        }
+        Look::End(end(
+            "NotFound",
+            "there is no such run here, and no pod of it: pods stay ten minutes after the end of a run",
+        ))
     }
 }
 

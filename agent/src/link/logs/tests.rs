@@ -112,6 +112,13 @@ impl Cluster {
         } else if path == kind("releases/web") {
             json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release", "metadata": {"name": "web"},
                 "spec": {"state": "Present"}, "status": {"namespace": "env"}})
+        } else if path == kind("environments") {
+            let environment = |name: &str, namespace: &str| {
+                json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": name},
+                    "spec": {"state": "Present"}, "status": {"namespace": namespace}})
+            };
+            json!({"kind": "EnvironmentList", "apiVersion": "pdp-agent.dev/v1alpha1", "metadata": {},
+                "items": [environment("elsewhere", "not-ours"), environment("dev", "env")]})
         } else {
             let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": path});
             return Response::builder().status(404).body(whole(missing.to_string())).unwrap();
@@ -406,6 +413,24 @@ async fn tail_and_previous_begin_where_they_say() {
     previous.start(StreamStart { previous: true, ..start(true) }).await;
     previous.until_end().await;
     assert_eq!(previous.text("a/main"), lines("c1", 0, 10).concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_forgotten_is_read_as_long_as_its_pod_stays() {
+    let cluster = Cluster::new(vec![ended("a", "c1")]);
+    cluster.change(|inner| _ = inner.logs.insert("c1".into(), lines("c1", 0, 7)));
+    let key = ResourceKey { kind: Kind::TaskRun, name: "run-1".into() };
+    for follow in [false, true] {
+        let mut receiver = connect(&cluster).await;
+        receiver.start(StreamStart { key: key.clone(), ..start(follow) }).await;
+        assert_eq!(receiver.until_end().await.reason, "ContainerEnded");
+        assert_eq!(receiver.text("a/main"), lines("c1", 0, 7).concat());
+    }
+    cluster.change(|inner| inner.pods.clear());
+    let mut receiver = connect(&cluster).await;
+    receiver.start(StreamStart { key, ..start(true) }).await;
+    let end = receiver.until_end().await;
+    assert!(end.reason == "NotFound" && end.message.contains("ten minutes"), "{end:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::message::{AgentMessage, Listing, Renew, StreamEnded, StreamStart, Welcome};
-use protocol::session::{AgentEvent, AgentSession, CloseCode, Disconnect};
+use protocol::session::{AgentEvent, AgentSession, CloseCode, DialFailure, Disconnect};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::{debug, info, warn};
@@ -86,7 +86,10 @@ impl<S: Store> Term<'_, S> {
                 self.use_credentials(credentials);
             }
             Done::Credentials(Err(error)) => self.no_credentials(&error),
-            Done::Connected(result) => self.dialled(*result),
+            Done::Connected { result, tried } => {
+                self.used = tried.or_else(|| self.used.take());
+                self.dialled(*result);
+            }
             Done::WriterEnded { number, error } => {
                 let now = self.now();
                 let current = self.connection.as_ref().is_some_and(|connection| connection.number == number);
@@ -141,7 +144,6 @@ impl<S: Store> Term<'_, S> {
             Ok((socket, credentials)) => {
                 self.renew_first = false;
                 self.connections += 1;
-                self.used = Some(credentials.client.certificate.clone());
                 let (connection, writer) = Connection::new(self.connections, credentials.client.clone(), socket);
                 let number = self.connections;
                 self.tasks.spawn(async move { Done::WriterEnded { number, error: writer.run().await } });
@@ -152,6 +154,9 @@ impl<S: Store> Term<'_, S> {
             Err(error) => {
                 self.dial_error = Some((error.reason(), error.to_string()));
                 session.handle_dial_failed(now, error.failure(), error.reason());
+                if error.failure() == DialFailure::Rejected {
+                    self.renew_needed();
+                }
             }
         }
     }
@@ -246,6 +251,10 @@ impl<S: Store> Term<'_, S> {
                 debug!(?cause, reason, dial_after, "no connection");
                 let (reason, message) = self.dial_error.take().unwrap_or_else(|| lost(cause, &reason));
                 self.connected(false, reason, message);
+                // The key is not registered any more. A token may be here already: given before this process started.
+                if cause == Disconnect::Closed(CloseCode::Revoked) {
+                    self.renew_needed();
+                }
             }
             AgentEvent::Superseded => {
                 self.connection = None;
@@ -314,7 +323,7 @@ impl<S: Store> Term<'_, S> {
         self.tasks.spawn(async move { Done::RenewalRequest(keeper.renewal_request().await) });
     }
 
-    /// The control plane does not take the certificate of the last connection: at once with a newer one, but not again and again.
+    /// The control plane does not take the certificate that was tried last: at once with a newer one, but not again and again.
     fn renew_needed(&mut self) {
         self.renew_first = true;
         if self.renewed_first.is_some_and(|at| at.elapsed() < RENEW_FORCED) {

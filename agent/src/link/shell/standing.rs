@@ -22,7 +22,7 @@ pub(super) struct Standing {
     wanted: LinkStatus,
     due: Option<Instant>,
     running: bool,
-    logged: Option<(bool, &'static str)>,
+    logged: Option<Connected>,
 }
 
 impl Standing {
@@ -88,10 +88,11 @@ impl Standing {
 
     /// One line for each change that is written.
     fn log(&mut self) {
-        let Some(Connected { yes, reason, message }) = &self.wanted.connected else { return };
-        if self.logged.replace((*yes, reason)) == Some((*yes, *reason)) {
+        let Some(connected) = &self.wanted.connected else { return };
+        if self.logged.replace(connected.clone()).as_ref() == Some(connected) {
             return;
         }
+        let Connected { yes, reason, message } = connected;
         if *yes {
             info!(reason, "connected to the control plane");
         } else {

@@ -76,7 +76,7 @@ pub(super) struct Term<'a, S> {
     /// Renew by HTTPS before the next dial.
     pub(super) renew_first: bool,
     pub(super) renewed_first: Option<Instant>,
-    /// Certificate of the last connection.
+    /// Certificate of the last attempt.
     pub(super) used: Option<String>,
     /// Seconds since 1970.
     pub(super) renew_at: Option<i64>,

@@ -177,6 +177,23 @@ async fn every_way_to_fail_says_so_and_ends_by_itself_once_mended() {
 }
 
 #[tokio::test]
+async fn a_revoked_agent_that_starts_with_a_new_token_enrols_with_it() {
+    let (plane, api, agent) = pair(Config::default()).await;
+    let running = agent.run();
+    agent.until_connected().await;
+    api.post(&format!("{HOME}/revoke"), Value::Null).await;
+    agent.until_reason("AccessRevoked").await;
+    running.stop().await;
+    let enrolment = api.post(&format!("{HOME}/enrolment"), Value::Null).await;
+    std::fs::write(&agent.token, enrolment["token"].as_str().unwrap()).unwrap();
+    agent.leadership.send_replace(leading(2));
+    let running = agent.run();
+    agent.until_connected().await;
+    running.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_used_token_is_told_apart() {
     let (plane, _api, agent) = pair(Config::default()).await;
     let running = agent.run();

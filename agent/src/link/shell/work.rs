@@ -1,5 +1,6 @@
 //! What runs beside the loop: workers on resources, dialling, certificates. Each ends by itself and reports as [`Done`].
 
+use protocol::enrol::EnrolErrorClass;
 use protocol::message::Verdict;
 use protocol::name::ResourceKey;
 use protocol::report::Fact;
@@ -44,7 +45,7 @@ pub(super) enum Done {
     FactsRemoved { key: ResourceKey, facts: Vec<Fact>, settled: Settled, stored: Option<(Table, Value)> },
     Status { settled: Settled, stored: Option<(Table, Value)> },
     Credentials(Result<Credentials, KeepError>),
-    Connected(Box<Result<(Socket, Credentials), ConnectError>>),
+    Connected { result: Box<Result<(Socket, Credentials), ConnectError>>, tried: Option<String> },
     WriterEnded { number: u64, error: Option<String> },
     RenewalRequest(Result<String, KeepError>),
     Renewed(Result<Certificate, KeepError>),
@@ -72,7 +73,12 @@ impl ConnectError {
         match self {
             Self::Keep(KeepError::Dial(error)) | Self::Dial(error) => error.failure(),
             Self::Keep(KeepError::Refused(error)) => {
-                DialFailure::Busy { retry_after_ms: error.retry_after_ms.or(Some(10_000)) }
+                let otherwise = match error.code.class() {
+                    EnrolErrorClass::BackOff => 10_000,
+                    // Another token or bundle is noticed at once; this is for what changes at the control plane alone.
+                    EnrolErrorClass::NeedsPerson => 30_000,
+                };
+                DialFailure::Busy { retry_after_ms: error.retry_after_ms.or(Some(otherwise)) }
             }
             Self::Keep(
                 KeepError::SecretMissing { .. }
@@ -167,8 +173,8 @@ pub(super) async fn status<S: Store>(store: S, leadership: Leadership, wanted: L
     Done::Status { settled: end.unwrap_or(Settled::Later), stored }
 }
 
-/// A certificate and then a connection. `renew_unless`: the certificate that the control plane does not take any more; a newer
-/// one that is stored already is as good as a renewal.
+/// A certificate and then a connection. `renew`: the control plane does not take the certificate `used` any more; a newer one
+/// that is stored already is as good as a renewal. Tells with which certificate it was tried.
 pub(super) async fn connect<S: Store>(
     keeper: Keeper<S>,
     dialer: Dialer,
@@ -176,11 +182,13 @@ pub(super) async fn connect<S: Store>(
     renew: bool,
     used: Option<String>,
 ) -> Done {
+    let mut tried = None;
     let connect = async {
         let mut credentials = keeper.credentials(false).await?;
         if renew && used.as_ref() == Some(&credentials.client.certificate) {
             credentials = keeper.credentials(true).await?;
         }
+        tried = Some(credentials.client.certificate.clone());
         let limits = Limits { frame: protocol::message::MAX_FRAME, write_buffer: 4 * protocol::message::MAX_FRAME };
         let socket = dialer
             .websocket(
@@ -194,5 +202,6 @@ pub(super) async fn connect<S: Store>(
             .await?;
         Ok((socket, credentials))
     };
-    Done::Connected(Box::new(connect.await))
+    let result = Box::new(connect.await);
+    Done::Connected { result, tried }
 }

@@ -1,0 +1,28 @@
+//! What tests may make a running agent do otherwise. Only in builds with the feature `failpoints`, which is never shipped: the image's
+//! build looks for the names below in the binary and refuses one that has them.
+//!
+//! Everything here is asked of the environment, by variables that begin with `FAILPOINT_`, so that the chart's `extraEnv` can set it.
+//! A call site stands behind `#[cfg(feature = "failpoints")]`; points where the process ends would be one enum of names here.
+
+use serde_json::{Value, json};
+
+use crate::operator::rendering::Rendering;
+
+/// The version that this agent renders with, a number.
+pub const RENDERER: &str = "FAILPOINT_RENDERER";
+
+/// Annotation that tells apart pods of another renderer.
+pub const RENDERED_BY: &str = "pdp-agent.dev/rendered-by";
+
+/// As an agent of another version would have rendered it: another number, and other pods.
+#[must_use]
+pub fn rendered(mut rendering: Rendering) -> Rendering {
+    let Some(version) = std::env::var(RENDERER).ok().and_then(|text| text.parse().ok()) else { return rendering };
+    rendering.renderer = version;
+    for object in rendering.objects.iter_mut().chain(&mut rendering.job) {
+        if let Some(metadata) = object.pointer_mut("/spec/template/metadata").and_then(Value::as_object_mut) {
+            metadata.insert("annotations".to_owned(), json!({ RENDERED_BY: version.to_string() }));
+        }
+    }
+    rendering
+}
