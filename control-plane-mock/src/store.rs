@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod deployments;
 pub mod documents;
 pub mod events;
+pub mod forgotten;
 pub mod history;
 pub mod identity;
 pub mod reports;
@@ -166,6 +167,12 @@ CREATE TEMP TABLE woken (data_plane TEXT PRIMARY KEY);
 CREATE TEMP TRIGGER woken_by_insert AFTER INSERT ON main.document
   BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_change AFTER UPDATE OF generation, quarantined ON main.document
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_loss AFTER UPDATE OF answer ON main.document WHEN new.answer IS NULL AND old.answer IS NOT NULL
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_return AFTER UPDATE OF again ON main.forgotten WHEN new.again
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_end AFTER UPDATE OF ended ON main.task_run WHEN old.ended IS NULL
   BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_fact AFTER INSERT ON main.fact WHEN new.what IN ('Deleted', 'TaskEnded')
   BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;

@@ -190,6 +190,75 @@ async fn a_forget_whose_answer_was_lost_is_found_out() {
 }
 
 #[tokio::test]
+async fn what_comes_back_after_it_was_forgotten_holds_nothing_and_is_removed_again() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let of_release = |world: &World| world.stored.values().find(|entry| entry.key.kind == Kind::Release).cloned();
+    let first = agent.until("the release", of_release).await;
+    api.post(&format!("{SHOP}/components/web/undeploy"), json!({ "environment": "dev" })).await;
+    agent.until("the forget", |world| (world.floor > 0 && of_release(world).is_none()).then_some(())).await;
+    until("the status to be empty", || async { api.status("web", "dev").await.is_null().then_some(()) }).await;
+
+    // The create of the first document was under way all the time.
+    agent.tell.send(Tell::Stored(first.clone())).await.unwrap();
+    agent.tell.send(Tell::Cut).await.unwrap();
+    agent.until("the second session", |world| (world.sessions > 1).then_some(())).await;
+    let floor = agent.until("the removal", |world| of_release(world).is_none().then_some(world.floor)).await;
+    let world = agent.world.lock().unwrap();
+    assert_eq!(world.held, Some(false));
+    let removals = world.documents.iter().filter(|document| document.body.get().contains("Absent"));
+    assert_eq!(removals.clone().count(), 2, "one that was asked for, one for what came back");
+    assert_eq!(removals.map(|document| document.generation).max(), Some(floor));
+    drop(world);
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_state_of_what_was_forgotten_makes_it_be_forgotten_again() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let of_release = |world: &World| world.stored.values().find(|entry| entry.key.kind == Kind::Release).cloned();
+    let first = agent.until("the release", of_release).await;
+    api.post(&format!("{SHOP}/components/web/undeploy"), json!({ "environment": "dev" })).await;
+    until("the status to be empty", || async { api.status("web", "dev").await.is_null().then_some(()) }).await;
+    agent.until("the forget", |world| (world.floor > 0 && of_release(world).is_none()).then_some(())).await;
+
+    agent.tell.send(Tell::Stored(first.clone())).await.unwrap();
+    agent.tell.send(Tell::Report(first.key.clone(), ready(first.generation), Vec::new())).await.unwrap();
+    agent.until("its return", |world| of_release(world).map(drop)).await;
+    agent.until("the removal", |world| of_release(world).is_none().then_some(())).await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_vanishes_in_the_cluster_is_sent_again() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let of_release = |world: &World| world.stored.values().find(|entry| entry.key.kind == Kind::Release).cloned();
+    let release = agent.until("the release", of_release).await;
+    agent.tell.send(Tell::Removed(release.key.clone())).await.unwrap();
+    let sent = |world: &World| world.documents.iter().filter(|document| document.kind == "Release").count();
+    agent.until("the second delivery", |world| (sent(world) == 2).then_some(())).await;
+    assert_eq!(agent.until("the release", of_release).await.generation, release.generation);
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_token_binds_to_its_first_key() {
     let plane = control_plane().await;
     let token = Api::of(&plane).furnish().await;

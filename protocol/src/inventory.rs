@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::message::InventoryEntry;
+use crate::mutant::{self, Mutant};
 use crate::name::ResourceKey;
 use crate::spec::Desired;
 
@@ -159,7 +160,11 @@ impl Inventory {
                     Desired::Present => "Present",
                     Desired::Absent => "Absent",
                 };
-                let _infallible = writeln!(line, "{key}\0{}\0{}\0{state}", entry.generation, entry.hash);
+                let _infallible = if mutant::is(Mutant::InventoryOfNames) {
+                    writeln!(line, "{key}")
+                } else {
+                    writeln!(line, "{key}\0{}\0{}\0{state}", entry.generation, entry.hash)
+                };
                 hash.update(&line);
             }
             hex(&hash.finalize())

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::Condition;
 use protocol::spec::{DataPlaneSpec, EnvironmentSpec, LogLevel};
@@ -54,6 +55,8 @@ pub struct Cache {
     objects: HashMap<ResourceKey, Entry>,
     listed: BTreeSet<Table>,
     listing: HashMap<Table, BTreeSet<ResourceKey>>,
+    /// Highest version that the watch of a table has shown.
+    watched: HashMap<Table, u64>,
     policy: Arc<Policy>,
     policy_found: bool,
     installation: Option<Installation>,
@@ -72,6 +75,7 @@ impl Default for Cache {
             objects: HashMap::new(),
             listed: BTreeSet::new(),
             listing: HashMap::new(),
+            watched: HashMap::new(),
             policy: Arc::new(no_policy()),
             policy_found: false,
             installation: None,
@@ -89,22 +93,46 @@ impl Cache {
                 self.policy_found = self.policy_found && table != Table::DataPlanePolicy;
                 Vec::new()
             }
-            Change::Found(object) | Change::Applied(object) => self.observe(table, &object),
+            Change::Found(object) | Change::Applied(object) => {
+                self.watched_up_to(table, &object);
+                self.take(table, &object)
+            }
             Change::Complete => self.complete(table),
             Change::Deleted(object) => match (table, kind_of(table).and_then(|kind| key_of(kind, &object))) {
                 (Table::DataPlanePolicy, _) => {
                     self.policy = Arc::new(no_policy());
                     Vec::new()
                 }
-                (_, Some(key)) => self.deleted(&key, &object),
+                (_, Some(key)) => {
+                    self.watched_up_to(table, &object);
+                    self.deleted(&key, &object)
+                }
                 (_, None) => Vec::new(),
             },
             Change::Failed(_) => Vec::new(),
         }
     }
 
-    /// Takes an object as the watch or the answer to an own write showed it.
+    /// Takes an object as the answer to an own write showed it. One that the watch has passed and that is not here is deleted: an
+    /// answer that comes late does not bring it back.
     pub fn observe(&mut self, table: Table, object: &Value) -> Vec<News> {
+        let key = kind_of(table).and_then(|kind| key_of(kind, object));
+        let passed =
+            version(object).is_some_and(|seen| self.watched.get(&table).is_some_and(|watched| seen <= *watched));
+        if passed && key.is_some_and(|key| !self.objects.contains_key(&key)) {
+            return Vec::new();
+        }
+        self.take(table, object)
+    }
+
+    fn watched_up_to(&mut self, table: Table, object: &Value) {
+        if let Some(seen) = version(object) {
+            let watched = self.watched.entry(table).or_default();
+            *watched = seen.max(*watched);
+        }
+    }
+
+    fn take(&mut self, table: Table, object: &Value) -> Vec<News> {
         let Some(kind) = kind_of(table) else {
             if table == Table::DataPlanePolicy
                 && object.pointer("/metadata/name").and_then(Value::as_str) == Some(DEFAULT)
@@ -157,8 +185,9 @@ impl Cache {
             self.policy = Arc::new(no_policy());
         }
         let (Some(found), Some(kind)) = (self.listing.remove(&table), kind_of(table)) else { return Vec::new() };
-        let gone: Vec<_> =
-            self.objects.keys().filter(|key| key.kind == kind && !found.contains(*key)).cloned().collect();
+        let is_gone =
+            |key: &&ResourceKey| key.kind == kind && !found.contains(*key) && !mutant::is(Mutant::GapsIgnored);
+        let gone: Vec<_> = self.objects.keys().filter(is_gone).cloned().collect();
         gone.into_iter().map(|key| self.forget(key)).collect()
     }
 
@@ -239,6 +268,10 @@ const fn kind_of(table: Table) -> Option<Kind> {
         Table::TaskRun => Some(Kind::TaskRun),
         Table::DataPlanePolicy | Table::Secret => None,
     }
+}
+
+fn version(object: &Value) -> Option<u64> {
+    object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
 }
 
 /// Whether `known` is a later version than `seen`.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::message::{DeferReason, Document, Reason, RefusalClass, Verdict};
+use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::DocumentStamp;
 use protocol::spec::{Body, CheckedDocument, Refusal, check_document};
@@ -207,6 +208,9 @@ impl DocumentJob {
             (Waits::Write, Ok(None)) => self.look(),
             (Waits::Write, Err(error)) => match classify(&error) {
                 Meaning::ReadAgain => self.look(),
+                Meaning::Uncertain(_) if mutant::is(Mutant::LostIsSuccess) => {
+                    Next::Done(Verdict::Accepted { stored_hash: None, modified: Vec::new() })
+                }
                 Meaning::Uncertain(deferral) => {
                     self.uncertain = Some(deferral);
                     self.look()
@@ -258,7 +262,7 @@ impl DocumentJob {
                     retry_after: PERSON,
                 }));
             }
-            None if stamp.generation <= self.view.floor => {
+            None if stamp.generation <= self.view.floor && !mutant::is(Mutant::FloorIgnored) => {
                 return Decision::Answer(Verdict::Stale { generation: None, hash: None, floor: self.view.floor });
             }
             None => {

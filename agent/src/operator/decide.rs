@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use protocol::mutant::{self, Mutant};
 use protocol::report::{Effective, FactKind};
 use serde_json::Value;
 
@@ -80,7 +81,7 @@ pub enum Standing {
 pub fn standing(status: &ReleaseStatus, identity: &Identity) -> Standing {
     let failed = status.failed.as_ref();
     if failed.is_some_and(|failed| failed.generation == identity.generation && failed.hash == identity.content_hash) {
-        return Standing::Failed;
+        return if mutant::is(Mutant::FailedIsTriedAgain) { Standing::New } else { Standing::Failed };
     }
     if let Some(rollout) = &status.rollout {
         let same = rollout.generation == identity.generation && rollout.revision == identity.revision;
@@ -355,6 +356,9 @@ fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
             Verdict::Progressing("objects are being applied".to_owned())
         };
     }
+    if mutant::is(Mutant::ReadyTooEarly) {
+        return Verdict::Serving;
+    }
     observed.workload.verdict(&of_kind(ObjectKind::Service).collect::<Vec<_>>())
 }
 
@@ -383,6 +387,9 @@ impl Step<'_> {
     fn failed(&self, status: &mut ReleaseStatus, trouble: &Trouble) {
         let identity = self.observed.identity;
         status.rollout = None;
+        if mutant::is(Mutant::FailureNotRecorded) {
+            return;
+        }
         // A rollout that was overtaken has no say over the newest generation.
         if self.rollout.generation != identity.generation {
             return;

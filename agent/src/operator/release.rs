@@ -104,7 +104,13 @@ impl<'a> Work<'a> {
     async fn present(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {
         let mut blocked = None;
         let mut wake = pause.as_ref().and_then(|pause| pause.left);
-        if decide::standing(&self.status, &self.identity) == Standing::New && pause.is_none() {
+        let due = match decide::standing(&self.status, &self.identity) {
+            Standing::New => true,
+            // A removal that was under way when the release was wanted again may have taken its rendering.
+            Standing::Rolling => self.rendering_is_gone().await?,
+            Standing::Effective | Standing::Failed => false,
+        };
+        if due && pause.is_none() {
             match self.admit().await? {
                 Ok(()) => {}
                 Err((trouble, again)) => {
@@ -174,6 +180,8 @@ impl<'a> Work<'a> {
         policy: &DataPlanePolicySpec,
     ) -> Result<Result<(), Trouble>, ApiError> {
         let place = &admissible.place;
+        // What is remembered may be of before a removal: only what is stored counts.
+        self.shared.forget_rendering(&place.namespace, &self.identity.revision);
         if let Some(before) = self.status.namespace.as_ref().filter(|before| **before != place.namespace)
             && !self.status.objects.is_empty()
         {
@@ -218,6 +226,11 @@ impl<'a> Work<'a> {
         self.record(status).await?;
         tracing::info!(release = self.identity.name, generation = self.identity.generation, "a release is rolled out");
         Ok(Ok(()))
+    }
+
+    async fn rendering_is_gone(&self) -> Result<bool, ApiError> {
+        let Some(namespace) = &self.status.namespace else { return Ok(false) };
+        Ok(self.stored(namespace, &self.identity.revision).await?.is_none())
     }
 
     /// The rendering of `revision`, from memory or from its ControllerRevision.

@@ -99,6 +99,11 @@ impl Shared {
         memory.renderings.insert((namespace.to_owned(), revision.to_owned()), rendering);
     }
 
+    /// Forgets one: what is stored has to be read again.
+    pub fn forget_rendering(&self, namespace: &str, revision: &str) {
+        self.memory().renderings.remove(&(namespace.to_owned(), revision.to_owned()));
+    }
+
     /// Recent repairs in a namespace.
     #[must_use]
     pub fn fights(&self, namespace: &str, now: Timestamp) -> BTreeMap<ObjectRef, Vec<Timestamp>> {

@@ -156,9 +156,11 @@ async fn rendering(
     }))
 }
 
-/// Name of a run's Job: 63 characters at most, since its pods carry it as a label.
+/// Name of a run's Job: 63 characters at most, since its pods carry it as a label. The control plane never uses a name again, so the
+/// object of a run that comes back (created late, after it was forgotten) finds the Job that has run, and no second one is made.
 fn job_name(run: &TaskRun) -> String {
-    protocol::name::joined(&[&run.name_any(), run.metadata.uid.as_deref().unwrap_or_default()], JOB_NAME)
+    let local = run.metadata.uid.as_deref().filter(|_| run.spec.document.is_none());
+    protocol::name::joined(&[&run.name_any(), local.unwrap_or_default()], JOB_NAME)
 }
 
 /// Longest name of a Job: its pods' names get six more characters.

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use super::Link;
 use crate::store::documents::{self, Stored};
-use crate::store::{Result, reports, sessions};
+use crate::store::{Result, forgotten, reports, sessions};
 
 impl Link {
     /// The agent has told its inventory: now, and not earlier, the desired state is read.
@@ -61,7 +61,17 @@ fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) ->
 /// Records what the comparison says about each wish. True if something was found that was never issued here.
 fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Result<bool> {
     let adopted_below = sessions::adopted_below(c, id)?;
-    let strange = differences.iter().find_map(|difference| never_issued(difference, adopted_below));
+    let mut strange = None;
+    for difference in differences {
+        let forgotten = forgotten::generation(c, id, &difference.key)?.unwrap_or(0);
+        strange = strange.or_else(|| never_issued(difference, adopted_below.max(forgotten)));
+        if difference.stored.is_some() && difference.desired.is_none() {
+            forgotten::seen_again(c, id, &difference.key)?;
+        }
+        if difference.stored.is_none() {
+            reports::forget_state(c, id, &difference.key)?;
+        }
+    }
     if let Some(why) = &strange {
         sessions::hold(c, id, why)?;
     }
@@ -94,10 +104,11 @@ fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Re
 }
 
 /// Why an inventory entry cannot have come from this store, if so.
-fn never_issued(difference: &Difference, adopted_below: i64) -> Option<String> {
+/// `known`: up to which generation something without a document here was forgotten or accepted by a person.
+fn never_issued(difference: &Difference, known: i64) -> Option<String> {
     let stored = difference.stored.as_ref()?;
     let strange = match &difference.desired {
-        None => stored.generation > adopted_below,
+        None => stored.generation > known,
         Some(desired) => {
             stored.generation > desired.generation
                 || (stored.generation == desired.generation && stored.hash != desired.hash)

@@ -16,7 +16,7 @@ use super::Link;
 use crate::faults::Fault;
 use crate::server::enrol;
 use crate::store::sessions::{self, Opened};
-use crate::store::{Error, Result, documents, identity, reports};
+use crate::store::{Error, Result, documents, forgotten, identity, reports};
 
 /// Unacknowledged reports that an agent may have under way.
 const WINDOW: Window = Window { messages: 512, bytes: 4 * 1024 * 1024 };
@@ -256,6 +256,9 @@ fn answered(
 ) -> Result<()> {
     match verdict {
         Verdict::Forgotten { .. } => documents::forgotten(c, id, key, generation),
+        Verdict::Refused { .. } if forget => forgotten::refused(c, id, key),
+        // A higher generation of before a restore: a person said that it may stay.
+        Verdict::Stale { .. } if forget => forgotten::settled(c, id, key),
         // A forget that cannot be carried out now is offered again by the next look into the store.
         _ if forget => Ok(()),
         Verdict::Stale { generation: stored, floor, .. } => {

@@ -289,6 +289,36 @@ pub fn ask_again(c: &Connection, data_plane: &str, environment: Option<i64>) -> 
     )?)
 }
 
+/// An object is gone in the cluster and nobody here asked for that: what shall be present is sent again, but for runs, which may
+/// have run.
+///
+/// # Errors
+/// SQLite's.
+pub fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
+    if key.kind == Kind::TaskRun {
+        return Ok(());
+    }
+    c.execute(
+        "UPDATE document SET answer = NULL, answered = NULL, answer_schema = NULL
+         WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND state = 'Present'
+           AND json_extract(answer, '$.answer') IN ('accepted', 'already')",
+        params![data_plane, key.kind.as_str(), key.name],
+    )?;
+    Ok(())
+}
+
+/// A fact of a generation says that it was accepted, also if its answer never comes.
+///
+/// # Errors
+/// SQLite's.
+pub fn implied(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
+    let wish = find(c, data_plane, key)?.filter(|wish| wish.generation == generation && wish.answer.is_none());
+    match wish {
+        Some(_) => record_answer(c, data_plane, key, generation, &Verdict::Already, 0),
+        None => Ok(()),
+    }
+}
+
 /// Counts a connection that ended while this document was unanswered; the third sets it aside.
 ///
 /// # Errors
@@ -302,7 +332,8 @@ pub fn count_close(c: &Connection, data_plane: &str, key: &ResourceKey, generati
     Ok(())
 }
 
-/// Absent resources that are gone in the cluster, and ended task runs: what the data plane may really delete.
+/// Absent resources that are gone in the cluster, ended task runs, and what came back after it was forgotten: what the data plane
+/// may really delete.
 ///
 /// # Errors
 /// SQLite's.
@@ -317,7 +348,10 @@ pub fn to_forget(c: &Connection, data_plane: &str) -> Result<Vec<(ResourceKey, i
     );
     let mut statement = c.prepare_cached(&sql)?;
     let rows = statement.query_map([data_plane], stored)?;
-    Ok(rows.map(|row| row.map(|stored| (stored.key, stored.generation))).collect::<rusqlite::Result<_>>()?)
+    let mut due: Vec<_> =
+        rows.map(|row| row.map(|stored| (stored.key, stored.generation))).collect::<rusqlite::Result<_>>()?;
+    due.extend(super::forgotten::due_again(c, data_plane)?);
+    Ok(due)
 }
 
 /// Drops a document that the data plane has forgotten, and what hangs on it. Facts stay.
@@ -332,6 +366,7 @@ pub fn forgotten(c: &Connection, data_plane: &str, key: &ResourceKey, generation
             |row| row.get(0),
         )
         .optional()?;
+    super::forgotten::keep(c, data_plane, key, generation)?;
     let Some(environment) = environment else { return Ok(()) };
     c.execute(
         "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",

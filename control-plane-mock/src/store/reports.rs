@@ -5,7 +5,7 @@ use protocol::report::{Fact, FactKind, State};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::{Result, events, now};
+use super::{Result, documents, events, forgotten, now};
 
 /// Records the latest state of a resource; none removes it.
 ///
@@ -24,6 +24,7 @@ pub fn record_state(
             "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
             params![data_plane, kind, name],
         )?;
+        documents::vanished(c, data_plane, key)?;
         return events::add(c, data_plane, Some((kind, name)), "State", &json!({ "gone": true }));
     };
     let changed = c
@@ -36,6 +37,27 @@ pub fn record_state(
     if changed > 0 {
         events::add(c, data_plane, Some((kind, name)), "State", &serde_json::to_value(state)?)?;
     }
+    if key.kind == Kind::TaskRun
+        && let Some(end) = state.conditions.iter().find(|one| one.condition_type == "Ended" && one.status == "True")
+    {
+        // The fact of it may have been recorded in a store that is lost. It says more if it comes.
+        c.execute(
+            "UPDATE task_run SET ended = ?3, result = ?4, message = ?5 WHERE data_plane = ?1 AND name = ?2 AND ended IS NULL",
+            params![data_plane, name, end.last_transition_time, run_result(&end.reason, None), end.message],
+        )?;
+    }
+    forgotten::seen_again(c, data_plane, key)
+}
+
+/// What the data plane does not hold has no state any more.
+///
+/// # Errors
+/// SQLite's.
+pub fn forget_state(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
+    c.execute(
+        "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
+        params![data_plane, key.kind.as_str(), key.name],
+    )?;
     Ok(())
 }
 
@@ -62,6 +84,7 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
         }
         return Ok(false);
     }
+    documents::implied(c, data_plane, key, fact.generation)?;
     match fact.kind {
         FactKind::TaskStarted => {
             let sql = "UPDATE task_run SET started = coalesce(started, ?3) WHERE data_plane = ?1 AND name = ?2";
@@ -70,8 +93,15 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
         FactKind::TaskEnded => {
             c.execute(
                 "UPDATE task_run SET ended = ?3, result = ?4, exit_code = ?5, message = ?6
-                 WHERE data_plane = ?1 AND name = ?2 AND (ended IS NULL OR result = 'Unknown')",
-                params![data_plane, name, fact.at, task_result(fact), fact.exit_code, fact.message],
+                 WHERE data_plane = ?1 AND name = ?2 AND (ended IS NULL OR result = 'Unknown' OR exit_code IS NULL)",
+                params![
+                    data_plane,
+                    name,
+                    fact.at,
+                    run_result(&fact.reason, fact.exit_code),
+                    fact.exit_code,
+                    fact.message
+                ],
             )?;
         }
         FactKind::Ready | FactKind::Failed | FactKind::RolledBack | FactKind::Deleted | FactKind::Modified => {}
@@ -80,9 +110,10 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
     Ok(true)
 }
 
-fn task_result(fact: &Fact) -> &str {
-    match (fact.reason.as_str(), fact.exit_code) {
+fn run_result(reason: &str, exit_code: Option<i32>) -> &str {
+    match (reason, exit_code) {
         (known @ ("Succeeded" | "Failed" | "Cancelled" | "Unknown"), _) => known,
+        ("JobLost", _) => "Unknown",
         (_, Some(0)) => "Succeeded",
         (_, Some(_) | None) => "Failed",
     }
@@ -105,10 +136,10 @@ pub fn task_run_lost(c: &Connection, data_plane: &str, name: &str) -> Result<()>
         events::add(c, data_plane, Some((Kind::TaskRun.as_str(), name)), "Fact", &json!({ "reason": "Unknown" }))?;
     }
     c.execute(
-        "DELETE FROM document WHERE data_plane = ?1 AND kind = 'TaskRun' AND name = ?2 AND accepted",
+        "DELETE FROM document WHERE data_plane = ?1 AND kind = 'TaskRun' AND name = ?2",
         params![data_plane, name],
     )?;
-    Ok(())
+    forget_state(c, data_plane, &ResourceKey { kind: Kind::TaskRun, name: name.to_owned() })
 }
 
 /// Facts of one resource at one generation, oldest first; at most twenty.

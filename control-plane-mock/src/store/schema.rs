@@ -6,7 +6,16 @@ use rusqlite::Connection;
 
 use super::{Error, Result};
 
-const STEPS: [&str; 1] = [V1];
+const STEPS: [&str; 2] = [V1, V2];
+
+/// What was forgotten stays known: a create that was under way may bring it back, and then it is ours and not foreign. `again`: it
+/// was seen, and its forget is due once more.
+const V2: &str = "
+CREATE TABLE forgotten (
+  data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
+  generation INTEGER NOT NULL, again INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (data_plane, kind, name)) STRICT, WITHOUT ROWID;
+";
 
 const V1: &str = "
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

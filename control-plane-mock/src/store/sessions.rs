@@ -4,6 +4,7 @@
 //! other fail with `Superseded`.
 
 use protocol::message::{Epoch, Hello};
+use protocol::name::Kind;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
@@ -182,7 +183,15 @@ pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
     )?;
     // What is still wanted is asked for under new generations, above all that the data plane may hold.
     for wish in super::documents::wanted(c, data_plane, 0)? {
-        super::documents::redraw(c, data_plane, &wish.key, wish.generation)?;
+        match (wish.key.kind, wish.accepted) {
+            // It runs or has run; its generation stands.
+            (Kind::TaskRun, true) => {}
+            // It may have been accepted after the copy was made: never a second time.
+            (Kind::TaskRun, false) => super::reports::task_run_lost(c, data_plane, &wish.key.name)?,
+            (Kind::DataPlane | Kind::Environment | Kind::Release, _) => {
+                super::documents::redraw(c, data_plane, &wish.key, wish.generation)?;
+            }
+        }
     }
     Ok(())
 }

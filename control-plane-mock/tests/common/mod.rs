@@ -22,7 +22,7 @@ use control_plane_mock::{Config, ControlPlane};
 use futures::{SinkExt, StreamExt};
 use protocol::bulk::{BULK_SUBPROTOCOL, BulkFrame, BulkKind, LogChunk, LogChunkHead, StreamEnd};
 use protocol::enrol::{EnrolRequest, EnrolResponse, EnrolmentToken, RenewRequest, renewal_statement};
-use protocol::message::{AgentMessage, Document, InventoryEntry, StreamStart, Verdict, Window};
+use protocol::message::{AgentMessage, Document, InventoryEntry, Reason, RefusalClass, StreamStart, Verdict, Window};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Condition, Fact, FactKind, Replicas, State};
 use protocol::session::{AgentEvent, AgentSession, AgentSettings, CloseCode, Disconnect, Transmit};
@@ -251,8 +251,15 @@ impl Default for World {
 pub enum Tell {
     Report(ResourceKey, State, Vec<Fact>),
     Message(Box<AgentMessage>),
+<<<<<<< HEAD
+    /// Something was stored that no document of this session asked for.
+    Stored(InventoryEntry),
+    /// Somebody in the cluster has deleted it.
+    Removed(ResourceKey),
+=======
     /// Somebody deletes the stored object.
     Vanish(ResourceKey),
+>>>>>>> main
     Cut,
 }
 
@@ -383,9 +390,21 @@ impl Running {
                 Some(tell) = told.recv() => match tell {
                     Tell::Report(key, state, facts) => session.report(&key, state, &facts),
                     Tell::Message(message) => drop(session.send_now(*message)),
+<<<<<<< HEAD
+                    Tell::Stored(entry) => {
+                        session.stored(entry.clone());
+                        self.world.lock().unwrap().stored.insert(entry.key.clone(), entry);
+                        self.change.send_modify(|count| *count += 1);
+                    }
+                    Tell::Removed(key) => {
+                        session.removed(&key);
+                        self.world.lock().unwrap().stored.remove(&key);
+                        self.change.send_modify(|count| *count += 1);
+=======
                     Tell::Vanish(key) => {
                         self.world.lock().unwrap().stored.remove(&key);
                         session.removed(&key);
+>>>>>>> main
                     }
                     Tell::Cut => {
                         socket = None;
@@ -486,6 +505,14 @@ impl Running {
             AgentEvent::Forget { ticket, forget } => {
                 let mut world = self.world.lock().unwrap();
                 let key = forget.key;
+                if world
+                    .stored
+                    .get(&key)
+                    .is_some_and(|stored| stored.state == Desired::Present && key.kind != Kind::TaskRun)
+                {
+                    let reasons = vec![Reason { field: String::new(), message: "it is Present".into() }];
+                    return session.answer(ticket, Verdict::Refused { class: RefusalClass::Invalid, reasons });
+                }
                 world.stored.remove(&key);
                 world.floor = world.floor.max(forget.generation);
                 session.set_floor(world.floor);

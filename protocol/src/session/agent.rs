@@ -17,6 +17,7 @@ use crate::message::{
     Adopted, AgentMessage, Answer, Document, Drain, Epoch, Forget, Hello, InventoryEntry, InventoryNeedEntries, Joiner,
     List, RenewRefused, Renewed, StreamStart, StreamStop, Verdict, Welcome, Window,
 };
+use crate::mutant::{self, Mutant};
 use crate::name::{Kind, ResourceKey};
 use crate::report::{Fact, State};
 
@@ -236,7 +237,7 @@ impl AgentSession {
     /// What became of a document or a forget. Dropped if its connection is over.
     pub fn answer(&mut self, ticket: Ticket, verdict: Verdict) {
         let Phase::Connected(connection) = &mut self.phase else { return };
-        if ticket.connection != self.connection {
+        if ticket.connection != self.connection && !mutant::is(Mutant::AnswerOfAnOlderConnection) {
             return;
         }
         let Some(bytes) = connection.unanswered.remove(&ticket.id) else { return };
@@ -281,7 +282,7 @@ impl AgentSession {
 
     /// The connection stands: hello is sent. `lease` and `transitions` are those under which this process leads.
     pub fn handle_connected(&mut self, now: Millis, lease: &str, transitions: i64) {
-        self.connection += 1;
+        self.connection += i64::from(self.connection == 0 || !mutant::is(Mutant::ConnectionNotCounted));
         self.transmit.clear();
         self.outbox.disconnected();
         self.phase = Phase::Connected(Box::new(Connection {
@@ -371,7 +372,9 @@ impl AgentSession {
             Phase::Connected(connection) => {
                 if connection.welcomed.is_none() && connection.since + HELLO_TIMEOUT <= now {
                     self.close(now, CloseCode::Timeout, "no welcome in time");
-                } else if connection.pinged.is_some_and(|pinged| pinged + PONG_TIMEOUT <= now) {
+                } else if connection.pinged.is_some_and(|pinged| pinged + PONG_TIMEOUT <= now)
+                    && !mutant::is(Mutant::SilenceIgnored)
+                {
                     self.close(now, CloseCode::Timeout, "no byte in time after a ping");
                 } else if connection.drain_at.is_some_and(|at| at <= now) {
                     self.drained(now);
@@ -411,7 +414,13 @@ impl AgentSession {
             Phase::Waiting { at } => Some((*at, Wake::Dial)),
             Phase::Connected(connection) => earliest(&[
                 (connection.welcomed.is_none().then_some(connection.since + HELLO_TIMEOUT), Wake::Hello),
-                (connection.pinged.map(|pinged| pinged + PONG_TIMEOUT), Wake::Silence),
+                (
+                    connection
+                        .pinged
+                        .map(|pinged| pinged + PONG_TIMEOUT)
+                        .filter(|_| !mutant::is(Mutant::SilenceIgnored)),
+                    Wake::Silence,
+                ),
                 (Some(connection.next_ping), Wake::Ping),
                 (connection.drain_at, Wake::Drain),
             ]),

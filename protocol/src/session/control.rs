@@ -20,6 +20,7 @@ use crate::message::{
     Adopted, ControlMessage, Drain, FactAck, FactReport, Hello, InventoryDone, InventoryEntry, Joiner, Listing, Renew,
     StateAck, StateReport, StreamEnded, Verdict, Welcome,
 };
+use crate::mutant::{self, Mutant};
 use crate::name::ResourceKey;
 use crate::spec::Provenance;
 
@@ -322,7 +323,7 @@ impl ControlSession {
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         if self.transmit.is_empty()
             && matches!(self.phase, Phase::Open)
-            && !self.held
+            && (!self.held || mutant::is(Mutant::HeldIgnored))
             && let Some(text) = self.queue.next()
         {
             self.transmit.extend(super::frames(&text));

@@ -113,3 +113,15 @@ fn the_installation_and_its_floor_are_read() {
     assert_eq!(cache.raise_floor(3), None);
     assert_eq!(cache.floor(), 7);
 }
+
+#[test]
+fn the_late_answer_to_an_own_write_does_not_bring_back_what_is_deleted() {
+    let mut cache = Cache::default();
+    list(&mut cache, Table::Release, vec![release("a", 1, 1)]);
+    cache.apply(Table::Release, Change::Applied(release("a", 5, 3)));
+    cache.apply(Table::Release, Change::Deleted(release("a", 6, 3)));
+    assert!(cache.observe(Table::Release, &release("a", 5, 3)).is_empty());
+    assert_eq!(generation(&cache, "a"), None);
+    cache.observe(Table::Release, &release("a", 7, 4));
+    assert_eq!(generation(&cache, "a"), Some(4), "it was made again");
+}

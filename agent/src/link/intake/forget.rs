@@ -4,6 +4,7 @@
 //! written first; a crash in between leaves an object that the next forget deletes.
 
 use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
+use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::{Value, json};
@@ -88,7 +89,9 @@ impl ForgetJob {
         if generation > self.generation {
             return Next::Done(Verdict::Stale { generation: Some(generation), hash: Some(hash), floor: self.floor });
         }
-        if generation < self.generation {
+        // The end of a run is final: a cancellation that came too late may have drawn a higher generation and never arrived.
+        let late = self.key.kind == Kind::TaskRun && stored.finished;
+        if generation < self.generation && !late {
             return self.refuse(&format!("an older generation is stored here: {generation}"));
         }
         if self.key.kind != Kind::TaskRun && stored.desired == Desired::Present {
@@ -117,7 +120,7 @@ impl ForgetJob {
 
     fn raise(&mut self, data_plane: &Value) -> Next {
         self.floor = data_plane.pointer("/status/floor").and_then(Value::as_i64).unwrap_or(0);
-        if self.floor >= self.generation {
+        if self.floor >= self.generation || mutant::is(Mutant::ForgetWithoutFloor) {
             return self.delete();
         }
         let mut body = data_plane.clone();
@@ -131,7 +134,10 @@ impl ForgetJob {
     }
 
     fn delete(&mut self) -> Next {
-        let Some(Target { uid, resource_version }) = self.target.clone() else { return self.done() };
+        let Some(Target { mut uid, mut resource_version }) = self.target.clone() else { return self.done() };
+        if mutant::is(Mutant::ForgetWithoutPrecondition) {
+            (uid, resource_version) = (String::new(), String::new());
+        }
         self.waits = Waits::Delete;
         Next::Call(Call::Delete { table: self.key.kind.into(), name: self.key.name.clone(), uid, resource_version })
     }

@@ -88,7 +88,8 @@ const DELETED: &str = "Deleted";
 fn finished(kind: Kind, document: Option<&Stamp>, status: &Value) -> bool {
     let removed = |generation: i64| {
         status.get("conditions").and_then(Value::as_array).into_iter().flatten().any(|condition| {
-            condition.get("reason").and_then(Value::as_str) == Some(DELETED)
+            condition.get("type").and_then(Value::as_str) == Some("Ready")
+                && condition.get("reason").and_then(Value::as_str) == Some(DELETED)
                 && condition.get("observedGeneration").and_then(Value::as_i64) == Some(generation)
         })
     };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 
 use super::super::object::ObjectKind;
@@ -88,7 +89,7 @@ fn described(remains: &Remains<'_>, gone: bool, now: Timestamp) -> ReleaseStatus
         conditions.set(REMOVED, true, &Trouble::new("Deleted", "everything that this release had made was removed"));
     }
     if gone {
-        if !said {
+        if !said || mutant::is(Mutant::OutcomeSaidAgain) {
             let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
             let generation = identity.fact_generation();
             report::append(&mut next.facts, &mut next.last_fact, &identity.uid, generation, fact, now);

@@ -138,6 +138,9 @@ fn changes(observed: &Observed<'_>, wanted: &Wanted) -> Vec<Write<EnvironmentSta
     writes
 }
 
+/// Condition of an absent environment: everything was gone at least once.
+const REMOVED: &str = "Removed";
+
 /// What still stands in the way of removing an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
@@ -198,11 +201,16 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
             &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
     }
+    // Said once per generation, also when a namespace that was created late appears and is removed afterwards.
+    let said = observed.status.conditions.iter().any(|condition| {
+        condition.condition_type == REMOVED && condition.observed_generation == Some(observed.generation)
+    });
+    if gone || said {
+        let what = Trouble::new("Deleted", "everything that this environment had made was removed");
+        conditions.set(REMOVED, true, &what);
+    }
     status.conditions = conditions.finish();
     if gone {
-        let said = observed.status.conditions.iter().any(|condition| {
-            condition.reason == "Deleted" && condition.observed_generation == Some(observed.generation)
-        });
         if !said {
             let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
             report::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 use serde_json::{Value, json};
 
@@ -164,7 +165,11 @@ impl Step<'_> {
         let was_seen = self.observed.status.conditions.iter().any(|condition| {
             condition.condition_type == "Ended" && matches!(condition.reason.as_str(), "Running" | "Pending")
         });
-        match self.observed.recorded.filter(|_| !was_seen && self.observed.status.started.is_none()) {
+        match self
+            .observed
+            .recorded
+            .filter(|_| (!was_seen && self.observed.status.started.is_none()) || mutant::is(Mutant::JobMadeAgain))
+        {
             Some(job) => {
                 if self.observed.paused.is_none() {
                     self.writes.push(Write::Create(job.clone()));

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::{Flight, text, weight};
 use crate::message::{AgentMessage, FactAck, FactReport, StateAck, StateReport, Window};
+use crate::mutant::{self, Mutant};
 use crate::name::ResourceKey;
 use crate::report::{Fact, State, digest};
 
@@ -58,7 +59,9 @@ impl Default for Outbox {
 impl Outbox {
     /// The newest state (none: the resource is gone) and all facts that its status holds.
     pub(super) fn report(&mut self, key: &ResourceKey, state: Option<State>, facts: &[Fact]) {
-        self.report_facts(key, facts);
+        let newest = facts.len().saturating_sub(1);
+        let kept = if mutant::is(Mutant::FactsCoalesced) { facts.get(newest..).unwrap_or_default() } else { facts };
+        self.report_facts(key, kept);
         let digest = digest(state.as_ref());
         match self.states.get_mut(key) {
             Some(slot) if slot.digest == digest => return,
@@ -124,9 +127,16 @@ impl Outbox {
 
     /// What was in flight may have arrived or not: it is not in flight any more.
     pub(super) fn disconnected(&mut self) {
+        if mutant::is(Mutant::StateInFlightIsAcknowledged) {
+            let sent = self.states.values_mut().filter(|slot| slot.sent.is_some());
+            sent.for_each(|slot| slot.acknowledged = Some(slot.digest.clone()));
+        }
         self.states.values_mut().for_each(|slot| slot.sent = None);
         for slots in self.facts.values_mut() {
             slots.retain(|slot| slot.present);
+            if mutant::is(Mutant::FactInFlightIsAcknowledged) {
+                slots.iter_mut().filter(|slot| slot.sent.is_some()).for_each(|slot| slot.acknowledged = true);
+            }
             slots.iter_mut().for_each(|slot| slot.sent = None);
         }
         self.facts.retain(|_, slots| !slots.is_empty());
@@ -175,7 +185,7 @@ impl Outbox {
                 continue;
             };
             let message = text(&AgentMessage::Fact(FactReport { key: key.clone(), fact: slot.fact.clone() }));
-            if !self.flight.fits(weight(&message)) {
+            if !self.flight.fits(weight(&message)) && !mutant::is(Mutant::ReportWindowIgnored) {
                 return None;
             }
             self.flight.add(weight(&message));
@@ -191,7 +201,7 @@ impl Outbox {
         let slot = self.states.get_mut(&key)?;
         let report = StateReport { key: key.clone(), digest: slot.digest.clone(), state: slot.state.clone() };
         let message = text(&AgentMessage::State(report));
-        if !self.flight.fits(weight(&message)) {
+        if !self.flight.fits(weight(&message)) && !mutant::is(Mutant::ReportWindowIgnored) {
             return None;
         }
         self.flight.add(weight(&message));

@@ -7,6 +7,7 @@ use super::{
 use crate::message::{
     self, ControlMessage, DeferReason, InventoryBuckets, InventoryEntries, MAX_MESSAGE, Unsupported, decode_control,
 };
+use crate::mutant::{self, Mutant};
 
 /// How long a held document waits before it is sent again.
 const HELD_RETRY_MS: u64 = 60_000;
@@ -137,6 +138,9 @@ impl AgentSession {
 
     fn document(&mut self, now: Millis, document: Document, bytes: u64) {
         if let Some(ticket) = self.admit(now, document.id, bytes) {
+            if mutant::is(Mutant::AcceptedOnReceipt) {
+                self.answer(ticket, Verdict::Accepted { stored_hash: None, modified: Vec::new() });
+            }
             self.events.push_back(AgentEvent::Document { ticket, document: Box::new(document) });
         }
     }
@@ -160,7 +164,7 @@ impl AgentSession {
         }
         connection.window.add(bytes);
         let ticket = Ticket { connection: self.connection, id };
-        if connection.held {
+        if connection.held && !mutant::is(Mutant::HeldIgnored) {
             let message = "held until a person at the control plane adopts this data plane".to_owned();
             let reason = DeferReason::Held;
             self.answer(ticket, Verdict::Deferred { reason, message, retry_after_ms: HELD_RETRY_MS });

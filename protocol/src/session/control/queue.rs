@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Delivery, Offer};
 use crate::message::{ControlMessage, Document, Forget, Window};
+use crate::mutant::{self, Mutant};
 use crate::name::ResourceKey;
 use crate::session::{Flight, text, weight};
 
@@ -51,7 +52,7 @@ impl Queue {
             return;
         }
         let new = self.waiting.insert(key.clone(), offer).is_none();
-        if new && !self.busy.contains(&key) {
+        if new && (!self.busy.contains(&key) || mutant::is(Mutant::TwoOfOneResource)) {
             self.ready.push_back(key);
         }
     }
@@ -61,7 +62,7 @@ impl Queue {
         let key = self.ready.front()?;
         let offer = self.waiting.get(key)?;
         let text = text(&message(self.last_id + 1, offer));
-        if !self.window.fits(weight(&text)) {
+        if !self.window.fits(weight(&text)) && !mutant::is(Mutant::OfferWindowIgnored) {
             return None;
         }
         let key = self.ready.pop_front()?;

@@ -1,9 +1,11 @@
-//! Deployments become pods: a model of the controllers and the kubelet, as far as the operator looks.
+//! Deployments and Jobs become pods: a model of the controllers and the kubelet, as far as the operator looks.
 //!
-//! A template whose image says `bad` crashes for ever; any other one serves after a while. Old pods go once new ones serve.
+//! A template whose image says `bad` crashes for ever; any other one serves after a while. Old pods go once new ones serve. A Job
+//! starts and ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pdp_agent::operator::index::JobView;
 use pdp_agent::operator::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Workload};
 use serde_json::Value;
 
@@ -13,6 +15,15 @@ use super::api::Id;
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     workloads: BTreeMap<Id, Running>,
+    jobs: BTreeMap<Id, Run>,
+}
+
+/// One Job: suspended, pending, started, ended.
+#[derive(Debug, Default)]
+struct Run {
+    suspended: bool,
+    started: bool,
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +53,16 @@ struct Pod {
 impl Pods {
     /// A Deployment was written: gives true if there is something to do.
     pub(super) fn changed(&mut self, id: &Id, object: Option<&Value>) {
+        if id.kind == "Job" {
+            match object {
+                Some(object) => {
+                    let suspended = object.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or(false);
+                    self.jobs.entry(id.clone()).or_default().suspended = suspended;
+                }
+                None => drop(self.jobs.remove(id)),
+            }
+            return;
+        }
         let Some(object) = object else {
             if let Some(running) = self.workloads.get_mut(id) {
                 running.deleted = true;
@@ -65,6 +86,12 @@ impl Pods {
 
     /// One step of the controllers for one Deployment. Gives whether there is more to do later.
     pub(super) fn step(&mut self, id: &Id) -> bool {
+        if let Some(job) = self.jobs.get_mut(id) {
+            let goes = !job.suspended && !job.ended;
+            job.ended |= goes && job.started;
+            job.started |= goes;
+            return goes && !job.ended;
+        }
         let Some(running) = self.workloads.get_mut(id) else { return false };
         if running.deleted {
             self.workloads.remove(id);
@@ -93,6 +120,27 @@ impl Pods {
     /// Pods of a Deployment that still exist.
     pub(super) fn count(&self, id: &Id) -> usize {
         self.workloads.get(id).map_or(0, |running| running.templates.iter().map(|one| one.pods.len()).sum())
+    }
+
+    /// What the operator sees of a Job, and of its pod.
+    pub(super) fn job(&self, id: &Id) -> (JobView, Vec<PodView>) {
+        let at = |yes: bool| yes.then(|| "2026-02-02T02:40:00Z".to_owned());
+        let Some(job) = self.jobs.get(id) else { return (JobView::default(), Vec::new()) };
+        let view = JobView {
+            suspended: job.suspended,
+            active: i32::from(job.started && !job.ended && !job.suspended),
+            complete: job.ended,
+            failed: None,
+            started: at(job.started),
+            ended: at(job.ended),
+        };
+        let pod = PodView {
+            name: format!("{}-0", id.name),
+            started: at(job.started),
+            terminated: job.ended.then(|| ("Completed".to_owned(), 0)),
+            ..PodView::default()
+        };
+        (view, if job.started { vec![pod] } else { Vec::new() })
     }
 
     /// What the operator sees.

@@ -1,12 +1,14 @@
 //! The link's process: the real session, intake, reporter, cache and lanes; only the loop around them stands here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use pdp_agent::link::cache::{Cache, News, WATCHED};
 use pdp_agent::link::intake::{Job, Request as Checked, View};
 use pdp_agent::link::lanes::Lanes;
 use pdp_agent::link::reporter::Removal;
-use pdp_agent::link::store::{ApiError, Call, Change as Seen, Settled, Step, Table};
+use pdp_agent::link::status::{LinkStatus, StatusJob};
+use pdp_agent::link::store::{Call, Change as Seen, Settled, Step, Table};
 use protocol::message::{Forget, Verdict, Window};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::Fact;
@@ -20,9 +22,14 @@ use super::world::{Caller, Event, World};
 /// One process.
 pub(super) struct Link {
     pub(super) incarnation: u64,
+    /// Whether it holds the lease: looked at before each write.
+    pub(super) leads: bool,
     pub(super) session: AgentSession,
+    /// Its newest connection.
+    pub(super) wire: u64,
+    /// Resources with a document or forget of that connection that is not answered.
+    pub(super) open: BTreeSet<ResourceKey>,
     cache: Cache,
-    facts: BTreeMap<ResourceKey, Vec<Fact>>,
     lanes: Lanes<Work>,
     active: BTreeMap<u64, Active>,
     tokens: u64,
@@ -37,8 +44,9 @@ enum Work {
 }
 
 enum Active {
-    Job { ticket: Ticket, key: ResourceKey, job: Box<Job>, sent: Option<Value>, written: Option<Value> },
+    Job { ticket: Ticket, key: ResourceKey, job: Box<Job>, written: Option<Value> },
     Removal { key: ResourceKey, removal: Box<Removal>, written: Option<Value> },
+    Status { store_id: String, job: Box<StatusJob> },
 }
 
 enum End {
@@ -52,7 +60,8 @@ const WORKERS: usize = 4;
 /// Wait before facts are removed again.
 const RETRY: u64 = 5_000;
 
-const WINDOW: Window = Window { messages: 8, bytes: 200_000 };
+/// Small, so that it is full now and then.
+const WINDOW: Window = Window { messages: 3, bytes: 200_000 };
 
 impl World {
     pub(super) fn start_link(&mut self) {
@@ -60,82 +69,95 @@ impl World {
             return;
         }
         self.incarnations += 1;
+        let incarnation = self.incarnations;
         let settings = AgentSettings {
             data_plane: "dp-1".to_owned(),
             version: "0".to_owned(),
-            instance: format!("link-{}", self.incarnations),
+            instance: format!("link-{incarnation}"),
             cluster: "cluster".to_owned(),
             schema: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
             capabilities: Vec::new(),
             window: WINDOW,
         };
         let mut link = Link {
-            incarnation: self.incarnations,
+            incarnation,
+            leads: true,
             session: AgentSession::new(settings, self.dice.draw()),
+            wire: 0,
+            open: BTreeSet::new(),
             cache: Cache::default(),
-            facts: BTreeMap::new(),
             lanes: Lanes::new(WORKERS),
             active: BTreeMap::new(),
             tokens: 0,
             acknowledged: BTreeMap::new(),
             removing: BTreeSet::new(),
         };
-        for table in WATCHED {
-            link.seen(table, Seen::Begin);
-            let listed = self.api.iter().filter(|(id, _)| id.kind == table.kind());
-            listed.for_each(|(_, object)| link.seen(table, Seen::Found(Value::clone(object))));
-            link.seen(table, Seen::Complete);
-        }
-        link.session.set_store_id(self.store_id.clone());
+        let objects: Vec<_> = self.api.iter().map(|(_, object)| Rc::clone(object)).collect();
+        link.listed(&objects);
+        let data_plane = self.api.get(&Id::own("DataPlane", "default"));
+        let store_id = data_plane.and_then(|object| object.pointer("/status/storeId")).and_then(Value::as_str);
+        link.session.set_store_id(store_id.map(str::to_owned));
         link.session.start(self.now);
-        self.link = Some(link);
-        self.note(format!("link {} starts", self.incarnations));
+        self.links.insert(incarnation, link);
+        self.link = Some(incarnation);
+        self.note(&format!("link {incarnation} starts"));
     }
 
-    pub(super) fn link_watch(&mut self, change: &Change) {
-        let (Some(link), Some(table)) = (&mut self.link, table_of(&change.id)) else { return };
+    pub(super) fn link_watch(&mut self, incarnation: u64, change: &Change) {
+        let (Some(link), Some(table)) = (self.links.get_mut(&incarnation), table_of(&change.id)) else { return };
         match (&change.after, &change.before) {
             (Some(object), _) => link.seen(table, Seen::Applied(Value::clone(object))),
             (None, Some(before)) => link.seen(table, Seen::Deleted(Value::clone(before))),
             (None, None) => {}
         }
-        if self.bug == Some(Bug::FactsRemovedWhenSent)
-            && let Some(key) = key_of_release(&change.id)
-            && let Some(facts) = link.facts.get(&key).filter(|facts| !facts.is_empty())
-        {
-            link.acknowledged.insert(key.clone(), facts.clone());
-            self.remove_facts(key);
+    }
+
+    pub(super) fn link_listed(&mut self, incarnation: u64, objects: &[Rc<Value>]) {
+        if let Some(link) = self.links.get_mut(&incarnation) {
+            link.listed(objects);
         }
     }
 
-    pub(super) fn agent_event(&mut self, event: AgentEvent) {
-        let Some(link) = &mut self.link else { return };
-        let incarnation = link.incarnation;
+    pub(super) fn agent_event(&mut self, incarnation: u64, event: AgentEvent) {
+        let Some(link) = self.links.get_mut(&incarnation) else { return };
         match event {
             AgentEvent::Dial => self.after(5, 50, Event::Dialled { incarnation }),
             AgentEvent::Document { ticket, document } => match Checked::read(&document) {
                 Ok(request) => {
                     let key = request.key().clone();
-                    link.lanes.push(key, Work::Document(ticket, Box::new(request)));
-                    self.work();
+                    let alone = link.open.insert(key.clone());
+                    link.lanes.push(key.clone(), Work::Document(ticket, Box::new(request)));
+                    if !alone {
+                        self.checks.broken("wire", format!("two of {key} are unanswered at once"));
+                    }
+                    self.work(incarnation);
                 }
                 Err(verdict) => link.session.answer(ticket, verdict),
             },
             AgentEvent::Forget { ticket, forget } => {
                 let key = forget.key.clone();
+                link.open.insert(key.clone());
                 link.lanes.push(key, Work::Forget(ticket, forget));
-                self.work();
+                self.work(incarnation);
             }
             AgentEvent::FactAcknowledged { key, fact } => {
                 link.acknowledged.entry(key.clone()).or_default().push(fact);
-                self.remove_facts(key);
+                self.remove_facts(incarnation, key);
             }
-            AgentEvent::StoreKnown { store_id } => self.store_id = Some(store_id),
+            AgentEvent::StoreKnown { store_id } => self.store_known(incarnation, &store_id),
             AgentEvent::Lost { reason, dial_after, .. } => {
-                self.note(format!("agent lost: {reason}, dials in {dial_after}"))
+                self.note(&format!("agent {incarnation} lost: {reason}, dials in {dial_after}"));
             }
-            AgentEvent::Superseded => link.session.start(self.now),
-            AgentEvent::Held { reason } => self.checks.broken("held", reason),
+            AgentEvent::Superseded => {
+                if link.leads {
+                    link.session.start(self.now);
+                }
+            }
+            AgentEvent::Held { reason } => {
+                if !self.checks.restored {
+                    self.checks.broken("held", reason);
+                }
+            }
             AgentEvent::Welcomed(_)
             | AgentEvent::Compared { .. }
             | AgentEvent::Renewed(_)
@@ -148,27 +170,38 @@ impl World {
         }
     }
 
+    /// The shell writes the store's id into the status of the DataPlane, and writes again until it stands there.
+    fn store_known(&mut self, incarnation: u64, store_id: &str) {
+        let Some(link) = self.links.get_mut(&incarnation) else { return };
+        link.tokens += 1;
+        let token = link.tokens;
+        let wanted = LinkStatus { store_id: Some(store_id.to_owned()), ..LinkStatus::default() };
+        let (job, next) = StatusJob::begin(wanted, String::new());
+        link.active.insert(token, Active::Status { store_id: store_id.to_owned(), job: Box::new(job) });
+        self.follow(incarnation, token, removed(next));
+    }
+
     /// Takes acknowledged facts out of the status, unless that is under way.
-    pub(super) fn remove_facts(&mut self, key: ResourceKey) {
-        let Some(link) = &mut self.link else { return };
+    pub(super) fn remove_facts(&mut self, incarnation: u64, key: ResourceKey) {
+        let Some(link) = self.links.get_mut(&incarnation) else { return };
         if link.acknowledged.contains_key(&key) && link.removing.insert(key.clone()) {
             link.lanes.push(key, Work::RemoveFacts);
-            self.work();
+            self.work(incarnation);
         }
     }
 
     /// Starts all work that may start.
-    fn work(&mut self) {
-        while let Some((key, work)) = self.link.as_mut().and_then(|link| link.lanes.start()) {
-            self.begin(key, work);
+    fn work(&mut self, incarnation: u64) {
+        while let Some((key, work)) = self.links.get_mut(&incarnation).and_then(|link| link.lanes.start()) {
+            self.begin(incarnation, key, work);
         }
     }
 
-    fn begin(&mut self, key: ResourceKey, work: Work) {
-        let Some(link) = &mut self.link else { return };
+    fn begin(&mut self, incarnation: u64, key: ResourceKey, work: Work) {
+        let Some(link) = self.links.get_mut(&incarnation) else { return };
         link.tokens += 1;
         let token = link.tokens;
-        let begun = |ticket, key, job| Active::Job { ticket, key, job: Box::new(job), sent: None, written: None };
+        let begun = |ticket, key, job| Active::Job { ticket, key, job: Box::new(job), written: None };
         let (active, step) = match work {
             Work::Document(ticket, request) => {
                 let environment = request.environment().and_then(|name| link.cache.owner(name));
@@ -188,17 +221,13 @@ impl World {
             }
         };
         link.active.insert(token, active);
-        self.follow(token, step);
+        self.follow(incarnation, token, step);
     }
 
-    pub(super) fn link_reply(&mut self, token: u64, mut answer: Answer) {
-        let bug = self.bug;
-        let Some(link) = &mut self.link else { return };
+    pub(super) fn link_reply(&mut self, incarnation: u64, token: u64, answer: Answer) {
+        let Some(link) = self.links.get_mut(&incarnation) else { return };
         let step = match link.active.get_mut(&token) {
-            Some(Active::Job { job, sent, written, .. }) => {
-                if bug == Some(Bug::LostIsSuccess) && matches!(answer, Err(ApiError::Lost { .. })) {
-                    answer = Ok(sent.clone());
-                }
+            Some(Active::Job { job, written, .. }) => {
                 remember(written, &answer);
                 answered(job.resume(answer))
             }
@@ -206,33 +235,26 @@ impl World {
                 remember(written, &answer);
                 removed(removal.resume(answer))
             }
+            Some(Active::Status { job, .. }) => removed(job.resume(answer)),
             None => return,
         };
-        self.follow(token, step);
+        self.follow(incarnation, token, step);
     }
 
-    fn follow(&mut self, token: u64, step: Step<End>) {
-        let bug = self.bug;
-        let Some(link) = &mut self.link else { return };
-        match step {
-            Step::Call(call) => {
-                if let Some(Active::Job { ticket, job, sent, .. }) = link.active.get_mut(&token) {
-                    if bug == Some(Bug::AcceptedBeforeWrite) && call.writes() && matches!(**job, Job::Document(_)) {
-                        let verdict = Verdict::Accepted { stored_hash: None, modified: Vec::new() };
-                        link.session.answer(*ticket, verdict);
-                    }
-                    if let Call::Create { body, .. } | Call::Update { body, .. } = &call {
-                        *sent = Some(body.clone());
-                    }
-                }
-                if let (Some(Bug::ForgetWithoutFloor), Call::UpdateStatus { table: Table::DataPlane, body, .. }) =
-                    (bug, &call)
-                {
-                    return self.link_reply(token, Ok(Some(body.clone())));
-                }
-                let caller = Caller::Link(link.incarnation);
-                self.call(caller, token, request(call));
+    fn follow(&mut self, incarnation: u64, token: u64, step: Step<End>) {
+        let unchecked = self.bug == Some(Bug::LeadershipUnchecked);
+        let Some(link) = self.links.get_mut(&incarnation) else { return };
+        let step = match (step, link.active.get(&token)) {
+            (Step::Call(call), Some(active)) if call.writes() && !link.leads && !unchecked => {
+                Step::Done(match active {
+                    Active::Job { .. } => End::Answered(Job::not_leading(false)),
+                    Active::Removal { .. } | Active::Status { .. } => End::Removed(Settled::Later),
+                })
             }
+            (step, _) => step,
+        };
+        match step {
+            Step::Call(call) => self.call(Caller::Link(incarnation), token, request(call)),
             Step::Done(End::Answered(verdict)) => {
                 let Some(Active::Job { ticket, key, written, .. }) = link.active.remove(&token) else { return };
                 written.into_iter().for_each(|object| link.wrote(&object));
@@ -240,30 +262,45 @@ impl World {
                     let news = link.cache.raise_floor(floor);
                     link.tell(news.into_iter().collect());
                 }
+                link.open.remove(&key);
                 link.session.answer(ticket, verdict);
                 link.lanes.finished(key);
-                self.work();
+                self.work(incarnation);
             }
-            Step::Done(End::Removed(settled)) => {
-                let Some(Active::Removal { key, removal, written }) = link.active.remove(&token) else { return };
-                written.into_iter().for_each(|object| link.wrote(&object));
-                link.removing.remove(&key);
-                link.lanes.finished(key.clone());
-                if settled == Settled::Later {
-                    let (_, facts) = removal.into_parts();
-                    link.acknowledged.entry(key.clone()).or_default().extend(facts);
-                    let incarnation = link.incarnation;
-                    self.after(RETRY, RETRY, Event::RemoveFacts { incarnation, key });
-                } else {
-                    self.remove_facts(key);
+            Step::Done(End::Removed(settled)) => match link.active.remove(&token) {
+                Some(Active::Removal { key, removal, written }) => {
+                    written.into_iter().for_each(|object| link.wrote(&object));
+                    link.removing.remove(&key);
+                    link.lanes.finished(key.clone());
+                    if settled == Settled::Later {
+                        let (_, facts) = removal.into_parts();
+                        link.acknowledged.entry(key.clone()).or_default().extend(facts);
+                        self.after(RETRY, RETRY, Event::RemoveFacts { incarnation, key });
+                    } else {
+                        self.remove_facts(incarnation, key);
+                    }
+                    self.work(incarnation);
                 }
-                self.work();
-            }
+                Some(Active::Status { store_id, .. }) if settled == Settled::Later && link.leads => {
+                    self.store_known(incarnation, &store_id);
+                }
+                Some(Active::Status { .. } | Active::Job { .. }) | None => {}
+            },
         }
     }
 }
 
 impl Link {
+    fn listed(&mut self, objects: &[Rc<Value>]) {
+        for table in WATCHED {
+            self.seen(table, Seen::Begin);
+            let of_table =
+                objects.iter().filter(|object| object.get("kind").and_then(Value::as_str) == Some(table.kind()));
+            of_table.for_each(|object| self.seen(table, Seen::Found(Value::clone(object))));
+            self.seen(table, Seen::Complete);
+        }
+    }
+
     fn seen(&mut self, table: Table, change: Seen) {
         let news = self.cache.apply(table, change);
         self.tell(news);
@@ -285,11 +322,9 @@ impl Link {
                         None => self.session.stored_local(report.key.clone()),
                     }
                     self.session.report(&report.key, report.state, &report.facts);
-                    self.facts.insert(report.key, report.facts);
                 }
                 News::Removed(key) => {
                     self.acknowledged.remove(&key);
-                    self.facts.remove(&key);
                     self.session.removed(&key);
                 }
                 News::Floor(floor) => self.session.set_floor(floor),
@@ -297,10 +332,6 @@ impl Link {
             }
         }
     }
-}
-
-fn key_of_release(id: &Id) -> Option<ResourceKey> {
-    (id.kind == "Release").then(|| ResourceKey { kind: Kind::Release, name: id.name.clone() })
 }
 
 fn table_of(id: &Id) -> Option<Table> {

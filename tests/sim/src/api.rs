@@ -153,7 +153,9 @@ impl Api {
             (Request::Create(body), None) => self.created(body),
             (_, None) => return (Err(error(404, "NotFound", &id)), None),
             (Request::Delete { uid, resource_version, .. }, Some(found)) => {
-                let same = text(found, "uid") == uid && text(found, "resourceVersion") == resource_version;
+                // The real one takes an empty precondition for none.
+                let same =
+                    uid.is_empty() || (text(found, "uid") == uid && text(found, "resourceVersion") == resource_version);
                 if !same && !self.careless {
                     return (Err(error(409, "Conflict", &id)), None);
                 }

@@ -1,0 +1,10 @@
+# The simulation: a data plane and its control plane in one process, on a virtual clock.
+SEEDS ?= 10000
+
+.PHONY: sim
+sim: ## Simulate with faults, SEEDS=10000 (SEED=17 runs one and prints its trace; MISTAKE=FloorIgnored builds one in)
+	$(if $(SEED),SIM_SEED=$(SEED) $(if $(MISTAKE),SIM_MISTAKE=$(MISTAKE)),SIM_SEEDS=$(SEEDS)) cargo test -p simulation --test sim every_invariant -- --nocapture
+
+.PHONY: mistakes
+mistakes: ## Show by which invariant, and after how many seeds, the simulation finds each deliberate mistake
+	cargo test -p simulation --test sim every_mistake -- --nocapture

@@ -1,0 +1,105 @@
+//! Deliberate mistakes, chosen at run time, to prove that the simulation can fail.
+//!
+//! A check that never fails proves nothing. Each place in the product that is named here asks [`is`] and does the wrong thing if
+//! its mistake is chosen in this thread. A build without debug assertions contains none of it: [`is`] is constant false there.
+
+use std::cell::Cell;
+
+/// One mistake. The sentence says what goes wrong, in the words of the rule that it breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mutant {
+    /// The agent's session answers *accepted* when a document arrives.
+    AcceptedOnReceipt,
+    /// The agent's session gives an answer of an older connection to whatever has the same number now.
+    AnswerOfAnOlderConnection,
+    /// The agent does not notice that nothing comes back after a ping.
+    SilenceIgnored,
+    /// The agent does not count its connections, so its epoch does not grow.
+    ConnectionNotCounted,
+    /// Documents are sent and stored while the session is held.
+    HeldIgnored,
+    /// The agent sends more reports than the control plane's window allows.
+    ReportWindowIgnored,
+    /// A fact that was in flight when the connection ended counts as acknowledged.
+    FactInFlightIsAcknowledged,
+    /// A state that was in flight when the connection ended counts as acknowledged.
+    StateInFlightIsAcknowledged,
+    /// Of several facts of one resource only the newest is sent, and all count as acknowledged with it.
+    FactsCoalesced,
+    /// The digest of an inventory bucket leaves out generation and hash.
+    InventoryOfNames,
+    /// The control plane takes any epoch.
+    EpochIgnored,
+    /// The control plane sends more documents than the agent's window allows.
+    OfferWindowIgnored,
+    /// The control plane sends a document while an older one of the same resource is unanswered.
+    TwoOfOneResource,
+    /// The intake takes a lost answer for a success.
+    LostIsSuccess,
+    /// The intake creates what is at or below the floor.
+    FloorIgnored,
+    /// A forget does not raise the floor.
+    ForgetWithoutFloor,
+    /// A forget deletes whatever has the name.
+    ForgetWithoutPrecondition,
+    /// With the acknowledged fact all facts leave the status.
+    AllFactsRemoved,
+    /// What a list did not bring stays in the cache.
+    GapsIgnored,
+    /// The operator keeps its decision about a failure to itself.
+    FailureNotRecorded,
+    /// The operator tries a failed generation again.
+    FailedIsTriedAgain,
+    /// The operator calls a rollout done before it serves.
+    ReadyTooEarly,
+    /// The operator says each outcome again when it looks again.
+    OutcomeSaidAgain,
+    /// The operator makes the Job of a run again when it is gone.
+    JobMadeAgain,
+}
+
+impl Mutant {
+    /// Every mistake.
+    pub const ALL: [Self; 24] = [
+        Self::AcceptedOnReceipt,
+        Self::AnswerOfAnOlderConnection,
+        Self::SilenceIgnored,
+        Self::ConnectionNotCounted,
+        Self::HeldIgnored,
+        Self::ReportWindowIgnored,
+        Self::FactInFlightIsAcknowledged,
+        Self::StateInFlightIsAcknowledged,
+        Self::FactsCoalesced,
+        Self::InventoryOfNames,
+        Self::EpochIgnored,
+        Self::OfferWindowIgnored,
+        Self::TwoOfOneResource,
+        Self::LostIsSuccess,
+        Self::FloorIgnored,
+        Self::ForgetWithoutFloor,
+        Self::ForgetWithoutPrecondition,
+        Self::AllFactsRemoved,
+        Self::GapsIgnored,
+        Self::FailureNotRecorded,
+        Self::FailedIsTriedAgain,
+        Self::ReadyTooEarly,
+        Self::OutcomeSaidAgain,
+        Self::JobMadeAgain,
+    ];
+}
+
+thread_local! {
+    static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Chooses the mistake of this thread; none makes the product right again.
+pub fn choose(mutant: Option<Mutant>) {
+    CHOSEN.set(mutant);
+}
+
+/// Whether this mistake is to be made.
+#[must_use]
+#[inline]
+pub fn is(mutant: Mutant) -> bool {
+    cfg!(debug_assertions) && CHOSEN.get() == Some(mutant)
+}

@@ -1,0 +1,312 @@
+//! The invariants: looked at with every change, and at the end. I1 to I15 as in the design of the link: I1 outcomes, I2 once,
+//! I3 generations, I4 older leaders, I5 durable, I6 converges, I7 the last state is the truth, I9 windows, I15 absence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::name::{Kind, ResourceKey};
+use protocol::report::FactKind;
+use protocol::session::Millis;
+use serde_json::Value;
+
+use super::api::{AGENT, Api, Change, Id, generation, text};
+use super::operator::owner_of;
+use super::plane::Plane;
+use super::world::Caller;
+
+/// A broken invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// `I3` and the like.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+/// When and by whom something was changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Millis,
+    /// When the call was made.
+    pub(super) since: Millis,
+    /// None: a person in the cluster.
+    pub(super) by: Option<Caller>,
+}
+
+/// What the checks remember.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    pub(super) violations: Vec<Violation>,
+    /// The control plane was restored from a copy.
+    pub(super) restored: bool,
+    /// Highest generation that was ever stored.
+    highest: BTreeMap<Id, i64>,
+    /// When a resource was last stored as Absent.
+    absent: BTreeMap<Id, Millis>,
+    /// When a resource was deleted last.
+    forgotten: BTreeMap<Id, Millis>,
+    /// When somebody in the cluster deleted one.
+    by_hand: BTreeMap<Id, Millis>,
+    /// When an object was created, by uid.
+    created: BTreeMap<String, Millis>,
+    /// Newest process of either role that has changed an object.
+    touched: BTreeMap<(Id, bool), u64>,
+    /// Jobs that were made, by run: for which object, and whether somebody has deleted it.
+    jobs: BTreeMap<String, (String, bool)>,
+}
+
+/// Longest time by which the operator's view and its calls together may be late.
+const LATE: Millis = 20_000;
+
+/// Kinds that documents are stored as.
+fn is_own(id: &Id) -> bool {
+    matches!(id.kind.as_str(), "Release" | "Environment" | "TaskRun")
+}
+
+fn key_of(id: &Id) -> Option<ResourceKey> {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == id.kind)?;
+    Some(ResourceKey { kind, name: id.name.clone() })
+}
+
+impl Checks {
+    pub(super) fn broken(&mut self, invariant: &'static str, what: String) {
+        self.violations.push(Violation { invariant, what });
+    }
+
+    /// Somebody in the cluster deletes a resource: what was known of it begins anew.
+    pub(super) fn deleted_by_hand(&mut self, id: &Id, now: Millis) {
+        self.by_hand.insert(id.clone(), now);
+        self.highest.remove(id);
+    }
+
+    /// Somebody deletes a Job. If its run does not say yet that it was seen, nobody can know that there was one.
+    pub(super) fn job_deleted_by_hand(&mut self, run: Option<&Value>) {
+        let Some(run) = run else { return };
+        let conditions = run.pointer("/status/conditions").and_then(Value::as_array);
+        let seen = conditions.into_iter().flatten().any(|condition| {
+            let reason = condition.get("reason").and_then(Value::as_str).unwrap_or_default();
+            matches!(reason, "Running" | "Pending")
+        });
+        let name = text(run, "name");
+        if !seen && run.pointer("/status/started").is_none() {
+            self.jobs.remove(name);
+        } else if let Some((_, by_hand)) = self.jobs.get_mut(name) {
+            *by_hand = true;
+        }
+    }
+
+    /// After every change in the API server.
+    pub(super) fn changed(&mut self, change: &Change, moment: &Moment, plane: &Plane, api: &Api) {
+        self.leaders(change, moment);
+        match change.id.kind.as_str() {
+            "Release" | "Environment" | "TaskRun" => {
+                // A create that was under way when its resource was forgotten: nothing can hold it back, so it must be
+                // removed again; the end looks whether it was.
+                let forgotten = self.forgotten.get(&change.id).copied();
+                let late = change.before.is_none() && forgotten.is_some_and(|at| moment.since < at);
+                if change.after.is_none() {
+                    self.forgotten.insert(change.id.clone(), moment.now);
+                }
+                match &change.after {
+                    Some(after) if late => {
+                        self.highest.insert(change.id.clone(), generation(after));
+                    }
+                    Some(after) => self.stored(change, after, plane, moment.now),
+                    None => self.deleted(change, moment, plane),
+                }
+            }
+            "Deployment" | "Namespace" => self.workload(change, api, moment.now),
+            "Job" if change.before.is_none() => {
+                let run = change.after.as_deref().and_then(owner_of);
+                let uid = run
+                    .as_ref()
+                    .and_then(|run| api.get(run))
+                    .map_or_else(String::new, |run| text(run, "uid").to_owned());
+                let name = run.map_or_else(String::new, |run| run.name);
+                // An object that came back cannot know that there was a Job if somebody has deleted that too.
+                let again = self.jobs.get(&name).is_some_and(|(before, by_hand)| *before == uid || !by_hand);
+                self.jobs.insert(name.clone(), (uid, false));
+                if again {
+                    self.broken("I2", format!("run {name} has a second Job"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// I4: what a newer leader has touched, no older one changes.
+    fn leaders(&mut self, change: &Change, moment: &Moment) {
+        let Some(by) = moment.by else { return };
+        let key = (change.id.clone(), matches!(by, Caller::Link(_)));
+        let newest = self.touched.get(&key).copied().unwrap_or(0);
+        if by.incarnation() < newest && change.before.is_some() {
+            self.broken("I4", format!("{by:?} changed {} after {newest} had", change.id));
+        }
+        self.touched.insert(key, newest.max(by.incarnation()));
+    }
+
+    fn deleted(&mut self, change: &Change, moment: &Moment, plane: &Plane) {
+        let before = change.before.as_deref().map_or(0, generation);
+        // The forget of a run may be of a cancellation that never arrived.
+        let covers = |forget: &i64| *forget == before || (change.id.kind == "TaskRun" && *forget > before);
+        let asked = key_of(&change.id)
+            .is_some_and(|key| plane.forgets.iter().any(|(of, generation)| *of == key && covers(generation)));
+        if moment.by.is_some() && !asked && !self.restored {
+            self.broken("I15", format!("{} at generation {before} was deleted and nobody asked for it", change.id));
+        }
+    }
+
+    fn stored(&mut self, change: &Change, after: &Value, plane: &Plane, now: Millis) {
+        let (id, before) = (&change.id, change.before.as_deref());
+        let stored = generation(after);
+        let highest = self.highest.get(id).copied().unwrap_or(0);
+        if stored < highest {
+            self.broken("I3", format!("{id} fell from generation {highest} to {stored}"));
+        }
+        // The intake writes the spec, the operator the status: a second change of the spec has no reason.
+        let changed = before.is_some_and(|before| before.get("spec") != after.get("spec"));
+        if changed && stored == highest {
+            self.broken("I2", format!("{id} was changed twice for generation {stored}"));
+        }
+        if plane.held && (changed || before.is_none()) && plane.drew_since_its_restore(id, stored) {
+            self.broken("held", format!("{id} {stored} was stored while a person had to decide"));
+        }
+        self.highest.insert(id.clone(), highest.max(stored));
+        if is_absent(after) {
+            self.absent.insert(id.clone(), now);
+        }
+        let says_ready = |object: &Value| {
+            let facts = object.pointer("/status/facts").and_then(Value::as_array);
+            facts.into_iter().flatten().any(|fact| {
+                fact.get("kind").and_then(Value::as_str) == Some("Ready")
+                    && fact.get("generation").and_then(Value::as_i64) == Some(stored)
+            })
+        };
+        let image = after.pointer("/spec/image").and_then(Value::as_str).unwrap_or_default();
+        if image.contains("/bad@") && says_ready(after) {
+            self.broken("I7", format!("{id} says that generation {stored} is ready, and it cannot serve"));
+        }
+    }
+
+    /// A workload goes only if its resource was to be absent at some time of its life. (The deletion may come late, when the
+    /// resource is wanted again: the operator then makes it anew.)
+    fn workload(&mut self, change: &Change, api: &Api, now: Millis) {
+        let Some(before) = &change.before else {
+            let uid = change.after.as_ref().map_or_else(String::new, |object| text(object, "uid").to_owned());
+            self.created.insert(uid, now);
+            return;
+        };
+        if change.after.is_some() {
+            return;
+        }
+        let owner = owner_of(before);
+        let absent = owner.as_ref().and_then(|owner| self.absent.get(owner)).copied();
+        let is_absent_now = owner.and_then(|owner| api.get(&owner)).is_some_and(is_absent);
+        let created = self.created.get(text(before, "uid")).copied().unwrap_or(0);
+        if !is_absent_now && absent.is_none_or(|absent| absent + LATE < created) {
+            self.broken("I15", format!("{} was deleted though nobody wanted that meanwhile", change.id));
+        }
+    }
+
+    /// The control plane was told that a document is stored.
+    pub(super) fn acknowledged(&mut self, key: &ResourceKey, acknowledged: i64, api: &Api, now: Millis) {
+        let id = Id::own(key.kind.as_str(), &key.name);
+        let stored = api.get(&id).map_or(0, generation);
+        let floor = floor(api);
+        // Unless somebody in the cluster has deleted it since, which is reported.
+        let by_hand = self.by_hand.get(&id).is_some_and(|at| now < at + 60_000);
+        if stored.max(floor) < acknowledged && !by_hand {
+            self.broken("I5", format!("{key} {acknowledged} was accepted, stored is {stored}, the floor {floor}"));
+        }
+    }
+
+    /// At the end, when everything is quiet.
+    pub(super) fn finish(&mut self, plane: &Plane, api: &Api) {
+        for (key, accepted) in &plane.accepted {
+            self.outcome(key, *accepted, plane);
+        }
+        for (key, issued) in &plane.issued {
+            let stored = api.get(&Id::own(key.kind.as_str(), &key.name)).map_or(0, generation);
+            if stored != issued.generation {
+                self.broken("I6", format!("{key} is at {stored}, wanted is {}", issued.generation));
+            }
+            if key.kind == Kind::Release {
+                self.effective(key, plane, api);
+            }
+        }
+        for (id, object) in api.iter().filter(|(id, _)| is_own(id)) {
+            let Some(key) = key_of(id) else { continue };
+            // What is higher than what was forgotten is of before a restore, and a person said that it may stay.
+            let forgotten = plane.forgotten.get(&key).is_some_and(|forgotten| generation(object) <= *forgotten);
+            if !plane.issued.contains_key(&key) && forgotten {
+                self.broken("I4", format!("{key} is there though it was forgotten"));
+            }
+            let observed = object.pointer("/status/observedGeneration").and_then(Value::as_i64);
+            let known = plane.states.get(&key).and_then(|state| state.observed_generation);
+            if observed != known {
+                self.broken("I7", format!("{key} is observed at {observed:?}, the control plane knows {known:?}"));
+            }
+        }
+        for key in plane.states.keys().filter(|key| key.kind != Kind::DataPlane) {
+            if api.get(&Id::own(key.kind.as_str(), &key.name)).is_none() {
+                self.broken("I7", format!("{key} has a state at the control plane and is not there"));
+            }
+        }
+    }
+
+    /// I1: every accepted generation has an outcome, or a higher one was accepted.
+    fn outcome(&mut self, key: &ResourceKey, accepted: i64, plane: &Plane) {
+        let outcome = |kind: FactKind| match kind {
+            FactKind::Ready | FactKind::Failed | FactKind::Deleted | FactKind::TaskEnded => true,
+            FactKind::RolledBack | FactKind::TaskStarted | FactKind::Modified => false,
+        };
+        let overtaken = plane.accepted.iter().any(|(other, higher)| other == key && *higher > accepted);
+        let outcomes: Vec<_> = plane
+            .facts
+            .values()
+            // A run has one end, whatever was said of it since.
+            .filter(|(of, fact)| of == key && (fact.generation == accepted || key.kind == Kind::TaskRun))
+            .filter(|(_, fact)| outcome(fact.kind))
+            .filter_map(|(_, fact)| fact.id.split('/').next())
+            .collect();
+        if !overtaken && outcomes.is_empty() && !plane.unknown.contains(key) && !plane.has_ended(key) {
+            let state = plane.states.get(key).map(|state| &state.conditions);
+            self.broken("I1", format!("{key} {accepted} was accepted and its outcome never came: {state:?}"));
+        }
+        // The first part of an id is the object's uid: one object says one outcome of one generation.
+        if outcomes.len() > outcomes.iter().collect::<BTreeSet<_>>().len() {
+            self.broken("I1", format!("{key} {accepted} has two outcomes"));
+        }
+    }
+
+    /// I3: what serves is the newest generation that became ready and has not failed since.
+    fn effective(&mut self, key: &ResourceKey, plane: &Plane, api: &Api) {
+        let id = Id::own("Release", &key.name);
+        let Some(object) = api.get(&id) else { return };
+        // An object that was made anew knows nothing of what was ready before.
+        // A copy of the store has lost what was said since it was made.
+        if is_absent(object) || self.by_hand.contains_key(&id) || self.restored {
+            return;
+        }
+        let facts = plane.facts.values().filter(|(of, _)| of == key).map(|(_, fact)| fact);
+        // What was ready before a removal serves no more.
+        let removed = facts.clone().filter(|fact| fact.kind == FactKind::Deleted).map(|fact| fact.generation).max();
+        let ready = facts.filter(|fact| fact.kind == FactKind::Ready && Some(fact.generation) > removed);
+        let ready = ready.map(|fact| fact.generation).max();
+        let effective = object.pointer("/status/effective/generation").and_then(Value::as_i64);
+        // A generation that was overtaken while it rolled may serve without an outcome of its own.
+        if effective < ready {
+            self.broken("I3", format!("{key} serves generation {effective:?}, ready was {ready:?}"));
+        }
+    }
+}
+
+fn is_absent(release: &Value) -> bool {
+    release.pointer("/spec/state").and_then(Value::as_str) == Some("Absent")
+}
+
+/// Highest generation that was really deleted.
+pub(super) fn floor(api: &Api) -> i64 {
+    let data_plane =
+        api.get(&Id { kind: "DataPlane".to_owned(), namespace: AGENT.to_owned(), name: "default".to_owned() });
+    data_plane.and_then(|object| object.pointer("/status/floor")).and_then(Value::as_i64).unwrap_or(0)
+}

@@ -1,0 +1,156 @@
+//! A whole data plane and its control plane in one process, on a virtual clock, driven by a seed.
+//!
+//! The decisions are the real ones: both sessions, the link's intake and reporter, the operator's build and decisions. Around them
+//! stand models: an API server that loses answers and lags behind, replicas that sleep and take over, controllers that start pods
+//! and end Jobs, a control plane's store with two gateways, which may be restored from a copy. Faults are drawn from the seed for
+//! two minutes; then they stop, everything has to converge and to fall silent, and the invariants are checked all the way. The
+//! same seed gives the same trace.
+//!
+//! A [`Mistake`] is built in at run time to show that the checks find it. How to run it: `make sim`, and `tests/sim.rs`.
+
+pub mod api;
+mod calls;
+mod check;
+mod dice;
+mod errands;
+mod gateway;
+mod link;
+mod operator;
+mod people;
+mod plane;
+mod pods;
+mod releases;
+mod scenario;
+mod world;
+
+pub use check::Violation;
+use protocol::mutant::Mutant;
+pub use scenario::{Outcome, run};
+
+/// What goes wrong around the agent. Each must be reached by some seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// The connection ends with an error on both sides.
+    LinkCut,
+    /// The connection carries nothing more, and nobody is told.
+    LinkSilent,
+    /// A gateway is gone and back; the store stays.
+    GatewayRestart,
+    /// The link's process is killed and starts again.
+    LinkCrash,
+    /// The link's process sleeps; another replica may take over before it wakes.
+    LinkPaused,
+    /// The link's process hands over in order.
+    LinkHandover,
+    /// The operator's process is killed and starts again.
+    OperatorCrash,
+    /// The operator's process sleeps; another replica may take over before it wakes.
+    OperatorPaused,
+    /// A watch is answered 410: what happened meanwhile is known from a list only.
+    WatchGone,
+    /// An old document is delivered once more.
+    OldDocument,
+    /// The control plane's store is an older copy of itself.
+    StoreRestored,
+    /// Somebody deletes one of our objects in the cluster.
+    ObjectDeleted,
+    /// Somebody deletes the Job of a run.
+    JobDeleted,
+    /// A call never reached the API server.
+    CallLost,
+    /// A call was carried out, its answer never came.
+    AnswerLost,
+    /// The API server asks to slow down.
+    TooManyRequests,
+    /// The API server answers 500; the write may have happened.
+    ServerError,
+    /// A call takes seconds, perhaps more than its caller waits.
+    SlowCall,
+    /// A watch lags behind by seconds.
+    LateWatch,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 19] = [
+        Self::LinkCut,
+        Self::LinkSilent,
+        Self::GatewayRestart,
+        Self::LinkCrash,
+        Self::LinkPaused,
+        Self::LinkHandover,
+        Self::OperatorCrash,
+        Self::OperatorPaused,
+        Self::WatchGone,
+        Self::OldDocument,
+        Self::StoreRestored,
+        Self::ObjectDeleted,
+        Self::JobDeleted,
+        Self::CallLost,
+        Self::AnswerLost,
+        Self::TooManyRequests,
+        Self::ServerError,
+        Self::SlowCall,
+        Self::LateWatch,
+    ];
+
+    /// Whether it happens at a time of its own; the others happen to calls and watches.
+    const fn is_an_event(self) -> bool {
+        match self {
+            Self::LinkCut
+            | Self::LinkSilent
+            | Self::GatewayRestart
+            | Self::LinkCrash
+            | Self::LinkPaused
+            | Self::LinkHandover
+            | Self::OperatorCrash
+            | Self::OperatorPaused
+            | Self::WatchGone
+            | Self::OldDocument
+            | Self::StoreRestored
+            | Self::ObjectDeleted
+            | Self::JobDeleted => true,
+            Self::CallLost
+            | Self::AnswerLost
+            | Self::TooManyRequests
+            | Self::ServerError
+            | Self::SlowCall
+            | Self::LateWatch => false,
+        }
+    }
+}
+
+/// A mistake that somebody could make, to see that it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// In the product.
+    Product(Mutant),
+    /// In what stands around it: the premises of the product.
+    Around(Bug),
+}
+
+impl Mistake {
+    /// Every mistake.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Mutant::ALL.into_iter().map(Self::Product).chain(Bug::ALL.into_iter().map(Self::Around))
+    }
+}
+
+/// A mistake in what stands around the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// The API server checks no precondition and no transition rule.
+    NoPreconditions,
+    /// The control plane acknowledges facts before it has recorded them.
+    AcknowledgedBeforeRecorded,
+    /// The control plane takes what any session says, also one that was superseded.
+    SessionUnchecked,
+    /// A process does not look at its lease before it writes.
+    LeadershipUnchecked,
+}
+
+impl Bug {
+    /// Every bug.
+    pub const ALL: [Self; 4] =
+        [Self::NoPreconditions, Self::AcknowledgedBeforeRecorded, Self::SessionUnchecked, Self::LeadershipUnchecked];
+}

@@ -1,0 +1,256 @@
+//! What people do at both ends, and what breaks.
+
+use protocol::name::{Kind, ResourceKey};
+use protocol::session::{CloseCode, Disconnect};
+use protocol::spec::Desired;
+
+use super::Fault;
+use super::api::{AGENT, Id, Request, text};
+use super::plane::{Issued, offer};
+use super::world::{Caller, Event, World};
+
+/// What people at the control plane do.
+#[derive(Debug, Clone)]
+pub(super) enum User {
+    Deploy { release: usize, content: u64, bad: bool },
+    Undeploy { release: usize },
+    Environment { environment: usize, present: bool, pods: u64 },
+    Run { task: usize },
+    Cancel { task: usize },
+}
+
+/// Time after which another replica takes the lease of a leader that is not heard of.
+const LEASE: u64 = 12_000;
+
+const ABSENT: &str = r#"{"state":"Absent"}"#;
+
+impl World {
+    pub(super) fn user(&mut self, user: &User) {
+        self.note(&format!("user {user:?}"));
+        let (kind, name, body, state) = match user {
+            User::Deploy { release, content, bad } => {
+                let image = if *bad { "bad" } else { "web" };
+                let body = format!(
+                    r#"{{"state":"Present","environment":"shop-dev","owner":{{"component":"c{release}","track":"v1.0"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
+                );
+                (Kind::Release, format!("r{release}"), body, Desired::Present)
+            }
+            User::Undeploy { release } => (Kind::Release, format!("r{release}"), ABSENT.to_owned(), Desired::Absent),
+            User::Environment { environment, present: true, pods } => {
+                let body = format!(
+                    r#"{{"state":"Present","organization":"shop","project":"shop","environment":"e{environment}","quota":{{"pods":{pods}}}}}"#
+                );
+                (Kind::Environment, format!("e{environment}"), body, Desired::Present)
+            }
+            User::Environment { environment, present: false, .. } => {
+                (Kind::Environment, format!("e{environment}"), ABSENT.to_owned(), Desired::Absent)
+            }
+            User::Run { task } => {
+                // A run is asked for once; its name is never used again.
+                let name = format!("t{task}-{}", self.runs);
+                self.runs += 1;
+                (Kind::TaskRun, name, r#"{"release":"r1"}"#.to_owned(), Desired::Present)
+            }
+            User::Cancel { task } => {
+                let runs = self.plane.issued.keys().filter(|key| key.kind == Kind::TaskRun);
+                let Some(key) = runs.filter(|key| key.name.starts_with(&format!("t{task}-"))).min() else { return };
+                (Kind::TaskRun, key.name.clone(), r#"{"release":"r1","cancel":true}"#.to_owned(), Desired::Present)
+            }
+        };
+        let key = ResourceKey { kind, name };
+        self.plane.issue(&key, body, state);
+        let offer = self.plane.offer(&key);
+        self.send(offer);
+    }
+
+    pub(super) fn break_something(&mut self, fault: Fault) {
+        self.note(&format!("fault {fault:?}"));
+        let link = self.link.filter(|link| self.sleeps(*link).is_none());
+        let operator = self.operator.filter(|operator| self.sleeps(*operator).is_none());
+        let mut reached = true;
+        match fault {
+            Fault::LinkCut => match link.and_then(|link| self.links.get(&link)).map(|link| link.wire) {
+                Some(wire) => self.cut(wire, Disconnect::Cut),
+                None => reached = false,
+            },
+            Fault::LinkSilent => {
+                let wire = link.and_then(|link| self.links.get(&link)).map(|link| link.wire);
+                match wire.and_then(|wire| self.wires.get_mut(&wire)) {
+                    Some(wire) => wire.silent = true,
+                    None => reached = false,
+                }
+            }
+            Fault::GatewayRestart => {
+                let away = self.now + self.dice.between(100, 5_000);
+                let which = usize::from(self.dice.per_mille(500));
+                if let Some(gateway) = self.gateways.get_mut(which) {
+                    *gateway = away;
+                }
+                let of_gateway = |(id, wire): (&u64, &super::gateway::Wire)| (wire.at == which).then_some(*id);
+                let wires: Vec<u64> = self.wires.iter().filter_map(of_gateway).collect();
+                wires.into_iter().for_each(|wire| self.cut(wire, Disconnect::Closed(CloseCode::GoingAway)));
+            }
+            Fault::LinkCrash => match link {
+                Some(link) => {
+                    self.leave(Caller::Link(link));
+                    self.link = None;
+                    self.after(500, 8_000, Event::StartLink);
+                }
+                None => reached = false,
+            },
+            Fault::OperatorCrash => match operator {
+                Some(operator) => {
+                    self.leave(Caller::Operator(operator));
+                    self.operator = None;
+                    self.after(500, 8_000, Event::StartOperator);
+                }
+                None => reached = false,
+            },
+            Fault::LinkPaused => match link {
+                Some(link) => self.pause(Caller::Link(link)),
+                None => reached = false,
+            },
+            Fault::OperatorPaused => match operator {
+                Some(operator) => self.pause(Caller::Operator(operator)),
+                None => reached = false,
+            },
+            Fault::LinkHandover => match link.and_then(|link| self.links.get_mut(&link)) {
+                Some(leader) => {
+                    leader.leads = false;
+                    leader.session.stop(CloseCode::GoingAway);
+                    let caller = Caller::Link(leader.incarnation);
+                    self.link = None;
+                    self.after(50, 1_000, Event::Leave { caller });
+                    self.after(20, 2_000, Event::StartLink);
+                }
+                None => reached = false,
+            },
+            Fault::WatchGone => {
+                let of_link = self.dice.per_mille(700);
+                match if of_link { link.map(Caller::Link) } else { operator.map(Caller::Operator) } {
+                    Some(caller) => self.watch_gone(caller),
+                    None => reached = false,
+                }
+            }
+            Fault::StoreRestored => match self.backup.clone() {
+                Some(backup) => self.restore(backup),
+                None => reached = false,
+            },
+            Fault::ObjectDeleted => reached = self.delete_by_hand("Release"),
+            Fault::JobDeleted => reached = self.delete_by_hand("Job"),
+            Fault::OldDocument => self.old_document(),
+            Fault::CallLost
+            | Fault::AnswerLost
+            | Fault::TooManyRequests
+            | Fault::ServerError
+            | Fault::SlowCall
+            | Fault::LateWatch => reached = false,
+        }
+        if reached {
+            self.reached.insert(fault);
+        }
+    }
+
+    fn pause(&mut self, caller: Caller) {
+        let wake = self.now + self.dice.between(1_000, 40_000);
+        self.asleep.insert(caller.incarnation(), wake);
+        self.after(LEASE, LEASE, Event::TakeOver { caller, wake });
+    }
+
+    pub(super) fn take_over(&mut self, caller: Caller, wake: u64) {
+        if self.sleeps(caller.incarnation()) != Some(wake) {
+            return;
+        }
+        self.note(&format!("{caller:?} has lost its lease"));
+        let grace = self.dice.between(0, 3_000);
+        self.at(wake + grace, Event::Leave { caller });
+        match caller {
+            Caller::Link(incarnation) => {
+                if let Some(link) = self.links.get_mut(&incarnation) {
+                    link.leads = false;
+                }
+                self.link = None;
+                self.start_link();
+            }
+            Caller::Operator(incarnation) => {
+                if let Some(operator) = self.operators.get_mut(&incarnation) {
+                    operator.leads = false;
+                }
+                self.operator = None;
+                self.start_operator();
+            }
+        }
+    }
+
+    /// A process is gone: so are its connections and what it had in memory. Calls under way go on.
+    pub(super) fn leave(&mut self, caller: Caller) {
+        match caller {
+            Caller::Link(incarnation) => {
+                self.links.remove(&incarnation);
+                let of_link = |(id, wire): (&u64, &super::gateway::Wire)| (wire.link == incarnation).then_some(*id);
+                let wires: Vec<u64> = self.wires.iter().filter_map(of_link).collect();
+                wires.into_iter().for_each(|wire| self.cut(wire, Disconnect::Cut));
+            }
+            Caller::Operator(incarnation) => {
+                self.operators.remove(&incarnation);
+            }
+        }
+    }
+
+    fn delete_by_hand(&mut self, kind: &str) -> bool {
+        let of_kind: Vec<Id> = self.api.iter().map(|(id, _)| id).filter(|id| id.kind == kind).cloned().collect();
+        let last = u64::try_from(of_kind.len()).unwrap_or(0);
+        if last == 0 {
+            return false;
+        }
+        let at = usize::try_from(self.dice.between(0, last - 1)).unwrap_or(0);
+        let Some((id, object)) = of_kind.get(at).and_then(|id| Some((id.clone(), self.api.get(id)?))) else {
+            return false;
+        };
+        let (uid, resource_version) = (text(object, "uid").to_owned(), text(object, "resourceVersion").to_owned());
+        if id.namespace == AGENT {
+            self.checks.deleted_by_hand(&id, self.now);
+        } else {
+            let run = self.api.get(&id).and_then(super::operator::owner_of).and_then(|run| self.api.get(&run));
+            self.checks.job_deleted_by_hand(run);
+        }
+        self.by_hand(&Request::Delete { id, uid, resource_version });
+        true
+    }
+
+    /// Delivers an old document once more; rather one of a resource that was forgotten: only the floor holds it back.
+    fn old_document(&mut self) {
+        let of_forgotten = |(key, _): &&(ResourceKey, Issued)| {
+            self.plane.forgotten.contains_key(key) && !self.plane.issued.contains_key(key)
+        };
+        let history = &self.plane.history;
+        let forgotten: Vec<_> = history.iter().filter(of_forgotten).collect();
+        let choice = if forgotten.is_empty() { history.iter().collect() } else { forgotten };
+        let last = u64::try_from(choice.len()).unwrap_or(0).saturating_sub(1);
+        let at = usize::try_from(self.dice.between(0, last)).unwrap_or(0);
+        let old = choice.get(at).map(|(key, issued)| offer(key, issued));
+        self.send(old);
+    }
+
+    /// The control plane's store is an older copy of itself from now on.
+    fn restore(&mut self, backup: super::plane::Plane) {
+        let stores = self.plane.stores + 1;
+        let wires: Vec<u64> = self.wires.keys().copied().collect();
+        wires.into_iter().for_each(|wire| self.cut(wire, Disconnect::Closed(CloseCode::GoingAway)));
+        let lost = std::mem::replace(&mut self.plane, backup);
+        self.plane.restored(stores, lost);
+        self.checks.restored = true;
+    }
+
+    pub(super) fn adopt(&mut self) {
+        let Some(adopted) = self.plane.adopt() else { return };
+        self.note(&format!("adopted at counter {}", adopted.counter));
+        let current = self.plane.session.as_ref().map(|(_, wire)| *wire);
+        let offers = self.plane.offers();
+        let gateway = current.and_then(|wire| self.wires.get_mut(&wire)).and_then(|wire| wire.gateway.as_mut());
+        if let Some(gateway) = gateway.filter(|gateway| gateway.is_held()) {
+            gateway.adopt(adopted);
+            offers.into_iter().for_each(|offer| gateway.offer(offer));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The operator's look at releases: the real build and decision, with the API server asked where the operator asks it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use jiff::Timestamp;
+use pdp_agent::kinds::{ObjectRef, ReleaseStatus, SecurityLevel};
+use pdp_agent::link::intake::body;
+use pdp_agent::operator::build::{self, Input};
+use pdp_agent::operator::compare;
+use pdp_agent::operator::decide::{self, Identity, Observed, Remains, Standing, Target};
+use pdp_agent::operator::object::{self, DATA_PLANE, RELEASE};
+use pdp_agent::operator::progress::Workload;
+use pdp_agent::operator::rendering::{Rendering, Slots, content_hash, revision_name};
+use pdp_agent::operator::report::Trouble;
+use pdp_agent::operator::validated::ValidRelease;
+use pdp_agent::operator::write::{Live, Write};
+use protocol::spec::{Desired, ReleaseSpec};
+use serde_json::Value;
+
+use super::api::{Api, Id, generation, text};
+use super::operator::{Decided, Known, NAMESPACE, Operator, release_of};
+
+const DATA_PLANE_ID: &str = "dp-1";
+
+impl Operator {
+    pub(super) fn decide(
+        &mut self,
+        release: &str,
+        workload: &Workload,
+        pods: usize,
+        api: &Api,
+        now: Timestamp,
+    ) -> Option<Decided> {
+        let object = Rc::clone(self.cache.get(&Id::own("Release", release))?);
+        let object = object.as_ref();
+        let spec: ReleaseSpec = serde_json::from_value(body(object.get("spec")?)).ok()?;
+        let status: ReleaseStatus = object
+            .get("status")
+            .map_or_else(|| Some(ReleaseStatus::default()), |status| serde_json::from_value(status.clone()).ok())?;
+        let hash = content_hash(&spec);
+        let identity = Identity {
+            name: release.to_owned(),
+            uid: text(object, "uid").to_owned(),
+            generation: generation(object),
+            local: false,
+            revision: revision_name(release, &hash),
+            content_hash: hash,
+        };
+        let revisions = self.live(release, true, &[]);
+        if spec.state == Desired::Absent {
+            let mut live = self.live(release, false, &[]);
+            live.extend(revisions);
+            let remains = Remains { identity: &identity, status: &status, paused: None, live: &live, pods };
+            let decision = decide::remove(&remains, now);
+            return Some(Decided::of(decision));
+        }
+        let mut blocked = None;
+        // As the operator does: remembered renderings serve until a restart, a missing one is asked for at the API server.
+        let lost =
+            !self.renderings.contains_key(&identity.revision) && api.get(&revision_id(&identity.revision)).is_none();
+        let standing = decide::standing(&status, &identity);
+        if standing == Standing::New || (standing == Standing::Rolling && lost) {
+            match ValidRelease::parse(&spec) {
+                Ok(valid) => {
+                    // Remembered ones may be of before a removal.
+                    self.renderings.remove(&identity.revision);
+                    return Some(self.admit(&identity, &status, &valid, api, now));
+                }
+                Err(reasons) => blocked = Some(Trouble::new("Invalid", reasons.join("; "))),
+            }
+        }
+        let known = decide::target(&status).and_then(|revision| Self::known(&mut self.renderings, api, revision));
+        let objects = known.as_ref().map_or(&[][..], |known| &known.objects);
+        let live = self.live(release, false, objects);
+        let target = known.as_ref().map(|known| Target { rendering: &known.rendering, objects, secret: None });
+        let observed = Observed {
+            identity: &identity,
+            status: &status,
+            blocked: blocked.as_ref(),
+            paused: None,
+            target,
+            live: &live,
+            revisions: &revisions,
+            in_use: None,
+            workload,
+            fights: &BTreeMap::new(),
+        };
+        let decision = decide::decide(&observed, now);
+        Some(Decided::of(decision))
+    }
+
+    fn known(known: &mut BTreeMap<String, Rc<Known>>, api: &Api, revision: &str) -> Option<Rc<Known>> {
+        if !known.contains_key(revision) {
+            let rendering = Rendering::read(api.get(&revision_id(revision))?).ok()?;
+            // No release here has slots, so a rendering is bound in one way only.
+            let objects = rendering.bound(revision, &Slots::new()).unwrap_or_default();
+            known.insert(revision.to_owned(), Rc::new(Known { rendering, objects }));
+        }
+        known.get(revision).map(Rc::clone)
+    }
+
+    /// The rendering first, then the status that says it is being rolled out; the workload comes after both.
+    fn admit(
+        &self,
+        identity: &Identity,
+        status: &ReleaseStatus,
+        valid: &ValidRelease,
+        api: &Api,
+        now: Timestamp,
+    ) -> Decided {
+        let input = Input {
+            data_plane: DATA_PLANE_ID,
+            name: &identity.name,
+            environment: "shop-dev",
+            project: "shop",
+            namespace: NAMESPACE,
+            content_hash: &identity.content_hash,
+            level: SecurityLevel::Restricted,
+            pull_secrets: &[],
+            release: valid,
+        };
+        let Some(stored) = api.get(&revision_id(&identity.revision)) else {
+            let labels = BTreeMap::from([
+                (DATA_PLANE.to_owned(), DATA_PLANE_ID.to_owned()),
+                (RELEASE.to_owned(), identity.name.clone()),
+            ]);
+            let rendering = build::build(&input);
+            return Decided::one(Write::Create(rendering.stored(
+                &identity.revision,
+                NAMESPACE,
+                identity.generation,
+                &labels,
+            )));
+        };
+        let objects =
+            Rendering::read(stored).ok().and_then(|stored| stored.bound(&identity.revision, &Slots::new()).ok());
+        let next = decide::admit(status, identity, NAMESPACE, &Slots::new(), &objects.unwrap_or_default(), now);
+        Decided::one(Write::Status(Box::new(next)))
+    }
+
+    /// Objects of a release, stored renderings or the others, as the decision sees them.
+    fn live(&self, release: &str, renderings: bool, wanted: &[Value]) -> BTreeMap<ObjectRef, Live> {
+        let of = |(id, object): &(&Id, &Rc<Value>)| {
+            id.namespace == NAMESPACE
+                && release_of(object) == Some(release)
+                && (id.kind == "ControllerRevision") == renderings
+        };
+        let found = self.cache.iter().filter(of).filter_map(|(_, object)| {
+            let (_, reference) = object::reference(object)?;
+            let desired =
+                wanted.iter().find(|wanted| object::reference(wanted).is_some_and(|(_, other)| other == reference));
+            let live = Live {
+                uid: text(object, "uid").to_owned(),
+                resource_version: text(object, "resourceVersion").to_owned(),
+                ours: true,
+                terminating: false,
+                drift: desired.map_or_else(Vec::new, |desired| compare::drift(desired, object)),
+                was_equal: false,
+                rival: None,
+            };
+            Some((reference, live))
+        });
+        found.collect()
+    }
+}
+
+fn revision_id(name: &str) -> Id {
+    Id { kind: "ControllerRevision".to_owned(), namespace: NAMESPACE.to_owned(), name: name.to_owned() }
+}

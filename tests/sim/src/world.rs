@@ -1,0 +1,417 @@
+//! The world: clock, queue of events, processes that run, sleep and are replaced, and what happens next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use protocol::name::ResourceKey;
+use protocol::report::Fact;
+use protocol::session::{ControlSession, Disconnect, Millis, Transmit};
+
+use super::api::{Answer, Api, Change, Id, Request};
+use super::check::Checks;
+use super::dice::Dice;
+use super::gateway::{Recorded, Wire};
+use super::link::Link;
+use super::operator::Operator;
+use super::people::User;
+use super::plane::Plane;
+use super::pods::Pods;
+use super::{Bug, Fault, Mistake};
+
+/// Who calls the API server: a process that may be gone when the answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Caller {
+    Link(u64),
+    Operator(u64),
+}
+
+impl Caller {
+    pub(super) const fn incarnation(self) -> u64 {
+        match self {
+            Self::Link(incarnation) | Self::Operator(incarnation) => incarnation,
+        }
+    }
+}
+
+/// What happens at some time.
+#[derive(Debug)]
+pub(super) enum Event {
+    Execute {
+        caller: Caller,
+        token: u64,
+        request: Request,
+        answers: bool,
+        since: Millis,
+    },
+    Reply {
+        caller: Caller,
+        token: u64,
+        answer: Answer,
+    },
+    /// A change, as one round of a watch brings it.
+    Watch {
+        caller: Caller,
+        round: u64,
+        change: Rc<Change>,
+    },
+    /// A watch that was told 410 lists anew.
+    List {
+        caller: Caller,
+        round: u64,
+    },
+    /// That list arrives.
+    Listed {
+        caller: Caller,
+        round: u64,
+        objects: Vec<Rc<serde_json::Value>>,
+        version: u64,
+    },
+    ToControl {
+        wire: u64,
+        transmit: Transmit,
+    },
+    ToAgent {
+        wire: u64,
+        transmit: Transmit,
+    },
+    Disconnected {
+        wire: u64,
+        cause: Disconnect,
+    },
+    Dialled {
+        incarnation: u64,
+    },
+    /// A gateway learns that another session has taken over.
+    Displaced {
+        wire: u64,
+    },
+    /// What was recorded is acknowledged.
+    Acknowledge {
+        wire: u64,
+        recorded: Recorded,
+    },
+    /// What should have been recorded before is recorded now.
+    Record {
+        key: ResourceKey,
+        fact: Box<Fact>,
+        wire: u64,
+    },
+    StartLink,
+    StartOperator,
+    /// The lease of a sleeping leader has run out.
+    TakeOver {
+        caller: Caller,
+        wake: Millis,
+    },
+    /// A process that leads no more ends.
+    Leave {
+        caller: Caller,
+    },
+    Controllers {
+        id: Id,
+    },
+    Reconcile {
+        incarnation: u64,
+        id: Id,
+    },
+    RemoveFacts {
+        incarnation: u64,
+        key: ResourceKey,
+    },
+    User(User),
+    Break(Fault),
+    /// The control plane's store is copied.
+    Backup,
+    /// A person at the control plane adopts the data plane.
+    Adopt,
+}
+
+impl Event {
+    /// The process that must be awake for it.
+    fn process(&self, wires: &BTreeMap<u64, Wire>) -> Option<u64> {
+        let of_wire = |wire: &u64| wires.get(wire).map(|wire| wire.link);
+        match self {
+            Self::Reply { caller, .. }
+            | Self::Watch { caller, .. }
+            | Self::Listed { caller, .. }
+            | Self::Leave { caller } => Some(caller.incarnation()),
+            Self::ToAgent { wire, .. } | Self::Disconnected { wire, .. } => of_wire(wire),
+            Self::Dialled { incarnation }
+            | Self::Reconcile { incarnation, .. }
+            | Self::RemoveFacts { incarnation, .. } => Some(*incarnation),
+            Self::Execute { .. }
+            | Self::List { .. }
+            | Self::ToControl { .. }
+            | Self::Displaced { .. }
+            | Self::Acknowledge { .. }
+            | Self::Record { .. }
+            | Self::StartLink
+            | Self::StartOperator
+            | Self::TakeOver { .. }
+            | Self::Controllers { .. }
+            | Self::User(_)
+            | Self::Break(_)
+            | Self::Backup
+            | Self::Adopt => None,
+        }
+    }
+}
+
+/// More than any run needs by far: something turns in circles.
+const MAX_STEPS: u64 = 60_000;
+
+/// How often things go wrong, of a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rates {
+    pub(super) lost: u64,
+    pub(super) throttled: u64,
+    pub(super) failing: u64,
+    pub(super) slow: u64,
+    pub(super) late: u64,
+    /// Changes after which a watch is told 410.
+    pub(super) gone: u64,
+    /// Longest time of a commit in the control plane's store, in milliseconds.
+    pub(super) commit: u64,
+}
+
+impl Rates {
+    /// Most runs know a little of everything; some know nothing of it, and some nearly nothing else.
+    fn draw(dice: &mut Dice) -> Self {
+        let mut rate = |little: u64, much: u64| match dice.between(0, 9) {
+            0..=2 => 0,
+            3..=8 => dice.between(0, little),
+            _ => dice.between(little, much),
+        };
+        Self {
+            lost: rate(80, 250),
+            throttled: rate(30, 200),
+            failing: rate(20, 100),
+            slow: rate(40, 400),
+            late: rate(60, 600),
+            gone: rate(10, 200),
+            commit: rate(50, 3_000),
+        }
+    }
+}
+
+pub(super) struct World {
+    pub(super) now: Millis,
+    pub(super) dice: Dice,
+    pub(super) api: Api,
+    pub(super) pods: Pods,
+    pub(super) plane: Plane,
+    pub(super) backup: Option<Plane>,
+    pub(super) checks: Checks,
+    pub(super) links: BTreeMap<u64, Link>,
+    pub(super) operators: BTreeMap<u64, Operator>,
+    /// Who holds the lease of each role; none while nobody does.
+    pub(super) link: Option<u64>,
+    pub(super) operator: Option<u64>,
+    pub(super) incarnations: u64,
+    /// Until when a process sleeps.
+    pub(super) asleep: BTreeMap<u64, Millis>,
+    pub(super) rates: Rates,
+    /// Runs that were asked for.
+    pub(super) runs: usize,
+    pub(super) bug: Option<Bug>,
+    pub(super) reached: BTreeSet<Fault>,
+    pub(super) trace: Vec<String>,
+    queue: BTreeMap<(Millis, u64), Event>,
+    sequence: u64,
+    steps: u64,
+    /// Arrival of the last change at a process, and the round of its watch.
+    pub(super) watches: BTreeMap<u64, (Millis, u64)>,
+    pub(super) wires: BTreeMap<u64, Wire>,
+    pub(super) last_wire: u64,
+    /// Until when each gateway is away.
+    pub(super) gateways: [Millis; 2],
+}
+
+impl World {
+    pub(super) fn new(seed: u64, mistake: Option<Mistake>) -> Self {
+        let mut dice = Dice::new(seed);
+        let rates = Rates::draw(&mut dice);
+        let bug = match mistake {
+            Some(Mistake::Around(bug)) => Some(bug),
+            Some(Mistake::Product(_)) | None => None,
+        };
+        Self {
+            now: 0,
+            dice,
+            api: Api::new(bug == Some(Bug::NoPreconditions)),
+            pods: Pods::default(),
+            plane: Plane::default(),
+            backup: None,
+            checks: Checks::default(),
+            links: BTreeMap::new(),
+            operators: BTreeMap::new(),
+            link: None,
+            operator: None,
+            incarnations: 0,
+            asleep: BTreeMap::new(),
+            rates,
+            runs: 0,
+            bug,
+            reached: BTreeSet::new(),
+            trace: Vec::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            steps: 0,
+            watches: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            last_wire: 0,
+            gateways: [0; 2],
+        }
+    }
+
+    pub(super) fn note(&mut self, line: &str) {
+        self.trace.push(format!("{:>7} {line}", self.now));
+    }
+
+    pub(super) fn at(&mut self, at: Millis, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((at.max(self.now), self.sequence), event);
+    }
+
+    pub(super) fn after(&mut self, low: Millis, high: Millis, event: Event) {
+        let at = self.now + self.dice.between(low, high);
+        self.at(at, event);
+    }
+
+    /// Until when a process sleeps, if it does.
+    pub(super) fn sleeps(&self, incarnation: u64) -> Option<Millis> {
+        self.asleep.get(&incarnation).copied().filter(|wake| *wake > self.now)
+    }
+
+    /// Runs one event, the next timer included. False when `end` is reached first.
+    pub(super) fn step(&mut self, end: Millis) -> bool {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            self.checks.broken("I6", format!("{MAX_STEPS} events and no end"));
+            return false;
+        }
+        let agents = self.links.iter().filter_map(|(incarnation, link)| {
+            let (at, _) = link.session.poll_timeout()?;
+            Some(at.max(self.asleep.get(incarnation).copied().unwrap_or(0)))
+        });
+        let gateways = self.wires.values().filter_map(|wire| Some(wire.gateway.as_ref()?.poll_timeout()?.0));
+        let timer = agents.chain(gateways).min().unwrap_or(Millis::MAX);
+        let queued = self.queue.first_key_value().map_or(Millis::MAX, |((at, _), _)| *at);
+        if timer.min(queued) > end {
+            self.now = end;
+            return false;
+        }
+        if queued <= timer {
+            if let Some(((at, _), event)) = self.queue.pop_first() {
+                self.now = self.now.max(at);
+                // The end of a run that turns in circles shows the circle.
+                if self.steps + 30 > MAX_STEPS {
+                    self.note(&format!("{event:?}"));
+                }
+                self.handle(event);
+            }
+        } else {
+            self.now = self.now.max(timer);
+            for (incarnation, link) in &mut self.links {
+                if self.asleep.get(incarnation).is_none_or(|wake| *wake <= self.now) {
+                    link.session.handle_timeout(self.now);
+                }
+            }
+            let now = self.now;
+            let gateways = self.wires.values_mut().filter_map(|wire| wire.gateway.as_mut());
+            gateways.for_each(|gateway| gateway.handle_timeout(now));
+        }
+        self.settle();
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Some(wake) = event.process(&self.wires).and_then(|process| self.sleeps(process)) {
+            return self.at(wake, event);
+        }
+        match event {
+            Event::Execute { caller, token, request, answers, since } => {
+                // A process may fall asleep between its last look at its lease and the call.
+                match self.sleeps(caller.incarnation()) {
+                    Some(wake) if self.dice.per_mille(500) => {
+                        self.at(wake, Event::Execute { caller, token, request, answers, since });
+                    }
+                    Some(_) | None => self.execute(caller, token, &request, (answers, since)),
+                }
+            }
+            Event::Reply { caller, token, answer } => self.reply(caller, token, answer),
+            Event::Watch { caller, round, change } => self.watched(caller, round, &change),
+            Event::List { caller, round } => self.list(caller, round),
+            Event::Listed { caller, round, objects, version } => self.listed(caller, round, &objects, version),
+            Event::ToControl { wire, transmit } => self.arrive_at_control(wire, transmit),
+            Event::ToAgent { wire, transmit } => self.arrive_at_agent(wire, transmit),
+            Event::Disconnected { wire, cause } => self.disconnected(wire, cause),
+            Event::Dialled { incarnation } => self.dialled(incarnation),
+            Event::Displaced { wire } => self.displaced(wire),
+            Event::Acknowledge { wire, recorded } => self.acknowledge(wire, recorded),
+            Event::Record { key, fact, wire } => {
+                if self.wires.get(&wire).is_some_and(|wire| wire.gateway.is_some()) {
+                    self.plane.facts.insert(fact.id.clone(), (key, *fact));
+                }
+            }
+            Event::StartLink => self.start_link(),
+            Event::StartOperator => self.start_operator(),
+            Event::TakeOver { caller, wake } => self.take_over(caller, wake),
+            Event::Leave { caller } => self.leave(caller),
+            Event::Controllers { id } => self.controllers(&id),
+            Event::Reconcile { incarnation, id } => self.reconcile(incarnation, &id),
+            Event::RemoveFacts { incarnation, key } => self.remove_facts(incarnation, key),
+            Event::User(user) => self.user(&user),
+            Event::Break(fault) => self.break_something(fault),
+            Event::Backup => self.backup = Some(self.plane.clone()),
+            Event::Adopt => self.adopt(),
+        }
+    }
+
+    /// Lets all sessions say what they have to say at this moment.
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            let awake: Vec<u64> = self.links.keys().copied().filter(|link| self.sleeps(*link).is_none()).collect();
+            for incarnation in awake {
+                while let Some(event) = self.links.get_mut(&incarnation).and_then(|link| link.session.poll_event()) {
+                    quiet = false;
+                    self.agent_event(incarnation, event);
+                }
+                while let Some(link) = self.links.get_mut(&incarnation) {
+                    let wire = link.wire;
+                    let Some(transmit) = link.session.poll_transmit() else { break };
+                    quiet = false;
+                    self.carry(wire, Event::ToControl { wire, transmit });
+                }
+            }
+            let open: Vec<u64> =
+                self.wires.iter().filter(|(_, wire)| wire.gateway.is_some()).map(|(id, _)| *id).collect();
+            for wire in open {
+                let gateway = |world: &mut Self| world.wires.get_mut(&wire).and_then(|wire| wire.gateway.take());
+                while let Some(mut session) = gateway(self) {
+                    let Some(event) = ControlSession::poll_event(&mut session) else {
+                        self.put_back(wire, session);
+                        break;
+                    };
+                    quiet = false;
+                    self.control_event(wire, session, event);
+                }
+                while let Some(session) = self.wires.get_mut(&wire).and_then(|wire| wire.gateway.as_mut()) {
+                    let Some(transmit) = session.poll_transmit() else { break };
+                    quiet = false;
+                    self.carry(wire, Event::ToAgent { wire, transmit });
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn put_back(&mut self, wire: u64, session: ControlSession) {
+        if let Some(wire) = self.wires.get_mut(&wire) {
+            wire.gateway = Some(session);
+        }
+    }
+}

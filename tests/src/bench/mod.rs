@@ -1,0 +1,153 @@
+//! Measurements on a real test cluster: what an acknowledged document costs beside a raw write, and what the agent takes at rest.
+//!
+//! A raw write and a document follow each other, so that both see the same machine. Times of documents are taken at the control
+//! plane, from its record: when the document was sent, when its answer came. Touches one test cluster of its own.
+
+mod documents;
+mod footprint;
+pub mod raw;
+mod table;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::demo::steps::image_archive;
+use crate::installation::{ControlPlane, Installation, Options};
+use crate::testbed::Testbed;
+use documents::Documents;
+use table::Table;
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the test cluster.
+    pub name: String,
+    /// Leave it up.
+    pub keep: bool,
+    /// Documents one at a time.
+    pub documents: usize,
+    /// Seconds at rest.
+    pub rest: u64,
+}
+
+/// Releases of the second footprint.
+const RELEASES: usize = 100;
+/// Rounds of many documents at once.
+const ROUNDS: i64 = 5;
+
+/// Eight variables, so that a release has the size of one that people write.
+pub(crate) fn environment(generation: i64) -> Value {
+    let variable = |at: i64| json!({ "name": format!("VARIABLE_{at}"), "value": format!("some ordinary value of a variable {at} in its {generation}. form") });
+    Value::Array((0..8).map(variable).collect())
+}
+
+/// Measures everything and prints it.
+///
+/// # Errors
+/// The cluster does not come up, or something does not answer.
+pub async fn run(settings: &Settings) -> Result<()> {
+    if let Ok(left) = Testbed::attach(&settings.name) {
+        left.down().await?;
+    }
+    let bed = Testbed::up(&settings.name).await?;
+    let measured = measure(&bed, settings).await;
+    if settings.keep {
+        println!("the cluster is left up: testbed --name {} down", settings.name);
+    } else {
+        bed.down().await?;
+    }
+    measured
+}
+
+async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
+    let state = bed.instance()?.path("control-plane-state");
+    let plane = ControlPlane::start(bed, &state, &[]).await?;
+    let image = bed.push_archive(&image_archive(), "pdp-agent:bench").await?;
+    let options = Options {
+        namespace: "pdp-agent".to_owned(),
+        release: "pdp-agent".to_owned(),
+        organization: "acme".to_owned(),
+        data_plane: "bench".to_owned(),
+        image,
+        values: String::new(),
+    };
+    let installation = Installation::install(bed, &plane, options).await?;
+    let place = installation.environment("bench").await?;
+    bed.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": raw::NAMESPACE } }).to_string())
+        .await?;
+    let mut documents = Documents::new(&plane, &place)?;
+    let mut writer = raw::Writer::start(bed)?;
+    let rest = Duration::from_secs(settings.rest);
+
+    say("one release");
+    documents.deploy("bench", 0).await?;
+    documents.ready("bench").await?;
+    let one = footprint::at_rest(bed, rest).await?;
+
+    say("documents and raw writes, one at a time");
+    let (mut raw, mut acknowledged) = (Vec::new(), Vec::new());
+    for round in 1..=i64::try_from(settings.documents)? {
+        raw.push(writer.one().await?);
+        let sent = documents.deploy("bench", round).await?;
+        acknowledged.push(documents.acknowledged(sent).await?);
+        documents.ready("bench").await?;
+    }
+
+    say("documents and raw writes, many at once");
+    let alone = many(bed, &mut documents, &mut writer, false).await?;
+    let together = many(bed, &mut documents, &mut writer, true).await?;
+    documents.all_ready(RELEASES).await?;
+
+    say("a hundred releases");
+    let hundred = footprint::at_rest(bed, rest).await?;
+    let watches = footprint::watches(bed)?;
+
+    table::print(&Table { raw, acknowledged, alone, together, one, hundred, watches });
+    Ok(())
+}
+
+/// Rates of raw writes and of documents, a second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    raw: f64,
+    documents: f64,
+}
+
+/// Rounds of raw writes and documents in turn. Without the operator only the way to the acknowledgement is measured.
+async fn many(bed: &Testbed, documents: &mut Documents, writer: &mut raw::Writer, operator: bool) -> Result<Rates> {
+    let replicas = if operator { "--replicas=1" } else { "--replicas=0" };
+    bed.kubectl(&["scale", "deployment", "pdp-agent-operator", "-n", "pdp-agent", replicas]).await?;
+    let wanted = if operator { "1" } else { "" };
+    crate::testbed::wait_until(Duration::from_secs(60), "the operator to be scaled", || async {
+        let path = "jsonpath={.status.readyReplicas}";
+        let ready = bed.kubectl(&["get", "deployment", "pdp-agent-operator", "-n", "pdp-agent", "-o", path]).await?;
+        anyhow::ensure!(ready == wanted, "{ready} are ready");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    let count = RELEASES - 1;
+    let (mut raw, mut acknowledged) = (Duration::ZERO, Duration::ZERO);
+    // The first round creates, and warms both up.
+    for round in 0..=ROUNDS {
+        let marked = round + if operator { 100 } else { 0 };
+        let written = writer.many(count).await?;
+        let took = documents.many(count, marked).await?;
+        if round > 0 {
+            raw += written;
+            acknowledged += took;
+        }
+    }
+    let total = f64::from(u32::try_from(count)?) * f64::from(u32::try_from(ROUNDS)?);
+    Ok(Rates { raw: total / raw.as_secs_f64(), documents: total / acknowledged.as_secs_f64() })
+}
+
+fn say(text: &str) {
+    println!("… {text}");
+}
+
+/// A member of a JSON value, or what is missing.
+pub(crate) fn member<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value> {
+    value.pointer(pointer).with_context(|| format!("no {pointer} in {value}"))
+}

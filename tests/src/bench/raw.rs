@@ -1,0 +1,133 @@
+//! Raw writes: server-side apply of an object of a Release's size, by a program inside the cluster's network.
+//!
+//! The writer is a process of its own, since a network belongs to a process. It reads one order a line (`one NAME`, `many COUNT`)
+//! and answers with microseconds.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+
+use crate::testbed::instance::{API_PORT, NODE_IP};
+use crate::testbed::{Side, Testbed};
+
+/// Namespace of what is written raw: nobody watches it.
+pub const NAMESPACE: &str = "raw";
+/// Writes at the same time.
+const WIDTH: usize = 16;
+
+/// A writer that runs.
+#[derive(Debug)]
+pub struct Writer {
+    _process: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Writer {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(bed: &Testbed) -> Result<Self> {
+        let mut command = bed.in_netns(Side::Cluster, std::env::current_exe()?)?;
+        command.args(["raw", "--server", &format!("https://{NODE_IP}:{API_PORT}"), "--kubeconfig"]);
+        command.arg(bed.kubeconfig()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn()?;
+        let orders = process.stdin.take().context("the writer has no input")?;
+        let answers = BufReader::new(process.stdout.take().context("the writer has no output")?).lines();
+        Ok(Self { _process: process, orders, answers })
+    }
+
+    async fn ask(&mut self, order: &str) -> Result<Duration> {
+        self.orders.write_all(format!("{order}\n").as_bytes()).await?;
+        let answer = tokio::time::timeout(Duration::from_secs(60), self.answers.next_line()).await??;
+        Ok(Duration::from_micros(answer.context("the writer has ended")?.parse()?))
+    }
+
+    /// One write.
+    ///
+    /// # Errors
+    /// It fails.
+    pub async fn one(&mut self) -> Result<Duration> {
+        self.ask("one bench").await
+    }
+
+    /// So many writes to as many objects, sixteen at a time. The time of all.
+    ///
+    /// # Errors
+    /// One fails.
+    pub async fn many(&mut self, count: usize) -> Result<Duration> {
+        self.ask(&format!("many {count}")).await
+    }
+}
+
+/// The writer itself.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn serve(kubeconfig: &Path, server: &str) -> Result<()> {
+    // The provider is the one of the whole workspace; a second installation does no harm.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut file = Kubeconfig::read_from(kubeconfig)?;
+    for cluster in file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        cluster.server = Some(server.to_owned());
+    }
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    let resource = ApiResource {
+        group: "pdp-agent.dev".to_owned(),
+        version: "v1alpha1".to_owned(),
+        api_version: "pdp-agent.dev/v1alpha1".to_owned(),
+        kind: "Release".to_owned(),
+        plural: "releases".to_owned(),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(Client::try_from(config)?, NAMESPACE, &resource);
+    let mut generation = 0;
+    // Nothing else runs while an order is waited for.
+    for order in std::io::stdin().lines() {
+        let order = order?;
+        generation += 1;
+        let began = Instant::now();
+        match order.split_once(' ') {
+            Some(("many", count)) => {
+                let writes = (0..count.parse::<usize>()?).map(|at| write(&api, format!("many-{at}"), generation));
+                futures::stream::iter(writes).buffer_unordered(WIDTH).try_collect::<Vec<()>>().await?;
+            }
+            Some((_, name)) => write(&api, name.to_owned(), generation).await?,
+            None => anyhow::bail!("order {order:?} is not known"),
+        }
+        println!("{}", began.elapsed().as_micros());
+    }
+    Ok(())
+}
+
+async fn write(api: &Api<DynamicObject>, name: String, generation: i64) -> Result<()> {
+    let object = json!({
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release", "metadata": { "name": name }, "spec": spec(generation),
+    });
+    api.patch(&name, &PatchParams::apply("bench").force(), &Patch::Apply(object)).await?;
+    Ok(())
+}
+
+/// The body of a component's release, with its stamp, as the link stores one.
+fn spec(generation: i64) -> Value {
+    json!({
+        "document": { "generation": generation, "hash": format!("{generation:064x}"), "provenance": { "actor": "bench" } },
+        "state": "Present",
+        "environment": "acme-bench-dev",
+        "owner": { "component": "bench", "track": "v1.0" },
+        "type": "Service",
+        "image": format!("registry.customer.test:5000/bench@sha256:{:064x}", 1),
+        "endpoints": [{ "name": "http", "port": 8080, "kind": "HTTP" }],
+        "env": super::environment(generation),
+        "scaling": { "replicas": 0 },
+    })
+}
