@@ -241,24 +241,6 @@ async fn a_state_of_what_was_forgotten_makes_it_be_forgotten_again() {
 }
 
 #[tokio::test]
-async fn what_vanishes_in_the_cluster_is_sent_again() {
-    let plane = control_plane().await;
-    let api = Api::of(&plane);
-    let identity = enrol(&plane, &api.furnish().await).await;
-    let mut agent = Start::new(&plane, &identity).run(World::default());
-    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
-    api.phase("web", "dev", "Ready").await;
-    let of_release = |world: &World| world.stored.values().find(|entry| entry.key.kind == Kind::Release).cloned();
-    let release = agent.until("the release", of_release).await;
-    agent.tell.send(Tell::Removed(release.key.clone())).await.unwrap();
-    let sent = |world: &World| world.documents.iter().filter(|document| document.kind == "Release").count();
-    agent.until("the second delivery", |world| (sent(world) == 2).then_some(())).await;
-    assert_eq!(agent.until("the release", of_release).await.generation, release.generation);
-    agent.stop().await;
-    plane.shutdown().await;
-}
-
-#[tokio::test]
 async fn a_token_binds_to_its_first_key() {
     let plane = control_plane().await;
     let token = Api::of(&plane).furnish().await;
