@@ -208,12 +208,13 @@ async fn what_comes_back_after_it_was_forgotten_holds_nothing_and_is_removed_aga
     agent.tell.send(Tell::Cut).await.unwrap();
     agent.until("the second session", |world| (world.sessions > 1).then_some(())).await;
     let floor = agent.until("the removal", |world| of_release(world).is_none().then_some(world.floor)).await;
-    let world = agent.world.lock().unwrap();
-    assert_eq!(world.held, Some(false));
-    let removals = world.documents.iter().filter(|document| document.body.get().contains("Absent"));
-    assert_eq!(removals.clone().count(), 2, "one that was asked for, one for what came back");
-    assert_eq!(removals.map(|document| document.generation).max(), Some(floor));
-    drop(world);
+    {
+        let world = agent.world.lock().unwrap();
+        assert_eq!(world.held, Some(false));
+        let removals = world.documents.iter().filter(|document| document.body.get().contains("Absent"));
+        assert_eq!(removals.clone().count(), 2, "one that was asked for, one for what came back");
+        assert_eq!(removals.map(|document| document.generation).max(), Some(floor));
+    }
     agent.stop().await;
     plane.shutdown().await;
 }
