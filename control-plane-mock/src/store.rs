@@ -168,8 +168,6 @@ CREATE TEMP TRIGGER woken_by_insert AFTER INSERT ON main.document
   BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_change AFTER UPDATE OF generation, quarantined ON main.document
   BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_loss AFTER UPDATE OF answer ON main.document WHEN new.answer IS NULL AND old.answer IS NOT NULL
-  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_return AFTER UPDATE OF again ON main.forgotten WHEN new.again
   BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_end AFTER UPDATE OF ended ON main.task_run WHEN old.ended IS NULL

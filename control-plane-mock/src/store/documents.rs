@@ -289,24 +289,6 @@ pub fn ask_again(c: &Connection, data_plane: &str, environment: Option<i64>) -> 
     )?)
 }
 
-/// An object is gone in the cluster and nobody here asked for that: what shall be present is sent again, but for runs, which may
-/// have run.
-///
-/// # Errors
-/// SQLite's.
-pub fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    if key.kind == Kind::TaskRun {
-        return Ok(());
-    }
-    c.execute(
-        "UPDATE document SET answer = NULL, answered = NULL, answer_schema = NULL
-         WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND state = 'Present'
-           AND json_extract(answer, '$.answer') IN ('accepted', 'already')",
-        params![data_plane, key.kind.as_str(), key.name],
-    )?;
-    Ok(())
-}
-
 /// A fact of a generation says that it was accepted, also if its answer never comes.
 ///
 /// # Errors

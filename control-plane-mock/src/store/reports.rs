@@ -24,7 +24,6 @@ pub fn record_state(
             "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
             params![data_plane, kind, name],
         )?;
-        documents::vanished(c, data_plane, key)?;
         return events::add(c, data_plane, Some((kind, name)), "State", &json!({ "gone": true }));
     };
     let changed = c

@@ -251,15 +251,10 @@ impl Default for World {
 pub enum Tell {
     Report(ResourceKey, State, Vec<Fact>),
     Message(Box<AgentMessage>),
-<<<<<<< HEAD
     /// Something was stored that no document of this session asked for.
     Stored(InventoryEntry),
-    /// Somebody in the cluster has deleted it.
-    Removed(ResourceKey),
-=======
     /// Somebody deletes the stored object.
     Vanish(ResourceKey),
->>>>>>> main
     Cut,
 }
 
@@ -390,21 +385,14 @@ impl Running {
                 Some(tell) = told.recv() => match tell {
                     Tell::Report(key, state, facts) => session.report(&key, state, &facts),
                     Tell::Message(message) => drop(session.send_now(*message)),
-<<<<<<< HEAD
                     Tell::Stored(entry) => {
                         session.stored(entry.clone());
                         self.world.lock().unwrap().stored.insert(entry.key.clone(), entry);
                         self.change.send_modify(|count| *count += 1);
                     }
-                    Tell::Removed(key) => {
-                        session.removed(&key);
-                        self.world.lock().unwrap().stored.remove(&key);
-                        self.change.send_modify(|count| *count += 1);
-=======
                     Tell::Vanish(key) => {
                         self.world.lock().unwrap().stored.remove(&key);
                         session.removed(&key);
->>>>>>> main
                     }
                     Tell::Cut => {
                         socket = None;

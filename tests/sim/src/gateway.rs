@@ -99,13 +99,8 @@ impl World {
     }
 
     /// Frames keep their order: the later one arrives not before the earlier one.
-    pub(super) fn carry(&mut self, wire: u64, event: Event) {
-        let (direction, transmit) = match &event {
-            Event::ToControl { transmit, .. } => (0, Some(transmit)),
-            Event::ToAgent { transmit, .. } => (1, Some(transmit)),
-            _ => (0, None),
-        };
-        if let Some(Transmit::Close { code, reason }) = transmit
+    pub(super) fn carry(&mut self, wire: u64, to_control: bool, transmit: Transmit) {
+        if let Transmit::Close { code, reason } = &transmit
             && matches!(code, CloseCode::WindowExceeded | CloseCode::Protocol | CloseCode::TooLarge)
         {
             let invariant = if *code == CloseCode::WindowExceeded { "I9" } else { "wire" };
@@ -113,9 +108,10 @@ impl World {
         }
         let way = self.dice.between(1, 40);
         let Some(open) = self.wires.get_mut(&wire) else { return };
-        let Some(last) = open.arrivals.get_mut(direction) else { return };
+        let Some(last) = open.arrivals.get_mut(usize::from(to_control)) else { return };
         *last = (self.now + way).max(*last);
         let at = *last;
+        let event = if to_control { Event::ToControl { wire, transmit } } else { Event::ToAgent { wire, transmit } };
         self.at(at, event);
     }
 
@@ -147,7 +143,7 @@ impl World {
             self.note(&format!("control ended: {reason}"));
             // What it still has to say is its close frame.
             while let Some(transmit) = gateway.poll_transmit() {
-                self.carry(wire, Event::ToAgent { wire, transmit });
+                self.carry(wire, false, transmit);
             }
             return;
         }

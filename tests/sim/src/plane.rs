@@ -103,7 +103,7 @@ impl Plane {
         let drawn = |(key, issued): &(ResourceKey, Issued)| {
             issued.generation == generation && key.name == id.name && key.kind.as_str() == id.kind
         };
-        self.history.iter().any(drawn) && !self.lost.iter().any(|one| drawn(&one))
+        self.history.iter().any(drawn) && !self.lost.iter().any(drawn)
     }
 
     /// A person accepts what the data plane holds: what is wanted is asked for anew, above all that was seen.

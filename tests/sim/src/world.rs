@@ -382,7 +382,7 @@ impl World {
                     let wire = link.wire;
                     let Some(transmit) = link.session.poll_transmit() else { break };
                     quiet = false;
-                    self.carry(wire, Event::ToControl { wire, transmit });
+                    self.carry(wire, true, transmit);
                 }
             }
             let open: Vec<u64> =
@@ -400,7 +400,7 @@ impl World {
                 while let Some(session) = self.wires.get_mut(&wire).and_then(|wire| wire.gateway.as_mut()) {
                     let Some(transmit) = session.poll_transmit() else { break };
                     quiet = false;
-                    self.carry(wire, Event::ToAgent { wire, transmit });
+                    self.carry(wire, false, transmit);
                 }
             }
             if quiet {

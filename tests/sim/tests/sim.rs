@@ -116,7 +116,7 @@ fn name(mistake: Mistake) -> String {
 fn named(wanted: &str) -> Mistake {
     Mistake::all()
         .find(|mistake| name(*mistake).split(' ').next() == Some(wanted))
-        .expect("SIM_MISTAKE names no mistake")
+        .unwrap_or_else(|| unreachable!("SIM_MISTAKE={wanted} names no mistake"))
 }
 
 fn told(seed: u64, outcome: &Outcome) -> String {
