@@ -171,7 +171,7 @@ impl Stage {
                 "DataPlanePolicy",
                 "default",
                 json!({
-                    "registries": [{"prefix": "registry.customer.test:5000/", "pullSecret": "registry"}], "logs": {"mode": "Off"},
+                    "registries": [{"prefix": "registry.customer.test:5000/", "pullSecret": "registry"}], "logs": {"mode": "Disabled"},
                 }),
             ),
             kind(

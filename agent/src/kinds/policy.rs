@@ -87,7 +87,7 @@ pub enum SecurityLevel {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogPolicy {
-    /// Off, or through the link.
+    /// Disabled, or through the link.
     pub mode: LogMode,
 }
 
@@ -96,7 +96,7 @@ pub struct LogPolicy {
 pub enum LogMode {
     /// The agent cannot read logs at all: no role is bound.
     #[default]
-    Off,
+    Disabled,
     /// Read in the cluster only.
     InCluster,
     /// Streamed to the control plane on request.

@@ -226,7 +226,7 @@ mod tests {
     fn open() -> serde_json::Value {
         json!({
             "registries": [{"prefix": "registry.example.com/", "pullSecret": "reg"}, {"prefix": "registry.example.com/acme"}],
-            "logs": {"mode": "Off"},
+            "logs": {"mode": "Disabled"},
             "vault": {"address": "https://v", "mount": "m", "authMount": "k", "role": "r", "audience": "vault", "prefix": ""},
         })
     }

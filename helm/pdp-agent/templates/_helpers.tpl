@@ -53,8 +53,7 @@ policies follow it, so that `helm upgrade` after an edit brings them in line. As
 {{- $live.spec | toJson -}}
 {{- else -}}
 {{- $spec := dict "registries" .Values.policy.registries -}}
-{{- /* YAML 1.1 reads a bare Off as false. */ -}}
-{{- $_ := set $spec "logs" (dict "mode" (.Values.policy.logs.mode | default "Off")) -}}
+{{- $_ := set $spec "logs" (dict "mode" (.Values.policy.logs.mode | default "Disabled")) -}}
 {{- range $key := list "environments" "vault" "internalRanges" "defaultQuota" -}}
 {{- $value := index $.Values.policy $key -}}
 {{- if not (kindIs "invalid" $value) }}{{ $_ := set $spec $key $value }}{{ end -}}

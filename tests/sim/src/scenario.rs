@@ -59,7 +59,7 @@ fn prepare(world: &mut World) {
     let policy = json!({
         "kind": "DataPlanePolicy",
         "metadata": { "name": "default" },
-        "spec": { "registries": [{ "prefix": "registry.example/" }], "logs": { "mode": "Off" } },
+        "spec": { "registries": [{ "prefix": "registry.example/" }], "logs": { "mode": "Disabled" } },
     });
     let [_, _] = [data_plane, policy].map(|object| world.api.execute(&Request::Create(object)));
     world.start_link();

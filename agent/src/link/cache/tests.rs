@@ -75,7 +75,7 @@ fn a_late_deletion_does_not_remove_what_was_made_again() {
 #[test]
 fn the_policy_comes_goes_and_may_be_unreadable() {
     let policy = |spec: Value| json!({ "metadata": { "name": "default" }, "spec": spec });
-    let good = policy(json!({ "registries": [], "logs": { "mode": "Off" } }));
+    let good = policy(json!({ "registries": [], "logs": { "mode": "Disabled" } }));
     let mut cache = Cache::default();
     list(&mut cache, Table::DataPlanePolicy, vec![good.clone()]);
     assert!(matches!(*cache.policy(), Policy::Given(_)));

@@ -248,7 +248,7 @@ impl Streaming {
         match call(policies.get("default")).await {
             Ok(policy) => match policy.spec.logs.mode {
                 LogMode::ThroughLink => Look::Found(()),
-                LogMode::Off | LogMode::InCluster => Look::End(not_allowed()),
+                LogMode::Disabled | LogMode::InCluster => Look::End(not_allowed()),
             },
             Err(CallError::NotFound | CallError::NotAllowed) => Look::End(not_allowed()),
             Err(CallError::Failed(reason)) => Look::Failed(reason),

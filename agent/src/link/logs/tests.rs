@@ -437,7 +437,7 @@ async fn a_run_that_is_forgotten_is_read_as_long_as_its_pod_stays() {
 async fn what_cannot_be_served_ends_with_a_reason() {
     let nobody = ResourceKey { kind: Kind::Release, name: "nobody".into() };
     for (policy, start, reason) in [
-        ("Off", start(true), "NotAllowed"),
+        ("Disabled", start(true), "NotAllowed"),
         ("InCluster", start(true), "NotAllowed"),
         ("ThroughLink", StreamStart { key: nobody, ..start(true) }, "NotFound"),
         ("ThroughLink", start(false), "NotFound"),

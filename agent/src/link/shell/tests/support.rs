@@ -131,7 +131,7 @@ impl Agent {
         std::fs::write(&token_file, format!("{token}\n")).unwrap();
         let store = MemoryStore::default();
         store.put(Table::DataPlane, DEFAULT, json!({}), json!({ "cluster": "cluster-1", "schema": 1 }));
-        let policy = json!({ "registries": [{ "prefix": "registry.test/" }], "logs": { "mode": "Off" } });
+        let policy = json!({ "registries": [{ "prefix": "registry.test/" }], "logs": { "mode": "Disabled" } });
         store.put(Table::DataPlanePolicy, DEFAULT, policy, Value::Null);
         store.put(Table::Secret, "pdp-agent-identity", json!({}), Value::Null);
         Self {
