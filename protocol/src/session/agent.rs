@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::dial::{Dialer, server_given};
 use super::{
-    Chance, CloseClass, CloseCode, DialFailure, Disconnect, Flight, HELLO_TIMEOUT, Millis, PING_MAX, PING_MIN,
-    PONG_TIMEOUT, Transmit, Wake, close_reason, earliest, weight,
+    Chance, CloseCode, Disconnect, Flight, HELLO_TIMEOUT, Millis, PONG_TIMEOUT, Transmit, Wake, close_reason, earliest,
+    weight,
 };
 use crate::inventory::Inventory;
 use crate::message::{
@@ -21,6 +21,7 @@ use crate::mutant::{self, Mutant};
 use crate::name::{Kind, ResourceKey};
 use crate::report::{Fact, State};
 
+mod connecting;
 mod outbox;
 mod receive;
 
@@ -253,138 +254,6 @@ impl AgentSession {
             self.send(message);
         }
         open
-    }
-
-    // Connecting.
-
-    /// Begins to dial. Called once leadership is sure and what is stored was told completely.
-    pub fn start(&mut self, now: Millis) {
-        if matches!(self.phase, Phase::Idle) {
-            self.phase = Phase::Waiting { at: now };
-        }
-    }
-
-    /// A new certificate, CA bundle or address is there: what waited for a change is tried at once.
-    pub fn credentials_changed(&mut self, now: Millis) {
-        if let Phase::Waiting { at } = &mut self.phase {
-            *at = now;
-        }
-    }
-
-    /// Leaves for good, because leadership was lost or the process ends.
-    pub fn stop(&mut self, code: CloseCode) {
-        if matches!(self.phase, Phase::Connected(_)) {
-            self.transmit.push_back(Transmit::Close { code, reason: String::new() });
-        }
-        self.outbox.disconnected();
-        self.phase = Phase::Idle;
-    }
-
-    /// The connection stands: hello is sent. `lease` and `transitions` are those under which this process leads.
-    pub fn handle_connected(&mut self, now: Millis, lease: &str, transitions: i64) {
-        self.connection += i64::from(self.connection == 0 || !mutant::is(Mutant::ConnectionNotCounted));
-        self.transmit.clear();
-        self.outbox.disconnected();
-        self.phase = Phase::Connected(Box::new(Connection {
-            since: now,
-            welcomed: None,
-            joiner: Joiner::default(),
-            unanswered: BTreeMap::new(),
-            window: Flight::new(self.settings.window),
-            next_ping: now + self.chance.between(PING_MIN, PING_MAX),
-            pinged: None,
-            drain_at: None,
-            held: false,
-            counter: 0,
-        }));
-        let settings = &self.settings;
-        let hello = Hello {
-            data_plane: settings.data_plane.clone(),
-            version: settings.version.clone(),
-            instance: settings.instance.clone(),
-            epoch: Epoch { lease: lease.to_owned(), transitions, connection: self.connection },
-            cluster: settings.cluster.clone(),
-            schema: settings.schema.clone(),
-            capabilities: settings.capabilities.clone(),
-            floor: self.floor,
-            highest: self.highest(),
-            store_id: self.store_id.clone(),
-            window: settings.window,
-        };
-        self.send(AgentMessage::Hello(Box::new(hello)));
-    }
-
-    /// The attempt failed.
-    pub fn handle_dial_failed(&mut self, now: Millis, failure: DialFailure, reason: &str) {
-        if !matches!(self.phase, Phase::Dialling) {
-            return;
-        }
-        if failure.class() == CloseClass::Renew {
-            self.events.push_back(AgentEvent::RenewNeeded);
-        }
-        let dial_after = self.dialer.after_failure(failure, &mut self.chance);
-        self.phase = Phase::Waiting { at: now + dial_after };
-        self.events.push_back(AgentEvent::Lost { cause: Disconnect::Local, reason: reason.to_owned(), dial_after });
-    }
-
-    /// The connection ended.
-    pub fn handle_disconnected(&mut self, now: Millis, cause: Disconnect, reason: &str) {
-        let Phase::Connected(connection) = &self.phase else { return };
-        let lived = connection.welcomed.map(|_| now.saturating_sub(connection.since));
-        self.outbox.disconnected();
-        self.transmit.retain(|one| matches!(one, Transmit::Close { .. }));
-        let class = match cause {
-            Disconnect::Local | Disconnect::Cut => CloseClass::Reconnect,
-            Disconnect::Closed(code) => code.class(),
-        };
-        if class == CloseClass::IfLeading {
-            self.phase = Phase::Idle;
-            self.events.push_back(AgentEvent::Superseded);
-            return;
-        }
-        if class == CloseClass::Renew {
-            self.events.push_back(AgentEvent::RenewNeeded);
-        }
-        let dial_after = self.dialer.after_session(lived, cause, &mut self.chance);
-        self.phase = Phase::Waiting { at: now + dial_after };
-        self.events.push_back(AgentEvent::Lost { cause, reason: reason.to_owned(), dial_after });
-    }
-
-    /// Something was received that is no text frame: a pong, a ping. Any byte counts.
-    pub fn handle_alive(&mut self, now: Millis) {
-        if let Phase::Connected(connection) = &mut self.phase
-            && let Some(pinged) = connection.pinged.take()
-        {
-            self.round_trip = Some(now.saturating_sub(pinged));
-        }
-    }
-
-    /// The time that `poll_timeout` named has come; harmless at any other time.
-    pub fn handle_timeout(&mut self, now: Millis) {
-        match &mut self.phase {
-            Phase::Idle | Phase::Dialling => {}
-            Phase::Waiting { at } => {
-                if *at <= now {
-                    self.phase = Phase::Dialling;
-                    self.events.push_back(AgentEvent::Dial);
-                }
-            }
-            Phase::Connected(connection) => {
-                if connection.welcomed.is_none() && connection.since + HELLO_TIMEOUT <= now {
-                    self.close(now, CloseCode::Timeout, "no welcome in time");
-                } else if connection.pinged.is_some_and(|pinged| pinged + PONG_TIMEOUT <= now)
-                    && !mutant::is(Mutant::SilenceIgnored)
-                {
-                    self.close(now, CloseCode::Timeout, "no byte in time after a ping");
-                } else if connection.drain_at.is_some_and(|at| at <= now) {
-                    self.drained(now);
-                } else if connection.next_ping <= now {
-                    connection.pinged.get_or_insert(now);
-                    connection.next_ping = now + self.chance.between(PING_MIN, PING_MAX);
-                    self.transmit.push_back(Transmit::Ping);
-                }
-            }
-        }
     }
 
     // What comes out.

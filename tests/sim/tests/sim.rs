@@ -12,7 +12,7 @@ use simulation::{Fault, Mistake, Outcome, run};
 /// Seeds of one test run, unless `SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1_500;
 /// Seeds within which a mistake must be found.
-const SEEDS_PER_MISTAKE: u64 = 3_000;
+const SEEDS_PER_MISTAKE: u64 = 1_500;
 
 #[test]
 fn every_invariant_holds_and_every_fault_is_reached() {
