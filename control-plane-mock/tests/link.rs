@@ -253,6 +253,8 @@ async fn a_token_binds_to_its_first_key() {
     let (status, body) = post_enrol(&plane, "pdpe_unknown", &other).await;
     assert_eq!((status, body["code"].as_str()), (401, Some("TokenUnknown")));
     assert!(!body.to_string().contains("pdpe_unknown"));
+    let told = Api::of(&plane).get("/api/v1/organizations/acme/data-planes/home").await["message"].to_string();
+    assert!(told.contains("an enrolment was refused at") && told.contains("used by another key"), "{told}");
     plane.shutdown().await;
 }
 
@@ -266,6 +268,8 @@ async fn an_expired_token_is_refused() {
         (status == 401 && body["code"] == "TokenExpired").then_some(())
     })
     .await;
+    let told = Api::of(&plane).get("/api/v1/organizations/acme/data-planes/home").await;
+    assert!(told["message"].to_string().contains("has expired; make a new one"), "{told}");
     plane.shutdown().await;
 }
 

@@ -97,6 +97,7 @@ pub async fn renew(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Res
         Err(error) => {
             shared.record.add("Renew", Some(&data_plane), json!({ "accepted": false, "code": error.code }));
             tracing::info!(data_plane, code = ?error.code, "renewal was refused");
+            let error = shared.store.run(move |c| identity::refused(c, &data_plane, "a renewal", error)).await?;
             return Err(No(error));
         }
     };

@@ -52,7 +52,7 @@ pub fn data_plane(c: &Connection, organization: i64, handle: &str) -> Result<Str
 pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Result<Vec<DataPlane>> {
     let sql =
         "SELECT d.handle, d.id, d.display_name, d.created, d.key, d.pending_key, d.revoked, d.held, d.alarm, d.hello,
-                 d.cluster, d.last_seen, d.counter, s.ended, s.reason, s.id
+                 d.cluster, d.last_seen, d.counter, s.ended, s.reason, s.id, d.refused
                FROM data_plane d LEFT JOIN session s ON s.data_plane = d.id
                WHERE d.organization = ?1 AND (?2 IS NULL OR d.id = ?2) ORDER BY d.handle";
     let mut statement = c.prepare_cached(sql)?;
@@ -63,6 +63,7 @@ pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Res
             (row.get(4)?, row.get(5)?, row.get(6)?);
         let (held, alarm): (Option<String>, Option<String>) = (row.get(7)?, row.get(8)?);
         let (ended, reason): (Option<String>, Option<String>) = (row.get(13)?, row.get(14)?);
+        let refused: Option<String> = row.get(16)?;
         let live = row.get::<_, Option<String>>(15)?.is_some() && ended.is_none();
         let hello: Option<serde_json::Value> =
             row.get::<_, Option<String>>(9)?.map(|text| serde_json::from_str(&text)).transpose()?;
@@ -73,7 +74,7 @@ pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Res
                 None => ("Connected", None),
             },
             (None, false) if key.is_none() && pending.is_none() => ("NotEnrolled", None),
-            (None, false) => ("Disconnected", reason),
+            (None, false) => ("Disconnected", refused.clone().or(reason)),
         };
         all.push(DataPlane {
             name: row.get(0)?,
@@ -81,7 +82,7 @@ pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Res
             display_name: row.get(2)?,
             created: row.get(3)?,
             status: status.into(),
-            message: alarm.or(message),
+            message: alarm.or(message).or(refused),
             version: hello.as_ref().and_then(|hello| hello["version"].as_str()).map(str::to_owned),
             cluster: row.get(10)?,
             last_seen: row.get(11)?,
@@ -159,16 +160,12 @@ pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Resu
         )));
     };
     if bound.as_deref().is_some_and(|bound| bound != key) {
-        return Ok(Err(no(
-            EnrolErrorCode::TokenUsed,
-            "this enrolment token was used by another key; make a new one and find out who used it: pdpctl create enrolment DATA-PLANE",
-        )));
+        let message = "this enrolment token was used by another key; make a new one and find out who used it: pdpctl create enrolment DATA-PLANE";
+        return refused(c, &data_plane, "an enrolment", no(EnrolErrorCode::TokenUsed, message)).map(Err);
     }
     if expires < now() {
-        return Ok(Err(no(
-            EnrolErrorCode::TokenExpired,
-            "this enrolment token has expired; make a new one: pdpctl create enrolment DATA-PLANE",
-        )));
+        let message = "this enrolment token has expired; make a new one: pdpctl create enrolment DATA-PLANE";
+        return refused(c, &data_plane, "an enrolment", no(EnrolErrorCode::TokenExpired, message)).map(Err);
     }
     c.execute(
         "UPDATE enrolment_token SET key = ?2, used = coalesce(used, ?3) WHERE hash = ?1",
@@ -176,6 +173,16 @@ pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Resu
     )?;
     c.execute("UPDATE data_plane SET pending_key = ?2 WHERE id = ?1 AND key IS NOT ?2", params![data_plane, key])?;
     Ok(Ok(data_plane))
+}
+
+/// Keeps for people that a data plane was refused a certificate, until it has one. Returns `error` for the agent.
+///
+/// # Errors
+/// SQLite's.
+pub fn refused(c: &Connection, data_plane: &str, what: &str, error: EnrolError) -> Result<EnrolError> {
+    let message = format!("{what} was refused at {}: {}", now(), error.message);
+    c.execute("UPDATE data_plane SET refused = ?2 WHERE id = ?1", params![data_plane, message])?;
+    Ok(error)
 }
 
 /// Registered keys of a data plane, and the end of its last certificate.
@@ -254,6 +261,7 @@ pub fn record_certificate(
         "INSERT INTO certificate (serial, data_plane, key, issued, not_after) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![serial, data_plane, key, now(), stamp(not_after)],
     )?;
+    c.execute("UPDATE data_plane SET refused = NULL WHERE id = ?1 AND refused IS NOT NULL", [data_plane])?;
     // Enough to tell what was issued lately; the grace of a renewal needs only the newest.
     c.execute(
         "DELETE FROM certificate WHERE data_plane = ?1 AND serial NOT IN

@@ -9,12 +9,14 @@ use super::{Error, Result};
 const STEPS: [&str; 2] = [V1, V2];
 
 /// What was forgotten stays known: a create that was under way may bring it back, and then it is ours and not foreign. `again`: it
-/// was seen, and its forget is due once more.
+/// was seen, and its forget is due once more. `refused`: why an enrolment or renewal for this data plane was refused last.
 const V2: &str = "
 CREATE TABLE forgotten (
   data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
   generation INTEGER NOT NULL, again INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (data_plane, kind, name)) STRICT, WITHOUT ROWID;
+
+ALTER TABLE data_plane ADD COLUMN refused TEXT;
 ";
 
 const V1: &str = "
