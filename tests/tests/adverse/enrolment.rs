@@ -22,6 +22,8 @@ async fn an_expired_token_is_told_and_a_new_one_is_enough() {
     wait_until(LIMIT, "the token's end", over).await.unwrap();
     guest.install(enrolment["token"].as_str(), json!({})).await;
     guest.is_told("TokenExpired", &["has expired", "pdpctl create enrolment"]).await;
+    let seen = cli.run(&["get", "data-plane", &guest.name]).await.unwrap();
+    assert!(seen.contains("NotEnrolled") && seen.contains("this enrolment token has expired"), "{seen}");
     let enrolment = cli.json(&["create", "enrolment", &guest.name]).await.unwrap();
     guest.install(enrolment["token"].as_str(), json!({})).await;
     guest.connects().await;
@@ -37,6 +39,9 @@ async fn a_token_that_another_installation_has_used_is_told_and_changes_nothing_
     second.install(Some(&token), json!({})).await;
     second.is_told("TokenUsed", &["used by another key", "find out who used it", "pdpctl create enrolment"]).await;
     assert_eq!(first.condition().await.unwrap()["status"], "True");
+    let cli = agent().await.control_plane.pdpctl().within("acme", "");
+    let seen = cli.run(&["get", "data-plane", &first.name]).await.unwrap();
+    assert!(seen.contains("Connected") && seen.contains("used by another key"), "{seen}");
     first.close().await;
     second.close().await;
 }
