@@ -14,101 +14,19 @@ use prometheus_client::metrics::family::Family;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use self::fields::converted;
 use super::object::{self, MANAGER, ObjectKind};
-use crate::elector::{Leadership, NotLeading};
+use crate::elector::Leadership;
 use crate::telemetry::Metrics;
+
+mod error;
+mod fields;
+
+pub use error::{ApiError, Class};
+pub use fields::rival;
 
 /// Longest a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Why a call did not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// This process may not write now.
-    #[error(transparent)]
-    NotLeading(#[from] NotLeading),
-    /// The API server said no.
-    #[error("{doing}: {message}")]
-    Refused {
-        /// Verb and object.
-        doing: String,
-        /// HTTP status.
-        code: u16,
-        /// Machine-readable reason.
-        reason: String,
-        /// Its words.
-        message: String,
-    },
-    /// The API server could not be asked, or did not answer in time.
-    #[error("{doing}: the API server gave no answer: {cause}")]
-    NoAnswer {
-        /// Verb and object.
-        doing: String,
-        /// What went wrong on the way.
-        cause: String,
-    },
-}
-
-/// What an error means for what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Not the leader: leave it to who is.
-    NotLeading,
-    /// What was seen is no longer so: look again.
-    Conflict,
-    /// It is not there.
-    Missing,
-    /// The namespace's quota is used up.
-    Quota,
-    /// A policy of the customer or of Pod Security refuses it.
-    Policy,
-    /// The API server refuses the object as such.
-    Invalid,
-    /// Our account may not do it.
-    Rights,
-    /// Try again later.
-    Transient,
-}
-
-impl ApiError {
-    /// Where retry decisions come from.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::NotLeading(_) => Class::NotLeading,
-            Self::NoAnswer { .. } => Class::Transient,
-            Self::Refused { code, reason, message, .. } => classify(*code, reason, message),
-        }
-    }
-
-    /// The API server's own words, where it spoke.
-    #[must_use]
-    pub fn words(&self) -> String {
-        match self {
-            Self::Refused { message, .. } => message.clone(),
-            Self::NotLeading(_) | Self::NoAnswer { .. } => self.to_string(),
-        }
-    }
-}
-
-fn classify(code: u16, reason: &str, message: &str) -> Class {
-    let denied = message.contains("denied the request")
-        || message.contains("denied request")
-        || message.contains("violates PodSecurity");
-    match code {
-        404 => Class::Missing,
-        409 => Class::Conflict,
-        _ if message.contains("exceeded quota") => Class::Quota,
-        _ if denied && code < 500 => Class::Policy,
-        403 if message.contains("User \"") && message.contains(" cannot ") => Class::Rights,
-        // What is left of Forbidden comes from admission: LimitRange, Pod Security, a namespace that is going away.
-        403 if message.contains("is being terminated") => Class::Transient,
-        403 => Class::Policy,
-        401 => Class::Rights,
-        400 | 422 if reason == "Invalid" || code == 422 || reason == "BadRequest" => Class::Invalid,
-        _ => Class::Transient,
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WriteLabels {
@@ -424,52 +342,6 @@ fn changed(verb: &str, kind: ObjectKind, name: &str) -> ApiError {
     }
 }
 
-/// The list of managed fields with our `Update` entry turned into `Apply`; none if there is nothing to turn.
-fn converted(live: &Value) -> Option<Value> {
-    let entries = live.pointer("/metadata/managedFields")?.as_array()?;
-    let is = |entry: &Value, operation: &str| {
-        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
-        text("manager") == MANAGER && text("operation") == operation && text("subresource").is_empty()
-    };
-    if !entries.iter().any(|entry| is(entry, "Update")) {
-        return None;
-    }
-    // Where both exist, everything that we ever set becomes applied: the union of the two field sets.
-    let mut fields = json!({});
-    entries.iter().filter(|entry| is(entry, "Update") || is(entry, "Apply")).for_each(|entry| {
-        merge(&mut fields, entry.get("fieldsV1").unwrap_or(&Value::Null));
-    });
-    let mut kept: Vec<Value> =
-        entries.iter().filter(|entry| !is(entry, "Update") && !is(entry, "Apply")).cloned().collect();
-    let mut ours = entries.iter().find(|entry| is(entry, "Update"))?.clone();
-    if let Some(ours) = ours.as_object_mut() {
-        ours.insert("operation".to_owned(), json!("Apply"));
-        ours.insert("fieldsV1".to_owned(), fields);
-    }
-    kept.push(ours);
-    Some(Value::Array(kept))
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    if let (Some(into), Some(from)) = (into.as_object_mut(), from.as_object()) {
-        for (key, value) in from {
-            merge(into.entry(key).or_insert_with(|| json!({})), value);
-        }
-    }
-}
-
-/// The last field manager of `live` that is not us and did not write a subresource.
-#[must_use]
-pub fn rival(live: &Value) -> Option<String> {
-    let entries = live.pointer("/metadata/managedFields")?.as_array()?;
-    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    entries
-        .iter()
-        .filter(|entry| text(entry, "manager") != MANAGER && text(entry, "subresource") != "status")
-        .max_by_key(|entry| text(entry, "time"))
-        .map(|entry| text(entry, "manager"))
-}
-
 /// Data of a Secret by key, decoded and wrapped.
 #[must_use]
 pub fn secret_data(secret: &Value, key: &str) -> Option<SecretString> {
@@ -496,53 +368,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_have_a_class() {
-        for (code, reason, message, class) in [
-            (409, "AlreadyExists", "configmaps \"a\" already exists", Class::Conflict),
-            (404, "NotFound", "not found", Class::Missing),
-            (403, "Forbidden", "pods \"a\" is forbidden: exceeded quota: pdp-quota, requested: pods=1", Class::Quota),
-            (403, "Forbidden", "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": x", Class::Policy),
-            (403, "Forbidden", "secrets is forbidden: User \"x\" cannot create resource \"secrets\"", Class::Rights),
-            (422, "Invalid", "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no", Class::Policy),
-            (400, "", "admission webhook \"w\" denied the request: no", Class::Policy),
-            (422, "Invalid", "Deployment.apps \"a\" is invalid: spec.x: no", Class::Invalid),
-            (400, "BadRequest", "strict decoding error: unknown field", Class::Invalid),
-            (500, "InternalError", "failed calling webhook", Class::Transient),
-            (503, "ServiceUnavailable", "", Class::Transient),
-            (429, "TooManyRequests", "", Class::Transient),
-        ] {
-            assert_eq!(classify(code, reason, message), class, "{code} {message}");
-        }
-    }
-
-    #[test]
     fn paths_are_as_the_api_server_has_them() {
         assert_eq!(path(ObjectKind::Namespace, "", Some("a")), "/api/v1/namespaces/a");
         assert_eq!(path(ObjectKind::Deployment, "n", Some("a")), "/apis/apps/v1/namespaces/n/deployments/a");
         assert_eq!(path(ObjectKind::ConfigMap, "n", None), "/api/v1/namespaces/n/configmaps");
-    }
-
-    #[test]
-    fn our_update_entry_becomes_an_apply_entry() {
-        let live = json!({"metadata": {"managedFields": [
-            {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}},
-            {"manager": MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:a": {}}}},
-            {"manager": MANAGER, "operation": "Update", "fieldsV1": {"f:spec": {"f:b": {}}}},
-        ]}});
-        let entries = converted(&live).unwrap();
-        assert_eq!(entries.as_array().unwrap().len(), 2);
-        assert_eq!(entries[1]["operation"], "Apply");
-        assert_eq!(entries[1]["fieldsV1"], json!({"f:spec": {"f:a": {}, "f:b": {}}}));
-        assert_eq!(converted(&json!({"metadata": {"managedFields": [entries[1].clone()]}})), None);
-    }
-
-    #[test]
-    fn the_last_other_manager_is_the_rival() {
-        let live = json!({"metadata": {"managedFields": [
-            {"manager": MANAGER, "operation": "Apply", "time": "2026-01-03T00:00:00Z"},
-            {"manager": "kubectl-edit", "operation": "Update", "time": "2026-01-02T00:00:00Z"},
-            {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "time": "2026-01-04T00:00:00Z"},
-        ]}});
-        assert_eq!(rival(&live).as_deref(), Some("kubectl-edit"));
     }
 }

@@ -1,0 +1,117 @@
+//! What the API server's refusals mean. Pure.
+
+use crate::elector::NotLeading;
+
+/// Why a call did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// This process may not write now.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    /// The API server said no.
+    #[error("{doing}: {message}")]
+    Refused {
+        /// Verb and object.
+        doing: String,
+        /// HTTP status.
+        code: u16,
+        /// Machine-readable reason.
+        reason: String,
+        /// Its words.
+        message: String,
+    },
+    /// The API server could not be asked, or did not answer in time.
+    #[error("{doing}: the API server gave no answer: {cause}")]
+    NoAnswer {
+        /// Verb and object.
+        doing: String,
+        /// What went wrong on the way.
+        cause: String,
+    },
+}
+
+/// What an error means for what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Not the leader: leave it to who is.
+    NotLeading,
+    /// What was seen is no longer so: look again.
+    Conflict,
+    /// It is not there.
+    Missing,
+    /// The namespace's quota is used up.
+    Quota,
+    /// A policy of the customer or of Pod Security refuses it.
+    Policy,
+    /// The API server refuses the object as such.
+    Invalid,
+    /// Our account may not do it.
+    Rights,
+    /// Try again later.
+    Transient,
+}
+
+impl ApiError {
+    /// Where retry decisions come from.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NotLeading(_) => Class::NotLeading,
+            Self::NoAnswer { .. } => Class::Transient,
+            Self::Refused { code, reason, message, .. } => classify(*code, reason, message),
+        }
+    }
+
+    /// The API server's own words, where it spoke.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Refused { message, .. } => message.clone(),
+            Self::NotLeading(_) | Self::NoAnswer { .. } => self.to_string(),
+        }
+    }
+}
+
+fn classify(code: u16, reason: &str, message: &str) -> Class {
+    let denied = message.contains("denied the request")
+        || message.contains("denied request")
+        || message.contains("violates PodSecurity");
+    match code {
+        404 => Class::Missing,
+        409 => Class::Conflict,
+        _ if message.contains("exceeded quota") => Class::Quota,
+        _ if denied && code < 500 => Class::Policy,
+        403 if message.contains("User \"") && message.contains(" cannot ") => Class::Rights,
+        // What is left of Forbidden comes from admission: LimitRange, Pod Security, a namespace that is going away.
+        403 if message.contains("is being terminated") => Class::Transient,
+        403 => Class::Policy,
+        401 => Class::Rights,
+        400 | 422 if reason == "Invalid" || code == 422 || reason == "BadRequest" => Class::Invalid,
+        _ => Class::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_a_class() {
+        for (code, reason, message, class) in [
+            (409, "AlreadyExists", "configmaps \"a\" already exists", Class::Conflict),
+            (404, "NotFound", "not found", Class::Missing),
+            (403, "Forbidden", "pods \"a\" is forbidden: exceeded quota: pdp-quota, requested: pods=1", Class::Quota),
+            (403, "Forbidden", "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": x", Class::Policy),
+            (403, "Forbidden", "secrets is forbidden: User \"x\" cannot create resource \"secrets\"", Class::Rights),
+            (422, "Invalid", "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no", Class::Policy),
+            (400, "", "admission webhook \"w\" denied the request: no", Class::Policy),
+            (422, "Invalid", "Deployment.apps \"a\" is invalid: spec.x: no", Class::Invalid),
+            (400, "BadRequest", "strict decoding error: unknown field", Class::Invalid),
+            (500, "InternalError", "failed calling webhook", Class::Transient),
+            (503, "ServiceUnavailable", "", Class::Transient),
+            (429, "TooManyRequests", "", Class::Transient),
+        ] {
+            assert_eq!(classify(code, reason, message), class, "{code} {message}");
+        }
+    }
+}
