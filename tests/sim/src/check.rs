@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::name::{Kind, ResourceKey};
-use protocol::report::FactKind;
+use protocol::report::{Fact, FactKind};
 use protocol::session::Millis;
 use serde_json::Value;
 
@@ -268,7 +268,9 @@ impl Checks {
             .filter(|(_, fact)| outcome(fact.kind))
             .filter_map(|(_, fact)| fact.id.split('/').next())
             .collect();
-        if !overtaken && outcomes.is_empty() && !plane.unknown.contains(key) && !plane.has_ended(key) {
+        let told = |(of, fact): &(ResourceKey, Fact)| of == key && fact.generation == accepted && outcome(fact.kind);
+        let lost = plane.told_to_the_lost.iter().any(told);
+        if !overtaken && !lost && outcomes.is_empty() && !plane.unknown.contains(key) && !plane.has_ended(key) {
             let state = plane.states.get(key).map(|state| &state.conditions);
             self.broken("I1", format!("{key} {accepted} was accepted and its outcome never came: {state:?}"));
         }

@@ -50,6 +50,8 @@ pub(super) struct Plane {
     pub(super) stores: u64,
     /// What the store had issued that was lost: it may still arrive.
     lost: Vec<(ResourceKey, Issued)>,
+    /// Facts that a lost store had acknowledged: they are told once, and it was told.
+    pub(super) told_to_the_lost: Vec<(ResourceKey, Fact)>,
     /// Counter at the last restore.
     restored_at: i64,
     adopted_store: Option<String>,
@@ -92,6 +94,8 @@ impl Plane {
     pub(super) fn restored(&mut self, stores: u64, lost: Self) {
         self.stores = stores;
         self.lost = lost.history;
+        self.told_to_the_lost = lost.told_to_the_lost;
+        self.told_to_the_lost.extend(lost.facts.into_values());
         self.session = None;
         self.history.clear();
         self.restored_at = self.counter;
