@@ -27,6 +27,9 @@ done
 driver="$(buildah info --format '{{.store.GraphDriverName}}')"
 printf '[storage]\ndriver = "%s"\ngraphroot = "%s"\nrunroot = "%s"\n' "$driver" "$cache/storage" "$cache/run" >"$cache/storage.conf"
 export CONTAINERS_STORAGE_CONF="$cache/storage.conf"
+# Builds use the machine's own network; else the choice of an earlier run, with other packages, would be asked for.
+printf '[network]\nnetwork_backend = "cni"\n' >"$cache/containers.conf"
+export CONTAINERS_CONF="$cache/containers.conf"
 # The archive is what stays; layers of a compiler's stage are large, and mounts would outlive the build.
 trap '{ buildah umount --all; buildah rm --all; buildah rmi --all --force; umount "$cache/storage/overlay"; } >/dev/null 2>&1 || true' EXIT
 
