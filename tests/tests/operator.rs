@@ -265,9 +265,14 @@ impl Stage {
         let list: Value = serde_json::from_str(&list).unwrap();
         let version = |object: &Value| {
             let metadata = &object["metadata"];
-            format!("{} {} {} {}", object["kind"], metadata["name"], metadata["uid"], metadata["resourceVersion"])
+            let named = format!("{} {} {}", object["kind"], metadata["name"], metadata["uid"]);
+            // A pod's status belongs to the kubelet, and one that drains goes when it will.
+            match object["kind"].as_str() {
+                Some("Pod") => metadata["deletionTimestamp"].is_null().then_some(named),
+                _ => Some(format!("{named} {}", metadata["resourceVersion"])),
+            }
         };
-        found.extend(list["items"].as_array().unwrap().iter().map(version));
+        found.extend(list["items"].as_array().unwrap().iter().filter_map(version));
         found
     }
 
