@@ -161,6 +161,8 @@ impl Api {
             (Request::Get(_), found) => return (Ok(found.as_deref().cloned()), None),
             (Request::Create(_), Some(_)) => return (Err(error(409, "AlreadyExists", &id)), None),
             (Request::Create(body), None) => self.created(body),
+            // It carries a uid, and there is no such object.
+            (Request::Apply(_), None) => return (Err(error(409, "Conflict", &id)), None),
             (_, None) => return (Err(error(404, "NotFound", &id)), None),
             (Request::Delete { uid, resource_version, .. }, Some(found)) => {
                 // The real one takes an empty precondition for none.
@@ -177,6 +179,7 @@ impl Api {
                 }
                 let mut next = Value::clone(found);
                 set_metadata(&mut next, "deletionTimestamp", json!("2026-02-02T02:40:00Z"));
+                count_up(&mut next);
                 next
             }
             (Request::Finalizers { names, .. }, Some(found)) => {
@@ -185,6 +188,9 @@ impl Api {
                 }
                 let mut next = Value::clone(found);
                 set_metadata(&mut next, "finalizers", json!(names));
+                if has_finalizers(&next) == has_finalizers(found) {
+                    return (Ok(Some(Value::clone(found))), None);
+                }
                 next
             }
             (Request::Update(body) | Request::UpdateStatus(body) | Request::Apply(body), Some(found)) => {
@@ -218,11 +224,10 @@ impl Api {
                 if let Some(why) = broken_rule(found, &next)
                     && !self.careless
                 {
-                    return (Err(error(422, why, &id)), None);
+                    return (Err(answered(422, "Invalid", format!("{id}: {why}"))), None);
                 }
                 if next.get("spec") != found.get("spec") {
-                    let generation = found.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
-                    set_metadata(&mut next, "generation", json!(generation + 1));
+                    count_up(&mut next);
                 }
                 next
             }
@@ -307,6 +312,11 @@ fn restore_system_fields(next: &mut Value, found: &Value) {
     }
 }
 
+fn count_up(object: &mut Value) {
+    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+    set_metadata(object, "generation", json!(generation + 1));
+}
+
 fn set(object: &mut Value, member: &str, value: Option<&Value>) {
     let Some(members) = object.as_object_mut() else { return };
     match value {
@@ -347,10 +357,9 @@ fn merge(into: &mut Value, from: &Value) {
 }
 
 fn error(code: u16, reason: &str, id: &Id) -> ApiError {
-    ApiError::Answered(ApiStatus {
-        code,
-        reason: reason.to_owned(),
-        message: format!("{id}: {reason}"),
-        ..ApiStatus::default()
-    })
+    answered(code, reason, format!("{id}: {reason}"))
+}
+
+fn answered(code: u16, reason: &str, message: String) -> ApiError {
+    ApiError::Answered(ApiStatus { code, reason: reason.to_owned(), message, ..ApiStatus::default() })
 }
