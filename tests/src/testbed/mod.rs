@@ -28,6 +28,7 @@ mod recipe;
 mod registry;
 mod services;
 pub mod status;
+mod toxic;
 pub mod up;
 mod vault;
 pub mod verify;
