@@ -48,7 +48,7 @@ pub use image::ImageSpec;
 pub use instance::{Instance, Side};
 pub use network::Cut;
 pub use parts::Part;
-pub use process::{Process, group};
+pub use process::{Process, group, processes};
 pub use services::Sample;
 pub use up::UpOptions;
 pub use wait::wait_until;
