@@ -5,7 +5,9 @@ use tests::chaos::plan::Form;
 use tests::chaos::{Settings, run};
 
 #[derive(Parser)]
-#[command(about = "Faults on a real cluster during a steady stream of work, and the proof that nothing was lost or done twice")]
+#[command(
+    about = "Faults on a real cluster during a steady stream of work, and the proof that nothing was lost or done twice"
+)]
 struct Arguments {
     /// Name of the test cluster.
     #[arg(long, default_value = "chaos")]

@@ -124,7 +124,8 @@ fn never_falls(history: &History) -> Found {
         let mut highest = None;
         for version in versions {
             if version.document < highest {
-                let what = format!("{:?} stood after {highest:?} at {} ({uid})", version.document, version.resource_version);
+                let what =
+                    format!("{:?} stood after {highest:?} at {} ({uid})", version.document, version.resource_version);
                 found.push((Some(key.clone()), what));
             }
             highest = highest.max(version.document);
@@ -156,9 +157,14 @@ fn final_content(history: &History) -> Found {
     let mut found = Vec::new();
     for (key, wanted) in history.wanted.iter().filter(|(_, wanted)| wanted.present && wanted.accepted) {
         match history.cluster.get(key) {
-            None => found.push((Some(key.clone()), format!("generation {} is accepted and not there", wanted.generation))),
+            None => {
+                found.push((Some(key.clone()), format!("generation {} is accepted and not there", wanted.generation)))
+            }
             Some(stored) if stored.document != Some(wanted.generation) || stored.hash != wanted.hash => {
-                let what = format!("wanted {} {}, stored {:?} {}", wanted.generation, wanted.hash, stored.document, stored.hash);
+                let what = format!(
+                    "wanted {} {}, stored {:?} {}",
+                    wanted.generation, wanted.hash, stored.document, stored.hash
+                );
                 found.push((Some(key.clone()), what));
             }
             Some(_) => {}
@@ -181,7 +187,9 @@ fn final_content(history: &History) -> Found {
 fn settled(history: &History) -> Found {
     let open = history.wanted.iter().filter(|(_, wanted)| !wanted.accepted);
     let mut found: Found = open
-        .map(|(key, wanted)| (Some(key.clone()), format!("generation {} ended as {}", wanted.generation, wanted.answer)))
+        .map(|(key, wanted)| {
+            (Some(key.clone()), format!("generation {} ended as {}", wanted.generation, wanted.answer))
+        })
         .collect();
     for (run, result) in &history.runs {
         let key = Key::new("TaskRun", run);
@@ -247,8 +255,10 @@ fn outcome(history: &History) -> Found {
         *high = (*high).max(*generation);
     }
     let open = last.into_iter().filter(|(key, generation)| !told(key, *generation));
-    open.map(|(key, generation)| (Some(key.clone()), format!("generation {generation} was accepted and has no outcome")))
-        .collect()
+    open.map(|(key, generation)| {
+        (Some(key.clone()), format!("generation {generation} was accepted and has no outcome"))
+    })
+    .collect()
 }
 
 fn state_is_truth(history: &History) -> Found {
@@ -256,11 +266,15 @@ fn state_is_truth(history: &History) -> Found {
     for (key, stored) in &history.cluster {
         match history.states.get(key) {
             Some(digest) if *digest == stored.digest => {}
-            other => found.push((Some(key.clone()), format!("the state is {}, the control plane holds {other:?}", stored.digest))),
+            other => found.push((
+                Some(key.clone()),
+                format!("the state is {}, the control plane holds {other:?}", stored.digest),
+            )),
         }
     }
     let gone = history.states.keys().filter(|key| !history.cluster.contains_key(key));
-    found.extend(gone.map(|key| (Some(key.clone()), "the control plane holds a state of what is not there".to_owned())));
+    found
+        .extend(gone.map(|key| (Some(key.clone()), "the control plane holds a state of what is not there".to_owned())));
     found
 }
 
@@ -280,7 +294,10 @@ fn left_over(history: &History) -> Found {
         }
     }
     for (release, count) in history.renderings.iter().filter(|(_, count)| **count > REVISIONS) {
-        found.push((Some(Key::new("Release", release)), format!("{count} renderings are kept, at most {REVISIONS} may be")));
+        found.push((
+            Some(Key::new("Release", release)),
+            format!("{count} renderings are kept, at most {REVISIONS} may be"),
+        ));
     }
     found
 }
@@ -320,7 +337,10 @@ fn fenced(history: &History) -> Found {
         let Some(term) = term else { continue };
         let before = newest.entry((&one.uid, &one.role)).or_insert((term, &one.pod));
         if before.0 > term {
-            let what = format!("{} of {} wrote {} after the newer leader {}", one.pod, one.role, one.resource_version, before.1);
+            let what = format!(
+                "{} of {} wrote {} after the newer leader {}",
+                one.pod, one.role, one.resource_version, before.1
+            );
             found.push((Some(one.key.clone()), what));
         } else {
             *before = (term, &one.pod);

@@ -38,7 +38,8 @@ pub fn audited(history: &mut History, bed: &Testbed) -> Result<()> {
     let folder = bed.instance()?.path("logs");
     let files = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
     let is_audit = |file: &PathBuf| {
-        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("audit") && name.to_string_lossy().ends_with(".log"))
+        file.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("audit") && name.to_string_lossy().ends_with(".log"))
     };
     for file in files.filter(is_audit) {
         let lines = std::io::BufReader::new(std::fs::File::open(&file)?).lines();
@@ -54,7 +55,9 @@ pub fn audited(history: &mut History, bed: &Testbed) -> Result<()> {
 fn entry(history: &mut History, event: &Value) {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let code = event.pointer("/responseStatus/code").and_then(Value::as_i64).unwrap_or(0);
-    let Some((kind, _, _)) = KINDS.into_iter().find(|(_, plural, _)| *plural == text("/objectRef/resource")) else { return };
+    let Some((kind, _, _)) = KINDS.into_iter().find(|(_, plural, _)| *plural == text("/objectRef/resource")) else {
+        return;
+    };
     let object = event.get("responseObject").unwrap_or(&Value::Null);
     let dry = text("/requestURI").contains("dryRun");
     if !(200..300).contains(&code) || dry || object.pointer("/metadata/uid").is_none() || text("/verb") == "delete" {
@@ -118,7 +121,11 @@ pub async fn wished(history: &mut History, store: &Path) -> Result<()> {
             hash,
             present: more.get("state").and_then(Value::as_str) == Some("Present"),
             accepted: matches!(answer.as_str(), "accepted" | "already"),
-            answer: if quarantined { format!("{answer}, quarantined") } else { more.get("answer").unwrap_or(&Value::Null).to_string() },
+            answer: if quarantined {
+                format!("{answer}, quarantined")
+            } else {
+                more.get("answer").unwrap_or(&Value::Null).to_string()
+            },
         };
         history.wanted.insert(Key::new(&kind, &name), wanted);
     }
@@ -173,9 +180,15 @@ pub async fn stands(history: &mut History, bed: &Testbed) -> Result<()> {
             "Job" => {}
             "ControllerRevision" => {
                 *history.renderings.entry(release.clone()).or_default() += 1;
-                history.objects.entry(release).or_default().insert(format!("ControllerRevision/{}", text("/metadata/name")));
+                history
+                    .objects
+                    .entry(release)
+                    .or_default()
+                    .insert(format!("ControllerRevision/{}", text("/metadata/name")));
             }
-            kind => drop(history.objects.entry(release).or_default().insert(format!("{kind}/{}", text("/metadata/name")))),
+            kind => {
+                drop(history.objects.entry(release).or_default().insert(format!("{kind}/{}", text("/metadata/name"))))
+            }
         }
     }
     Ok(())

@@ -6,15 +6,15 @@
 //! [`check`](mod@check), pure. Touches one test cluster of its own.
 
 pub mod check;
-mod faults;
-mod gather;
+pub mod faults;
+pub mod gather;
 pub mod history;
 pub mod plan;
-mod replicas;
-mod rig;
-mod stream;
-mod table;
-mod watch;
+pub mod replicas;
+pub mod rig;
+pub mod stream;
+pub mod table;
+pub mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -95,12 +95,17 @@ async fn on(bed: &Testbed, settings: &Settings) -> Result<()> {
     rig.flows(Instant::now(), rig::LIMIT).await?;
     let stop = CancellationToken::new();
     let mut wishes = JoinSet::new();
-    let (one, two, until, again, seed) =
-        (stream.clone(), stream.clone(), stop.clone(), stop.clone(), settings.seed);
+    let (one, two, until, again, seed) = (stream.clone(), stream.clone(), stop.clone(), stop.clone(), settings.seed);
     wishes.spawn(async move { one.wish(seed, &until).await });
     wishes.spawn(async move { two.visit(&again).await });
 
-    let mut run = Run { made: Vec::new(), reached: Vec::new(), panics: BTreeSet::new(), failed: Vec::new(), began: Instant::now() };
+    let mut run = Run {
+        made: Vec::new(),
+        reached: Vec::new(),
+        panics: BTreeSet::new(),
+        failed: Vec::new(),
+        began: Instant::now(),
+    };
     run.faults(&mut rig, &plan, settings.seed).await?;
 
     say("faults are off; waiting until everything is settled");
@@ -233,7 +238,14 @@ impl Run {
     }
 
     /// Prints everything; an error if anything is not as it must be.
-    fn tell(&self, rig: &Rig, plan: &[Fault], counts: &Counts, history: &History, violations: &[Violation]) -> Result<()> {
+    fn tell(
+        &self,
+        rig: &Rig,
+        plan: &[Fault],
+        counts: &Counts,
+        history: &History,
+        violations: &[Violation],
+    ) -> Result<()> {
         let count = |counter: &std::sync::atomic::AtomicUsize| counter.load(Ordering::Relaxed);
         let planned: Vec<_> = plan
             .iter()
@@ -252,7 +264,9 @@ impl Run {
             .iter()
             .flat_map(|made| made.times.iter().map(move |(after, took)| (made, after, took)))
             .filter(|(_, after, took)| after.limit().is_some_and(|limit| **took > limit))
-            .map(|(made, after, took)| format!("{}: {} only after {:.1} s", made.what, after.name(), took.as_secs_f64()))
+            .map(|(made, after, took)| {
+                format!("{}: {} only after {:.1} s", made.what, after.name(), took.as_secs_f64())
+            })
             .collect();
         println!("\nfaults that could not be made: {}", self.failed.len());
         for line in self.failed.iter().chain(&slow) {

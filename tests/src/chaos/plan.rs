@@ -84,7 +84,10 @@ impl std::fmt::Display for Fault {
                 let points: Vec<_> = points.iter().map(|(role, name)| format!("{} {name}", role.name())).collect();
                 write!(f, "kill at {}", points.join(" and "))
             }
-            Self::Freeze(_, length) | Self::Part(_, length) | Self::Cut(_, length) | Self::Slow(length)
+            Self::Freeze(_, length)
+            | Self::Part(_, length)
+            | Self::Cut(_, length)
+            | Self::Slow(length)
             | Self::ControlPlane(length) => write!(f, "{} for {:.1} s", self.name(), length.as_secs_f64()),
             Self::KillLeader(_) | Self::KillAny(_) | Self::Stop(_) | Self::Lease(_) | Self::Restored => {
                 f.write_str(&self.name())
@@ -125,8 +128,10 @@ pub fn schedule(seed: u64, form: Form, points: &Points) -> Vec<Fault> {
 fn at_points(form: Form, points: &Points, dice: &mut Dice) -> Vec<Fault> {
     const SHORT: [&str; 4] = ["AfterUpdate", "AfterForget", "AfterJob", "AfterFact"];
     let wanted = |name: &String| form == Form::Full || SHORT.contains(&name.as_str());
-    let of = |who: &str| points.iter().filter(|(role, name)| role == who && wanted(name)).map(|(_, name)| name.clone());
-    let (mut link, mut operator): (Vec<_>, Vec<_>) = (of("link").collect(), of("operator").collect());
+    let of = |who: &str| -> Vec<String> {
+        points.iter().filter(|(role, name)| role == who && wanted(name)).map(|(_, name)| name.clone()).collect()
+    };
+    let (mut link, mut operator) = (of("link"), of("operator"));
     dice.shuffle(&mut link);
     dice.shuffle(&mut operator);
     let mut faults = Vec::new();
@@ -134,7 +139,9 @@ fn at_points(form: Form, points: &Points, dice: &mut Dice) -> Vec<Fault> {
         let both = [(Role::Link, link.get(index)), (Role::Operator, operator.get(index))];
         faults.push(Fault::Points(both.into_iter().filter_map(|(role, name)| Some((role, name?.clone()))).collect()));
     }
-    faults.extend(of("elector").map(|name| Fault::Points(Role::ALL.map(|role| (role, name.clone())).to_vec())));
+    faults.extend(
+        of("elector").into_iter().map(|name| Fault::Points(Role::ALL.map(|role| (role, name.clone())).to_vec())),
+    );
     faults
 }
 
@@ -212,7 +219,8 @@ mod tests {
 
     fn points() -> Points {
         let both = |(role, name): (&str, &str)| [("Before", role, name), ("After", role, name)];
-        let all = [("link", "Update"), ("link", "Forget"), ("operator", "Job"), ("operator", "Fact"), ("elector", "Renew")];
+        let all =
+            [("link", "Update"), ("link", "Forget"), ("operator", "Job"), ("operator", "Fact"), ("elector", "Renew")];
         let named = all.into_iter().flat_map(both);
         named.map(|(edge, role, name)| (role.to_owned(), format!("{edge}{name}"))).collect()
     }

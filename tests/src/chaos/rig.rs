@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::gather;
 use super::history::{History, Key};
 use super::plan::Role;
 use super::replicas::{self, Replica};
 use super::stream::{DATA_PLANE, ORGANIZATION, Rest};
 use super::watch::Observer;
-use super::gather;
 use crate::installation::Installation;
 use crate::testbed::{Testbed, wait_until};
 
@@ -52,7 +52,8 @@ impl Rig {
     /// # Errors
     /// Nobody leads within [`LIMIT`].
     pub async fn leader(&self, role: Role) -> Result<(Replica, String)> {
-        let found = wait_until(LIMIT, &format!("a leading {}", role.name()), || async {
+        let what = format!("a leading {}", role.name());
+        let found = wait_until(LIMIT, &what, || async {
             let (identity, since) = self.observer.seen().leaders.get(&role).cloned().context("nobody was seen")?;
             let (pod, _) = identity.split_once('_').context("nobody leads")?;
             let all = replicas::replicas(self.bed(), role)?;
@@ -70,7 +71,8 @@ impl Rig {
     /// # Errors
     /// There is none within [`LIMIT`].
     pub async fn takeover(&self, role: Role, old: &str, since: Instant) -> Result<Duration> {
-        let taken = wait_until(LIMIT, &format!("a new leading {}", role.name()), || async {
+        let what = format!("a new leading {}", role.name());
+        let taken = wait_until(LIMIT, &what, || async {
             let seen = self.observer.seen();
             match seen.leaders.get(&role) {
                 Some((holder, at)) if !holder.is_empty() && holder != old => Ok(at.saturating_duration_since(since)),
@@ -185,7 +187,8 @@ impl Rig {
         }
         let ended = after.runs.iter().filter(|(_, result)| result.is_some()).map(|(run, _)| Key::new("TaskRun", run));
         self.strangers.extend(ended);
-        self.strangers.extend(gather::present(self.bed()).await?.into_iter().filter(|key| !before.wanted.contains_key(key)));
+        self.strangers
+            .extend(gather::present(self.bed()).await?.into_iter().filter(|key| !before.wanted.contains_key(key)));
         // Under way when the store was lost.
         self.strangers.extend(after.wanted.into_keys().filter(|key| !before.wanted.contains_key(key)));
         Ok(())

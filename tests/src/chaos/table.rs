@@ -80,7 +80,8 @@ pub fn violation(violation: &Violation, history: &History, made: &[Made]) {
     let Some(key) = about else { return };
     println!("  wanted  {:?}", history.wanted.get(key));
     println!("  stored  {:?}", history.cluster.get(key));
-    let accepted: Vec<_> = history.accepted.iter().filter(|(of, _)| of == key).map(|(_, generation)| generation).collect();
+    let accepted: Vec<_> =
+        history.accepted.iter().filter(|(of, _)| of == key).map(|(_, generation)| generation).collect();
     println!("  accepted generations {accepted:?}");
     for fact in history.facts.iter().filter(|fact| fact.key == *key) {
         println!("  fact    {}", fact.id);
@@ -99,8 +100,13 @@ pub fn violation(violation: &Violation, history: &History, made: &[Made]) {
             "  version {} document {:?} change {} uid {} facts {:?} {by}",
             version.resource_version, version.document, version.changes, version.uid, version.facts
         );
-        let faults = made.iter().filter(|one| one.from <= version.resource_version && version.resource_version <= one.to);
-        around.extend(faults.map(|one| format!("  fault   at {:.0} s: {} ({}..{})", one.at.as_secs_f64(), one.what, one.from, one.to)));
+        let faults =
+            made.iter().filter(|one| one.from <= version.resource_version && version.resource_version <= one.to);
+        around.extend(
+            faults.map(|one| {
+                format!("  fault   at {:.0} s: {} ({}..{})", one.at.as_secs_f64(), one.what, one.from, one.to)
+            }),
+        );
     }
     for line in around {
         println!("{line}");

@@ -117,7 +117,9 @@ impl Seen {
     }
 
     fn lease(&mut self, name: &str, object: &Value) {
-        let Some(role) = Role::ALL.into_iter().find(|role| name.ends_with(&format!("-{}", role.name()))) else { return };
+        let Some(role) = Role::ALL.into_iter().find(|role| name.ends_with(&format!("-{}", role.name()))) else {
+            return;
+        };
         let holder = object.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default();
         if self.leaders.get(&role).is_none_or(|(known, _)| known != holder) {
             self.leaders.insert(role, (holder.to_owned(), std::time::Instant::now()));

@@ -128,7 +128,8 @@ pub(crate) async fn cut(instance: &Instance, how: Cut) -> Result<(), Error> {
         Cut::Lossy => nft(instance, &fault("numgen random mod 10 < 3 drop", true, true)).await,
         Cut::Narrow => {
             for (namespace, link) in [(cluster, "up0"), (outside, "down0")] {
-                tc(&format!("-n {namespace} qdisc replace dev {link} root tbf rate 96kbit burst 4kb latency 1s")).await?;
+                tc(&format!("-n {namespace} qdisc replace dev {link} root tbf rate 96kbit burst 4kb latency 1s"))
+                    .await?;
             }
             Ok(())
         }

@@ -144,7 +144,9 @@ fn a_state_that_is_not_the_truth_is_found() {
 
 #[test]
 fn leftovers_are_found() {
-    breaks(Rule::LeftOver, |history| drop(history.objects.insert("gone".to_owned(), ["Service/gone".to_owned()].into())));
+    breaks(Rule::LeftOver, |history| {
+        drop(history.objects.insert("gone".to_owned(), ["Service/gone".to_owned()].into()))
+    });
     breaks(Rule::LeftOver, |history| drop(history.renderings.insert("shop".to_owned(), 11)));
     breaks(Rule::LeftOver, |history| history.wanted.clear());
     breaks(Rule::LeftOver, |history| {
