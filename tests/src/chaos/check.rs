@@ -293,6 +293,12 @@ fn left_over(history: &History) -> Found {
             found.push((Some(key), format!("it is gone, and left {objects:?}")));
         }
     }
+    for (environment, namespace) in &history.namespaces {
+        let key = Key::new("Environment", environment);
+        if !history.cluster.contains_key(&key) {
+            found.push((Some(key), format!("it is gone, and left namespace {namespace}")));
+        }
+    }
     for (release, count) in history.renderings.iter().filter(|(_, count)| **count > REVISIONS) {
         found.push((
             Some(Key::new("Release", release)),

@@ -171,25 +171,23 @@ pub async fn stands(history: &mut History, bed: &Testbed) -> Result<()> {
             history.cluster.insert(Key::new(kind, &key.name), resource);
         }
     }
+    for object in list(bed, "namespaces", &["-l", "pdp-agent.dev/environment"]).await? {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        history.namespaces.insert(text("/metadata/labels/pdp-agent.dev~1environment"), text("/metadata/name"));
+    }
     let kinds = "deployments,services,configmaps,secrets,poddisruptionbudgets,networkpolicies,controllerrevisions,jobs";
     for object in list(bed, kinds, &["-A", "-l", "pdp-agent.dev/release"]).await? {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let release = text("/metadata/labels/pdp-agent.dev~1release").to_owned();
-        match text("/kind") {
-            // A Job stays for a while after its end, whatever becomes of the release.
-            "Job" => {}
-            "ControllerRevision" => {
-                *history.renderings.entry(release.clone()).or_default() += 1;
-                history
-                    .objects
-                    .entry(release)
-                    .or_default()
-                    .insert(format!("ControllerRevision/{}", text("/metadata/name")));
-            }
-            kind => {
-                drop(history.objects.entry(release).or_default().insert(format!("{kind}/{}", text("/metadata/name"))))
-            }
+        let kind = text("/kind");
+        // A Job stays for a while after its end, whatever becomes of the release.
+        if kind == "Job" {
+            continue;
         }
+        if kind == "ControllerRevision" {
+            *history.renderings.entry(release.clone()).or_default() += 1;
+        }
+        history.objects.entry(release).or_default().insert(format!("{kind}/{}", text("/metadata/name")));
     }
     Ok(())
 }

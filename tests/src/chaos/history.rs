@@ -166,6 +166,8 @@ pub struct History {
     pub objects: BTreeMap<String, BTreeSet<String>>,
     /// Stored renderings by release at the end.
     pub renderings: BTreeMap<String, usize>,
+    /// Namespaces at the end, by the Environment that they carry the name of.
+    pub namespaces: BTreeMap<String, String>,
     /// Resources that a restored control plane did not know when a person adopted them.
     pub strangers: BTreeSet<Key>,
 }

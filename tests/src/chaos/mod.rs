@@ -57,7 +57,7 @@ const RESTARTS: &str = "crashLoopBackOff: { maxContainerRestartPeriod: 1s }\n";
 const fn load(form: Form) -> Load {
     match form {
         Form::Short => Load { projects: 2, releases: 40, real: 1, pace: Duration::from_millis(500), run_every: 15 },
-        Form::Full => Load { projects: 4, releases: 120, real: 3, pace: Duration::from_millis(1200), run_every: 12 },
+        Form::Full => Load { projects: 4, releases: 120, real: 3, pace: Duration::from_millis(800), run_every: 12 },
     }
 }
 

@@ -218,11 +218,10 @@ mod tests {
     use super::*;
 
     fn points() -> Points {
-        let both = |(role, name): (&str, &str)| [("Before", role, name), ("After", role, name)];
         let all =
             [("link", "Update"), ("link", "Forget"), ("operator", "Job"), ("operator", "Fact"), ("elector", "Renew")];
-        let named = all.into_iter().flat_map(both);
-        named.map(|(edge, role, name)| (role.to_owned(), format!("{edge}{name}"))).collect()
+        let named = |edge: &str| all.map(|(role, name)| (role.to_owned(), format!("{edge}{name}")));
+        [named("Before"), named("After")].concat()
     }
 
     #[test]

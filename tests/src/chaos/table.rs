@@ -102,11 +102,14 @@ pub fn violation(violation: &Violation, history: &History, made: &[Made]) {
         );
         let faults =
             made.iter().filter(|one| one.from <= version.resource_version && version.resource_version <= one.to);
-        around.extend(
-            faults.map(|one| {
-                format!("  fault   at {:.0} s: {} ({}..{})", one.at.as_secs_f64(), one.what, one.from, one.to)
-            }),
-        );
+        around.extend(faults.map(|one| {
+            format!(
+                "  fault   at {:.0} s, for {:.0} s with what followed: {}",
+                one.at.as_secs_f64(),
+                one.took.as_secs_f64(),
+                one.what
+            )
+        }));
     }
     for line in around {
         println!("{line}");

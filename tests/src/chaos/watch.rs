@@ -112,7 +112,9 @@ impl Seen {
                 let (uid, name) = (text("/metadata/uid"), text("/metadata/name"));
                 self.jobs.insert(Job { uid, name, run: run.to_owned() });
             }
-            _ => drop(self.versions.insert(version(kind, object))),
+            _ => {
+                self.versions.insert(version(kind, object));
+            }
         }
     }
 

@@ -38,8 +38,9 @@ fn held(resource_version: u64, pod: &str) -> Held {
 fn good() -> History {
     let text = str::to_owned;
     let wanted = Wanted { generation: 5, hash: text("h"), present: true, accepted: true, answer: text("accepted") };
+    let of_run = Version { key: run(), uid: text("r"), facts: Vec::new(), ..version(15, 1, 4) };
     History {
-        versions: [version(10, 1, 3), version(11, 1, 3), version(20, 2, 5)].into(),
+        versions: [version(10, 1, 3), version(11, 1, 3), version(20, 2, 5), of_run].into(),
         written: [written(10, "a"), written(20, "b")].into(),
         held: [held(1, "a"), held(2, "a"), held(15, "b")].into(),
         jobs: [Job { uid: text("j"), name: text("run-1"), run: text("run-1") }].into(),
@@ -54,6 +55,7 @@ fn good() -> History {
         runs: [(text("run-1"), Some(text("Succeeded")))].into(),
         objects: [(text("shop"), [text("Deployment/shop")].into())].into(),
         renderings: [(text("shop"), 10)].into(),
+        namespaces: BTreeMap::new(),
         strangers: BTreeSet::new(),
     }
 }
@@ -65,7 +67,7 @@ fn stored() -> History {
 }
 
 /// A change that must break this rule and no other.
-fn breaks(rule: Rule, change: impl FnOnce(&mut History)) {
+fn breaks<R>(rule: Rule, change: impl FnOnce(&mut History) -> R) {
     let mut history = good();
     change(&mut history);
     let found = check(&history);
@@ -114,8 +116,8 @@ fn what_never_settled_is_found() {
             wanted.accepted = false;
         }
     });
-    breaks(Rule::Settled, |history| drop(history.runs.insert("run-1".to_owned(), Some("Unknown".to_owned()))));
-    breaks(Rule::Settled, |history| drop(history.runs.insert("run-2".to_owned(), None)));
+    breaks(Rule::Settled, |history| history.runs.insert("run-1".to_owned(), Some("Unknown".to_owned())));
+    breaks(Rule::Settled, |history| history.runs.insert("run-2".to_owned(), None));
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn a_second_job_or_none_is_found() {
 
 #[test]
 fn a_fact_that_came_twice_or_never_is_found() {
-    breaks(Rule::FactOnce, |history| drop(history.facts.insert(fact(key(), 5, "Ready", 7))));
+    breaks(Rule::FactOnce, |history| history.facts.insert(fact(key(), 5, "Ready", 7)));
     breaks(Rule::FactOnce, |history| {
         history.versions.insert(Version { facts: vec!["u/5/Failed/9".to_owned()], ..version(22, 2, 5) });
     });
@@ -137,17 +139,16 @@ fn a_fact_that_came_twice_or_never_is_found() {
 
 #[test]
 fn a_state_that_is_not_the_truth_is_found() {
-    breaks(Rule::StateIsTruth, |history| drop(history.states.insert(key(), "e".to_owned())));
+    breaks(Rule::StateIsTruth, |history| history.states.insert(key(), "e".to_owned()));
     breaks(Rule::StateIsTruth, |history| history.states.clear());
-    breaks(Rule::StateIsTruth, |history| drop(history.states.insert(Key::new("Release", "gone"), "d".to_owned())));
+    breaks(Rule::StateIsTruth, |history| history.states.insert(Key::new("Release", "gone"), "d".to_owned()));
 }
 
 #[test]
 fn leftovers_are_found() {
-    breaks(Rule::LeftOver, |history| {
-        drop(history.objects.insert("gone".to_owned(), ["Service/gone".to_owned()].into()))
-    });
-    breaks(Rule::LeftOver, |history| drop(history.renderings.insert("shop".to_owned(), 11)));
+    breaks(Rule::LeftOver, |history| (history.objects.insert("gone".to_owned(), ["Service/gone".to_owned()].into())));
+    breaks(Rule::LeftOver, |history| history.renderings.insert("shop".to_owned(), 11));
+    breaks(Rule::LeftOver, |history| history.namespaces.insert("gone".to_owned(), "dp-gone".to_owned()));
     breaks(Rule::LeftOver, |history| history.wanted.clear());
     breaks(Rule::LeftOver, |history| {
         for wanted in history.wanted.values_mut() {
@@ -164,13 +165,13 @@ fn a_restart_for_another_reason_is_found() {
         code,
         reason: reason.to_owned(),
     };
-    breaks(Rule::Restart, |history| drop(history.ended.insert(ended(101, "Error"))));
-    breaks(Rule::Restart, |history| drop(history.ended.insert(ended(137, "OOMKilled"))));
-    breaks(Rule::Restart, |history| drop(history.ended.insert(ended(139, "Error"))));
-    breaks(Rule::Restart, |history| drop(history.panics.insert("thread 'main' panicked at x".to_owned())));
+    breaks(Rule::Restart, |history| history.ended.insert(ended(101, "Error")));
+    breaks(Rule::Restart, |history| history.ended.insert(ended(137, "OOMKilled")));
+    breaks(Rule::Restart, |history| history.ended.insert(ended(139, "Error")));
+    breaks(Rule::Restart, |history| history.panics.insert("thread 'main' panicked at x".to_owned()));
 }
 
 #[test]
 fn a_write_of_an_older_leader_is_found() {
-    breaks(Rule::Fenced, |history| drop(history.written.insert(written(21, "a"))));
+    breaks(Rule::Fenced, |history| history.written.insert(written(21, "a")));
 }
