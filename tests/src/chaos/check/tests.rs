@@ -146,7 +146,7 @@ fn a_state_that_is_not_the_truth_is_found() {
 
 #[test]
 fn leftovers_are_found() {
-    breaks(Rule::LeftOver, |history| (history.objects.insert("gone".to_owned(), ["Service/gone".to_owned()].into())));
+    breaks(Rule::LeftOver, |history| history.objects.insert("gone".to_owned(), ["Service/gone".to_owned()].into()));
     breaks(Rule::LeftOver, |history| history.renderings.insert("shop".to_owned(), 11));
     breaks(Rule::LeftOver, |history| history.namespaces.insert("gone".to_owned(), "dp-gone".to_owned()));
     breaks(Rule::LeftOver, |history| history.wanted.clear());
