@@ -3,6 +3,7 @@
 //! A raw write and a document follow each other, so that both see the same machine. Times of documents are taken at the control
 //! plane, from its record: when the document was sent, when its answer came. Touches one test cluster of its own.
 
+pub mod agents;
 mod documents;
 mod footprint;
 pub mod raw;

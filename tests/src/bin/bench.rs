@@ -22,6 +22,28 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         rest: u64,
     },
+    /// Many simulated agents on the control-plane mock, without a cluster.
+    Agents {
+        /// How many.
+        #[arg(long, default_value_t = 20_000)]
+        agents: usize,
+        /// Agents that shall come back a second after a restart.
+        #[arg(long, default_value_t = 500)]
+        reconnects_per_second: u32,
+    },
+    /// A process full of simulated agents; started by `agents`.
+    #[command(hide = true)]
+    AgentsLoad {
+        /// The gateway.
+        #[arg(long)]
+        gateway: std::net::SocketAddr,
+        /// Its authority.
+        #[arg(long)]
+        ca: PathBuf,
+        /// Key and certificates.
+        #[arg(long)]
+        file: PathBuf,
+    },
     /// Writes raw, inside the cluster's network; started by `run`.
     #[command(hide = true)]
     Raw {
@@ -40,6 +62,10 @@ async fn main() -> anyhow::Result<()> {
         Command::Run { name, keep, documents, rest } => {
             tests::bench::run(&tests::bench::Settings { name, keep, documents, rest }).await
         }
+        Command::Agents { agents, reconnects_per_second } => {
+            tests::bench::agents::run(&tests::bench::agents::Settings { agents, reconnects_per_second }).await
+        }
+        Command::AgentsLoad { gateway, ca, file } => tests::bench::agents::serve(gateway, &ca, &file).await,
         Command::Raw { kubeconfig, server } => tests::bench::raw::serve(&kubeconfig, &server).await,
     }
 }
