@@ -194,9 +194,10 @@ async fn measure(settings: &Settings) -> Result<Figures> {
 
     say("the agents come");
     let began = Instant::now();
-    let loads = files.iter().zip(&gateways).map(|(file, gateway)| {
-        Load::start(gateway.address, &folder.join("gateway-0").join("ca.crt"), file)
-    });
+    let loads = files
+        .iter()
+        .zip(&gateways)
+        .map(|(file, gateway)| Load::start(gateway.address, &folder.join("gateway-0").join("ca.crt"), file));
     let loads = loads.collect::<Result<Vec<_>>>()?;
     let wanted = u64::try_from(settings.agents)?;
     until("the first session", began, &loads, |standing| standing.sessions > 0).await?;
@@ -247,7 +248,8 @@ async fn measure(settings: &Settings) -> Result<Figures> {
 impl Figures {
     pub(super) fn print(&self) {
         let agents = f64::from(u32::try_from(self.agents).unwrap_or(u32::MAX));
-        let each = |kib: u64| f64::from(u32::try_from(kib.saturating_sub(self.gateways_before)).unwrap_or(u32::MAX)) / agents;
+        let each =
+            |kib: u64| f64::from(u32::try_from(kib.saturating_sub(self.gateways_before)).unwrap_or(u32::MAX)) / agents;
         let mib = |kib: u64| kib / 1024;
         println!("\n| {} simulated agents, two gateway processes | Measured | Target | Peer |", self.agents);
         println!("|---|---|---|---|");

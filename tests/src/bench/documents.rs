@@ -61,6 +61,11 @@ impl Documents {
             "env": super::environment(round),
             "scaling": { "replicas": 0 },
         });
+        self.deploy_file(component, &file).await
+    }
+
+    /// Wishes a component as a file says; gives the generation of its document.
+    pub(super) async fn deploy_file(&self, component: &str, file: &Value) -> Result<i64> {
         let path = format!("{}/components/{component}/deployments", self.project);
         let deployed = self.call(Method::POST, &path, Some(&json!({ "environment": "dev", "file": file }))).await?;
         member(&deployed, "/generations/bench")?.as_i64().context("the generation is no number")
@@ -142,6 +147,47 @@ impl Documents {
         .await?;
         self.skip().await?;
         Ok(Duration::try_from(took)?)
+    }
+
+    /// Adds to the control plane's script of faults.
+    pub(super) async fn fault(&self, fault: &Value) -> Result<()> {
+        self.call(Method::POST, "/api/v1/admin/faults", Some(fault)).await.map(drop)
+    }
+
+    /// When the record first says `what` of a data plane after a time.
+    pub(super) async fn noted(&self, data_plane: &str, what: &str, after: Timestamp) -> Result<Option<Timestamp>> {
+        let path = format!("/api/v1/admin/record?after={}&what={what}&dataPlane={data_plane}", self.seen.get());
+        let entries = self.call(Method::GET, &path, None).await?;
+        for entry in entries.as_array().context("the record is no list")? {
+            let at: Timestamp = member(entry, "/at")?.as_str().unwrap_or_default().parse()?;
+            if at > after {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Cuts the session of the agent that is measured, and waits for the next one and its comparison.
+    pub(super) async fn reconnected(&self) -> Result<()> {
+        let shown = self.call(Method::GET, "/api/v1/organizations/acme/data-planes/bench", None).await?;
+        let id = member(&shown, "/id")?.as_str().context("the id is no text")?.to_owned();
+        let from = Timestamp::now();
+        self.fault(&json!({ "fault": "kill", "dataPlane": id, "times": 1 })).await?;
+        wait_until(LIMIT, "the next session", || async {
+            let gone = self.noted(&id, "Disconnect", from).await?.context("not cut yet")?;
+            self.noted(&id, "Connect", gone).await?.context("not back yet")
+        })
+        .await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        self.skip().await
+    }
+
+    /// Follows a component's log.
+    pub(super) async fn logs(&self, component: &str) -> Result<reqwest::Response> {
+        let path =
+            format!("{}/components/{component}/logs?environment=dev&follow=true&tail=1&format=text", self.project);
+        let request = self.client.get(format!("{}{path}", self.server)).bearer_auth(&self.token);
+        Ok(request.send().await?.error_for_status()?)
     }
 
     /// Name of a component's release in the cluster.

@@ -84,7 +84,8 @@ fn step(call: &Call, objects: &[Value], release: &str) -> Option<Step> {
     };
     let found = if about.resource == "pods" {
         // One pod from the template, as a dry run.
-        let deployment = objects.iter().find(|object| object.get("kind").and_then(Value::as_str) == Some("Deployment"))?;
+        let deployment =
+            objects.iter().find(|object| object.get("kind").and_then(Value::as_str) == Some("Deployment"))?;
         let template = deployment.pointer("/spec/template")?.clone();
         let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": template.get("metadata"), "spec": template.get("spec") });
         pod.as_object_mut()?.get_mut("metadata")?.as_object_mut()?.insert("name".to_owned(), json!(release));
@@ -151,13 +152,5 @@ pub(super) async fn measure(
     let from = Timestamp::now();
     let (accepted, applied) = documents.released(releases).await?;
     let calls = calls::between(bed, from, Timestamp::now())?;
-    Ok(Figures {
-        releases,
-        applied,
-        accepted,
-        raw,
-        raw_calls: steps.len(),
-        calls: calls.len(),
-        sample,
-    })
+    Ok(Figures { releases, applied, accepted, raw, raw_calls: steps.len(), calls: calls.len(), sample })
 }

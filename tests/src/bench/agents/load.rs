@@ -183,8 +183,8 @@ impl Agent {
         match frame {
             Some(Ok(Message::Text(text))) => self.session.handle_text(now, text.as_str()),
             Some(Ok(Message::Close(frame))) => {
-                let cause = frame
-                    .map_or(Disconnect::Cut, |frame| Disconnect::Closed(CloseCode::from(u16::from(frame.code))));
+                let cause =
+                    frame.map_or(Disconnect::Cut, |frame| Disconnect::Closed(CloseCode::from(u16::from(frame.code))));
                 self.session.handle_disconnected(now, cause, "closed");
             }
             Some(Ok(Message::Pong(_))) => {
