@@ -29,7 +29,7 @@ pub struct Config {
     pub reconnect_spread: Duration,
     /// Agents that shall come back a second when all of them lose their link at once: the spread grows with their number.
     pub reconnects_per_second: u32,
-    /// Handshakes at once; more wait.
+    /// Agents that are let in at once, from the handshake to the end of the comparison; more wait in the kernel's queue.
     pub concurrent_handshakes: usize,
     /// Messages and requests that are kept for [`crate::record::Record`]; older ones are dropped.
     pub record_limit: usize,
@@ -51,7 +51,7 @@ impl Default for Config {
             retry_refused: Duration::from_secs(300),
             reconnect_spread: Duration::from_millis(500),
             reconnects_per_second: 500,
-            concurrent_handshakes: 64,
+            concurrent_handshakes: 128,
             record_limit: 20_000,
             chart: "./helm/pdp-agent".into(),
         }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::say;
 use crate::installation::artifacts::binary;
@@ -54,6 +54,7 @@ pub(super) struct Figures {
     spread: Duration,
     failures: BTreeMap<String, u64>,
     refused: u64,
+    load: String,
 }
 
 /// Measures and prints.
@@ -69,6 +70,8 @@ pub async fn run(settings: &Settings) -> Result<()> {
 struct Gateway {
     process: Child,
     address: SocketAddr,
+    /// Open as long as the process, which would not survive writing to a closed one.
+    _said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Gateway {
@@ -90,7 +93,7 @@ impl Gateway {
             anyhow::bail!("a gateway ended at its start")
         };
         let address = tokio::time::timeout(Duration::from_secs(30), address).await.context("a gateway's start")??;
-        Ok(Self { process, address })
+        Ok(Self { process, address, _said: said })
     }
 
     fn pid(&self) -> Result<u32> {
@@ -242,6 +245,7 @@ async fn measure(settings: &Settings) -> Result<Figures> {
         spread,
         failures,
         refused,
+        load: super::load_average(),
     })
 }
 
@@ -251,6 +255,7 @@ impl Figures {
         let each =
             |kib: u64| f64::from(u32::try_from(kib.saturating_sub(self.gateways_before)).unwrap_or(u32::MAX)) / agents;
         let mib = |kib: u64| kib / 1024;
+        println!("\nLoad average of the machine meanwhile: {}", self.load);
         println!("\n| {} simulated agents, two gateway processes | Measured | Target | Peer |", self.agents);
         println!("|---|---|---|---|");
         println!(

@@ -187,6 +187,12 @@ async fn many(bed: &Testbed, documents: &mut Documents, writer: &mut raw::Writer
     Ok(Rates { raw: total / raw.as_secs_f64(), documents: total / acknowledged.as_secs_f64() })
 }
 
+/// How busy the machine was during the last one, five and fifteen minutes.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(", ")
+}
+
 fn say(text: &str) {
     println!("… {text}");
 }

@@ -245,10 +245,11 @@ impl Agent {
                 self.session.answer(ticket, Verdict::Accepted { stored_hash: None, modified: Vec::new() });
             }
             AgentEvent::Lost { cause, .. } => {
-                self.socket = None;
+                // A dial that failed is counted where it failed.
+                let connected = self.socket.take().is_some();
                 if std::mem::take(&mut self.compared) {
                     self.shared.open.fetch_sub(1, Ordering::Relaxed);
-                } else {
+                } else if connected {
                     self.shared.failed(&format!("session lost before it was compared: {cause:?}"));
                 }
             }
