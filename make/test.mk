@@ -35,12 +35,12 @@ test-cluster: build failpoints ## End-to-end tests on fresh test clusters
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt cargo test --workspace $(CLUSTER) -- --test-threads=4
 	$(MAKE) --no-print-directory test-serial test-faults
 
-# Both mostly wait, and each meets everybody on its cluster at once: one after the other inside, side by side on two clusters.
+# They mostly wait, and each meets everybody on its cluster at once: one after the other inside, two side by side on clusters of their own.
 .PHONY: test-serial
-test-serial: build failpoints ## Bad surroundings and long outages, with the image built last
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-adverse test-outage
+test-serial: build failpoints ## Bad surroundings, long outages and the short chaos, with the image built last
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-adverse test-outage test-chaos
 
-.PHONY: test-adverse test-outage
+.PHONY: test-adverse test-outage test-chaos
 test-adverse:
 	$(call fresh,$(E2E))
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/adverse.txt cargo test --workspace --test adverse -- --test-threads=1
@@ -49,13 +49,16 @@ test-outage:
 	$(call fresh,$(E2E)-outage)
 	PDP_TESTBED_NAME=$(E2E)-outage tests/executed.sh tests/lists/outage.txt cargo test --workspace --test outage -- --test-threads=1
 	$(call gone,$(E2E)-outage)
+test-chaos:
+	PDP_TESTBED_NAME=$(E2E)-chaos tests/executed.sh tests/lists/chaos.txt cargo test --workspace --test chaos -- --show-output
+	$(call gone,$(E2E)-chaos)
 
 .PHONY: test-elsewhere
 test-elsewhere: ## What can be tested on the cluster of KUBECONFIG (kind, k3d); names what cannot
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG names no cluster: set it, or run as root on Debian 12, which makes clusters of its own" >&2; exit 1; }
 	tests/executed.sh tests/lists/elsewhere.txt cargo test --workspace --test chart --test rights -- --test-threads=4
 	@echo "Not run, since they need the test bed (root on Debian 12):"
-	@sort tests/lists/{cluster,adverse,outage,faults}.txt | comm -23 - <(sort tests/lists/elsewhere.txt) | sed 's/^/  /'
+	@sort tests/lists/{cluster,adverse,outage,chaos,faults}.txt | comm -23 - <(sort tests/lists/elsewhere.txt) | sed 's/^/  /'
 
 .PHONY: test-faults
 test-faults: build ## Every fault of the test cluster itself

@@ -163,11 +163,14 @@ fn router(health: Health, metrics: Metrics) -> Router {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         ([(header::CONTENT_TYPE, kind)], metrics.encode())
     };
-    Router::new()
+    let router = Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(numbers))
-        .with_state(health)
+        .with_state(health);
+    #[cfg(feature = "failpoints")]
+    let router = router.merge(crate::failpoints::routes());
+    router
 }
 
 /// As the API server's own probes look: `ok`, or one line a part.

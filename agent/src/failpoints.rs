@@ -1,15 +1,22 @@
 //! What tests may make a running agent do otherwise. Only in builds with the feature `failpoints`, which is never shipped: the image's
 //! build looks for the names below in the binary and refuses one that has them.
 //!
-//! Everything here is asked of the environment, by variables that begin with `FAILPOINT_`, so that the chart's `extraEnv` can set it.
-//! A call site stands behind `#[cfg(feature = "failpoints")]`; points where the process ends would be one enum of names here.
+//! What holds for a whole process is asked of the environment, by variables that begin with `FAILPOINT_`, so that the chart's `extraEnv`
+//! can set it; points where the process ends are armed while it runs. A call site stands behind `#[cfg(feature = "failpoints")]`.
 
 use serde_json::{Value, json};
 
 use crate::operator::rendering::Rendering;
 
+mod point;
+
+pub use point::{Act, Edge, reach, routes};
+
 /// The version that this agent renders with, a number.
 pub const RENDERER: &str = "FAILPOINT_RENDERER";
+
+/// Begins the line that a process says before it ends at a point.
+pub const REACHED: &str = "FAILPOINT_REACHED ";
 
 /// Annotation that tells apart pods of another renderer.
 pub const RENDERED_BY: &str = "pdp-agent.dev/rendered-by";

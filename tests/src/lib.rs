@@ -2,6 +2,7 @@
 //! vault behind a firewall; [`installation`] an agent and a control plane on it.
 
 pub mod bench;
+pub mod chaos;
 pub mod demo;
 pub mod installation;
 pub mod load;

@@ -21,7 +21,7 @@ async fn a_cluster_bears_every_fault_heals_and_leaves_nothing_behind() {
     let _guard = RemovedAtTheEnd(name.clone());
     let testbed = Testbed::up(&name).await.unwrap();
 
-    control_plane_is_reached_from_the_host_and_the_link_breaks_in_four_ways(&testbed).await;
+    control_plane_is_reached_from_the_host_and_the_link_breaks_in_every_way(&testbed).await;
     killed_and_frozen_parts_come_back(&testbed).await;
     the_vault_is_sealed_and_unsealed(&testbed).await;
     a_dead_cluster_heals_with_its_data(&testbed).await;
@@ -44,7 +44,7 @@ impl Drop for RemovedAtTheEnd {
     }
 }
 
-async fn control_plane_is_reached_from_the_host_and_the_link_breaks_in_four_ways(testbed: &Testbed) {
+async fn control_plane_is_reached_from_the_host_and_the_link_breaks_in_every_way(testbed: &Testbed) {
     let program = Testbed::sample_program(Sample::HttpbinNew);
     let args = ["-host", "10.77.1.1", "-port", "8443"];
     testbed.start_control_plane(&program, &args, &[("USE_FULL_VERSION", "true")]).await.unwrap();
@@ -57,9 +57,15 @@ async fn control_plane_is_reached_from_the_host_and_the_link_breaks_in_four_ways
     assert!(answer.contains(Testbed::sample_version(Sample::HttpbinNew)), "{answer}");
 
     assert_eq!(dial(testbed).await, "open");
-    for (how, expected) in
-        [(Cut::Drop, "silence"), (Cut::Down, "at once"), (Cut::Reject, "at once"), (Cut::PeerDown, "silence")]
-    {
+    for (how, expected) in [
+        (Cut::Drop, "silence"),
+        (Cut::Down, "at once"),
+        (Cut::Reject, "at once"),
+        (Cut::PeerDown, "silence"),
+        (Cut::DropOut, "silence"),
+        (Cut::DropIn, "silence"),
+        (Cut::Narrow, "open"),
+    ] {
         testbed.cut_link(how).await.unwrap();
         assert_eq!(dial(testbed).await, expected, "{how:?}");
         testbed.restore_link().await.unwrap();

@@ -20,6 +20,8 @@ use tracing::{debug, info, warn};
 
 use super::candidate::{Candidate, Decision, LEASE_DURATION, POLL_INTERVAL, RENEW_INTERVAL, Seen, Tick};
 use super::{Leadership, Published, Renewed, State};
+#[cfg(feature = "failpoints")]
+use crate::failpoints::{Act, Edge, reach};
 use crate::telemetry::{self, Metrics};
 
 /// Longest time that one attempt (a read and a write) may take.
@@ -174,7 +176,13 @@ impl Elector {
         };
         self.publish();
         let lease = self.as_holder(lease, transitions, acquired)?;
+        #[cfg(feature = "failpoints")]
+        let point = Some(if acquired { Act::Acquire } else { Act::Renew });
+        #[cfg(feature = "failpoints")]
+        reach(Edge::Before, point);
         let stored = self.within(stop, until, leases.replace(&name, &PostParams::default(), &lease)).await??;
+        #[cfg(feature = "failpoints")]
+        reach(Edge::After, point);
         self.candidate.written(seen(&stored)?, started);
         self.renewed = begin;
         Ok(RENEW_INTERVAL)
@@ -241,7 +249,12 @@ impl Elector {
             };
             spec.holder_identity = None;
             spec.renew_time = Some(MicroTime(jiff::Timestamp::now()));
-            match self.leases.replace(&self.name, &PostParams::default(), &lease).await.map_err(AttemptError::from) {
+            #[cfg(feature = "failpoints")]
+            reach(Edge::Before, Some(Act::Release));
+            let released = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
+            #[cfg(feature = "failpoints")]
+            reach(Edge::After, Some(Act::Release));
+            match released.map_err(AttemptError::from) {
                 // A renewal that was under way came in between.
                 Err(AttemptError::Conflict) => {}
                 Err(error) => return Err(error),

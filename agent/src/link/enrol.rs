@@ -21,6 +21,8 @@ use super::identity::{
 };
 use super::store::{ApiError, Call, Store, Table};
 use crate::elector::{Leadership, NotLeading};
+#[cfg(feature = "failpoints")]
+use crate::failpoints::{Act, Edge, reach};
 use crate::settings::{ControlPlaneUrl, LinkSettings};
 
 /// Steps from an empty Secret to a certificate; more means that something goes round.
@@ -372,7 +374,14 @@ impl<S: Store> Keeper<S> {
     async fn write(&self, secret: serde_json::Value) -> Result<(serde_json::Value, Identity), KeepError> {
         self.leadership.check()?;
         let call = Call::Update { table: Table::Secret, name: self.secret.clone(), body: secret };
-        match self.store.call(call).await {
+        #[cfg(feature = "failpoints")]
+        let point = Act::of_call(&call, false);
+        #[cfg(feature = "failpoints")]
+        reach(Edge::Before, point);
+        let reply = self.store.call(call).await;
+        #[cfg(feature = "failpoints")]
+        reach(Edge::After, point.filter(|_| reply.is_ok()));
+        match reply {
             Ok(Some(secret)) => {
                 let identity = Identity::read(&secret);
                 Ok((secret, identity))

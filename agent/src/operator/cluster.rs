@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use self::fields::converted;
 use super::object::{self, MANAGER, ObjectKind};
 use crate::elector::Leadership;
+#[cfg(feature = "failpoints")]
+use crate::failpoints::{Act, Edge, reach};
 use crate::telemetry::Metrics;
 
 mod error;
@@ -260,7 +262,13 @@ impl Cluster {
         self.leadership.check()?;
         let doing =
             if dry_run { format!("{verb} {kind} {name} as a dry run") } else { format!("{verb} {kind} {name}") };
+        #[cfg(feature = "failpoints")]
+        let point = Act::of_write(verb, kind, dry_run, body);
+        #[cfg(feature = "failpoints")]
+        reach(Edge::Before, point);
         let answer = self.call(&doing, method, path, content_type, Some(body)).await?;
+        #[cfg(feature = "failpoints")]
+        reach(Edge::After, point);
         if !dry_run {
             self.writes.get_or_create(&WriteLabels { verb, kind }).inc();
             tracing::debug!(verb, kind, name, "wrote an object");

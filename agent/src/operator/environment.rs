@@ -239,7 +239,7 @@ impl Round<'_> {
         let mut obstacle = Obstacle::None;
         if !namespace.is_empty() {
             self.look_at_namespace(&namespace, None, &mut live).await?;
-            obstacle = self.obstacle(&namespace).await?;
+            obstacle = self.obstacle(&namespace, decide::stands(&namespace, &live)).await?;
         }
         let going = !live.is_empty();
         let observed = self.observed(&status, &namespace, &live);
@@ -248,8 +248,8 @@ impl Round<'_> {
         Ok(going.then_some(AGAIN))
     }
 
-    /// Releases in it first; then objects that we may list and did not make.
-    async fn obstacle(&self, namespace: &str) -> Result<Obstacle, ApiError> {
+    /// Releases in it first; then, while it stands, objects that we may list and did not make.
+    async fn obstacle(&self, namespace: &str, stands: bool) -> Result<Obstacle, ApiError> {
         let present: Vec<String> = {
             let contents = self.shared.index.lock();
             let within = contents.releases.iter().filter(|(_, release)| match release {
@@ -265,6 +265,9 @@ impl Round<'_> {
         };
         if !present.is_empty() {
             return Ok(Obstacle::Releases(present));
+        }
+        if !stands {
+            return Ok(Obstacle::None);
         }
         let mut foreign = Vec::new();
         for kind in [

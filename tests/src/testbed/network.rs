@@ -9,7 +9,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::instance::{CLUSTER_IP, CONTROL_PLANE_IP, Instance, NODE_IP, Side};
+use super::instance::{CLUSTER_IP, CONTROL_PLANE_IP, CONTROL_PLANE_PORT, Instance, NODE_IP, Side};
 use super::process::{clean, run};
 use super::{Error, files};
 
@@ -26,6 +26,14 @@ pub enum Cut {
     Reject,
     /// The far end is down: packets vanish, addresses no longer answer.
     PeerDown,
+    /// What the cluster sends vanishes; what comes still arrives.
+    DropOut,
+    /// What comes vanishes; what the cluster sends still leaves.
+    DropIn,
+    /// Three of ten packets vanish, each way.
+    Lossy,
+    /// A narrow link with a full buffer: 96 kbit/s each way.
+    Narrow,
 }
 
 /// A command that will run inside the network namespace, with the caller's own files and processes.
@@ -114,8 +122,18 @@ pub(crate) async fn cut(instance: &Instance, how: Cut) -> Result<(), Error> {
     match how {
         Cut::Down => ip(&format!("-n {cluster} link set up0 down")).await.map(drop),
         Cut::PeerDown => ip(&format!("-n {outside} link set down0 down")).await.map(drop),
-        Cut::Drop => nft(instance, &fault("drop")).await,
-        Cut::Reject => nft(instance, &fault("meta l4proto tcp reject with tcp reset")).await,
+        Cut::Drop => nft(instance, &fault("drop", true, true)).await,
+        Cut::DropOut => nft(instance, &fault("drop", true, false)).await,
+        Cut::DropIn => nft(instance, &fault("drop", false, true)).await,
+        Cut::Lossy => nft(instance, &fault("numgen random mod 10 < 3 drop", true, true)).await,
+        Cut::Narrow => {
+            for (namespace, link) in [(cluster, "up0"), (outside, "down0")] {
+                tc(&format!("-n {namespace} qdisc replace dev {link} root tbf rate 96kbit burst 4kb latency 1s"))
+                    .await?;
+            }
+            Ok(())
+        }
+        Cut::Reject => nft(instance, &fault("meta l4proto tcp reject with tcp reset", true, false)).await,
     }
 }
 
@@ -123,24 +141,43 @@ pub(crate) async fn cut(instance: &Instance, how: Cut) -> Result<(), Error> {
 pub(crate) async fn restore(instance: &Instance) -> Result<(), Error> {
     let (cluster, outside) = (instance.netns(Side::Cluster), instance.netns(Side::ControlPlane));
     nft(instance, "table inet fault\ndelete table inet fault\n").await?;
+    for (namespace, link) in [(&cluster, "up0"), (&outside, "down0")] {
+        // There is none unless the link was narrow.
+        drop(tc(&format!("-n {namespace} qdisc del dev {link} root")).await);
+    }
     ip(&format!("-n {cluster} link set up0 up")).await?;
     ip(&format!("-n {outside} link set down0 up")).await.map(drop)
 }
 
-/// The rules of a fault: on what pods send (forward), on what the node sends (output) and, for silence, on what arrives.
-fn fault(verdict: &str) -> String {
-    let inbound = if verdict == "drop" {
-        "chain in { type filter hook prerouting priority -310; policy accept; iifname \"up0\" drop; }"
-    } else {
-        ""
+/// The rules of a fault: on what pods send (forward), on what the node sends (output), on what arrives.
+fn fault(verdict: &str, out: bool, inbound: bool) -> String {
+    let chain = |name: &str, hook: &str, side: &str| {
+        format!("chain {name} {{ type filter hook {hook}; policy accept; {side} \"up0\" {verdict}; }}\n")
     };
-    format!(
-        "table inet fault {{
-  chain out {{ type filter hook output priority -10; policy accept; oifname \"up0\" {verdict}; }}
-  chain pass {{ type filter hook forward priority -10; policy accept; oifname \"up0\" {verdict}; }}
-  {inbound}
-}}\n"
-    )
+    let mut chains = String::new();
+    if out {
+        chains.push_str(&chain("out", "output priority -10", "oifname"));
+        chains.push_str(&chain("pass", "forward priority -10", "oifname"));
+    }
+    if inbound {
+        chains.push_str(&chain("in", "prerouting priority -310", "iifname"));
+    }
+    format!("table inet fault {{\n{chains}}}\n")
+}
+
+async fn tc(line: &str) -> Result<String, Error> {
+    run(&format!("tc {line}"), clean("tc").args(line.split_whitespace())).await
+}
+
+/// Leads what comes to the control plane's port to another port of the same host, or no longer.
+pub(crate) async fn redirect(instance: &Instance, to: Option<u16>) -> Result<(), Error> {
+    let rules = to.map(|to| {
+        format!(
+            "table ip slow {{ chain in {{ type nat hook prerouting priority dstnat; iifname \"down0\" tcp dport {CONTROL_PLANE_PORT} redirect to :{to}; }} }}\n"
+        )
+    });
+    let rules = format!("table ip slow\ndelete table ip slow\n{}", rules.unwrap_or_default());
+    load(instance, Side::ControlPlane, &rules).await
 }
 
 async fn ip(line: &str) -> Result<String, Error> {
@@ -149,7 +186,11 @@ async fn ip(line: &str) -> Result<String, Error> {
 
 /// Loads rules on the cluster's side.
 async fn nft(instance: &Instance, rules: &str) -> Result<(), Error> {
-    let mut command = inside(instance, Side::Cluster);
+    load(instance, Side::Cluster, rules).await
+}
+
+async fn load(instance: &Instance, side: Side, rules: &str) -> Result<(), Error> {
+    let mut command = inside(instance, side);
     command.args(["nft", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let spawned = |source| Error::Spawn { program: "nft".to_owned(), source };
     let mut child = command.spawn().map_err(spawned)?;

@@ -81,6 +81,15 @@ impl Process {
         Self::with_pid(self.pid) == Some(self)
     }
 
+    /// Time since it was started, to a hundredth of a second.
+    #[must_use]
+    pub fn age(self) -> Duration {
+        let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let uptime: f64 = uptime.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or_default();
+        // Linux counts in hundredths here, whatever its own clock does.
+        Duration::try_from_secs_f64(uptime).unwrap_or_default().saturating_sub(Duration::from_millis(self.started * 10))
+    }
+
     /// Resident memory in bytes.
     #[must_use]
     pub fn memory(self) -> Option<u64> {
@@ -151,6 +160,12 @@ pub fn group(id: i32) -> Vec<Process> {
         fields.split_whitespace().nth(2).and_then(|group| group.parse().ok()) == Some(id)
     };
     all_pids().into_iter().filter(member).filter_map(Process::with_pid).collect()
+}
+
+/// All processes of the machine.
+#[must_use]
+pub fn processes() -> Vec<Process> {
+    all_pids().into_iter().filter_map(Process::with_pid).collect()
 }
 
 /// Ids of all processes of the machine.

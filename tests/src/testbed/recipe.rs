@@ -185,6 +185,15 @@ pub(crate) const ENVOY: Recipe = Recipe {
     cgo: false,
 };
 
+pub(crate) const TOXIPROXY: Recipe = Recipe {
+    name: "toxiproxy",
+    version: "2.12.0",
+    why: "a slow link, on demand",
+    source: Source::GoInstall { package: "github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0", command: "server" },
+    ldflags: "-s -w",
+    cgo: false,
+};
+
 /// What every cluster needs.
 pub(crate) const BASE: &[Recipe] =
     &[PAUSE, PROBE, HTTPBIN_1, HTTPBIN_2, OPENBAO, HELM, COREDNS_BINARY, KUBE_ROUTER, TESTCLUSTER];

@@ -12,6 +12,8 @@ use super::connection::Connection;
 use super::streams::LogStreams;
 use super::term::Term;
 use super::work::{self, ConnectError, Done, Work};
+#[cfg(feature = "failpoints")]
+use crate::failpoints::{Act, Edge, reach};
 use crate::link::enrol::{Credentials, KeepError, now};
 use crate::link::identity::Certificate;
 use crate::link::intake::Request;
@@ -60,9 +62,13 @@ impl<S: Store> Term<'_, S> {
                 }
                 self.parts.metrics.answered(&verdict);
                 self.parts.metrics.intake_seconds.observe(received.elapsed().as_secs_f64());
+                #[cfg(feature = "failpoints")]
+                reach(Edge::Before, Some(Act::Answer));
                 if let Some(session) = &mut self.session {
                     session.answer(ticket, verdict);
                 }
+                #[cfg(feature = "failpoints")]
+                reach(Edge::After, Some(Act::Answer));
             }
             Done::FactsRemoved { key, facts, settled, stored } => {
                 self.lanes.finished(key.clone());

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::elector::{Leadership, NotLeading};
+#[cfg(feature = "failpoints")]
+use crate::failpoints::{Act, Edge, reach};
 use crate::link::dial::{DialError, Dialer, Limits, Socket};
 use crate::link::enrol::{Credentials, KeepError, Keeper};
 use crate::link::identity::Certificate;
@@ -116,7 +118,13 @@ async fn drive<S: Store, T>(
         {
             return (Err(error), stored);
         }
+        #[cfg(feature = "failpoints")]
+        let point = Act::of_call(&call, std::any::type_name::<T>() == std::any::type_name::<Verdict>());
+        #[cfg(feature = "failpoints")]
+        reach(Edge::Before, point);
         let reply = store.call(call).await;
+        #[cfg(feature = "failpoints")]
+        reach(Edge::After, point.filter(|_| reply.is_ok()));
         if let (Some(table), Ok(Some(object))) = (written, &reply) {
             stored = Some((table, object.clone()));
         }

@@ -70,6 +70,8 @@ pub fn decide(
         && let Ok(wanted) = wanted
     {
         writes = changes(observed, wanted);
+        // Recorded before it is made: an Absent document does not name it, and nothing else would find it.
+        status.namespace = Some(observed.namespace.to_owned());
     }
     status.observed_generation = Some(observed.generation);
     let done = trouble.is_none() && writes.is_empty() && namespace.is_some();
@@ -107,7 +109,8 @@ pub fn decide(
         report::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
     }
     if status != *observed.status {
-        writes.push(Write::Status(Box::new(status)));
+        let at = if status.namespace == observed.status.namespace { writes.len() } else { 0 };
+        writes.insert(at, Write::Status(Box::new(status)));
     }
     Decision { writes, wake: None, repaired: Vec::new() }
 }
@@ -150,6 +153,12 @@ pub enum Obstacle {
     Releases(Vec<String>),
     /// Objects in its namespace that we did not make.
     Foreign(Vec<String>),
+}
+
+/// Whether the namespace stands and is ours: only then may what is in it be listed, since the rights are in it and go with it.
+#[must_use]
+pub fn stands(namespace: &str, live: &BTreeMap<ObjectRef, Live>) -> bool {
+    live.get(&ObjectKind::Namespace.named(namespace)).is_some_and(|live| live.ours && !live.terminating)
 }
 
 /// Decides for an absent environment.
@@ -270,7 +279,10 @@ mod tests {
         let mut cluster = BTreeMap::new();
         let mut status = EnvironmentStatus::default();
         let first = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
-        assert_eq!(format!("{:?}", first.writes), "[create Namespace/dp-a, create LimitRange/l, status]");
+        assert_eq!(format!("{:?}", first.writes), "[status, create Namespace/dp-a, create LimitRange/l]");
+        let Some(Write::Status(next)) = first.writes.first() else { panic!() };
+        status = (**next).clone();
+        assert_eq!(status.namespace.as_deref(), Some(NAMESPACE), "a crash after the create would lose it");
         cluster.insert(ObjectKind::Namespace.named(NAMESPACE), live(true, &[]));
         cluster.insert(ObjectKind::LimitRange.named("l"), live(true, &[]));
         let second = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
@@ -310,6 +322,15 @@ mod tests {
         }
         let gone = remove(&observed(&status, &BTreeMap::new()), &Obstacle::None, Timestamp::UNIX_EPOCH);
         assert_eq!(ready(&gone), Some(("False".to_owned(), "Deleted".to_owned(), 1)));
+    }
+
+    #[test]
+    fn a_namespace_that_is_going_is_not_asked_what_is_in_it() {
+        let with = |live| BTreeMap::from([(ObjectKind::Namespace.named(NAMESPACE), live)]);
+        assert!(stands(NAMESPACE, &with(live(true, &[]))));
+        assert!(!stands(NAMESPACE, &with(live(false, &[]))));
+        assert!(!stands(NAMESPACE, &with(Live { terminating: true, ..live(true, &[]) })));
+        assert!(!stands(NAMESPACE, &BTreeMap::new()));
     }
 
     #[test]
