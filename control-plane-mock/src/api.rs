@@ -177,6 +177,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route(protocol::enrol::RENEW_PATH, post(crate::server::enrol::renew))
         .route("/v1/link", get(crate::link::handler))
         .route("/v1/bulk", get(crate::logs::bulk::handler))
+        .route(crate::logs::forward::PATH, post(crate::logs::forward::handler))
         .route("/openapi.json", get(openapi::handler))
         .route("/healthz", get(|| async { "ok\n" }));
     for route in routes() {

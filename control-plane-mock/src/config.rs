@@ -21,13 +21,15 @@ pub struct Config {
     pub renewal_grace: Duration,
     /// Life of enrolment tokens, at most an hour.
     pub token_lifetime: Duration,
-    /// Name of this gateway in the store, unique among those that share it.
+    /// Name of this gateway in the store, unique among those that share it. Letters, digits, dashes.
     pub gateway: String,
     /// After which time a refusal by policy or quota is asked for again.
     pub retry_refused: Duration,
-    /// First delay after a lost session is spread over this time.
+    /// First delay after a lost session is spread over this time at least.
     pub reconnect_spread: Duration,
-    /// Handshakes at once; more wait.
+    /// Agents that shall come back a second when all of them lose their link at once: the spread grows with their number.
+    pub reconnects_per_second: u32,
+    /// Agents that are let in at once, from the handshake to the end of the comparison; more wait in the kernel's queue.
     pub concurrent_handshakes: usize,
     /// Messages and requests that are kept for [`crate::record::Record`]; older ones are dropped.
     pub record_limit: usize,
@@ -48,7 +50,8 @@ impl Default for Config {
             gateway: "gateway-1".into(),
             retry_refused: Duration::from_secs(300),
             reconnect_spread: Duration::from_millis(500),
-            concurrent_handshakes: 64,
+            reconnects_per_second: 500,
+            concurrent_handshakes: 128,
             record_limit: 20_000,
             chart: "./helm/pdp-agent".into(),
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -9,6 +10,7 @@ use tokio::net::TcpListener;
 use crate::ca::{self, Authority, Pair};
 use crate::config::Config;
 use crate::faults::Faults;
+use crate::gateways::{self, Claim};
 use crate::hub::Hub;
 use crate::record::Record;
 use crate::store::{self, Store};
@@ -36,6 +38,20 @@ pub struct Shared {
     pub store_id: String,
     /// `host:port` by which agents reach this gateway.
     pub public_address: String,
+    /// What gateways of this store prove to each other that they are such.
+    pub gateway_secret: String,
+    /// Data planes that may come back all at once.
+    pub enrolled: AtomicU64,
+}
+
+impl Shared {
+    /// Over which time the agents of this store shall come back when all lose their link at once.
+    #[must_use]
+    pub fn reconnect_spread_ms(&self) -> u64 {
+        let enrolled = self.enrolled.load(Ordering::Relaxed);
+        let all = enrolled.saturating_mul(1_000) / u64::from(self.config.reconnects_per_second.max(1));
+        all.max(u64::try_from(self.config.reconnect_spread.as_millis()).unwrap_or(0))
+    }
 }
 
 /// A control plane could not be started.
@@ -44,6 +60,9 @@ pub enum Error {
     /// The store cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] store::Error),
+    /// Another process is this gateway.
+    #[error(transparent)]
+    Gateway(#[from] gateways::Error),
     /// The authority cannot be made or read.
     #[error(transparent)]
     Authority(#[from] ca::Error),
@@ -66,6 +85,8 @@ pub struct ControlPlane {
     shared: Arc<Shared>,
     address: SocketAddr,
     admin_token: String,
+    /// Given back last.
+    _claim: Claim,
 }
 
 impl ControlPlane {
@@ -82,17 +103,17 @@ impl ControlPlane {
     /// # Errors
     /// As `start`.
     pub async fn start_with_token(config: Config, admin_token: Option<String>) -> Result<Self, Error> {
+        let claim = Claim::take(config.store.as_deref(), &config.gateway).await?;
         let hub = Arc::new(Hub::default());
         let woken = Arc::clone(&hub);
         let store = Store::open(config.store.as_deref(), move |ids| woken.woken(ids))?;
         let admin_token = admin_token.unwrap_or_else(|| store::new_token("pdpa"));
         let (hash, gateway) = (store::token_hash(&admin_token), config.gateway.clone());
+        let instance = store.instance().to_owned();
         let fresh = ca::new_root()?;
-        let (root, store_id) = store
+        let (root, store_id, gateway_secret) = store
             .run(move |c| {
-                store::sessions::close_left_over(c, &gateway)?;
-                c.execute("DELETE FROM access_token WHERE name = 'admin' AND organization IS NULL", [])?;
-                store::catalog::add_token(c, &hash, "admin", None)?;
+                store::gateways::enter(c, &gateway, &instance, &hash)?;
                 let stored = store::setting(c, "ca_certificate")?.zip(store::setting(c, "ca_key")?);
                 let root = match stored {
                     Some((certificate, key)) => Pair { certificate, key },
@@ -103,7 +124,15 @@ impl ControlPlane {
                         fresh
                     }
                 };
-                Ok((root, store::setting(c, "store_id")?.unwrap_or_default()))
+                let secret = match store::setting(c, "gateway_secret")? {
+                    Some(secret) => secret,
+                    None => {
+                        let secret = store::new_token("pdpg");
+                        store::set_setting(c, "gateway_secret", &secret)?;
+                        secret
+                    }
+                };
+                Ok((root, store::setting(c, "store_id")?.unwrap_or_default(), secret))
             })
             .await?;
         let authority = Authority::new(root, config.certificate_lifetime)?;
@@ -114,6 +143,13 @@ impl ControlPlane {
             .map_err(|source| Error::Listen { address: config.listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
         let public_address = config.public_address.clone().unwrap_or_else(|| address.to_string());
+        // The others are on this machine: they share the store's file.
+        let among_us = match address.ip().is_unspecified() {
+            true => SocketAddr::from(([127, 0, 0, 1], address.port())),
+            false => address,
+        };
+        let gateway = config.gateway.clone();
+        store.run(move |c| store::gateways::listens(c, &gateway, &among_us.to_string())).await?;
         let shared = Arc::new(Shared {
             record: Record::new(config.record_limit),
             config,
@@ -124,12 +160,15 @@ impl ControlPlane {
             supervisor: Supervisor::default(),
             store_id,
             public_address,
+            gateway_secret,
+            enrolled: AtomicU64::new(0),
         });
+        shared.supervisor.spawn("gateways", gateways::watch(Arc::clone(&shared)));
         let router = api::router(Arc::clone(&shared));
         let serving = server::serve(Arc::clone(&shared), listener, acceptor, router);
         shared.supervisor.spawn("listener", serving);
         tracing::info!(%address, store = shared.store_id, "control plane listens");
-        Ok(Self { shared, address, admin_token })
+        Ok(Self { shared, address, admin_token, _claim: claim })
     }
 
     /// Where it listens.
@@ -183,6 +222,9 @@ impl ControlPlane {
     /// Closes all links with `GoingAway` and waits until everything has ended, at most some seconds.
     pub async fn shutdown(self) {
         self.shared.supervisor.shutdown().await;
+        let gateway = self.shared.config.gateway.clone();
+        let left = self.shared.store.run(move |c| store::gateways::gone(c, &gateway, "the control plane stopped"));
+        drop(tokio::time::timeout(Duration::from_secs(2), left).await);
         // The store is closed by its last handle; a test that reopens the file must not be in its way.
         let flushed = self.shared.store.run(|c| Ok(c.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?));
         drop(tokio::time::timeout(Duration::from_secs(2), flushed).await);

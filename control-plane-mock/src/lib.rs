@@ -13,6 +13,7 @@ pub mod component;
 pub mod config;
 pub mod control_plane;
 pub mod faults;
+pub mod gateways;
 pub mod hub;
 pub mod link;
 pub mod logs;

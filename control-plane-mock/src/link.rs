@@ -29,6 +29,7 @@ use crate::faults::Fault;
 use crate::hub::{Handle, Request};
 use crate::logs::Streams;
 use crate::problem::{Code, Problem};
+use crate::server::Admission;
 use crate::server::upgrade::{Socket, Upgrade, limits};
 use crate::store::sessions;
 
@@ -62,12 +63,13 @@ pub async fn handler(
         }
         return Ok(response);
     }
+    let admission = request.extensions_mut().remove::<Admission>();
     let upgrade = Upgrade::check(&mut request, SUBPROTOCOL)?;
     let (response, socket) = upgrade.accept(limits(MAX_FRAME + 1024));
     let connection = Arc::clone(&shared);
     shared.supervisor.spawn("link", async move {
         if let Some(socket) = socket.await {
-            Box::pin(Link::new(connection, peer, socket).run()).await;
+            Box::pin(Link::new(connection, peer, socket, admission).run()).await;
         }
     });
     Ok(response)
@@ -114,6 +116,8 @@ struct Link {
     schema: HashMap<Kind, u32>,
     /// Highest generation that the comparison knew; later ones were not compared.
     compared_upto: i64,
+    /// Given back when the session stands.
+    admission: Option<Admission>,
     /// The session has ended.
     over: bool,
     /// Nothing can be written any more.
@@ -121,7 +125,7 @@ struct Link {
 }
 
 impl Link {
-    fn new(shared: Arc<Shared>, peer: Arc<Peer>, socket: Socket) -> Self {
+    fn new(shared: Arc<Shared>, peer: Arc<Peer>, socket: Socket, admission: Option<Admission>) -> Self {
         let (asking, requests) = mpsc::channel(64);
         let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
         Self {
@@ -138,6 +142,7 @@ impl Link {
             offered: HashMap::new(),
             schema: HashMap::new(),
             compared_upto: 0,
+            admission,
             over: false,
             broken: false,
         }

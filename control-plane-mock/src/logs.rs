@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub mod bulk;
 pub mod follow;
+pub mod forward;
 
 /// Bytes that one stream may have under way.
 pub const WINDOW: u64 = 256 * 1024;

@@ -1,12 +1,13 @@
 //! One TLS listener for agents and people: accept loop, handshakes, HTTP/1.1 with upgrades.
 //!
 //! A client certificate is optional in TLS and required where a handler asks for [`Peer`]; people come with a bearer token. The
-//! number of handshakes at once is bounded, so that a storm of reconnects waits in the kernel's queue and not in ours.
+//! number of agents that are let in at once is bounded, from the handshake to the end of the comparison: a storm of reconnects waits
+//! in the kernel's queue, and whoever was begun with is finished, also by a machine that is too slow for all of them.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +22,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use crate::ca::{self, Pair, Peer};
@@ -68,6 +69,8 @@ pub fn tls(server: &Pair, authority: &str) -> Result<TlsAcceptor, Error> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)?;
+    // Agents never resume: a resumed session would carry the identity of an older certificate.
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -79,7 +82,11 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener, acceptor: TlsAcce
     loop {
         let permit = tokio::select! {
             () = stop.cancelled() => return,
-            permit = Arc::clone(&handshakes).acquire_owned() => permit,
+            permit = Arc::clone(&handshakes).acquire_owned() => match permit {
+                Ok(permit) => permit,
+                // It is never closed.
+                Err(_) => return,
+            },
         };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -99,9 +106,8 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener, acceptor: TlsAcce
         let (acceptor, router, connection) = (acceptor.clone(), router.clone(), Arc::clone(&shared));
         shared.supervisor.spawn("connection", async move {
             let tls = tokio::time::timeout(HANDSHAKE, acceptor.accept(no_delay(socket))).await;
-            drop(permit);
             match tls {
-                Ok(Ok(tls)) => http(connection, tls, router).await,
+                Ok(Ok(tls)) => http(connection, tls, router, permit).await,
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
             }
@@ -116,7 +122,23 @@ fn no_delay(socket: TcpStream) -> TcpStream {
     socket
 }
 
-async fn http(shared: Arc<Shared>, tls: tokio_rustls::server::TlsStream<TcpStream>, router: Router) {
+/// The right to be let in, on its way to whoever gives it back; gone with the connection otherwise.
+#[derive(Debug, Clone)]
+pub struct Admission(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Admission {
+    /// Gives it back: the next one may come.
+    pub fn done(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+async fn http(
+    shared: Arc<Shared>,
+    tls: tokio_rustls::server::TlsStream<TcpStream>,
+    router: Router,
+    permit: OwnedSemaphorePermit,
+) {
     let peer = tls.get_ref().1.peer_certificates().and_then(<[_]>::first).map(ca::read_peer);
     let peer = match peer {
         Some(Ok(peer)) => Some(Arc::new(peer)),
@@ -126,7 +148,9 @@ async fn http(shared: Arc<Shared>, tls: tokio_rustls::server::TlsStream<TcpStrea
         }
         None => None,
     };
-    let service = WithPeer { inner: TowerToHyperService::new(router), peer };
+    // People are let in by their handshake, and so is what is no agent.
+    let admission = Admission(Arc::new(Mutex::new(peer.is_some().then_some(permit))));
+    let service = WithPeer { inner: TowerToHyperService::new(router), peer, admission };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -151,6 +175,7 @@ async fn http(shared: Arc<Shared>, tls: tokio_rustls::server::TlsStream<TcpStrea
 struct WithPeer {
     inner: TowerToHyperService<Router>,
     peer: Option<Arc<Peer>>,
+    admission: Admission,
 }
 
 impl hyper::service::Service<Request<Incoming>> for WithPeer {
@@ -161,6 +186,7 @@ impl hyper::service::Service<Request<Incoming>> for WithPeer {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(peer) = &self.peer {
             request.extensions_mut().insert(Arc::clone(peer));
+            request.extensions_mut().insert(self.admission.clone());
         }
         Box::pin(self.inner.call(request))
     }

@@ -1,10 +1,14 @@
 //! The embedded store: one SQLite database, one writer thread.
 //!
 //! Work is handed over as closures. The writer takes what has queued up meanwhile into one transaction, each piece in a
-//! savepoint of its own, and answers all of them after the commit: many small writes cost one sync of the disk. Nothing else
-//! opens the database. What stands in it is told by the submodules, one for each concern.
+//! savepoint of its own, and answers all of them after the commit: many small writes cost one sync of the disk. Other processes
+//! may work on the same file: each notes whom its changes concern, and [`elsewhere`] reads that. What stands in the database is
+//! told by the submodules, one for each concern.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
@@ -14,8 +18,10 @@ use crate::problem::{Code, Problem};
 pub mod catalog;
 pub mod deployments;
 pub mod documents;
+mod elsewhere;
 pub mod events;
 pub mod forgotten;
+pub mod gateways;
 pub mod history;
 pub mod identity;
 pub mod reports;
@@ -72,12 +78,24 @@ impl From<Error> for Problem {
 pub type Result<T> = std::result::Result<T, Error>;
 
 type Finish = Box<dyn FnOnce(Option<String>) + Send>;
-type Job = Box<dyn FnOnce(&mut Connection) -> Finish + Send>;
+type Job = Box<dyn FnOnce(&mut Connection, Option<&str>) -> Finish + Send>;
+
+/// Pause between looks for the lock of a file that another process writes.
+const TURN: Duration = Duration::from_millis(1);
+
+/// Looks for the lock before the work is refused: about half a minute.
+const TURNS: i32 = 25_000;
 
 /// Handle of the writer thread. When the last one is dropped, the thread ends after what was queued.
 #[derive(Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
+    /// This process, among those that work on the file.
+    instance: Arc<str>,
+    /// Another process works on the file now.
+    shared: Arc<AtomicBool>,
+    /// Ends the thread that looks for changes of others.
+    _watching: Option<Arc<std::sync::mpsc::Sender<()>>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -92,8 +110,9 @@ impl Store {
     /// # Errors
     /// The file cannot be opened, is no SQLite database, or belongs to a newer version.
     ///
-    /// `on_commit` is told the ids of data planes whose documents changed, and an empty id when an event was noted.
-    pub fn open(path: Option<&Path>, on_commit: impl Fn(&[String]) + Send + 'static) -> Result<Self> {
+    /// `on_commit` is told the ids of data planes whose documents changed, and an empty id when an event was noted, by whichever
+    /// process it was.
+    pub fn open(path: Option<&Path>, on_commit: impl Fn(&[String]) + Send + Sync + 'static) -> Result<Self> {
         let mut connection = match path {
             Some(path) => {
                 private(path)?;
@@ -101,20 +120,44 @@ impl Store {
             }
             None => Connection::open_in_memory()?,
         };
+        // SQLite's own waiting backs off to 100 ms, and so is passed over again and again by a process that writes all the time.
+        connection.busy_handler(Some(|turns| {
+            std::thread::sleep(TURN);
+            turns < TURNS
+        }))?;
         // WAL with synchronous=FULL keeps what was answered through a crash of the machine (sqlite.org/pragma.html).
-        connection.execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;",
-        )?;
+        connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")?;
         schema::migrate(&mut connection)?;
         connection.execute_batch(WAKE)?;
+        let instance: Arc<str> = uuid::Uuid::new_v4().to_string().into();
+        let shared = Arc::new(AtomicBool::new(false));
+        let on_commit = Arc::new(on_commit);
+        let watching = match path {
+            Some(path) => {
+                let (instance, on_change) = (Arc::clone(&instance), Arc::clone(&on_commit));
+                let reader = elsewhere::Reader::open(path, instance)?;
+                let (watching, ended) = std::sync::mpsc::channel();
+                thread("store-elsewhere", move || reader.run(&ended, &*on_change))?;
+                Some(Arc::new(watching))
+            }
+            None => None,
+        };
         let (jobs, queue) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || write_all(connection, queue, &on_commit))
-            .map_err(|error| {
-                Error::Problem(Problem::new(Code::Internal, format!("no thread for the store: {error}")))
-            })?;
-        Ok(Self { jobs })
+        let noting = path.is_some().then(|| Arc::clone(&instance));
+        let writer = Writer { connection, noting, shared: Arc::clone(&shared) };
+        thread("store", move || writer.run(queue, &*on_commit))?;
+        Ok(Self { jobs, instance, shared, _watching: watching })
+    }
+
+    /// Stands for this process among those that work on the file.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Says whether another process works on the file: then turns are left to it.
+    pub fn set_shared(&self, shared: bool) {
+        self.shared.store(shared, Ordering::Relaxed);
     }
 
     /// Runs `work` in a transaction and returns after the commit. An error of `work` undoes what it wrote.
@@ -128,8 +171,11 @@ impl Store {
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, wait) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            let result = in_savepoint(connection, work);
+        let job: Job = Box::new(move |connection, locked_out| {
+            let result = match locked_out {
+                None => in_savepoint(connection, work),
+                Some(why) => Err(Problem::new(Code::Unavailable, format!("the store is locked: {why}")).into()),
+            };
             Box::new(move |failed_commit| {
                 let result = match failed_commit {
                     Some(message) if result.is_ok() => {
@@ -176,6 +222,8 @@ CREATE TEMP TRIGGER woken_by_fact AFTER INSERT ON main.fact WHEN new.what IN ('D
   BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_access AFTER UPDATE OF revoked, held ON main.data_plane
   BEGIN INSERT INTO woken SELECT new.id WHERE new.id NOT IN (SELECT data_plane FROM woken); END;
+CREATE TEMP TRIGGER woken_by_session AFTER UPDATE OF id ON main.session WHEN old.ended IS NULL
+  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
 CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT INTO woken SELECT '' WHERE '' NOT IN (SELECT data_plane FROM woken); END;
 ";
 
@@ -184,25 +232,62 @@ fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     statement.query_map([], |row| row.get(0))?.collect()
 }
 
-fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>, on_commit: &dyn Fn(&[String])) {
-    while let Some(first) = queue.blocking_recv() {
-        let began = connection.execute_batch("BEGIN IMMEDIATE");
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    match std::thread::Builder::new().name(name.into()).spawn(work) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Problem::new(Code::Internal, format!("no thread for the store: {error}")).into()),
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    /// What changes are noted under, where others may look for them.
+    noting: Option<Arc<str>>,
+    shared: Arc<AtomicBool>,
+}
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>, on_commit: &dyn Fn(&[String])) {
+        while let Some(first) = queue.blocking_recv() {
+            self.batch(first, &mut queue, on_commit);
+            if self.shared.load(Ordering::Relaxed) {
+                // Another process that waits for the lock sees it free only while nobody here takes it again.
+                std::thread::sleep(TURN * 2);
+            }
+        }
+    }
+
+    fn batch(&mut self, first: Job, queue: &mut mpsc::Receiver<Job>, on_commit: &dyn Fn(&[String])) {
+        let locked_out = self.connection.execute_batch("BEGIN IMMEDIATE").err().map(|error| error.to_string());
+        if let Some(error) = &locked_out {
+            tracing::error!(error, "store is locked");
+        }
         let mut finished = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next.take() {
-            finished.push(job(&mut connection));
+            finished.push(job(&mut self.connection, locked_out.as_deref()));
             if finished.len() < BATCH {
                 next = queue.try_recv().ok();
             }
         }
-        let concerned = woken(&connection).unwrap_or_default();
-        let failed = began.and_then(|()| connection.execute_batch("COMMIT")).err().map(|error| {
-            tracing::error!(%error, "store could not commit");
-            if !connection.is_autocommit() {
-                drop(connection.execute_batch("ROLLBACK"));
-            }
-            error.to_string()
-        });
+        let mut concerned = Vec::new();
+        let mut failed = None;
+        if locked_out.is_none() {
+            let committed = woken(&self.connection).and_then(|ids| {
+                concerned = ids;
+                if let Some(instance) = &self.noting {
+                    elsewhere::note(&self.connection, &concerned, instance)?;
+                }
+                self.connection.execute_batch("COMMIT")
+            });
+            failed = committed.err().map(|error| {
+                tracing::error!(%error, "store could not commit");
+                if !self.connection.is_autocommit() {
+                    drop(self.connection.execute_batch("ROLLBACK"));
+                }
+                error.to_string()
+            });
+        }
         for finish in finished {
             finish(failed.clone());
         }

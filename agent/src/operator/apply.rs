@@ -188,7 +188,7 @@ pub async fn status<K: OwnKind>(shared: &Shared, subject: &mut Subject, status: 
         version.clone_into(&mut subject.resource_version);
     }
     if let Ok(own) = serde_json::from_value::<K>(answer) {
-        index::answered(K::map(&mut shared.index.lock()), &subject.name, own);
+        index::answered(K::map(&mut shared.index.lock()), &subject.name, super::watch::kept(own));
     }
     Ok(())
 }

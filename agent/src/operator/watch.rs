@@ -31,6 +31,9 @@ use super::queue::{Cause, Key, Queue};
 use super::view;
 use crate::kinds::{DataPlane, DataPlanePolicy, Environment, Release, TaskRun};
 
+/// Objects of one page of a list.
+const PAGE: u32 = 50;
+
 /// What every watch works on.
 #[derive(Clone)]
 pub struct Sink {
@@ -103,7 +106,7 @@ impl Watches {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         sink.pending.send_modify(|pending| *pending += 1);
-        let stream = watcher(Api::<K>::all(client.clone()), Config::default().labels(labels));
+        let stream = watcher(Api::<K>::all(client.clone()), paged().labels(labels));
         let sink = sink.clone();
         self.tasks.spawn(async move {
             let mut follow = Objects { sink, kind, view, unseen: BTreeSet::new(), first: true };
@@ -139,7 +142,7 @@ impl Watches {
         self.tasks.spawn(async move {
             let mut first = true;
             let mut unseen = BTreeSet::new();
-            let mut stream = std::pin::pin!(watcher(api, Config::default()).default_backoff());
+            let mut stream = std::pin::pin!(watcher(api, paged()).default_backoff());
             while let Some(event) = stream.next().await {
                 let event = match event {
                     Ok(event) => event,
@@ -197,7 +200,7 @@ impl Watches {
                     Ok(Event::Apply(object) | Event::InitApply(object)) => {
                         seen = true;
                         // One that cannot be read counts as none: what it allows is not known.
-                        let object = object.0.inspect_err(|error| unreadable(&K::kind(&()), error)).ok();
+                        let object = object.0.inspect_err(|error| unreadable(&K::kind(&()), error)).ok().map(kept);
                         set(&mut sink.index.lock(), object);
                         sink.everything();
                     }
@@ -344,11 +347,25 @@ pub fn all(contents: &Contents) -> Vec<Key> {
     std::iter::once(Key::DataPlane).chain(environments).chain(releases).chain(runs).collect()
 }
 
-fn unwrapped<K>(object: DeserializeGuard<K>) -> Own<K> {
+fn unwrapped<K: Resource>(object: DeserializeGuard<K>) -> Own<K> {
     match object.0 {
-        Ok(object) => Own::Read(Box::new(object)),
-        Err(invalid) => Own::Unreadable { metadata: Box::new(invalid.metadata), error: invalid.error },
+        Ok(object) => Own::Read(Box::new(kept(object))),
+        Err(mut invalid) => {
+            invalid.metadata.managed_fields = None;
+            Own::Unreadable { metadata: Box::new(invalid.metadata), error: invalid.error }
+        }
     }
+}
+
+/// An object as it is kept: who set which field is most of it and concerns nobody here.
+pub(super) fn kept<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
+/// Watches with short pages: a page is read whole before its first object is taken.
+fn paged() -> Config {
+    Config::default().page_size(PAGE)
 }
 
 fn unreadable(kind: &str, error: &kube::core::error_boundary::InvalidObject) {

@@ -50,6 +50,12 @@ struct Serve {
     /// host:port by which agents and people reach this server [default: the address listened on].
     #[arg(long, env = "CPM_PUBLIC_ADDRESS")]
     public_address: Option<String>,
+    /// Name of this process among those that serve one store [default: gateway-1].
+    #[arg(long, env = "CPM_GATEWAY")]
+    gateway: Option<String>,
+    /// Agents that shall come back a second after all lost their link [default: 500].
+    #[arg(long, env = "CPM_RECONNECTS_PER_SECOND")]
+    reconnects_per_second: Option<u32>,
     /// Life of data planes' certificates, `2m` or `24h` [default: 24h].
     #[arg(long, env = "CPM_CERTIFICATE_LIFETIME", value_parser = duration)]
     certificate_lifetime: Option<Duration>,
@@ -86,6 +92,8 @@ struct File {
     #[serde(default)]
     sans: Vec<String>,
     public_address: Option<String>,
+    gateway: Option<String>,
+    reconnects_per_second: Option<u32>,
     certificate_lifetime: Option<String>,
     renewal_grace: Option<String>,
     token_lifetime: Option<String>,
@@ -172,6 +180,11 @@ fn settle(serve: &Serve, file: &File) -> anyhow::Result<(Config, PathBuf)> {
         renewal_grace: time(serve.renewal_grace, &file.renewal_grace, default.renewal_grace)?,
         token_lifetime: time(serve.token_lifetime, &file.token_lifetime, default.token_lifetime)?,
         retry_refused: time(serve.retry_refused, &file.retry_refused, default.retry_refused)?,
+        gateway: serve.gateway.clone().or_else(|| file.gateway.clone()).unwrap_or_else(|| default.gateway.clone()),
+        reconnects_per_second: serve
+            .reconnects_per_second
+            .or(file.reconnects_per_second)
+            .unwrap_or(default.reconnects_per_second),
         chart: serve.chart.clone().or_else(|| file.chart.clone()).unwrap_or_else(|| default.chart.clone()),
         record_limit: serve.record_limit.or(file.record_limit).unwrap_or(default.record_limit),
         store,
@@ -258,6 +271,8 @@ mod tests {
             output,
             sans,
             public_address,
+            gateway,
+            reconnects_per_second,
             certificate_lifetime,
             renewal_grace,
             token_lifetime,
@@ -268,7 +283,7 @@ mod tests {
         assert!(
             listen.is_some() && store.is_some() && output.is_some() && !sans.is_empty() && public_address.is_some()
         );
-        assert!(chart.is_some() && record_limit.is_some());
+        assert!(chart.is_some() && record_limit.is_some() && gateway.is_some() && reconnects_per_second.is_some());
         for time in [certificate_lifetime, renewal_grace, token_lifetime, retry_refused] {
             duration(&time.unwrap()).unwrap();
         }

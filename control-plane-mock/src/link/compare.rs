@@ -32,6 +32,9 @@ impl Link {
         let held = self.in_store(move |c, id| settle(c, id, &differences, upto)).await;
         if let Some(held) = held {
             self.session.finish_comparison(held);
+            if let Some(admission) = self.admission.take() {
+                admission.done();
+            }
             self.look_into_store().await;
         }
     }

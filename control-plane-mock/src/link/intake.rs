@@ -129,7 +129,7 @@ impl Link {
             capabilities: vec!["logs".into()],
             window: WINDOW,
             bulk: format!("wss://{}/v1/bulk?session={id}", self.shared.public_address),
-            reconnect_spread_ms: u64::try_from(self.shared.config.reconnect_spread.as_millis()).unwrap_or(0),
+            reconnect_spread_ms: self.shared.reconnect_spread_ms(),
             time: jiff::Timestamp::now().to_string(),
         };
         tracing::info!(data_plane = self.data_plane(), version = hello.version, held = held.is_some(), "link is up");

@@ -2,11 +2,21 @@
 //!
 //! The version stands in SQLite's `user_version`. Each step is a script that is run once; steps are only ever added.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::{Error, Result};
 
-const STEPS: [&str; 2] = [V1, V2];
+const STEPS: [&str; 3] = [V1, V2, V3];
+
+/// Several processes over one file: who they are, and what each changed last, for the others to notice.
+const V3: &str = "
+CREATE TABLE gateway (
+  name TEXT PRIMARY KEY, instance TEXT NOT NULL, address TEXT NOT NULL, token TEXT NOT NULL, live INTEGER NOT NULL,
+  started TEXT NOT NULL, seen TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE changed (data_plane TEXT PRIMARY KEY, seq INTEGER NOT NULL, instance TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX changed_at ON changed (seq);
+";
 
 /// What was forgotten stays known: a create that was under way may bring it back, and then it is ours and not foreign. `again`: it
 /// was seen, and its forget is due once more. `refused`: why an enrolment or renewal for this data plane was refused last.
@@ -121,16 +131,17 @@ CREATE INDEX event_of ON event (organization, seq);
 /// `TooNew` for a file of a later version, else SQLite's.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     let known = STEPS.len() as i64;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    // The lock comes before the look: two processes may begin on one new file.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > known {
         return Err(Error::TooNew { found, known });
     }
     let done = usize::try_from(found).unwrap_or(0);
-    for (index, step) in STEPS.iter().enumerate().skip(done) {
-        let transaction = connection.transaction()?;
+    for step in STEPS.iter().skip(done) {
         transaction.execute_batch(step)?;
-        transaction.execute_batch(&format!("PRAGMA user_version = {}", index + 1))?;
-        transaction.commit()?;
     }
+    transaction.execute_batch(&format!("PRAGMA user_version = {known}"))?;
+    transaction.commit()?;
     Ok(())
 }

@@ -120,6 +120,15 @@ pub fn require(c: &Connection, data_plane: &str, id: &str) -> Result<()> {
     if current == 1 { Ok(()) } else { Err(Error::Superseded) }
 }
 
+/// Whether a data plane has a session that has not ended, at any gateway.
+///
+/// # Errors
+/// SQLite's.
+pub fn is_live(c: &Connection, data_plane: &str) -> Result<bool> {
+    let sql = "SELECT count(*) > 0 FROM session WHERE data_plane = ?1 AND ended IS NULL";
+    Ok(c.query_row(sql, [data_plane], |row| row.get(0))?)
+}
+
 /// Ends a session, if it is the current one.
 ///
 /// # Errors
@@ -136,14 +145,20 @@ pub fn close(c: &Connection, data_plane: &str, id: &str, reason: &str) -> Result
     Ok(())
 }
 
-/// Ends what an earlier process of this gateway left open.
+/// Ends what a process of this gateway that is no more left open. Its data planes were seen as long as it was.
 ///
 /// # Errors
 /// SQLite's.
-pub fn close_left_over(c: &Connection, gateway: &str) -> Result<()> {
+pub fn close_left_over(c: &Connection, gateway: &str, reason: &str) -> Result<()> {
     c.execute(
-        "UPDATE session SET ended = ?2, reason = 'the control plane restarted' WHERE gateway = ?1 AND ended IS NULL",
-        params![gateway, now()],
+        "UPDATE data_plane SET last_seen = max(coalesce(last_seen, ''), (SELECT seen FROM gateway WHERE name = ?1))
+         WHERE id IN (SELECT data_plane FROM session WHERE gateway = ?1 AND ended IS NULL)
+           AND EXISTS (SELECT 1 FROM gateway WHERE name = ?1)",
+        [gateway],
+    )?;
+    c.execute(
+        "UPDATE session SET ended = ?2, reason = ?3 WHERE gateway = ?1 AND ended IS NULL",
+        params![gateway, now(), reason],
     )?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod documents;
+mod gateways;
 mod identity;
 mod removal;
 mod reports;

@@ -1,9 +1,11 @@
 //! Documents through the control plane: wishes by its API, times from its record.
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -59,6 +61,11 @@ impl Documents {
             "env": super::environment(round),
             "scaling": { "replicas": 0 },
         });
+        self.deploy_file(component, &file).await
+    }
+
+    /// Wishes a component as a file says; gives the generation of its document.
+    pub(super) async fn deploy_file(&self, component: &str, file: &Value) -> Result<i64> {
         let path = format!("{}/components/{component}/deployments", self.project);
         let deployed = self.call(Method::POST, &path, Some(&json!({ "environment": "dev", "file": file }))).await?;
         member(&deployed, "/generations/bench")?.as_i64().context("the generation is no number")
@@ -142,6 +149,145 @@ impl Documents {
         Ok(Duration::try_from(took)?)
     }
 
+    /// Adds to the control plane's script of faults.
+    pub(super) async fn fault(&self, fault: &Value) -> Result<()> {
+        self.call(Method::POST, "/api/v1/admin/faults", Some(fault)).await.map(drop)
+    }
+
+    /// When the record first says `what` of a data plane after a time.
+    pub(super) async fn noted(&self, data_plane: &str, what: &str, after: Timestamp) -> Result<Option<Timestamp>> {
+        let path = format!("/api/v1/admin/record?after={}&what={what}&dataPlane={data_plane}", self.seen.get());
+        let entries = self.call(Method::GET, &path, None).await?;
+        for entry in entries.as_array().context("the record is no list")? {
+            let at: Timestamp = member(entry, "/at")?.as_str().unwrap_or_default().parse()?;
+            if at > after {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Cuts the session of the agent that is measured, and waits for the next one and its comparison.
+    pub(super) async fn reconnected(&self) -> Result<()> {
+        let shown = self.call(Method::GET, "/api/v1/organizations/acme/data-planes/bench", None).await?;
+        let id = member(&shown, "/id")?.as_str().context("the id is no text")?.to_owned();
+        let from = Timestamp::now();
+        self.fault(&json!({ "fault": "kill", "dataPlane": id, "times": 1 })).await?;
+        wait_until(LIMIT, "the next session", || async {
+            let gone = self.noted(&id, "Disconnect", from).await?.context("not cut yet")?;
+            self.noted(&id, "Connect", gone).await?.context("not back yet")
+        })
+        .await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        self.skip().await
+    }
+
+    /// Follows a component's log.
+    pub(super) async fn logs(&self, component: &str) -> Result<reqwest::Response> {
+        let path =
+            format!("{}/components/{component}/logs?environment=dev&follow=true&tail=1&format=text", self.project);
+        let request = self.client.get(format!("{}{path}", self.server)).bearer_auth(&self.token);
+        Ok(request.send().await?.error_for_status()?)
+    }
+
+    /// Name of a component's release in the cluster.
+    pub(super) async fn release(&self, component: &str) -> Result<String> {
+        let path = format!("{}/status?component={component}&environment=dev", self.project);
+        let status = self.call(Method::GET, &path, None).await?;
+        Ok(member(&status, "/0/name")?.as_str().context("the name is no text")?.to_owned())
+    }
+
+    /// Holds all documents back, and forgets what is in the record by now.
+    pub(super) async fn hold(&self) -> Result<()> {
+        self.call(Method::POST, "/api/v1/admin/faults", Some(&json!({ "fault": "pause" }))).await?;
+        self.skip().await
+    }
+
+    /// Wishes so many components, eight at a time. Gives their generations.
+    pub(super) async fn deploy_many(&self, prefix: &str, count: usize, round: i64) -> Result<Vec<i64>> {
+        let wishes = (0..count).map(|number| async move { self.deploy(&format!("{prefix}-{number}"), round).await });
+        futures::stream::iter(wishes).buffer_unordered(8).try_collect().await
+    }
+
+    /// Lets documents go: time from the first sending to the last answer, and to the last report of a release that is ready.
+    pub(super) async fn released(&self, count: usize) -> Result<(Duration, Duration)> {
+        self.call(Method::DELETE, "/api/v1/admin/faults", None).await?;
+        let limit = Duration::from_secs(600);
+        wait_until(limit, "all releases to be ready", || async {
+            let traffic = self.traffic().await?;
+            let sent: BTreeSet<i64> = traffic.sent.keys().copied().collect();
+            ensure!(sent.len() == count, "{} were sent", sent.len());
+            let first = traffic.sent.values().min().context("none was sent")?;
+            let last = |times: &BTreeMap<i64, Timestamp>| -> Result<Duration> {
+                let missing = sent.iter().filter(|generation| !times.contains_key(generation)).count();
+                ensure!(missing == 0, "{missing} of {count} are missing");
+                let last = sent.iter().filter_map(|generation| times.get(generation)).max();
+                Ok(Duration::try_from(last.context("none")?.duration_since(*first))?)
+            };
+            Ok::<_, anyhow::Error>((last(&traffic.answered)?, last(&traffic.ready)?))
+        })
+        .await
+        .map_err(Into::into)
+    }
+
+    /// One release after the other at a steady pace; from sending each to its first state.
+    pub(super) async fn paced(&self, count: usize, pace: Duration, round: i64) -> Result<Vec<Duration>> {
+        self.skip().await?;
+        let mut tick = tokio::time::interval(pace);
+        for number in 0..count {
+            tick.tick().await;
+            self.deploy(&format!("many-{number}"), round).await?;
+        }
+        let times = wait_until(LIMIT, "the state of all", || async {
+            let traffic = self.traffic().await?;
+            ensure!(traffic.sent.len() == count, "{} were sent", traffic.sent.len());
+            let mut times = Vec::new();
+            for (generation, sent) in &traffic.sent {
+                let state = traffic.states.get(generation).context("a state is missing")?;
+                times.push(Duration::try_from(state.duration_since(*sent))?);
+            }
+            Ok::<_, anyhow::Error>(times)
+        })
+        .await?;
+        Ok(times)
+    }
+
+    /// What went over the link since the record was last put aside.
+    async fn traffic(&self) -> Result<Traffic> {
+        let entries = self.record().await?;
+        let mut traffic = Traffic::default();
+        let mut documents = BTreeMap::new();
+        for entry in entries.as_array().context("the record is no list")? {
+            let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let number = |pointer: &str| entry.pointer(pointer).and_then(Value::as_i64);
+            let at: Timestamp = text("/at").parse()?;
+            match (text("/what"), text("/data/type")) {
+                ("Sent", "document") => {
+                    let generation = number("/data/generation").unwrap_or(0);
+                    documents.insert(number("/data/id"), generation);
+                    traffic.sent.entry(generation).or_insert(at);
+                }
+                ("Message", "answer") => {
+                    if let Some(generation) = documents.get(&number("/data/to")) {
+                        traffic.answered.entry(*generation).or_insert(at);
+                    }
+                }
+                ("Message", "state") => {
+                    if let Some(generation) = number("/data/state/observedGeneration") {
+                        traffic.states.entry(generation).or_insert(at);
+                    }
+                }
+                ("Message", "fact") if text("/data/fact/kind") == "Ready" => {
+                    if let Some(generation) = number("/data/fact/generation") {
+                        traffic.ready.entry(generation).or_insert(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(traffic)
+    }
+
     /// Lets so many documents go at once: time from the first sending to the last answer.
     pub(super) async fn many(&self, count: usize, round: i64) -> Result<Duration> {
         self.call(Method::POST, "/api/v1/admin/faults", Some(&json!({ "fault": "pause" }))).await?;
@@ -161,4 +307,13 @@ impl Documents {
         .await?;
         Ok(Duration::try_from(took)?)
     }
+}
+
+/// Times by generation.
+#[derive(Debug, Default)]
+struct Traffic {
+    sent: BTreeMap<i64, Timestamp>,
+    answered: BTreeMap<i64, Timestamp>,
+    states: BTreeMap<i64, Timestamp>,
+    ready: BTreeMap<i64, Timestamp>,
 }

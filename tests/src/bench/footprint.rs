@@ -1,10 +1,9 @@
-//! What the agent's processes take: resident memory and CPU time, from the host's `/proc`, and the watches that they hold.
+//! What the agent's processes take: resident memory and CPU time, from the host's `/proc`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use crate::testbed::Testbed;
 
@@ -13,6 +12,8 @@ use crate::testbed::Testbed;
 pub(crate) struct Footprint {
     /// Resident memory, in KiB.
     pub(crate) resident: u64,
+    /// Of that, what is no file of the image.
+    pub(crate) anonymous: u64,
     /// The most that it ever was, in KiB.
     pub(crate) peak: u64,
     /// Thousandths of a CPU.
@@ -35,7 +36,7 @@ pub(super) async fn at_rest(bed: &Testbed, rest: Duration) -> Result<BTreeMap<St
         // Clock ticks are hundredths of a second on Linux.
         let ticks = f64::from(u32::try_from(pid.1.saturating_sub(same.1))?);
         let cpu = ticks * 10.0 / rest.as_secs_f64();
-        found.insert(role, Footprint { resident: kib("VmRSS:"), peak: kib("VmHWM:"), cpu });
+        found.insert(role, Footprint { resident: kib("VmRSS:"), anonymous: kib("RssAnon:"), peak: kib("VmHWM:"), cpu });
     }
     Ok(found)
 }
@@ -60,22 +61,4 @@ fn processes(bed: &Testbed) -> Result<BTreeMap<String, (u32, u64)>> {
     }
     anyhow::ensure!(found.len() == 2, "processes of the agent: {found:?}");
     Ok(found)
-}
-
-/// Watches by account: different resources and places that the audit log knows.
-pub(super) fn watches(bed: &Testbed) -> Result<BTreeMap<String, usize>> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for entry in bed.audit_log()? {
-        let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let Some(account) = text("/user/username").strip_prefix("system:serviceaccount:pdp-agent:") else { continue };
-        if text("/verb") != "watch" {
-            continue;
-        }
-        let uri = text("/requestURI");
-        let query = uri.split('?').nth(1).unwrap_or_default();
-        let selector = query.split('&').filter(|part| part.contains("Selector")).collect::<Vec<_>>().join("&");
-        let place = format!("{}?{selector}", uri.split('?').next().unwrap_or_default());
-        found.entry(account.to_owned()).or_default().insert(place);
-    }
-    Ok(found.into_iter().map(|(account, places)| (account, places.len())).collect())
 }

@@ -3,10 +3,15 @@
 //! A raw write and a document follow each other, so that both see the same machine. Times of documents are taken at the control
 //! plane, from its record: when the document was sent, when its answer came. Touches one test cluster of its own.
 
+pub mod agents;
+mod calls;
+mod cuts;
 mod documents;
+pub mod flood;
 mod footprint;
 pub mod raw;
 mod table;
+mod thousand;
 
 use std::time::Duration;
 
@@ -30,6 +35,14 @@ pub struct Settings {
     pub documents: usize,
     /// Seconds at rest.
     pub rest: u64,
+    /// Releases to the empty cluster.
+    pub releases: usize,
+    /// Sessions that are cut.
+    pub cuts: usize,
+    /// Seconds over which writes are counted while nothing is wished.
+    pub quiet: u64,
+    /// Simulated agents on the control plane; none leaves that part out.
+    pub agents: usize,
 }
 
 /// Releases of the second footprint.
@@ -48,6 +61,10 @@ pub(crate) fn environment(generation: i64) -> Value {
 /// # Errors
 /// The cluster does not come up, or something does not answer.
 pub async fn run(settings: &Settings) -> Result<()> {
+    // Before there is a cluster on the machine.
+    if settings.agents > 0 {
+        agents::run(&agents::Settings { agents: settings.agents, reconnects_per_second: 500 }).await?;
+    }
     if let Ok(left) = Testbed::attach(&settings.name) {
         left.down().await?;
     }
@@ -63,14 +80,14 @@ pub async fn run(settings: &Settings) -> Result<()> {
 
 async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
     let state = bed.instance()?.path("control-plane-state");
-    let plane = ControlPlane::start(bed, &state, &[]).await?;
+    let plane = ControlPlane::start(bed, &state, &["--record-limit", "200000"]).await?;
     let image = bed.push_archive(&image_archive(), "pdp-agent:bench").await?;
     let options = Options {
         namespace: "pdp-agent".to_owned(),
         release: "pdp-agent".to_owned(),
         organization: "acme".to_owned(),
         data_plane: "bench".to_owned(),
-        image,
+        image: image.clone(),
         values: String::new(),
     };
     let installation = Installation::install(bed, &plane, options).await?;
@@ -80,36 +97,63 @@ async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
     let mut documents = Documents::new(&plane, &place)?;
     let mut writer = raw::Writer::start(bed)?;
     let rest = Duration::from_secs(settings.rest);
+    let mut table = Table::default();
 
     say("one release");
     documents.deploy("bench", 0).await?;
     documents.ready("bench").await?;
-    let one = footprint::at_rest(bed, rest).await?;
+    table.footprints.push(("1 release".to_owned(), footprint::at_rest(bed, rest).await?));
 
     say("documents and raw writes, one at a time");
-    let (mut raw, mut acknowledged) = (Vec::new(), Vec::new());
     for round in 1..=i64::try_from(settings.documents)? {
-        raw.push(writer.one().await?);
+        table.raw.push(writer.one().await?);
         let sent = documents.deploy("bench", round).await?;
-        acknowledged.push(documents.acknowledged(sent).await?);
+        table.acknowledged.push(documents.acknowledged(sent).await?);
         documents.ready("bench").await?;
     }
 
     say("documents and raw writes, many at once");
-    let alone = many(bed, &mut documents, &mut writer, false).await?;
-    let together = many(bed, &mut documents, &mut writer, true).await?;
+    table.alone = many(bed, &mut documents, &mut writer, false).await?;
+    table.together = many(bed, &mut documents, &mut writer, true).await?;
     documents.all_ready(RELEASES).await?;
 
     say("a hundred releases");
-    let hundred = footprint::at_rest(bed, rest).await?;
-    let watches = footprint::watches(bed)?;
+    table.footprints.push((format!("{RELEASES} releases"), footprint::at_rest(bed, rest).await?));
+    table.watches = calls::open_watches(bed)?;
+    say("a hundred changes in thirty seconds");
+    table.first_states = documents.paced(RELEASES - 1, Duration::from_millis(300), 500).await?;
 
-    table::print(&Table { raw, acknowledged, alone, together, one, hundred, watches });
+    if settings.releases > 0 {
+        say("a thousand releases");
+        let sample = thousand::sample(bed, &documents, &place.namespace).await?;
+        let release = documents.release("sample").await?;
+        let folder = tempfile::tempdir()?;
+        let figures =
+            thousand::measure(bed, &documents, &mut writer, settings.releases, sample, &release, folder.path()).await?;
+        table.thousand = Some(figures);
+        let name = format!("{} releases", RELEASES + 1 + settings.releases);
+        table.footprints.push((name, footprint::at_rest(bed, rest).await?));
+    }
+
+    say("nothing is wished");
+    let from = jiff::Timestamp::now();
+    tokio::time::sleep(Duration::from_secs(settings.quiet)).await;
+    let calls = calls::between(bed, from, jiff::Timestamp::now())?;
+    table.quiet = Some((settings.quiet, calls.iter().filter(|call| call.writes()).count(), calls::counted(&calls)));
+
+    say("documents under a flood of logs");
+    table.floods = Some(flood::measure(bed, &documents, settings.documents.min(100)).await?);
+
+    if settings.cuts > 0 {
+        say("links that are cut");
+        table.cuts = Some(cuts::measure(bed, &plane, &documents, &image, settings.cuts).await?);
+    }
+    table::print(&table);
     Ok(())
 }
 
 /// Rates of raw writes and of documents, a second.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rates {
     raw: f64,
     documents: f64,
@@ -141,6 +185,12 @@ async fn many(bed: &Testbed, documents: &mut Documents, writer: &mut raw::Writer
     }
     let total = f64::from(u32::try_from(count)?) * f64::from(u32::try_from(ROUNDS)?);
     Ok(Rates { raw: total / raw.as_secs_f64(), documents: total / acknowledged.as_secs_f64() })
+}
+
+/// How busy the machine was during the last one, five and fifteen minutes.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(", ")
 }
 
 fn say(text: &str) {

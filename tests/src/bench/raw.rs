@@ -1,7 +1,7 @@
 //! Raw writes: server-side apply of an object of a Release's size, by a program inside the cluster's network.
 //!
-//! The writer is a process of its own, since a network belongs to a process. It reads one order a line (`one NAME`, `many COUNT`)
-//! and answers with microseconds.
+//! The writer is a process of its own, since a network belongs to a process. It reads one order a line (`one NAME`, `many COUNT`,
+//! `same COUNT FILE`) and answers with microseconds.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,6 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
@@ -49,7 +50,7 @@ impl Writer {
 
     async fn ask(&mut self, order: &str) -> Result<Duration> {
         self.orders.write_all(format!("{order}\n").as_bytes()).await?;
-        let answer = tokio::time::timeout(Duration::from_secs(60), self.answers.next_line()).await??;
+        let answer = tokio::time::timeout(Duration::from_secs(600), self.answers.next_line()).await??;
         Ok(Duration::from_micros(answer.context("the writer has ended")?.parse()?))
     }
 
@@ -61,6 +62,14 @@ impl Writer {
         self.ask("one bench").await
     }
 
+    /// The steps of one release for so many releases, sixteen releases at a time. `file` holds the name to be replaced and the steps.
+    ///
+    /// # Errors
+    /// One fails.
+    pub async fn same(&mut self, file: &Path, count: usize) -> Result<Duration> {
+        self.ask(&format!("same {count} {}", file.display())).await
+    }
+
     /// So many writes to as many objects, sixteen at a time. The time of all.
     ///
     /// # Errors
@@ -68,6 +77,47 @@ impl Writer {
     pub async fn many(&mut self, count: usize) -> Result<Duration> {
         self.ask(&format!("many {count}")).await
     }
+}
+
+/// One call to be made raw.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Step {
+    /// `GET`, `POST`, `APPLY` or `MERGE`.
+    how: String,
+    /// Path and query.
+    path: String,
+    /// Body, where there is one.
+    body: Option<Value>,
+}
+
+impl Step {
+    /// See the fields.
+    #[must_use]
+    pub fn new(how: &str, path: String, body: Option<Value>) -> Self {
+        Self { how: how.to_owned(), path, body }
+    }
+}
+
+/// The steps of one release, one after the other.
+async fn steps(client: &Client, text: &str, name: &str, number: usize) -> Result<()> {
+    let steps: Vec<Step> = serde_json::from_str(&text.replace(name, &format!("same-{number:05}")))?;
+    for Step { how, path, body } in steps {
+        let (method, kind) = match how.as_str() {
+            "GET" => ("GET", "application/json"),
+            "APPLY" => ("PATCH", "application/apply-patch+yaml"),
+            "MERGE" => ("PATCH", "application/merge-patch+json"),
+            _ => ("POST", "application/json"),
+        };
+        let request = http::Request::builder().method(method).uri(&path).header("content-type", kind);
+        let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
+        match client.request_text(request.body(body)?).await {
+            Ok(_) => {}
+            // A second create of what is there, and a look at what is not there yet, cost the same.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(error).with_context(|| format!("{how} {path}")),
+        }
+    }
+    Ok(())
 }
 
 /// The writer itself.
@@ -89,7 +139,8 @@ pub async fn serve(kubeconfig: &Path, server: &str) -> Result<()> {
         kind: "Release".to_owned(),
         plural: "releases".to_owned(),
     };
-    let api: Api<DynamicObject> = Api::namespaced_with(Client::try_from(config)?, NAMESPACE, &resource);
+    let client = Client::try_from(config)?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
     let mut generation = 0;
     // Nothing else runs while an order is waited for.
     for order in std::io::stdin().lines() {
@@ -100,6 +151,13 @@ pub async fn serve(kubeconfig: &Path, server: &str) -> Result<()> {
             Some(("many", count)) => {
                 let writes = (0..count.parse::<usize>()?).map(|at| write(&api, format!("many-{at}"), generation));
                 futures::stream::iter(writes).buffer_unordered(WIDTH).try_collect::<Vec<()>>().await?;
+            }
+            Some(("same", what)) => {
+                let (count, file) = what.split_once(' ').context("same COUNT FILE")?;
+                let (name, text): (String, Value) = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+                let text = text.to_string();
+                let releases = (0..count.parse::<usize>()?).map(|number| steps(&client, &text, &name, number));
+                futures::stream::iter(releases).buffer_unordered(WIDTH).try_collect::<Vec<()>>().await?;
             }
             Some((_, name)) => write(&api, name.to_owned(), generation).await?,
             None => anyhow::bail!("order {order:?} is not known"),

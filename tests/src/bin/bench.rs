@@ -21,6 +21,50 @@ enum Command {
         /// Seconds at rest over which CPU time is counted.
         #[arg(long, default_value_t = 60)]
         rest: u64,
+        /// Releases to the empty cluster.
+        #[arg(long, default_value_t = 1_000)]
+        releases: usize,
+        /// Sessions that are cut, each after more than a minute.
+        #[arg(long, default_value_t = 20)]
+        cuts: usize,
+        /// Seconds over which writes are counted while nothing is wished.
+        #[arg(long, default_value_t = 60)]
+        quiet: u64,
+        /// Simulated agents on the control plane; 0 leaves that part out.
+        #[arg(long, default_value_t = 20_000)]
+        agents: usize,
+    },
+    /// Passes connections on, late; started by `run`.
+    #[command(hide = true)]
+    Delay {
+        /// Where to listen.
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+        /// Where to pass on to.
+        #[arg(long)]
+        to: std::net::SocketAddr,
+    },
+    /// Many simulated agents on the control-plane mock, without a cluster.
+    Agents {
+        /// How many.
+        #[arg(long, default_value_t = 20_000)]
+        agents: usize,
+        /// Agents that shall come back a second after a restart.
+        #[arg(long, default_value_t = 500)]
+        reconnects_per_second: u32,
+    },
+    /// A process full of simulated agents; started by `agents`.
+    #[command(hide = true)]
+    AgentsLoad {
+        /// The gateway.
+        #[arg(long)]
+        gateway: std::net::SocketAddr,
+        /// Its authority.
+        #[arg(long)]
+        ca: PathBuf,
+        /// Key and certificates.
+        #[arg(long)]
+        file: PathBuf,
     },
     /// Writes raw, inside the cluster's network; started by `run`.
     #[command(hide = true)]
@@ -37,9 +81,15 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Command::parse() {
-        Command::Run { name, keep, documents, rest } => {
-            tests::bench::run(&tests::bench::Settings { name, keep, documents, rest }).await
+        Command::Run { name, keep, documents, rest, releases, cuts, quiet, agents } => {
+            tests::bench::run(&tests::bench::Settings { name, keep, documents, rest, releases, cuts, quiet, agents })
+                .await
         }
+        Command::Delay { listen, to } => tests::bench::flood::delay(listen, to).await,
+        Command::Agents { agents, reconnects_per_second } => {
+            tests::bench::agents::run(&tests::bench::agents::Settings { agents, reconnects_per_second }).await
+        }
+        Command::AgentsLoad { gateway, ca, file } => tests::bench::agents::serve(gateway, &ca, &file).await,
         Command::Raw { kubeconfig, server } => tests::bench::raw::serve(&kubeconfig, &server).await,
     }
 }

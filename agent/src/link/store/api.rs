@@ -22,6 +22,8 @@ use super::{ApiCause, ApiError, ApiStatus, Call, Change, Reply, Store, Table};
 const MANAGER: &str = "pdp-agent-link";
 /// One call, all told. Longer than a webhook of the customer may take (10 s), so that its time-out is seen as such.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// Objects of one page of a list.
+const PAGE: u32 = 50;
 /// Longest answer that is read: an object with its managed fields.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
@@ -122,7 +124,8 @@ impl Store for KubeStore {
             plural: table.plural().to_owned(),
         };
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
-        watcher(api, watcher::Config::default())
+        // A page is read whole before its first object is taken.
+        watcher(api, watcher::Config::default().page_size(PAGE))
             .default_backoff()
             .map(|event| match event {
                 Ok(Event::Init) => Change::Begin,

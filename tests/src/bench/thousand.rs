@@ -1,0 +1,156 @@
+//! A thousand releases to an empty cluster, beside the same calls made raw in the same run.
+//!
+//! "The same calls" is taken literally: what the agent asked of the API server for one first release, read off the audit log, is
+//! replayed with the objects that it made, under other names, sixteen releases at a time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::calls::{self, Call};
+use super::documents::Documents;
+use super::raw::{NAMESPACE, Step, Writer};
+use crate::testbed::Testbed;
+
+/// All figures of this part.
+#[derive(Debug, Clone)]
+pub(super) struct Figures {
+    pub(super) releases: usize,
+    /// First document sent until the last release was reported ready.
+    pub(super) applied: Duration,
+    /// First document sent until the last answer.
+    pub(super) accepted: Duration,
+    pub(super) raw: Duration,
+    pub(super) raw_calls: usize,
+    pub(super) calls: usize,
+    pub(super) sample: Vec<(String, usize)>,
+}
+
+/// Which calls one first release takes, as steps to replay; and their counts.
+pub(super) async fn sample(
+    bed: &Testbed,
+    documents: &Documents,
+    namespace: &str,
+) -> Result<(Vec<Step>, Vec<(String, usize)>)> {
+    let from = Timestamp::now();
+    documents.deploy("sample", 0).await?;
+    documents.ready("sample").await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let calls = calls::between(bed, from, Timestamp::now())?;
+    let release = documents.release("sample").await?;
+    let objects = objects(bed, namespace, &release).await?;
+    let counts = calls::counted(&calls).into_iter().collect();
+    let steps = calls.iter().filter_map(|call| step(call, &objects, &release)).collect();
+    Ok((steps, counts))
+}
+
+/// Everything that the release consists of, as it stands in the cluster.
+async fn objects(bed: &Testbed, namespace: &str, release: &str) -> Result<Vec<Value>> {
+    let kinds = "deployments,services,configmaps,networkpolicies,poddisruptionbudgets,controllerrevisions.apps";
+    let label = format!("pdp-agent.dev/release={release}");
+    let text = bed.kubectl(&["get", kinds, "-n", namespace, "-l", &label, "-o", "json"]).await?;
+    let list: Value = serde_json::from_str(&text)?;
+    let mut all = list.get("items").and_then(Value::as_array).cloned().context("no list")?;
+    let text = bed.kubectl(&["get", "releases.pdp-agent.dev", release, "-n", "pdp-agent", "-o", "json"]).await?;
+    all.push(serde_json::from_str(&text)?);
+    Ok(all)
+}
+
+const fn plural(kind: &str) -> Option<&'static str> {
+    Some(match kind.as_bytes() {
+        b"Deployment" => "deployments",
+        b"Service" => "services",
+        b"ConfigMap" => "configmaps",
+        b"NetworkPolicy" => "networkpolicies",
+        b"PodDisruptionBudget" => "poddisruptionbudgets",
+        b"ControllerRevision" => "controllerrevisions",
+        b"Release" => "releases",
+        _ => return None,
+    })
+}
+
+/// A call as it is made raw; none for one whose object is not of this release.
+fn step(call: &Call, objects: &[Value], release: &str) -> Option<Step> {
+    let about = call.object();
+    let of_kind = |object: &&Value| {
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        plural(kind) == Some(about.resource.as_str())
+    };
+    let named = |object: &&Value| {
+        about.name.is_empty() || object.pointer("/metadata/name").and_then(Value::as_str) == Some(about.name.as_str())
+    };
+    let found = if about.resource == "pods" {
+        // One pod from the template, as a dry run.
+        let deployment =
+            objects.iter().find(|object| object.get("kind").and_then(Value::as_str) == Some("Deployment"))?;
+        let template = deployment.pointer("/spec/template")?.clone();
+        let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": template.get("metadata"), "spec": template.get("spec") });
+        pod.as_object_mut()?.get_mut("metadata")?.as_object_mut()?.insert("name".to_owned(), json!(release));
+        pod
+    } else {
+        objects.iter().find(|object| of_kind(object) && named(object)).or_else(|| objects.iter().find(of_kind))?.clone()
+    };
+    let name = found.pointer("/metadata/name")?.as_str()?.to_owned();
+    let version = found.get("apiVersion")?.as_str()?.to_owned();
+    let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
+    let collection = format!("{root}/namespaces/{NAMESPACE}/{}", about.resource);
+    let dry = if call.is_dry_run() { "&dryRun=All" } else { "" };
+    let status = if about.subresource == "status" { "/status" } else { "" };
+    let one = format!("{collection}/{name}{status}");
+    Some(match (call.verb.as_str(), status) {
+        ("create", _) => Step::new("POST", format!("{collection}?fieldManager=raw{dry}"), Some(clean(&found))),
+        // Without the version that a real one names: another program's.
+        ("update" | "patch", "/status") => {
+            let status = json!({ "status": found.get("status") });
+            Step::new("MERGE", format!("{one}?fieldManager=raw"), Some(status))
+        }
+        ("update" | "patch", _) => {
+            Step::new("APPLY", format!("{one}?fieldManager=raw&force=true{dry}"), Some(clean(&found)))
+        }
+        ("get", _) => Step::new("GET", one, None),
+        _ => return None,
+    })
+}
+
+/// An object as somebody would write it.
+fn clean(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(members) = object.as_object_mut() {
+        members.remove("status");
+        if let Some(metadata) = members.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|key, _| matches!(key.as_str(), "name" | "labels" | "annotations"));
+            metadata.insert("namespace".to_owned(), json!(NAMESPACE));
+        }
+        if let Some(spec) = members.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+    }
+    // Nobody's, nor what controllers make of it: the operator must not look at it.
+    let text = object.to_string().replace("pdp-agent.dev/data-plane", "example.com/data-plane");
+    serde_json::from_str(&text).unwrap_or(object)
+}
+
+/// Measures. `steps` are the calls of one release.
+pub(super) async fn measure(
+    bed: &Testbed,
+    documents: &Documents,
+    writer: &mut Writer,
+    releases: usize,
+    (steps, sample): (Vec<Step>, Vec<(String, usize)>),
+    release: &str,
+    folder: &Path,
+) -> Result<Figures> {
+    let file = folder.join("steps.json");
+    std::fs::write(&file, serde_json::to_string(&(release, &steps))?)?;
+    let raw = writer.same(&file, releases).await?;
+    documents.hold().await?;
+    documents.deploy_many("thousand", releases, 0).await?;
+    let from = Timestamp::now();
+    let (accepted, applied) = documents.released(releases).await?;
+    let calls = calls::between(bed, from, Timestamp::now())?;
+    Ok(Figures { releases, applied, accepted, raw, raw_calls: steps.len(), calls: calls.len(), sample })
+}
