@@ -15,7 +15,7 @@ ON_A_CLUSTER := test-elsewhere
 endif
 
 .PHONY: test
-test: check test-fast $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, the end-to-end tests on a real cluster, the demo
+test: check test-fast test-sim $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, 10,000 seeds, the end-to-end tests on a real cluster, the demo
 
 # One set of features for all runs, so that nothing is compiled twice.
 FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim

@@ -4,6 +4,8 @@
 pub mod bench;
 pub mod chaos;
 pub mod demo;
+#[cfg(test)]
+mod faults_page;
 pub mod installation;
 pub mod load;
 pub mod support;

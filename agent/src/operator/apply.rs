@@ -1,4 +1,5 @@
-//! Doing what was decided: writes in order, each with its precondition, the first failure ends the list.
+//! Doing what was decided: writes in order, each with its precondition. What the cluster refuses holds up only what stands on it; any
+//! other failure ends the list.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +79,7 @@ const RIGHTS_WAITS: [u64; 6] = [50, 100, 200, 400, 800, 1600];
 /// Performs `writes` in order.
 ///
 /// # Errors
-/// The first write that failed; those before it are done.
+/// The first write that failed; those before it are done, and after a refusal also those that stand alone.
 pub async fn perform<K: OwnKind, S: Serialize>(
     shared: &Shared,
     subject: &mut Subject,
@@ -86,7 +87,11 @@ pub async fn perform<K: OwnKind, S: Serialize>(
     material: Option<&Material>,
     writes: &[Write<S>],
 ) -> Result<(), ApiError> {
+    let mut refused = None;
     for write in writes {
+        if refused.is_some() && !write.stands_alone() {
+            continue;
+        }
         let mut waits = RIGHTS_WAITS.iter();
         loop {
             match once::<K, S>(shared, subject, namespace, material, write).await {
@@ -94,12 +99,24 @@ pub async fn perform<K: OwnKind, S: Serialize>(
                     Some(wait) => tokio::time::sleep(Duration::from_millis(*wait)).await,
                     None => return Err(error),
                 },
-                Err(error) => return Err(error),
+                Err(error) if is_refusal(&error) && !write.carries_all() => {
+                    refused = refused.or(Some(error));
+                    break;
+                }
+                Err(error) => return Err(refused.unwrap_or(error)),
                 Ok(()) => break,
             }
         }
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
+}
+
+/// Whether the cluster has looked at the object and does not want it.
+fn is_refusal(error: &ApiError) -> bool {
+    match error.class() {
+        Class::Quota | Class::Policy | Class::Invalid => true,
+        Class::NotLeading | Class::Conflict | Class::Missing | Class::Rights | Class::Transient => false,
+    }
 }
 
 async fn once<K: OwnKind, S: Serialize>(

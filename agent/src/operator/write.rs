@@ -26,7 +26,7 @@ pub struct Live {
     pub rival: Option<String>,
 }
 
-/// One write. Executed in order; the first that fails ends the list.
+/// One write. Executed in order; one that is refused holds up only what stands on it, any other failure ends the list.
 #[derive(Clone, PartialEq)]
 pub enum Write<S> {
     /// Status of the resource itself, with its uid and resource version.
@@ -56,6 +56,23 @@ pub enum Write<S> {
 }
 
 impl<S> Write<S> {
+    /// Whether it may go on though an earlier one was refused. A workload must not start without its configuration, and a deletion or
+    /// a status says that everything before it is done.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::Delete { .. } => false,
+            Self::CreateSecret(_) => true,
+            Self::Create(object) | Self::Apply { object, .. } => !is_workload(object),
+        }
+    }
+
+    /// Whether nothing after it makes sense once it is refused.
+    #[must_use]
+    pub fn carries_all(&self) -> bool {
+        matches!(self, Self::Create(object) if object.get("kind").and_then(Value::as_str) == Some("Namespace"))
+    }
+
     /// The removal of `object` as it was seen.
     #[must_use]
     pub fn delete(object: &ObjectRef, live: &Live) -> Self {
@@ -86,8 +103,35 @@ impl<S> Write<S> {
     }
 }
 
+fn is_workload(object: &Value) -> bool {
+    matches!(object.get("kind").and_then(Value::as_str), Some("Deployment" | "Job"))
+}
+
 impl<S> std::fmt::Debug for Write<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.summary())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_object_holds_up_what_stands_on_it_and_nothing_else() {
+        let create = |kind: &str| Write::<()>::Create(json!({"kind": kind}));
+        for kind in ["ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "RoleBinding"] {
+            assert!(create(kind).stands_alone() && !create(kind).carries_all(), "{kind}");
+        }
+        for kind in ["Deployment", "Job"] {
+            assert!(!create(kind).stands_alone(), "{kind} needs its configuration");
+        }
+        assert!(create("Namespace").carries_all());
+        assert!(!Write::Status(Box::new(())).stands_alone());
+        let object = crate::operator::object::ObjectKind::Service.named("web");
+        let gone = Write::<()>::Delete { object, uid: String::new(), resource_version: String::new() };
+        assert!(!gone.stands_alone(), "something may still need it");
     }
 }

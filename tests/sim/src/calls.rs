@@ -167,6 +167,9 @@ impl World {
             self.checks.changed(&change, &moment, &self.plane, &self.api);
             self.spread(change);
         }
+        if matches!(request, Request::Delete { .. }) {
+            self.linger(request);
+        }
     }
 
     /// A change goes to the watches, each in order and perhaps late, and to the controllers.

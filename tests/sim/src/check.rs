@@ -52,8 +52,8 @@ pub(super) struct Checks {
     created: BTreeMap<String, Millis>,
     /// Newest process of either role that has changed an object.
     touched: BTreeMap<(Id, bool), u64>,
-    /// Jobs that were made, by run: for which object, and whether somebody has deleted it.
-    jobs: BTreeMap<String, (String, bool)>,
+    /// Jobs that were made, by run: for which object, and when somebody has deleted it.
+    jobs: BTreeMap<String, (String, Option<Millis>)>,
 }
 
 /// Longest time by which the operator's view and its calls together may be late.
@@ -93,7 +93,7 @@ impl Checks {
     }
 
     /// Somebody deletes a Job. If its run does not say yet that it was seen, nobody can know that there was one.
-    pub(super) fn job_deleted_by_hand(&mut self, run: Option<&Value>) {
+    pub(super) fn job_deleted_by_hand(&mut self, run: Option<&Value>, now: Millis) {
         let Some(run) = run else { return };
         let conditions = run.pointer("/status/conditions").and_then(Value::as_array);
         let seen = conditions.into_iter().flatten().any(|condition| {
@@ -104,7 +104,7 @@ impl Checks {
         if !seen && run.pointer("/status/started").is_none() {
             self.jobs.remove(name);
         } else if let Some((_, by_hand)) = self.jobs.get_mut(name) {
-            *by_hand = true;
+            *by_hand = Some(now);
         }
     }
 
@@ -142,8 +142,12 @@ impl Checks {
                     .map_or_else(String::new, |run| text(run, "uid").to_owned());
                 let name = run.map_or_else(String::new, |run| run.name);
                 // An object that came back cannot know that there was a Job if somebody has deleted that too.
-                let again = self.jobs.get(&name).is_some_and(|(before, by_hand)| *before == uid || !by_hand);
-                self.jobs.insert(name.clone(), (uid, false));
+                // A create that was under way when somebody deleted the Job cannot be held back.
+                let again = self.jobs.get(&name).is_some_and(|(before, by_hand)| match by_hand {
+                    Some(at) => *before == uid && moment.since >= *at,
+                    None => true,
+                });
+                self.jobs.insert(name.clone(), (uid, None));
                 if again {
                     self.broken("I2", format!("run {name} has a second Job"));
                 }

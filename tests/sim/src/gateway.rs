@@ -239,8 +239,7 @@ impl World {
             ControlEvent::Fact(report) => {
                 let (key, fact) = (report.key, report.fact);
                 note!(self, "control {key} fact {} {:?}", fact.id, fact.kind);
-                // What has an outcome was stored, though its answer may never come.
-                self.plane.accepted.insert((key.clone(), fact.generation));
+                self.plane.implied(&key, fact.generation);
                 let recorded = Recorded::Fact(key.clone(), fact.id.clone());
                 if self.bug == Some(Bug::AcknowledgedBeforeRecorded) {
                     self.after(100, 1_000, Event::Record { key: key.clone(), fact: Box::new(fact), wire });

@@ -51,6 +51,10 @@ struct Task {
     resource_version: String,
     writes: VecDeque<Write<Value>>,
     deleting: Option<Id>,
+    /// Whether nothing after the write under way makes sense if it is refused.
+    carries_all: bool,
+    /// Something was refused: looked at again after a wait.
+    refused: bool,
 }
 
 /// What one look at a resource came to.
@@ -151,7 +155,18 @@ impl World {
         let starts = task.is_some();
         if let (Some((uid, resource_version)), Some(decided)) = (task, decided) {
             let writes = decided.writes.into();
-            operator.tasks.insert(token, Task { id: id.clone(), uid, resource_version, writes, deleting: None });
+            operator.tasks.insert(
+                token,
+                Task {
+                    id: id.clone(),
+                    uid,
+                    resource_version,
+                    writes,
+                    deleting: None,
+                    carries_all: false,
+                    refused: false,
+                },
+            );
         }
         self.operators.insert(incarnation, operator);
         if busy {
@@ -194,11 +209,12 @@ impl World {
         let Some(task) = operator.tasks.get_mut(&token) else { return };
         let next = task.writes.pop_front().filter(|_| leads || unchecked);
         let Some(write) = next else {
-            let id = task.id.clone();
+            let (id, at_once) = (task.id.clone(), leads && !task.refused);
             operator.tasks.remove(&token);
-            return self.wake_one(incarnation, &id, if leads { 10 } else { 1_000 });
+            return self.wake_one(incarnation, &id, if at_once { 10 } else { 1_000 });
         };
         task.deleting = None;
+        task.carries_all = write.carries_all();
         let request = match write {
             Write::Status(status) => Request::UpdateStatus(json!({
                 "kind": task.id.kind,
@@ -238,11 +254,19 @@ impl World {
                 self.next_write(incarnation, token);
             }
             Err(error) => {
+                // What is refused holds up only what stands on it.
+                if let ApiError::Answered(ApiStatus { code: 403 | 422, .. }) = &error
+                    && !task.carries_all
+                {
+                    task.writes.retain(Write::stands_alone);
+                    task.refused = true;
+                    return self.next_write(incarnation, token);
+                }
                 // Gone already: the watch will say so too.
                 if let (Some(gone), ApiError::Answered(ApiStatus { code: 404, .. })) = (&task.deleting, &error) {
                     operator.cache.remove(gone);
                 }
-                // The first failure ends the list; the next look decides anew.
+                // Any other failure ends the list; the next look decides anew.
                 let id = task.id.clone();
                 operator.tasks.remove(&token);
                 self.wake_one(incarnation, &id, 1_000);

@@ -221,7 +221,7 @@ impl World {
             self.checks.deleted_by_hand(&id, self.now);
         } else {
             let run = self.api.get(&id).and_then(super::operator::owner_of).and_then(|run| self.api.get(&run));
-            self.checks.job_deleted_by_hand(run);
+            self.checks.job_deleted_by_hand(run, self.now);
         }
         self.by_hand(&Request::Delete { id, uid, resource_version });
         true

@@ -303,6 +303,14 @@ impl Plane {
         self.forget(key).or_else(|| self.forget_again(key))
     }
 
+    /// What has an outcome was stored, though its answer may never come.
+    pub(super) fn implied(&mut self, key: &ResourceKey, generation: i64) {
+        self.accepted.insert((key.clone(), generation));
+        if let Some(issued) = self.issued.get_mut(key) {
+            issued.was_accepted = true;
+        }
+    }
+
     /// Records an answer. What is to be offered next, if anything.
     pub(super) fn answered(
         &mut self,
