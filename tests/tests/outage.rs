@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::installation::Place;
 use tests::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
-use tests::testbed::{Cut, Sample, Testbed, wait_until};
+use tests::testbed::{Cut, Part, Sample, Testbed, wait_until};
 
 #[tokio::test]
 async fn a_cut_longer_than_the_certificates_life_needs_no_person() {
@@ -70,6 +70,63 @@ async fn a_control_plane_restored_from_before_a_deployment_deletes_nothing() {
     assert!(ask(&next, "/version").await.is_ok());
     assert!(ask(&place, "/version").await.is_ok());
     assert_eq!(uids(&place).await, before, "workloads were touched");
+}
+
+#[tokio::test]
+async fn an_api_server_restored_from_a_backup_is_noticed_and_brought_up_to_date() {
+    let agent = agent().await;
+    let place = running("before-backup", Sample::HttpbinOld).await;
+    let backup = tempfile::tempdir().unwrap();
+    around_the_store(async |etcd| copy_tree(etcd, backup.path())).await;
+    agent.connected(LIMIT).await.unwrap();
+    assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
+    let later = running("after-backup", Sample::HttpbinOld).await;
+
+    around_the_store(async |etcd| {
+        std::fs::remove_dir_all(etcd).unwrap();
+        copy_tree(backup.path(), etcd);
+    })
+    .await;
+    let gone = agent.bed.kubectl(&["get", "namespace", &later.namespace]).await;
+    assert!(gone.is_err(), "the backup is not older: {gone:?}");
+    // Both roles say why they start anew, and nobody has to help.
+    for role in ["link", "operator"] {
+        wait_until(LIMIT, "the role to have noticed", || async {
+            let name = format!("deploy/pdp-agent-{role}");
+            let all = ["logs", "-n", "pdp-agent", &name, "--previous", "--tail=50"];
+            let said = agent.bed.kubectl(&all).await.map_err(|error| error.to_string())?;
+            if said.contains("gone back in time") { Ok(()) } else { Err(said) }
+        })
+        .await
+        .unwrap();
+    }
+    for (place, sample) in [(&place, Sample::HttpbinNew), (&later, Sample::HttpbinOld)] {
+        wait_until(Duration::from_secs(120), "what was asked for to serve again", || async {
+            let answer = ask(place, "/version").await.map_err(|error| error.to_string())?;
+            if answer.contains(Testbed::sample_version(sample)) { Ok(()) } else { Err(answer) }
+        })
+        .await
+        .unwrap();
+        phase(place, "httpbin", "Ready").await;
+    }
+    assert_eq!(deploy(&later, Sample::HttpbinNew, &[]).await.code, 0);
+}
+
+/// Does something to the API server's store while nothing of Kubernetes' own control plane runs. Afterwards all of it starts anew, as
+/// the instructions for a restore have it; the agent's pods are left alone.
+async fn around_the_store(work: impl AsyncFnOnce(&std::path::Path)) {
+    let bed = &agent().await.bed;
+    let parts = [Part::Kubelet, Part::Scheduler, Part::ControllerManager, Part::Apiserver, Part::Etcd];
+    for part in parts {
+        bed.kill(part).await.unwrap();
+    }
+    work(&bed.instance().unwrap().path("etcd")).await;
+    bed.restart(Part::Etcd).await.unwrap();
+    bed.restart(Part::Apiserver).await.unwrap();
+    wait_until(LIMIT, "the API server", || bed.kubectl(&["get", "--raw", "/readyz"])).await.unwrap();
+    for part in [Part::ControllerManager, Part::Scheduler, Part::Kubelet, Part::KubeProxy, Part::KubeRouter] {
+        bed.restart(part).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -162,6 +219,18 @@ async fn uids(place: &Place) -> Vec<String> {
     }
     uids.sort_unstable();
     uids
+}
+
+fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
