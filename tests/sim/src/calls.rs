@@ -146,16 +146,17 @@ impl World {
     /// Namespaces, and now and then other objects, go some time after they were deleted.
     fn linger(&mut self, request: &Request) {
         let id = request.id();
-        match request {
-            Request::Create(_) if matches!(id.kind.as_str(), "Namespace" | "Deployment" | "Job") => {
-                if id.kind == "Namespace" || self.dice.per_mille(self.rates.held) {
-                    self.by_hand(&Request::Finalizers { id, names: vec!["example.com/held"] });
-                }
+        if matches!(request, Request::Create(_)) {
+            let held = match id.kind.as_str() {
+                "Namespace" => true,
+                "Deployment" | "Job" => self.dice.per_mille(self.rates.held),
+                _ => false,
+            };
+            if held {
+                self.by_hand(&Request::Finalizers { id, names: vec!["example.com/held"] });
             }
-            Request::Delete { .. } if self.api.get(&id).is_some_and(is_terminating) => {
-                self.after(100, 8_000, Event::Finalize { id });
-            }
-            _ => {}
+        } else if matches!(request, Request::Delete { .. }) && self.api.get(&id).is_some_and(is_terminating) {
+            self.after(100, 8_000, Event::Finalize { id });
         }
     }
 
