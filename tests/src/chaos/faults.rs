@@ -176,9 +176,9 @@ impl Rig {
                 replica.disarm().await;
             }
             if role == Role::Link {
-                // Keys and its own standing move with connections only.
+                // Keys move with connections only, and its own standing with what lasts longer than two seconds.
                 self.bed().cut_link(Cut::Reject).await?;
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(6)).await;
                 self.bed().restore_link().await?;
             }
         }
