@@ -69,7 +69,10 @@ pub async fn run(settings: &Settings) -> Result<()> {
         left.down().await?;
     }
     let bed = Testbed::up(&settings.name).await?;
-    let measured = measure(&bed, settings).await;
+    let mut table = Table::default();
+    let measured = measure(&bed, settings, &mut table).await;
+    // Also what was measured before something failed.
+    table::print(&table);
     if settings.keep {
         println!("the cluster is left up: testbed --name {} down", settings.name);
     } else {
@@ -78,7 +81,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     measured
 }
 
-async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
+async fn measure(bed: &Testbed, settings: &Settings, table: &mut Table) -> Result<()> {
     let state = bed.instance()?.path("control-plane-state");
     let plane = ControlPlane::start(bed, &state, &["--record-limit", "200000"]).await?;
     let image = bed.push_archive(&image_archive(), "pdp-agent:bench").await?;
@@ -97,7 +100,6 @@ async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
     let mut documents = Documents::new(&plane, &place)?;
     let mut writer = raw::Writer::start(bed)?;
     let rest = Duration::from_secs(settings.rest);
-    let mut table = Table::default();
 
     say("one release");
     documents.deploy("bench", 0).await?;
@@ -148,7 +150,7 @@ async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
         say("links that are cut");
         table.cuts = Some(cuts::measure(bed, &plane, &documents, &image, settings.cuts).await?);
     }
-    table::print(&table);
+    table.load = load_average();
     Ok(())
 }
 
