@@ -22,6 +22,7 @@ use super::resolve;
 use super::shared::{self, Pause, Shared};
 use super::write::Live;
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
+use crate::settings::Settings;
 use decide::{Observed, Obstacle};
 use objects::Wanted;
 
@@ -33,6 +34,9 @@ pub const KEY_SECRET: &str = "pdp-key";
 
 /// How soon a namespace is looked at again that is in the way or going away.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How soon rights that were just bound are in effect.
+const RIGHTS: Duration = Duration::from_secs(1);
 
 /// One round for one environment.
 ///
@@ -239,13 +243,33 @@ impl Round<'_> {
         let mut obstacle = Obstacle::None;
         if !namespace.is_empty() {
             self.look_at_namespace(&namespace, None, &mut live).await?;
-            obstacle = self.obstacle(&namespace, decide::stands(&namespace, &live)).await?;
+            let stands = decide::stands(&namespace, &live);
+            obstacle = match self.obstacle(&namespace, stands).await {
+                // The preparation was cut off before it came to the rights, and nothing but a look says that the namespace is empty.
+                Err(error) if stands && error.class() == Class::Rights && self.pause.is_none() => {
+                    self.take_rights(&namespace).await?;
+                    return Ok(Some(RIGHTS));
+                }
+                other => other?,
+            };
         }
         let going = !live.is_empty();
         let observed = self.observed(&status, &namespace, &live);
         let decision = decide::remove(&observed, &obstacle, self.now);
         apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
         Ok(going.then_some(AGAIN))
+    }
+
+    async fn take_rights(&self, namespace: &str) -> Result<(), ApiError> {
+        let Settings { namespace: agent_namespace, fullname, .. } = &self.shared.settings;
+        let (data_plane, name) = (&self.shared.id, self.name);
+        let binding = objects::rights(&objects::Place { data_plane, name, namespace, agent_namespace, fullname });
+        match self.shared.cluster.create(&binding, false).await {
+            Ok(_) => Ok(()),
+            // It is there and not in effect yet.
+            Err(error) if error.class() == Class::Conflict => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Releases in it first; then, while it stands, objects that we may list and did not make.

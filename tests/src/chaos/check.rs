@@ -33,11 +33,13 @@ pub enum Rule {
     Restart,
     /// Nothing is written by a leader after a newer one wrote.
     Fenced,
+    /// Once everything is settled, nothing is written any more.
+    Silent,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OneChange,
         Self::NeverFalls,
         Self::AcknowledgedIsStored,
@@ -50,6 +52,7 @@ impl Rule {
         Self::LeftOver,
         Self::Restart,
         Self::Fenced,
+        Self::Silent,
     ];
 
     fn check(self, history: &History) -> Vec<Violation> {
@@ -66,6 +69,7 @@ impl Rule {
             Self::LeftOver => left_over(history),
             Self::Restart => restart(history),
             Self::Fenced => fenced(history),
+            Self::Silent => silent(history),
         };
         found.into_iter().map(|(about, what)| Violation { rule: self, about, what }).collect()
     }
@@ -353,6 +357,12 @@ fn fenced(history: &History) -> Found {
         }
     }
     found
+}
+
+/// The link tells its own standing in the DataPlane, which changes with every certificate.
+fn silent(history: &History) -> Found {
+    let late = history.late.iter().filter(|version| version.key.kind != "DataPlane");
+    late.map(|version| (Some(version.key.clone()), format!("version {} came late", version.resource_version))).collect()
 }
 
 #[cfg(test)]

@@ -175,6 +175,12 @@ impl Rig {
             for replica in &armed {
                 replica.disarm().await;
             }
+            if role == Role::Link {
+                // Keys and its own standing move with connections only.
+                self.bed().cut_link(Cut::Reject).await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.bed().restore_link().await?;
+            }
         }
         bail!("it was never reached")
     }

@@ -138,6 +138,8 @@ pub struct Fact {
 pub struct History {
     /// Versions of our resources.
     pub versions: BTreeSet<Version>,
+    /// Those among them that came after everything was settled.
+    pub late: BTreeSet<Version>,
     /// Who wrote them.
     pub written: BTreeSet<Written>,
     /// Who led.

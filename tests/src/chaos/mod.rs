@@ -54,6 +54,9 @@ pub struct Settings {
 const VALUES: &str = "link: { replicas: 2 }\noperator: { replicas: 2 }\n";
 const RESTARTS: &str = "crashLoopBackOff: { maxContainerRestartPeriod: 1s }\n";
 
+/// How long nothing may be written at the end.
+const SILENCE: Duration = Duration::from_secs(15);
+
 const fn load(form: Form) -> Load {
     match form {
         Form::Short => Load { projects: 2, releases: 40, real: 1, pace: Duration::from_millis(500), run_every: 15 },
@@ -213,7 +216,10 @@ impl Run {
         if let Err(error) = waited.await {
             say(&format!("not settled: {error}"));
         }
+        let settled = latest(rig);
+        tokio::time::sleep(SILENCE).await;
         let mut history = self.history(rig).await?;
+        history.late = history.versions.iter().filter(|version| version.resource_version > settled).cloned().collect();
         gather::audited(&mut history, rig.bed())?;
         let violations = check::check(&history);
         Ok((history, violations))

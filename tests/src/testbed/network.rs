@@ -172,9 +172,8 @@ async fn tc(line: &str) -> Result<String, Error> {
 /// Leads what comes to the control plane's port to another port of the same host, or no longer.
 pub(crate) async fn redirect(instance: &Instance, to: Option<u16>) -> Result<(), Error> {
     let rules = to.map(|to| {
-        format!(
-            "table ip slow {{ chain in {{ type nat hook prerouting priority dstnat; iifname \"down0\" tcp dport {CONTROL_PLANE_PORT} redirect to :{to}; }} }}\n"
-        )
+        let from = format!("iifname \"down0\" tcp dport {CONTROL_PLANE_PORT} redirect to :{to}");
+        format!("table ip slow {{\nchain in {{\ntype nat hook prerouting priority dstnat;\n{from}\n}}\n}}\n")
     });
     let rules = format!("table ip slow\ndelete table ip slow\n{}", rules.unwrap_or_default());
     load(instance, Side::ControlPlane, &rules).await

@@ -63,6 +63,37 @@ pub fn namespace_name(organization: &str, project: &str, environment: &str) -> S
     format!("dp-{}", joined(&[organization, project, environment], protocol::name::MAX_NAME - "dp-".len()))
 }
 
+/// A namespace of an environment, and whose rights are bound in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Id of the data plane.
+    pub data_plane: &'a str,
+    /// Name of the Environment.
+    pub name: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Where the agent's accounts are.
+    pub agent_namespace: &'a str,
+    /// What the agent's names begin with.
+    pub fullname: &'a str,
+}
+
+/// The operator's own rights in an environment. An Absent document suffices to make it.
+#[must_use]
+pub fn rights(place: &Place<'_>) -> Value {
+    bind(place, "workloads", "operator")
+}
+
+fn bind(place: &Place<'_>, role: &str, account: &str) -> Value {
+    let role = format!("{}-{role}", place.fullname);
+    let account = json!({"kind": "ServiceAccount", "name": format!("{}-{account}", place.fullname), "namespace": place.agent_namespace});
+    let labels = object::environment_labels(place.data_plane, place.name);
+    let mut made = object::head(ObjectKind::RoleBinding, &role, Some(place.namespace), &labels);
+    made["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
+    made["subjects"] = json!([account]);
+    made
+}
+
 /// Everything of an environment.
 #[must_use]
 pub fn wanted(input: &Input<'_>) -> Wanted {
@@ -76,15 +107,16 @@ pub fn wanted(input: &Input<'_>) -> Wanted {
     };
     let mut present = vec![namespace(input)];
     let mut absent = Vec::new();
-    let bind = |role: &str, account: &str| {
-        let role = format!("{}-{role}", input.fullname);
-        let account = json!({"kind": "ServiceAccount", "name": format!("{}-{account}", input.fullname), "namespace": input.agent_namespace});
-        let to = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
-        make(ObjectKind::RoleBinding, &role, json!({"roleRef": to, "subjects": [account]}))
+    let place = Place {
+        data_plane: input.data_plane,
+        name: input.name,
+        namespace: input.namespace,
+        agent_namespace: input.agent_namespace,
+        fullname: input.fullname,
     };
-    present.push(bind("workloads", "operator"));
+    present.push(rights(&place));
     if input.logs {
-        present.push(bind("logs", "link"));
+        present.push(bind(&place, "logs", "link"));
     } else {
         absent.push(ObjectKind::RoleBinding.named(&format!("{}-logs", input.fullname)));
     }
@@ -233,6 +265,18 @@ mod tests {
         let kinds: Vec<String> =
             wanted(&input()).present.iter().map(|object| object["kind"].as_str().unwrap().to_owned()).collect();
         assert_eq!(kinds[..3], ["Namespace", "RoleBinding", "ServiceAccount"]);
+    }
+
+    #[test]
+    fn rights_for_a_removal_are_those_of_the_preparation() {
+        let place = Place {
+            data_plane: "dp1",
+            name: "shop-dev",
+            namespace: "dp-acme-shop-dev-fd039d72",
+            agent_namespace: "pdp-agent",
+            fullname: "pdp-agent",
+        };
+        assert_eq!(wanted(&input()).present[1], rights(&place));
     }
 
     #[test]

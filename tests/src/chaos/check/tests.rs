@@ -41,6 +41,7 @@ fn good() -> History {
     let of_run = Version { key: run(), uid: text("r"), facts: Vec::new(), ..version(15, 1, 4) };
     History {
         versions: [version(10, 1, 3), version(11, 1, 3), version(20, 2, 5), of_run].into(),
+        late: BTreeSet::new(),
         written: [written(10, "a"), written(20, "b")].into(),
         held: [held(1, "a"), held(2, "a"), held(15, "b")].into(),
         jobs: [Job { uid: text("j"), name: text("run-1"), run: text("run-1") }].into(),
@@ -174,4 +175,9 @@ fn a_restart_for_another_reason_is_found() {
 #[test]
 fn a_write_of_an_older_leader_is_found() {
     breaks(Rule::Fenced, |history| history.written.insert(written(21, "a")));
+}
+
+#[test]
+fn a_write_after_everything_was_settled_is_found() {
+    breaks(Rule::Silent, |history| history.late.insert(version(20, 2, 5)));
 }
