@@ -19,7 +19,7 @@ test: check test-fast $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, the
 
 # One set of features for all runs, so that nothing is compiled twice.
 FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim
-CLUSTER := --test chart --test testbed --test e2e --test operator --test rights
+CLUSTER := --test chart --test testbed --test e2e --test model --test operator --test rights
 # A cluster where no agent was before; and that nothing of it is left.
 fresh = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) up --yes
 gone = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) verify-down

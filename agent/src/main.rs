@@ -14,7 +14,7 @@ use pdp_agent::elector::{Elector, ElectorMetrics, Leadership};
 use pdp_agent::link::{self, LinkContext};
 use pdp_agent::operator::{self, OperatorContext};
 use pdp_agent::settings::{LinkSettings, Settings};
-use pdp_agent::supervisor::{ExitPolicy, Outcome, Stage, Supervisor, TaskError};
+use pdp_agent::supervisor::{ExitPolicy, Outcome, Stage, Supervisor};
 use pdp_agent::telemetry::{self, CountCalls, LevelHandle, Metrics};
 use pdp_agent::{kinds, yaml};
 use tracing::{error, info};
@@ -173,10 +173,7 @@ fn elect(
     let lease = format!("{}-{role}", settings.fullname);
     let (elector, leadership) =
         Elector::new(client.clone(), &settings.namespace, &lease, role, &settings.instance, metrics);
-    tasks.spawn(task, Stage::Leases, ExitPolicy::EndsProcess, |stop| async move {
-        elector.run(stop).await;
-        Ok::<(), TaskError>(())
-    });
+    tasks.spawn(task, Stage::Leases, ExitPolicy::EndsProcess, |stop| elector.run(stop));
     leadership
 }
 

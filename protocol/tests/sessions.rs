@@ -115,6 +115,24 @@ fn a_counter_below_what_is_stored_is_held() {
 }
 
 #[test]
+fn an_adoption_that_does_not_cover_what_was_stored_meanwhile_makes_both_compare_again() {
+    let mut pair = Pair::new(1);
+    pair.deploy("a", 1);
+    pair.run_until(5_000, Pair::converged);
+    pair.store_id = "restored".to_owned();
+    pair.cut(Disconnect::Local);
+    pair.run_until(5_000, |pair| pair.compared == 2);
+    // A document of the lost store, whose write was under way all the time.
+    let late = InventoryEntry { key: key("b"), generation: 99, hash: String::new(), state: Desired::Present };
+    pair.agent.stored(late);
+    let adopted = Adopted { store_id: "restored".to_owned(), counter: pair.counter };
+    pair.control.as_mut().unwrap().adopt(adopted);
+    pair.run_until(35_000, |pair| pair.compared == 3);
+    assert!(pair.trace.iter().any(|line| line.contains("but 99 is stored here by now")), "{:#?}", pair.trace);
+    assert!(pair.control.as_ref().unwrap().is_held(), "a person has to look again");
+}
+
+#[test]
 fn superseded_agents_do_not_dial() {
     let mut pair = Pair::new(1);
     pair.run_until(5_000, |pair| pair.compared == 1);

@@ -169,6 +169,17 @@ async fn the_links_token_reaches_its_own_namespace_only() {
     let policy = json!({"spec": {"registries": [{"prefix": "evil.test/"}]}});
     let answer = link.patch(&format!("{kinds}/dataplanepolicies/default"), &policy).await;
     assert_eq!(answer.status, 403, "{}", answer.text);
+
+    // A Lease that somebody deleted is made again, by its name and by no other.
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases");
+    let lease =
+        |name: &str| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}});
+    let mine = format!("{name}-link");
+    assert_eq!(installation.admin().delete(&format!("{leases}/{mine}")).await.status, 200);
+    assert_eq!(link.post(&leases, &lease(&mine)).await.status, 403, "any name could be posted");
+    assert_eq!(link.put(&format!("{leases}/other"), &lease("other")).await.status, 403);
+    let answer = link.put(&format!("{leases}/{mine}"), &lease(&mine)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
     installation.close().await;
 }
 

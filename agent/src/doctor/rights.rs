@@ -61,7 +61,7 @@ const LINK: &[Line] = &[
     line(GROUP, "environments/status", &["update"], Place::Own),
     line(GROUP, "releases/status", &["update"], Place::Own),
     line(GROUP, "taskruns/status", &["update"], Place::Own),
-    line("coordination.k8s.io", "leases", &["get", "update"], Place::Named("link")),
+    line("coordination.k8s.io", "leases", &["get", "create", "update"], Place::Named("link")),
     line("", "secrets", &["get", "update"], Place::Named("identity")),
 ];
 
@@ -75,7 +75,7 @@ const OPERATOR: &[Line] = &[
     line(GROUP, "environments/status", &["update"], Place::Own),
     line(GROUP, "releases/status", &["update"], Place::Own),
     line(GROUP, "taskruns/status", &["update"], Place::Own),
-    line("coordination.k8s.io", "leases", &["get", "update"], Place::Named("operator")),
+    line("coordination.k8s.io", "leases", &["get", "create", "update"], Place::Named("operator")),
     line("", "namespaces", MANAGE, Place::Cluster),
     line("rbac.authorization.k8s.io", "rolebindings", MANAGE, Place::Cluster),
     line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Place::ClusterNamed("workloads")),
@@ -269,7 +269,7 @@ mod tests {
             ca_bundle_file: None,
         };
         let said = |line: &Line| words(&questions(line, &args));
-        assert_eq!(said(&LINK[9]), "get, update leases (coordination.k8s.io) agent-link in pdp");
+        assert_eq!(said(&LINK[9]), "get, create, update leases (coordination.k8s.io) agent-link in pdp");
         assert_eq!(said(&LINK[5]), "update dataplanes/status (pdp-agent.dev) in pdp");
         assert_eq!(said(&OPERATOR[14]), "list, watch deployments (apps) in the cluster");
     }

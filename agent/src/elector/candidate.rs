@@ -58,6 +58,8 @@ pub(crate) enum Decision {
 pub(crate) struct Candidate {
     identity: String,
     observed: Option<(Seen, Tick)>,
+    /// Since when there is no Lease.
+    missing: Option<Tick>,
     held: Option<Held>,
 }
 
@@ -70,7 +72,7 @@ struct Held {
 impl Candidate {
     /// `identity` must be unique per process: a restarted one is somebody else.
     pub(crate) fn new(identity: String) -> Self {
-        Self { identity, observed: None, held: None }
+        Self { identity, observed: None, missing: None, held: None }
     }
 
     /// The Lease was read. Whoever holds it is believed before anything is written.
@@ -80,6 +82,7 @@ impl Candidate {
             Some(_) | None => now,
         };
         self.observed = Some((seen.clone(), since));
+        self.missing = None;
 
         let Seen { uid, holder, transitions, renewed: _, duration } = seen;
         let mine = holder.as_deref() == Some(self.identity.as_str());
@@ -98,19 +101,30 @@ impl Candidate {
         Decision::Wait { expires }
     }
 
-    /// The write that [`Self::observe`] asked for was stored. `started` is when the attempt began, before anything was sent.
+    /// There is no Lease: somebody deleted it. Whoever held it may still believe so, hence it is made anew only when it was seen
+    /// missing for as long as a Lease lasts.
+    pub(crate) fn missing(&mut self, now: Tick) -> Decision {
+        (self.held, self.observed) = (None, None);
+        let expires = *self.missing.get_or_insert(now) + LEASE_DURATION;
+        if now >= expires {
+            return Decision::Write { transitions: 1, acquired: true };
+        }
+        Decision::Wait { expires }
+    }
+
+    /// The write that [`Self::observe`] or [`Self::missing`] asked for was stored. `started` is when the attempt began, before anything was sent.
     pub(crate) fn written(&mut self, stored: Seen, started: Tick) {
         self.held = Some(Held {
             epoch: Epoch { lease: stored.uid.clone(), transitions: stored.transitions },
             renewed: started,
         });
         self.observed = Some((stored, started));
+        self.missing = None;
     }
 
     /// The Lease was given back.
     pub(crate) fn released(&mut self) {
-        self.held = None;
-        self.observed = None;
+        (self.held, self.observed, self.missing) = (None, None, None);
     }
 
     /// What this process is at `now`.

@@ -1,12 +1,15 @@
 //! The loop around a [`Candidate`]: reads and writes one Lease object, and publishes what this process is.
 //!
-//! It touches that Lease only, with `get` and `update`; the chart makes it, because a right to create cannot be limited to one
+//! It touches that Lease only. One that somebody deleted is made again by PUT: unlike a POST, the right to that can be limited to a
 //! name. Every call has a time limit, and the deadline of a held Lease is kept also while a call hangs.
+//!
+//! The Lease is also how a restore of the API server from a backup is noticed: its version goes back. Then nothing that this
+//! process remembers holds any more and its watches may stay silent for ever, so the process ends and starts anew.
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -38,6 +41,8 @@ pub struct Elector {
     candidate: Candidate,
     /// Origin of the candidate's ticks.
     start: Instant,
+    /// Highest version of the Lease that was seen.
+    newest: u64,
     /// Start of the last renewal that was stored.
     renewed: Renewed,
     publish: watch::Sender<Published>,
@@ -70,6 +75,16 @@ impl ElectorMetrics {
     }
 }
 
+/// The API server knows less than it did: it was restored from a backup.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the API server has gone back in time (version {now} of the Lease after {before}): it was restored from a backup, so this process starts anew"
+)]
+pub struct Rewound {
+    before: u64,
+    now: u64,
+}
+
 /// Why an attempt changed nothing.
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
@@ -77,10 +92,10 @@ enum AttemptError {
     Stopped,
     #[error("the API server did not answer within {} s", ATTEMPT_LIMIT.as_secs())]
     Timeout,
-    #[error("there is no Lease of this name; the chart makes it, so `helm upgrade` brings it back")]
-    Missing,
     #[error("the Lease has no uid or resource version")]
     Malformed,
+    #[error(transparent)]
+    Rewound(#[from] Rewound),
     #[error("somebody else wrote the Lease at the same time")]
     Conflict,
     #[error("the API server refused or could not be reached")]
@@ -91,7 +106,6 @@ impl From<kube::Error> for AttemptError {
     fn from(error: kube::Error) -> Self {
         let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
         match code {
-            404 => Self::Missing,
             409 => Self::Conflict,
             _ => Self::Api(error),
         }
@@ -117,6 +131,7 @@ impl Elector {
             identity: identity.to_owned(),
             candidate: Candidate::new(identity.to_owned()),
             start: renewed.monotonic,
+            newest: 0,
             renewed,
             publish,
             metrics: metrics.clone(),
@@ -127,11 +142,20 @@ impl Elector {
 
     /// Takes part until `stop` is cancelled, then gives the Lease back if it is held. The caller cancels `stop` when nothing
     /// writes any more.
-    pub async fn run(mut self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// The API server was restored from a backup: the process must start anew.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Rewound> {
+        let outcome = self.take_part(&stop).await;
+        self.release().await;
+        outcome
+    }
+
+    async fn take_part(&mut self, stop: &CancellationToken) -> Result<(), Rewound> {
         let mut failing = false;
         loop {
             let started = Instant::now();
-            let pause = match self.attempt(&stop).await {
+            let pause = match self.attempt(stop).await {
                 Ok(pause) => {
                     if failing {
                         info!(lease = %self.name, "the lease can be read and written again");
@@ -139,7 +163,8 @@ impl Elector {
                     failing = false;
                     pause
                 }
-                Err(AttemptError::Stopped) => break,
+                Err(AttemptError::Stopped) => return Ok(()),
+                Err(AttemptError::Rewound(rewound)) => return Err(rewound),
                 Err(AttemptError::Conflict) => {
                     debug!(lease = %self.name, "somebody else wrote the lease");
                     POLL_INTERVAL
@@ -154,12 +179,10 @@ impl Elector {
                 }
             };
             self.publish();
-            if let Err(AttemptError::Stopped) = self.within(&stop, started + pause, std::future::pending::<()>()).await
-            {
-                break;
+            if let Err(AttemptError::Stopped) = self.within(stop, started + pause, std::future::pending::<()>()).await {
+                return Ok(());
             }
         }
-        self.release().await;
     }
 
     /// Reads the Lease, decides, writes it if that was the decision. Returns the time from its start to the next attempt.
@@ -167,15 +190,25 @@ impl Elector {
         let (leases, name) = (self.leases.clone(), self.name.clone());
         let begin = Renewed::now();
         let (started, until) = (begin.monotonic - self.start, begin.monotonic + ATTEMPT_LIMIT);
-        let lease = self.within(stop, until, leases.get(&name)).await??;
-        let (transitions, acquired) = match self.candidate.observe(seen(&lease)?, self.tick()) {
+        let lease = self.within(stop, until, leases.get_opt(&name)).await??;
+        let decision = match &lease {
+            Some(lease) => {
+                self.not_older(lease)?;
+                self.candidate.observe(seen(lease)?, self.tick())
+            }
+            None => self.candidate.missing(self.tick()),
+        };
+        let (transitions, acquired) = match decision {
             Decision::Wait { expires } => {
                 return Ok(expires.saturating_sub(started).clamp(Duration::from_millis(10), POLL_INTERVAL));
             }
             Decision::Write { transitions, acquired } => (transitions, acquired),
         };
         self.publish();
-        let lease = self.as_holder(lease, transitions, acquired)?;
+        if lease.is_none() {
+            warn!(lease = %name, "somebody deleted the lease; it is made again");
+        }
+        let lease = self.as_holder(lease.unwrap_or_else(|| self.made_again()), transitions, acquired)?;
         #[cfg(feature = "failpoints")]
         let point = Some(if acquired { Act::Acquire } else { Act::Renew });
         #[cfg(feature = "failpoints")]
@@ -183,6 +216,7 @@ impl Elector {
         let stored = self.within(stop, until, leases.replace(&name, &PostParams::default(), &lease)).await??;
         #[cfg(feature = "failpoints")]
         reach(Edge::After, point);
+        self.not_older(&stored)?;
         self.candidate.written(seen(&stored)?, started);
         self.renewed = begin;
         Ok(RENEW_INTERVAL)
@@ -207,6 +241,22 @@ impl Elector {
                 () = sleep_until(deadline.unwrap_or(until)), if deadline.is_some() => self.publish(),
             }
         }
+    }
+
+    /// Versions of one API server only grow (ordered numbers since 1.35, and in fact before; what is no number says nothing).
+    fn not_older(&mut self, lease: &Lease) -> Result<(), Rewound> {
+        let version = lease.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
+        let Some(now) = version else { return Ok(()) };
+        if now < self.newest {
+            return Err(Rewound { before: self.newest, now });
+        }
+        self.newest = now;
+        Ok(())
+    }
+
+    fn made_again(&self) -> Lease {
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        Lease { metadata, spec: None }
     }
 
     /// The Lease as it shall be stored. Its resource version stays: that is the precondition.

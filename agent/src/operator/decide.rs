@@ -36,7 +36,7 @@ pub const MAX_FIGHTS: usize = 3;
 pub const FIGHT_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
 /// How often an object in the way is looked at again: no watch follows what is not ours.
-const TAKEN_RETRY: Duration = Duration::from_secs(10);
+const IN_THE_WAY_RETRY: Duration = Duration::from_secs(10);
 
 /// Which release, and which content of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,7 +214,8 @@ struct Applied {
     switches: Vec<Write<ReleaseStatus>>,
     repaired: Vec<ObjectRef>,
     contested: Option<Trouble>,
-    taken: Option<Trouble>,
+    /// An object of somebody else's, or one of ours that is going: nothing can be written there.
+    in_the_way: Option<Trouble>,
 }
 
 /// Decides for a present release.
@@ -246,8 +247,8 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     } else if verdict == Verdict::Serving {
         rolled_back(observed, &mut status, now);
     }
-    if applied.taken.is_some() {
-        wake = Some(TAKEN_RETRY);
+    if applied.in_the_way.is_some() {
+        wake = Some(IN_THE_WAY_RETRY);
     }
     if failed_now || observed.paused.is_some() {
         // Going back starts from the new status; a pause stops every write to workloads.
@@ -262,8 +263,11 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     if writes.is_empty() && status.rollout.is_none() && verdict == Verdict::Serving && observed.paused.is_none() {
         writes.extend(prune::prune(observed, &mut status));
     }
-    let seen =
-        outcome::Seen { verdict: &verdict, contested: applied.contested.as_ref(), taken: applied.taken.as_ref() };
+    let seen = outcome::Seen {
+        verdict: &verdict,
+        contested: applied.contested.as_ref(),
+        in_the_way: applied.in_the_way.as_ref(),
+    };
     outcome::describe(observed, &seen, &mut status, now);
     if status != *observed.status {
         writes.push(Write::Status(Box::new(status)));
@@ -277,9 +281,10 @@ fn apply(observed: &Observed<'_>, target: &Target<'_>, now: Timestamp) -> Applie
     let mut applied = Applied::default();
     if let Some(secret) = target.secret {
         match observed.live.get(&ObjectKind::Secret.named(secret)) {
-            Some(live) if !live.ours => applied.taken = Some(taken("Secret", secret)),
-            Some(live) if !live.terminating => {}
-            Some(_) | None => applied.writes.push(Write::CreateSecret(secret.to_owned())),
+            Some(live) if !live.ours => applied.in_the_way = Some(taken("Secret", secret)),
+            Some(live) if live.terminating => applied.in_the_way = Some(going("Secret", secret)),
+            Some(_) => {}
+            None => applied.writes.push(Write::CreateSecret(secret.to_owned())),
         }
     }
     for object in target.objects {
@@ -289,10 +294,14 @@ fn apply(observed: &Observed<'_>, target: &Target<'_>, now: Timestamp) -> Applie
             continue;
         };
         if !live.ours {
-            applied.taken = Some(taken(kind.names().1, &reference.name));
+            applied.in_the_way = Some(taken(kind.names().1, &reference.name));
             continue;
         }
-        if live.terminating || live.drift.is_empty() {
+        if live.terminating {
+            applied.in_the_way = Some(going(kind.names().1, &reference.name));
+            continue;
+        }
+        if live.drift.is_empty() {
             continue;
         }
         if live.was_equal {
@@ -335,11 +344,18 @@ fn taken(kind: &str, name: &str) -> Trouble {
     )
 }
 
+fn going(kind: &str, name: &str) -> Trouble {
+    Trouble::new(
+        "Terminating",
+        format!("{kind} {name} is being deleted; it is made again once it is gone, which a finalizer may hold up"),
+    )
+}
+
 fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
     let Some(target) = &observed.target else {
         return Verdict::Progressing("nothing runs yet".to_owned());
     };
-    if let Some(trouble) = &applied.taken {
+    if let Some(trouble) = &applied.in_the_way {
         return Verdict::Stalled(trouble.clone());
     }
     if !applied.writes.is_empty() && observed.status.rollout.is_some() {

@@ -3,7 +3,7 @@
 //! It replaces all replay: what is stored was accepted, whether its answer arrived or not; what is not stored is sent; what was
 //! never issued here holds the session until a person looks. Absence alone deletes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::inventory::{Difference, Inventory};
 use protocol::message::{InventoryEntry, Verdict};
@@ -44,6 +44,12 @@ impl Link {
 fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) -> Result<(Inventory, i64)> {
     let mut desired = Inventory::default();
     let mut upto = 0;
+    for run in task_runs {
+        forgotten::seen_again(c, id, &run.key)?;
+    }
+    let listed: HashSet<&ResourceKey> = task_runs.iter().map(|run| &run.key).collect();
+    let lost = |key: &ResourceKey| key.kind == Kind::TaskRun && !cut && !listed.contains(key);
+    reports::forget_states(c, id, lost)?;
     for Stored { key, generation, hash, state, answer, accepted, .. } in documents::wanted(c, id, 0)? {
         upto = generation;
         if key.kind != Kind::TaskRun {
@@ -80,6 +86,12 @@ fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Re
     }
     let differing: HashMap<&ResourceKey, &Difference> =
         differences.iter().map(|difference| (&difference.key, difference)).collect();
+    // What is neither wanted nor there has no state, whoever deleted it.
+    let wanted: HashSet<ResourceKey> = documents::wanted(c, id, 0)?.into_iter().map(|wish| wish.key).collect();
+    reports::forget_states(c, id, |key| {
+        let apart = matches!(key.kind, Kind::TaskRun | Kind::DataPlane);
+        !apart && !wanted.contains(key) && !differing.contains_key(key)
+    })?;
     let removed: HashMap<ResourceKey, i64> = documents::to_forget(c, id)?.into_iter().collect();
     for wish in documents::wanted(c, id, 0)? {
         // What was asked for since the desired state was read took no part; task runs never do.

@@ -256,7 +256,11 @@ fn answered(
 ) -> Result<()> {
     match verdict {
         Verdict::Forgotten { .. } => documents::forgotten(c, id, key, generation),
-        Verdict::Refused { .. } if forget => forgotten::refused(c, id, key),
+        Verdict::Refused { .. } if forget => {
+            forgotten::refused(c, id, key)?;
+            // Its removal is recorded, and it is there again in an older state: the API server there went back in time.
+            if key.kind == Kind::TaskRun { Ok(()) } else { documents::redraw(c, id, key, generation) }
+        }
         // A higher generation of before a restore: a person said that it may stay.
         Verdict::Stale { .. } if forget => forgotten::settled(c, id, key),
         // A forget that cannot be carried out now is offered again by the next look into the store.

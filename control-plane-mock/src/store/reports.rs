@@ -60,6 +60,23 @@ pub fn forget_state(c: &Connection, data_plane: &str, key: &ResourceKey) -> Resu
     Ok(())
 }
 
+/// Removes the states of all resources that are `lost`.
+///
+/// # Errors
+/// SQLite's.
+pub fn forget_states(c: &Connection, data_plane: &str, lost: impl Fn(&ResourceKey) -> bool) -> Result<()> {
+    let mut statement = c.prepare_cached("SELECT kind, name FROM resource_state WHERE data_plane = ?1")?;
+    let rows = statement.query_map([data_plane], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    for row in rows.collect::<rusqlite::Result<Vec<_>>>()? {
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == row.0) else { continue };
+        let key = ResourceKey { kind, name: row.1 };
+        if lost(&key) {
+            forget_state(c, data_plane, &key)?;
+        }
+    }
+    Ok(())
+}
+
 /// Records a fact once. False if it was known.
 ///
 /// # Errors

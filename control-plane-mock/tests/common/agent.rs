@@ -18,6 +18,8 @@ pub struct World {
     pub held: Option<bool>,
     /// The connection is lost between a forget and its answer, once.
     pub cut_on_forget: bool,
+    /// What is stored in truth when a forget comes, once: the API server went back in time.
+    pub older_on_forget: Option<InventoryEntry>,
     /// Comparisons so far.
     pub sessions: usize,
     pub facts: i64,
@@ -38,6 +40,7 @@ impl Default for World {
             held: None,
             sessions: 0,
             cut_on_forget: false,
+            older_on_forget: None,
             facts: 0,
         }
     }
@@ -290,6 +293,10 @@ impl Running {
             AgentEvent::Forget { ticket, forget } => {
                 let mut world = self.world.lock().unwrap();
                 let key = forget.key;
+                if let Some(older) = world.older_on_forget.take() {
+                    session.stored(older.clone());
+                    world.stored.insert(key.clone(), older);
+                }
                 if world
                     .stored
                     .get(&key)

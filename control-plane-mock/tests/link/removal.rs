@@ -102,6 +102,28 @@ async fn what_comes_back_after_it_was_forgotten_holds_nothing_and_is_removed_aga
 }
 
 #[tokio::test]
+async fn what_an_older_api_server_brings_back_before_it_was_forgotten_is_removed_again() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    let of_release = |world: &World| world.stored.values().find(|entry| entry.key.kind == Kind::Release).cloned();
+    let present = agent.until("the release", of_release).await;
+    // Its removal is recorded; before it is forgotten the cluster's store is an older copy of itself.
+    agent.world.lock().unwrap().older_on_forget = Some(present.clone());
+    api.post(&format!("{SHOP}/components/web/undeploy"), json!({ "environment": "dev" })).await;
+    agent.until("the older state", |world| world.older_on_forget.is_none().then_some(())).await;
+    agent.until("the removal", |world| (of_release(world).is_none()).then_some(())).await;
+    until("the status to be empty", || async { api.status("web", "dev").await.is_null().then_some(()) }).await;
+    let removals = agent.world.lock().unwrap().documents.iter().filter(|d| d.body.get().contains("Absent")).count();
+    assert_eq!(removals, 2, "the one that was asked for, and again under a new generation");
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_state_of_what_was_forgotten_makes_it_be_forgotten_again() {
     let plane = control_plane().await;
     let api = Api::of(&plane);

@@ -1,6 +1,6 @@
 //! A model of the API server: one table of objects, versions, preconditions, and a log that watches read late.
 //!
-//! Written from what the real one is known to do, not compared with it by a test: a create of an existing name is 409 AlreadyExists, an update carries uid and
+//! Compared with the real one by the same random calls (`tests/tests/model.rs`): a create of an existing name is 409 AlreadyExists, an update carries uid and
 //! resourceVersion or is 409 Conflict, of a missing object 404; a write that changes nothing draws no version;
 //! `metadata.generation` counts changes of the spec; status is its own subresource. The transition rule of our kinds holds:
 //! generation never falls, and one generation has one hash.
@@ -70,6 +70,13 @@ pub enum Request {
         /// Precondition.
         resource_version: String,
     },
+    /// Somebody replaces the finalizers, whatever the version.
+    Finalizers {
+        /// Whose.
+        id: Id,
+        /// Those that it has from now on.
+        names: Vec<&'static str>,
+    },
 }
 
 impl Request {
@@ -77,7 +84,7 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> Id {
         match self {
-            Self::Get(id) | Self::Delete { id, .. } => id.clone(),
+            Self::Get(id) | Self::Delete { id, .. } | Self::Finalizers { id, .. } => id.clone(),
             Self::Create(body) | Self::Update(body) | Self::UpdateStatus(body) | Self::Apply(body) => Id::of(body),
         }
     }
@@ -92,6 +99,7 @@ impl Request {
             Self::UpdateStatus(_) => "status",
             Self::Apply(_) => "apply",
             Self::Delete { .. } => "delete",
+            Self::Finalizers { .. } => "finalizers",
         }
     }
 }
@@ -108,9 +116,11 @@ pub struct Change {
 }
 
 /// The table.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Api {
     objects: BTreeMap<Id, Rc<Value>>,
+    /// What was applied last: fields that a later apply leaves out are taken back.
+    applied: BTreeMap<Id, Value>,
     version: u64,
     uids: u64,
     careless: bool,
@@ -151,6 +161,8 @@ impl Api {
             (Request::Get(_), found) => return (Ok(found.as_deref().cloned()), None),
             (Request::Create(_), Some(_)) => return (Err(error(409, "AlreadyExists", &id)), None),
             (Request::Create(body), None) => self.created(body),
+            // It carries a uid, and there is no such object.
+            (Request::Apply(_), None) => return (Err(error(409, "Conflict", &id)), None),
             (_, None) => return (Err(error(404, "NotFound", &id)), None),
             (Request::Delete { uid, resource_version, .. }, Some(found)) => {
                 // The real one takes an empty precondition for none.
@@ -159,9 +171,27 @@ impl Api {
                 if !same && !self.careless {
                     return (Err(error(409, "Conflict", &id)), None);
                 }
-                self.version += 1;
-                self.objects.remove(&id);
-                return (Ok(None), Some(Change { id, before, after: None }));
+                if !has_finalizers(found) {
+                    return (Ok(None), Some(self.remove(id)));
+                }
+                if is_terminating(found) {
+                    return (Ok(Some(Value::clone(found))), None);
+                }
+                let mut next = Value::clone(found);
+                set_metadata(&mut next, "deletionTimestamp", json!("2026-02-02T02:40:00Z"));
+                count_up(&mut next);
+                next
+            }
+            (Request::Finalizers { names, .. }, Some(found)) => {
+                if names.is_empty() && is_terminating(found) {
+                    return (Ok(None), Some(self.remove(id)));
+                }
+                let mut next = Value::clone(found);
+                set_metadata(&mut next, "finalizers", json!(names));
+                if has_finalizers(&next) == has_finalizers(found) {
+                    return (Ok(Some(Value::clone(found))), None);
+                }
+                next
             }
             (Request::Update(body) | Request::UpdateStatus(body) | Request::Apply(body), Some(found)) => {
                 let same = text(found, "uid") == text(body, "uid")
@@ -172,9 +202,19 @@ impl Api {
                 let mut next = Value::clone(found);
                 match request {
                     Request::UpdateStatus(_) => set(&mut next, "status", body.get("status")),
-                    Request::Apply(_) => merge(&mut next, body),
-                    Request::Update(_) | Request::Get(_) | Request::Create(_) | Request::Delete { .. } => {
-                        set(&mut next, "spec", body.get("spec"));
+                    Request::Apply(_) => {
+                        if let Some(before) = self.applied.insert(id.clone(), body.clone()) {
+                            take_back(&mut next, &before, body);
+                        }
+                        merge(&mut next, body);
+                    }
+                    Request::Update(_)
+                    | Request::Get(_)
+                    | Request::Create(_)
+                    | Request::Delete { .. }
+                    | Request::Finalizers { .. } => {
+                        next.clone_from(body);
+                        set(&mut next, "status", found.get("status"));
                     }
                 }
                 restore_system_fields(&mut next, found);
@@ -184,11 +224,10 @@ impl Api {
                 if let Some(why) = broken_rule(found, &next)
                     && !self.careless
                 {
-                    return (Err(error(422, why, &id)), None);
+                    return (Err(answered(422, "Invalid", format!("{id}: {why}"))), None);
                 }
                 if next.get("spec") != found.get("spec") {
-                    let generation = found.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
-                    set_metadata(&mut next, "generation", json!(generation + 1));
+                    count_up(&mut next);
                 }
                 next
             }
@@ -197,6 +236,20 @@ impl Api {
         let kept = Rc::new(after.clone());
         self.objects.insert(id.clone(), Rc::clone(&kept));
         (Ok(Some(after)), Some(Change { id, before, after: Some(kept) }))
+    }
+
+    fn remove(&mut self, id: Id) -> Change {
+        self.version += 1;
+        let before = self.objects.remove(&id);
+        self.applied.remove(&id);
+        Change { id, before, after: None }
+    }
+
+    /// As it was when `older` was copied. Uids are not given out a second time.
+    pub fn restore(&mut self, older: &Self) {
+        self.objects.clone_from(&older.objects);
+        self.applied.clone_from(&older.applied);
+        self.version = older.version;
     }
 
     fn created(&mut self, body: &Value) -> Value {
@@ -223,6 +276,16 @@ pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
     object.get("metadata").and_then(|metadata| metadata.get(member)).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Whether it was deleted and something holds it.
+#[must_use]
+pub fn is_terminating(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+fn has_finalizers(object: &Value) -> bool {
+    object.pointer("/metadata/finalizers").and_then(Value::as_array).is_some_and(|names| !names.is_empty())
+}
+
 /// Generation of the stored document, 0 without one.
 #[must_use]
 pub fn generation(object: &Value) -> i64 {
@@ -242,10 +305,16 @@ fn broken_rule(before: &Value, after: &Value) -> Option<&'static str> {
 }
 
 fn restore_system_fields(next: &mut Value, found: &Value) {
-    for member in ["uid", "resourceVersion", "generation"] {
-        let value = found.pointer(&format!("/metadata/{member}")).cloned().unwrap_or_default();
-        set_metadata(next, member, value);
+    for member in ["uid", "resourceVersion", "generation", "deletionTimestamp"] {
+        if let Some(value) = found.pointer(&format!("/metadata/{member}")) {
+            set_metadata(next, member, value.clone());
+        }
     }
+}
+
+fn count_up(object: &mut Value) {
+    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+    set_metadata(object, "generation", json!(generation + 1));
 }
 
 fn set(object: &mut Value, member: &str, value: Option<&Value>) {
@@ -264,6 +333,18 @@ fn set_metadata(object: &mut Value, member: &str, value: Value) {
     }
 }
 
+/// Takes out of `from` what stands in `before` and not in `now`.
+fn take_back(from: &mut Value, before: &Value, now: &Value) {
+    let (Some(from), Some(before)) = (from.as_object_mut(), before.as_object()) else { return };
+    for (name, value) in before.iter().filter(|(name, _)| *name != "metadata") {
+        match (from.get_mut(name), now.get(name)) {
+            (Some(from), Some(now)) => take_back(from, value, now),
+            (Some(_), None) => drop(from.remove(name)),
+            (None, _) => {}
+        }
+    }
+}
+
 fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
@@ -276,10 +357,9 @@ fn merge(into: &mut Value, from: &Value) {
 }
 
 fn error(code: u16, reason: &str, id: &Id) -> ApiError {
-    ApiError::Answered(ApiStatus {
-        code,
-        reason: reason.to_owned(),
-        message: format!("{id}: {reason}"),
-        ..ApiStatus::default()
-    })
+    answered(code, reason, format!("{id}: {reason}"))
+}
+
+fn answered(code: u16, reason: &str, message: String) -> ApiError {
+    ApiError::Answered(ApiStatus { code, reason: reason.to_owned(), message, ..ApiStatus::default() })
 }

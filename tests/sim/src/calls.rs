@@ -4,14 +4,21 @@ use std::rc::Rc;
 
 use pdp_agent::link::store::{ApiError, ApiStatus};
 use protocol::session::Millis;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Fault;
-use super::api::{Answer, Change, Request};
-use super::world::{Caller, Event, World};
+use super::api::{Answer, Change, Id, Request, is_terminating};
+use super::event::{Caller, Event};
+use super::trace::note;
+use super::world::World;
 
 /// Answers that do not come within this time are lost for the caller.
 const CALL_DEADLINE: Millis = 5_000;
+
+fn refusal(code: u16, reason: &str, message: &str) -> Answer {
+    let (reason, message) = (reason.to_owned(), message.to_owned());
+    Err(ApiError::Answered(ApiStatus { code, reason, message, ..ApiStatus::default() }))
+}
 
 fn status(code: u16, reason: &str) -> Answer {
     Err(ApiError::Answered(ApiStatus { code, reason: reason.to_owned(), ..ApiStatus::default() }))
@@ -29,6 +36,9 @@ impl World {
     pub(super) fn call(&mut self, caller: Caller, token: u64, request: Request) {
         let lost = || Err(ApiError::Lost { detail: "no answer in time".to_owned() });
         let mut way = self.dice.between(1, 20);
+        if let Some(answer) = self.webhook(&request) {
+            return self.after(1, 20, Event::Reply { caller, token, answer });
+        }
         if self.dice.per_mille(self.rates.throttled) {
             self.reached.insert(Fault::TooManyRequests);
             let answer = status(429, "TooManyRequests");
@@ -36,7 +46,7 @@ impl World {
         }
         if self.dice.per_mille(self.rates.lost) {
             self.reached.insert(Fault::CallLost);
-            self.note(&format!("{caller:?} {} {} is lost", request.verb(), request.id()));
+            note!(self, "{caller:?} {} {} is lost", request.verb(), request.id());
             return self.after(CALL_DEADLINE, CALL_DEADLINE, Event::Reply { caller, token, answer: lost() });
         }
         let mut answers = true;
@@ -49,7 +59,8 @@ impl World {
                 return;
             }
             let since = self.now;
-            return self.after(way, way, Event::Execute { caller, token, request, answers: false, since });
+            let restores = self.restores;
+            return self.after(way, way, Event::Execute { caller, token, request, answers: false, since, restores });
         }
         if self.dice.per_mille(self.rates.lost) {
             self.reached.insert(Fault::AnswerLost);
@@ -64,11 +75,54 @@ impl World {
         if !answers {
             self.after(CALL_DEADLINE, CALL_DEADLINE, Event::Reply { caller, token, answer: lost() });
         }
-        let since = self.now;
-        self.after(way, way, Event::Execute { caller, token, request, answers, since });
+        let (since, restores) = (self.now, self.restores);
+        self.after(way, way, Event::Execute { caller, token, request, answers, since, restores });
     }
 
-    pub(super) fn execute(&mut self, caller: Caller, token: u64, request: &Request, (answers, since): (bool, Millis)) {
+    /// What the customer's webhook says to a write, if it says anything.
+    fn webhook(&mut self, request: &Request) -> Option<Answer> {
+        let changes = matches!(request, Request::Create(_) | Request::Update(_) | Request::Apply(_));
+        if changes && self.dice.per_mille(self.rates.refused) {
+            self.reached.insert(Fault::WebhookRefuses);
+            let message = "admission webhook \"policy.example\" denied the request: not now";
+            return Some(refusal(403, "Forbidden", message));
+        }
+        if !matches!(request, Request::Get(_)) && self.dice.per_mille(self.rates.unanswered) {
+            self.reached.insert(Fault::WebhookUnavailable);
+            let message = "failed calling webhook \"policy.example\": context deadline exceeded";
+            return Some(refusal(500, "InternalError", message));
+        }
+        None
+    }
+
+    /// A webhook may change a document on its way into the store; some objects get a finalizer there.
+    fn mutate(&mut self, request: &mut Request) {
+        let (kind, body) = match request {
+            Request::Create(body) | Request::Update(body) => (Id::of(body).kind, body),
+            Request::Get(_)
+            | Request::UpdateStatus(_)
+            | Request::Apply(_)
+            | Request::Delete { .. }
+            | Request::Finalizers { .. } => return,
+        };
+        let present = body.pointer("/spec/state").and_then(Value::as_str) == Some("Present");
+        if kind == "Release" && present && self.dice.per_mille(self.rates.mutated) {
+            self.reached.insert(Fault::WebhookMutates);
+            if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.insert("restartToken".to_owned(), json!("mutated"));
+            }
+        }
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        caller: Caller,
+        token: u64,
+        mut request: Request,
+        (answers, since): (bool, Millis),
+    ) {
+        self.mutate(&mut request);
+        let request = &request;
         let (answer, change) = self.api.execute(request);
         if !matches!(request, Request::Get(_)) {
             let said = match &answer {
@@ -76,21 +130,38 @@ impl World {
                 Err(error) => error.to_string(),
             };
             let lost = if answers { "" } else { " (answer lost)" };
-            self.note(&format!("{caller:?} {} {}: {said}{lost}", request.verb(), request.id()));
+            note!(self, "{caller:?} {} {}: {said}{lost}", request.verb(), request.id());
         }
         if let Some(change) = change {
             let moment = super::check::Moment { now: self.now, since, by: Some(caller) };
             self.checks.changed(&change, &moment, &self.plane, &self.api);
             self.spread(change);
+            self.linger(request);
         }
         if answers {
             self.after(1, 10, Event::Reply { caller, token, answer });
         }
     }
 
+    /// Namespaces, and now and then other objects, go some time after they were deleted.
+    fn linger(&mut self, request: &Request) {
+        let id = request.id();
+        match request {
+            Request::Create(_) if matches!(id.kind.as_str(), "Namespace" | "Deployment" | "Job") => {
+                if id.kind == "Namespace" || self.dice.per_mille(self.rates.held) {
+                    self.by_hand(&Request::Finalizers { id, names: vec!["example.com/held"] });
+                }
+            }
+            Request::Delete { .. } if self.api.get(&id).is_some_and(is_terminating) => {
+                self.after(100, 8_000, Event::Finalize { id });
+            }
+            _ => {}
+        }
+    }
+
     /// Somebody else does something in the cluster.
     pub(super) fn by_hand(&mut self, request: &Request) {
-        self.note(&format!("by hand: {} {}", request.verb(), request.id()));
+        note!(self, "by hand: {} {}", request.verb(), request.id());
         if let (_, Some(change)) = self.api.execute(request) {
             let moment = super::check::Moment { now: self.now, since: self.now, by: None };
             self.checks.changed(&change, &moment, &self.plane, &self.api);
@@ -161,7 +232,7 @@ impl World {
         if !self.is_running(caller) || self.round(caller) != round {
             return;
         }
-        self.note(&format!("{caller:?} has listed anew"));
+        note!(self, "{caller:?} has listed anew");
         match caller {
             Caller::Link(incarnation) => self.link_listed(incarnation, objects),
             Caller::Operator(incarnation) => self.operator_listed(incarnation, objects, version),

@@ -8,10 +8,10 @@ use protocol::report::{Fact, FactKind};
 use protocol::session::Millis;
 use serde_json::Value;
 
-use super::api::{AGENT, Api, Change, Id, generation, text};
+use super::api::{AGENT, Api, Change, Id, generation, is_terminating, text};
+use super::event::Caller;
 use super::operator::owner_of;
 use super::plane::Plane;
-use super::world::Caller;
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) struct Checks {
     pub(super) violations: Vec<Violation>,
     /// The control plane was restored from a copy.
     pub(super) restored: bool,
+    /// The API server was restored from a snapshot.
+    pub(super) api_restored: bool,
     /// Highest generation that was ever stored.
     highest: BTreeMap<Id, i64>,
     /// When a resource was last stored as Absent.
@@ -78,6 +80,18 @@ impl Checks {
         self.highest.remove(id);
     }
 
+    /// The API server went back in time: what was stored since is nobody's fault.
+    pub(super) fn api_restored(&mut self, api: &Api, now: Millis) {
+        let known: BTreeSet<Id> = self.highest.keys().chain(self.by_hand.keys()).cloned().collect();
+        self.highest =
+            api.iter().filter(|(id, _)| is_own(id)).map(|(id, object)| (id.clone(), generation(object))).collect();
+        self.by_hand.extend(known.into_iter().map(|id| (id, now)));
+        self.api_restored = true;
+        self.forgotten.clear();
+        self.touched.clear();
+        self.jobs.clear();
+    }
+
     /// Somebody deletes a Job. If its run does not say yet that it was seen, nobody can know that there was one.
     pub(super) fn job_deleted_by_hand(&mut self, run: Option<&Value>) {
         let Some(run) = run else { return };
@@ -97,6 +111,8 @@ impl Checks {
     /// After every change in the API server.
     pub(super) fn changed(&mut self, change: &Change, moment: &Moment, plane: &Plane, api: &Api) {
         self.leaders(change, moment);
+        let terminating = |object: &Option<std::rc::Rc<Value>>| object.as_deref().is_some_and(is_terminating);
+        let (was_deleted, is_deleted) = (terminating(&change.before), terminating(&change.after));
         match change.id.kind.as_str() {
             "Release" | "Environment" | "TaskRun" => {
                 // A create that was under way when its resource was forgotten: nothing can hold it back, so it must be
@@ -110,10 +126,13 @@ impl Checks {
                     Some(after) if late => {
                         self.highest.insert(change.id.clone(), generation(after));
                     }
+                    Some(_) | None if was_deleted => {}
+                    Some(_) if is_deleted => self.deleted(change, moment, plane),
                     Some(after) => self.stored(change, after, plane, moment.now),
                     None => self.deleted(change, moment, plane),
                 }
             }
+            "Deployment" | "Namespace" if was_deleted => {}
             "Deployment" | "Namespace" => self.workload(change, api, moment.now),
             "Job" if change.before.is_none() => {
                 let run = change.after.as_deref().and_then(owner_of);
@@ -195,7 +214,7 @@ impl Checks {
             self.created.insert(uid, now);
             return;
         };
-        if change.after.is_some() {
+        if change.after.as_deref().is_some_and(|after| !is_terminating(after)) {
             return;
         }
         let owner = owner_of(before);
@@ -275,7 +294,8 @@ impl Checks {
             self.broken("I1", format!("{key} {accepted} was accepted and its outcome never came: {state:?}"));
         }
         // The first part of an id is the object's uid: one object says one outcome of one generation.
-        if outcomes.len() > outcomes.iter().collect::<BTreeSet<_>>().len() {
+        // One that went back in time says it again.
+        if !self.api_restored && outcomes.len() > outcomes.iter().collect::<BTreeSet<_>>().len() {
             self.broken("I1", format!("{key} {accepted} has two outcomes"));
         }
     }

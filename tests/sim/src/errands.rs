@@ -13,7 +13,7 @@ use pdp_agent::operator::write::Live;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::api::{AGENT, Id, generation, text};
+use super::api::{AGENT, Id, generation, is_terminating, text};
 use super::operator::{Decided, NAMESPACE, Operator};
 use super::world::World;
 
@@ -37,7 +37,7 @@ impl Operator {
             uid: text(found, "uid").to_owned(),
             resource_version: text(found, "resourceVersion").to_owned(),
             ours: true,
-            terminating: false,
+            terminating: is_terminating(found),
             drift: compare::drift(&wanted, found),
             was_equal: false,
             rival: None,
@@ -84,7 +84,7 @@ impl World {
                 JobSeen::Found {
                     uid: text(found, "uid").to_owned(),
                     resource_version: text(found, "resourceVersion").to_owned(),
-                    terminating: false,
+                    terminating: is_terminating(found),
                     job: view,
                     pods,
                 }

@@ -1,13 +1,16 @@
 //! The wire between the two sessions, and two gateways over one store: the real control session over a model of the store.
 
-use protocol::message::{Verdict, Welcome, Window};
+use protocol::message::{RefusalClass, Verdict, Welcome, Window};
 use protocol::name::ResourceKey;
 use protocol::session::{
     CloseCode, ControlEvent, ControlSession, ControlSettings, DialFailure, Disconnect, Millis, Offer, Transmit,
 };
 
 use super::Bug;
-use super::world::{Event, World};
+use super::clock::Clock;
+use super::event::Event;
+use super::trace::note;
+use super::world::World;
 
 /// Small, so that it is full now and then.
 const WINDOW: Window = Window { messages: 3, bytes: 200_000 };
@@ -20,6 +23,8 @@ pub(super) struct Wire {
     /// Which gateway answered.
     pub(super) at: usize,
     pub(super) gateway: Option<ControlSession>,
+    /// Of the gateway's process.
+    pub(super) clock: Clock,
     /// It carries nothing more, and nobody was told.
     pub(super) silent: bool,
     /// Arrival of the last frame at the control plane, and at the agent: frames keep their order.
@@ -46,32 +51,33 @@ impl World {
         let Some(ended) = self.wires.remove(&wire) else { return };
         let now = self.now;
         if let Some(link) = self.links.get_mut(&ended.link).filter(|link| link.wire == wire) {
-            link.session.handle_disconnected(now, cause, "cut");
+            link.session.handle_disconnected(link.clock.shows(now), cause, "cut");
         }
     }
 
     pub(super) fn dialled(&mut self, incarnation: u64) {
         let at = usize::from(self.dice.per_mille(500));
         let away = self.gateways.get(at).is_some_and(|until| *until > self.now);
+        let [first, second] = self.gateway_clocks;
+        let clock = if at == 0 { first } else { second };
         let Some(link) = self.links.get_mut(&incarnation) else { return };
+        let shown = link.clock.shows(self.now);
         if away {
-            return link.session.handle_dial_failed(self.now, DialFailure::Unreachable, "no gateway");
+            return link.session.handle_dial_failed(shown, DialFailure::Unreachable, "no gateway");
         }
         self.last_wire += 1;
         link.wire = self.last_wire;
         link.open.clear();
-        link.session.handle_connected(self.now, "lease", i64::try_from(incarnation).unwrap_or(0));
-        let gateway = Some(ControlSession::new(ControlSettings::default(), self.now, self.last_wire));
-        self.wires.insert(self.last_wire, Wire { link: incarnation, at, gateway, silent: false, arrivals: [0; 2] });
+        link.session.handle_connected(shown, "lease", link.transitions);
+        let gateway = Some(ControlSession::new(ControlSettings::default(), clock.shows(self.now), self.last_wire));
+        let wire = Wire { link: incarnation, at, gateway, clock, silent: false, arrivals: [0; 2] };
+        self.wires.insert(self.last_wire, wire);
     }
 
     pub(super) fn arrive_at_control(&mut self, wire: u64, transmit: Transmit) {
-        let now = self.now;
-        let Some(gateway) =
-            self.wires.get_mut(&wire).filter(|wire| !wire.silent).and_then(|wire| wire.gateway.as_mut())
-        else {
-            return;
-        };
+        let Some(open) = self.wires.get_mut(&wire).filter(|wire| !wire.silent) else { return };
+        let now = open.clock.shows(self.now);
+        let Some(gateway) = &mut open.gateway else { return };
         match transmit {
             Transmit::Text(text) => gateway.handle_text(now, &text),
             Transmit::Ping => {
@@ -85,9 +91,9 @@ impl World {
     }
 
     pub(super) fn arrive_at_agent(&mut self, wire: u64, transmit: Transmit) {
-        let now = self.now;
         let Some(open) = self.wires.get(&wire).filter(|wire| !wire.silent) else { return };
         let Some(link) = self.links.get_mut(&open.link).filter(|link| link.wire == wire) else { return };
+        let now = link.clock.shows(self.now);
         match transmit {
             Transmit::Text(text) => link.session.handle_text(now, &text),
             Transmit::Ping => link.session.handle_alive(now),
@@ -140,7 +146,7 @@ impl World {
 
     pub(super) fn control_event(&mut self, wire: u64, mut gateway: ControlSession, event: ControlEvent) {
         if let ControlEvent::Ended { reason, .. } = &event {
-            self.note(&format!("control ended: {reason}"));
+            note!(self, "control ended: {reason}");
             // What it still has to say is its close frame.
             while let Some(transmit) = gateway.poll_transmit() {
                 self.carry(wire, false, transmit);
@@ -208,9 +214,13 @@ impl World {
                 }
             }
             ControlEvent::Answered { key, generation, hash, verdict } => {
-                self.note(&format!("control {key} {generation} {}", word(&verdict)));
+                note!(self, "control {key} {generation} {}", words(&verdict));
                 if matches!(verdict, Verdict::Accepted { .. } | Verdict::Already) {
                     self.checks.acknowledged(&key, generation, &self.api, self.now);
+                }
+                let asked_again = matches!(verdict, Verdict::Refused { class: RefusalClass::Policy, .. });
+                if asked_again && hash.is_some() {
+                    self.after(30_000, 60_000, Event::AskAgain { key: key.clone(), generation });
                 }
                 let next = self.plane.answered(&key, generation, hash.is_none(), &verdict);
                 next.into_iter().for_each(|offer| gateway.offer(offer));
@@ -228,7 +238,7 @@ impl World {
             }
             ControlEvent::Fact(report) => {
                 let (key, fact) = (report.key, report.fact);
-                self.note(&format!("control {key} fact {} {:?}", fact.id, fact.kind));
+                note!(self, "control {key} fact {} {:?}", fact.id, fact.kind);
                 // What has an outcome was stored, though its answer may never come.
                 self.plane.accepted.insert((key.clone(), fact.generation));
                 let recorded = Recorded::Fact(key.clone(), fact.id.clone());
@@ -250,7 +260,7 @@ impl World {
     }
 
     fn held(&mut self, why: &str) {
-        self.note(&format!("held: {why}"));
+        note!(self, "held: {why}");
         if !self.checks.restored {
             self.checks.broken("held", format!("a session was held without a restore: {why}"));
         }
@@ -259,14 +269,14 @@ impl World {
     }
 }
 
-const fn word(verdict: &Verdict) -> &'static str {
+fn words(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Accepted { .. } => "accepted",
-        Verdict::Already => "already",
-        Verdict::Stale { .. } => "stale",
-        Verdict::Conflict { .. } => "conflict",
-        Verdict::Deferred { .. } => "deferred",
-        Verdict::Refused { .. } => "refused",
-        Verdict::Forgotten { .. } => "forgotten",
+        Verdict::Accepted { modified, .. } => format!("accepted, modified {modified:?}"),
+        Verdict::Already => "already".to_owned(),
+        Verdict::Stale { generation, floor, .. } => format!("stale: {generation:?}, floor {floor}"),
+        Verdict::Conflict { generation, .. } => format!("conflict with {generation}"),
+        Verdict::Deferred { message, .. } => format!("deferred: {message}"),
+        Verdict::Refused { reasons, .. } => format!("refused: {reasons:?}"),
+        Verdict::Forgotten { floor } => format!("forgotten, floor {floor}"),
     }
 }

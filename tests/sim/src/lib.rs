@@ -11,21 +11,26 @@
 pub mod api;
 mod calls;
 mod check;
+mod clock;
 mod dice;
 mod errands;
+mod event;
 mod gateway;
 mod link;
 mod operator;
 mod people;
 mod plane;
 mod pods;
+mod rates;
 mod releases;
+mod restore;
 mod scenario;
+mod trace;
 mod world;
 
 pub use check::Violation;
 use protocol::mutant::Mutant;
-pub use scenario::{Outcome, run};
+pub use scenario::{Outcome, run, traced};
 
 /// What goes wrong around the agent. Each must be reached by some seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +61,10 @@ pub enum Fault {
     ObjectDeleted,
     /// Somebody deletes the Job of a run.
     JobDeleted,
+    /// The API server's store is an older copy of itself: versions go back, watches stay silent, and processes that notice start anew.
+    ApiRestored,
+    /// Somebody puts a finalizer on one of our objects, for a while.
+    FinalizerAdded,
     /// A call never reached the API server.
     CallLost,
     /// A call was carried out, its answer never came.
@@ -68,11 +77,21 @@ pub enum Fault {
     SlowCall,
     /// A watch lags behind by seconds.
     LateWatch,
+    /// A webhook of the customer refuses a write.
+    WebhookRefuses,
+    /// A webhook of the customer does not answer.
+    WebhookUnavailable,
+    /// A webhook of the customer changes a document on its way into the store.
+    WebhookMutates,
+    /// A finalizer holds an object that was deleted.
+    SlowDeletion,
+    /// The clock of a process is fast or slow.
+    ClockWrong,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::LinkCut,
         Self::LinkSilent,
         Self::GatewayRestart,
@@ -86,12 +105,19 @@ impl Fault {
         Self::StoreRestored,
         Self::ObjectDeleted,
         Self::JobDeleted,
+        Self::ApiRestored,
+        Self::FinalizerAdded,
         Self::CallLost,
         Self::AnswerLost,
         Self::TooManyRequests,
         Self::ServerError,
         Self::SlowCall,
         Self::LateWatch,
+        Self::WebhookRefuses,
+        Self::WebhookUnavailable,
+        Self::WebhookMutates,
+        Self::SlowDeletion,
+        Self::ClockWrong,
     ];
 
     /// Whether it happens at a time of its own; the others happen to calls and watches.
@@ -109,13 +135,20 @@ impl Fault {
             | Self::OldDocument
             | Self::StoreRestored
             | Self::ObjectDeleted
-            | Self::JobDeleted => true,
+            | Self::JobDeleted
+            | Self::ApiRestored
+            | Self::FinalizerAdded => true,
             Self::CallLost
             | Self::AnswerLost
             | Self::TooManyRequests
             | Self::ServerError
             | Self::SlowCall
-            | Self::LateWatch => false,
+            | Self::LateWatch
+            | Self::WebhookRefuses
+            | Self::WebhookUnavailable
+            | Self::WebhookMutates
+            | Self::SlowDeletion
+            | Self::ClockWrong => false,
         }
     }
 }

@@ -15,9 +15,12 @@ use protocol::report::Fact;
 use protocol::session::{AgentEvent, AgentSession, AgentSettings, Ticket};
 use serde_json::Value;
 
-use super::Bug;
 use super::api::{Answer, Change, Id, Request};
-use super::world::{Caller, Event, World};
+use super::clock::Clock;
+use super::event::{Caller, Event};
+use super::trace::note;
+use super::world::World;
+use super::{Bug, Fault};
 
 /// One process.
 pub(super) struct Link {
@@ -25,6 +28,9 @@ pub(super) struct Link {
     /// Whether it holds the lease: looked at before each write.
     pub(super) leads: bool,
     pub(super) session: AgentSession,
+    pub(super) clock: Clock,
+    /// Transitions of the lease under which it leads.
+    pub(super) transitions: i64,
     /// Its newest connection.
     pub(super) wire: u64,
     /// Resources with a document or forget of that connection that is not answered.
@@ -69,6 +75,7 @@ impl World {
             return;
         }
         self.incarnations += 1;
+        self.transitions += 1;
         let incarnation = self.incarnations;
         let settings = AgentSettings {
             data_plane: "dp-1".to_owned(),
@@ -83,6 +90,8 @@ impl World {
             incarnation,
             leads: true,
             session: AgentSession::new(settings, self.dice.draw()),
+            clock: Clock::draw(&mut self.dice),
+            transitions: self.transitions,
             wire: 0,
             open: BTreeSet::new(),
             cache: Cache::default(),
@@ -97,10 +106,13 @@ impl World {
         let data_plane = self.api.get(&Id::own("DataPlane", "default"));
         let store_id = data_plane.and_then(|object| object.pointer("/status/storeId")).and_then(Value::as_str);
         link.session.set_store_id(store_id.map(str::to_owned));
-        link.session.start(self.now);
+        if link.clock.is_wrong() {
+            self.reached.insert(Fault::ClockWrong);
+        }
+        link.session.start(link.clock.shows(self.now));
         self.links.insert(incarnation, link);
         self.link = Some(incarnation);
-        self.note(&format!("link {incarnation} starts"));
+        note!(self, "link {incarnation} starts");
     }
 
     pub(super) fn link_watch(&mut self, incarnation: u64, change: &Change) {
@@ -146,11 +158,11 @@ impl World {
             }
             AgentEvent::StoreKnown { store_id } => self.store_known(incarnation, &store_id),
             AgentEvent::Lost { reason, dial_after, .. } => {
-                self.note(&format!("agent {incarnation} lost: {reason}, dials in {dial_after}"));
+                note!(self, "agent {incarnation} lost: {reason}, dials in {dial_after}");
             }
             AgentEvent::Superseded => {
                 if link.leads {
-                    link.session.start(self.now);
+                    link.session.start(link.clock.shows(self.now));
                 }
             }
             AgentEvent::Held { reason } => {

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 
 use super::Bug;
 use super::api::{Answer, Change, Id, Request, text};
-use super::world::{Caller, Event, World};
+use super::event::{Caller, Event};
+use super::trace::note;
+use super::world::World;
 
 pub(super) const NAMESPACE: &str = "dp-shop-dev";
 
@@ -77,7 +79,7 @@ impl World {
         };
         self.operators.insert(incarnation, operator);
         self.operator = Some(incarnation);
-        self.note(&format!("operator {incarnation} starts"));
+        note!(self, "operator {incarnation} starts");
         self.wake_all(10);
     }
 

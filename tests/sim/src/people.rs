@@ -6,8 +6,10 @@ use protocol::spec::Desired;
 
 use super::Fault;
 use super::api::{AGENT, Id, Request, text};
+use super::event::{Caller, Event};
 use super::plane::{Issued, offer};
-use super::world::{Caller, Event, World};
+use super::trace::note;
+use super::world::World;
 
 /// What people at the control plane do.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ const ABSENT: &str = r#"{"state":"Absent"}"#;
 
 impl World {
     pub(super) fn user(&mut self, user: &User) {
-        self.note(&format!("user {user:?}"));
+        note!(self, "user {user:?}");
         let (kind, name, body, state) = match user {
             User::Deploy { release, content, bad } => {
                 let image = if *bad { "bad" } else { "web" };
@@ -64,7 +66,7 @@ impl World {
     }
 
     pub(super) fn break_something(&mut self, fault: Fault) {
-        self.note(&format!("fault {fault:?}"));
+        note!(self, "fault {fault:?}");
         let link = self.link.filter(|link| self.sleeps(*link).is_none());
         let operator = self.operator.filter(|operator| self.sleeps(*operator).is_none());
         let mut reached = true;
@@ -138,13 +140,20 @@ impl World {
             },
             Fault::ObjectDeleted => reached = self.delete_by_hand("Release"),
             Fault::JobDeleted => reached = self.delete_by_hand("Job"),
+            Fault::ApiRestored => reached = self.restore_api(),
+            Fault::FinalizerAdded => reached = self.add_finalizer(),
             Fault::OldDocument => self.old_document(),
             Fault::CallLost
             | Fault::AnswerLost
             | Fault::TooManyRequests
             | Fault::ServerError
             | Fault::SlowCall
-            | Fault::LateWatch => reached = false,
+            | Fault::LateWatch
+            | Fault::WebhookRefuses
+            | Fault::WebhookUnavailable
+            | Fault::WebhookMutates
+            | Fault::SlowDeletion
+            | Fault::ClockWrong => reached = false,
         }
         if reached {
             self.reached.insert(fault);
@@ -161,7 +170,7 @@ impl World {
         if self.sleeps(caller.incarnation()) != Some(wake) {
             return;
         }
-        self.note(&format!("{caller:?} has lost its lease"));
+        note!(self, "{caller:?} has lost its lease");
         let grace = self.dice.between(0, 3_000);
         self.at(wake + grace, Event::Leave { caller });
         match caller {
@@ -244,7 +253,7 @@ impl World {
 
     pub(super) fn adopt(&mut self) {
         let Some(adopted) = self.plane.adopt() else { return };
-        self.note(&format!("adopted at counter {}", adopted.counter));
+        note!(self, "adopted at counter {}", adopted.counter);
         let current = self.plane.session.as_ref().map(|(_, wire)| *wire);
         let offers = self.plane.offers();
         let gateway = current.and_then(|wire| self.wires.get_mut(&wire)).and_then(|wire| wire.gateway.as_mut());

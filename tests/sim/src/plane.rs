@@ -38,6 +38,8 @@ pub(super) struct Plane {
     pub(super) forgets: BTreeSet<(ResourceKey, i64)>,
     /// Resources that are forgotten for good.
     pub(super) forgotten: BTreeMap<ResourceKey, i64>,
+    /// Forgotten ones that are there again.
+    returned: BTreeSet<ResourceKey>,
     /// Runs whose state has said that they have ended.
     ended: BTreeSet<ResourceKey>,
     /// Runs whose end will never be known.
@@ -141,6 +143,11 @@ impl Plane {
     pub(super) fn desired(&mut self, task_runs: &[InventoryEntry], cut: bool) -> Inventory {
         self.compared_upto = self.counter;
         self.seen = self.seen.max(task_runs.iter().map(|run| run.generation).max().unwrap_or(0));
+        let listed = |key: &ResourceKey| task_runs.iter().any(|run| run.key == *key);
+        self.states.retain(|key, _| key.kind != Kind::TaskRun || cut || listed(key));
+        for run in task_runs {
+            self.seen_again(&run.key);
+        }
         let runs: Vec<_> = self.issued.keys().filter(|key| key.kind == Kind::TaskRun).cloned().collect();
         for key in runs {
             let stored = task_runs.iter().find(|run| run.key == key).map(|run| run.generation);
@@ -226,7 +233,16 @@ impl Plane {
         let mut offers: Vec<_> = self.issued.iter().filter_map(open).collect();
         let keys: Vec<_> = self.issued.keys().cloned().collect();
         offers.extend(keys.iter().filter_map(|key| self.forget(key)));
+        let returned: Vec<_> = self.returned.iter().cloned().collect();
+        offers.extend(returned.iter().filter_map(|key| self.forget_again(key)));
         offers
+    }
+
+    /// The customer's policy may have changed since it refused this.
+    pub(super) fn ask_again(&mut self, key: &ResourceKey, generation: i64) -> Option<Offer> {
+        let issued = self.issued.get_mut(key).filter(|issued| issued.generation == generation && issued.refused)?;
+        issued.refused = false;
+        self.offer(key)
     }
 
     pub(super) fn offer(&self, key: &ResourceKey) -> Option<Offer> {
@@ -256,10 +272,17 @@ impl Plane {
         key.kind == Kind::TaskRun && self.ended.contains(key)
     }
 
+    fn seen_again(&mut self, key: &ResourceKey) {
+        if self.forgotten.contains_key(key) && !self.issued.contains_key(key) {
+            self.returned.insert(key.clone());
+        }
+    }
+
     /// A forgotten resource was seen again: a create that was under way when it was forgotten may have landed after it. The same
     /// forget does no harm if it was only an old report, and tells if it was not.
     pub(super) fn forget_again(&mut self, key: &ResourceKey) -> Option<Offer> {
         let generation = *self.forgotten.get(key).filter(|_| !self.issued.contains_key(key))?;
+        self.returned.insert(key.clone());
         self.forgets.insert((key.clone(), generation));
         Some(Offer { key: key.clone(), generation, delivery: Delivery::Forget })
     }
@@ -302,6 +325,7 @@ impl Plane {
                     self.issued.remove(key);
                 }
                 self.states.remove(key);
+                self.returned.remove(key);
                 let forgotten = self.forgotten.entry(key.clone()).or_default();
                 *forgotten = generation.max(*forgotten);
                 None
@@ -312,6 +336,12 @@ impl Plane {
                     return None;
                 }
                 self.issue(key, r#"{"state":"Absent"}"#.to_owned(), Desired::Absent);
+                self.offer(key)
+            }
+            // It was removed, which is recorded, and is there again in an older state: the API server went back in time.
+            Verdict::Refused { .. } if forget && key.kind != Kind::TaskRun => {
+                let issued = self.issued.get(key).filter(|issued| issued.generation == generation)?.clone();
+                self.issue(key, issued.body, issued.state);
                 self.offer(key)
             }
             Verdict::Refused { .. } => {

@@ -9,7 +9,7 @@ use pdp_agent::operator::index::JobView;
 use pdp_agent::operator::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Workload};
 use serde_json::Value;
 
-use super::api::Id;
+use super::api::{Api, Id};
 
 /// Workloads by Deployment.
 #[derive(Debug, Default)]
@@ -82,6 +82,16 @@ impl Pods {
             None => Template { bad: template.contains("/bad@"), hash, pods: Vec::new() },
         };
         running.templates.push(newest);
+    }
+
+    /// What controllers and kubelet find after the API server went back in time: they follow it.
+    pub(super) fn restore(&mut self, api: &Api) {
+        self.jobs.retain(|id, _| api.get(id).is_some());
+        let gone: Vec<Id> = self.workloads.keys().filter(|id| api.get(id).is_none()).cloned().collect();
+        gone.iter().for_each(|id| self.changed(id, None));
+        for (id, object) in api.iter().filter(|(id, _)| matches!(id.kind.as_str(), "Deployment" | "Job")) {
+            self.changed(id, Some(object));
+        }
     }
 
     /// One step of the controllers for one Deployment. Gives whether there is more to do later.

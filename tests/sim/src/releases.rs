@@ -18,7 +18,7 @@ use pdp_agent::operator::write::{Live, Write};
 use protocol::spec::{Desired, ReleaseSpec};
 use serde_json::Value;
 
-use super::api::{Api, Id, generation, text};
+use super::api::{Api, Id, generation, is_terminating, text};
 use super::operator::{Decided, Known, NAMESPACE, Operator, release_of};
 
 const DATA_PLANE_ID: &str = "dp-1";
@@ -154,7 +154,7 @@ impl Operator {
                 uid: text(object, "uid").to_owned(),
                 resource_version: text(object, "resourceVersion").to_owned(),
                 ours: true,
-                terminating: false,
+                terminating: is_terminating(object),
                 drift: desired.map_or_else(Vec::new, |desired| compare::drift(desired, object)),
                 was_equal: false,
                 rival: None,

@@ -7,8 +7,11 @@ use protocol::spec::Desired;
 use serde_json::{Value, json};
 
 use super::api::{Id, Request, generation};
+use super::event::Event;
 use super::people::User;
-use super::world::{Event, Rates, World};
+use super::rates::Rates;
+use super::trace::note;
+use super::world::World;
 use super::{Fault, Mistake, Violation};
 
 const FAULTS_UNTIL: u64 = 120_000;
@@ -26,7 +29,7 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// Faults that really happened.
     pub reached: BTreeSet<Fault>,
-    /// Everything that happened, one line each.
+    /// Everything that happened, one line each, if asked for.
     pub trace: Vec<String>,
     /// Documents that were accepted.
     pub accepted: usize,
@@ -35,11 +38,21 @@ pub struct Outcome {
 /// Runs one seed, with a mistake built in or none.
 #[must_use]
 pub fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
+    simulate(seed, mistake, false)
+}
+
+/// The same, with its trace.
+#[must_use]
+pub fn traced(seed: u64, mistake: Option<Mistake>) -> Outcome {
+    simulate(seed, mistake, true)
+}
+
+fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
     mutant::choose(match mistake {
         Some(Mistake::Product(mutant)) => Some(mutant),
         Some(Mistake::Around(_)) | None => None,
     });
-    let mut world = World::new(seed, mistake);
+    let mut world = World::new(seed, mistake, trace);
     prepare(&mut world);
     while world.checks.violations.is_empty() && world.step(FAULTS_UNTIL) {}
     if world.checks.violations.is_empty() {
@@ -49,7 +62,7 @@ pub fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
     Outcome {
         violations: world.checks.violations,
         reached: world.reached,
-        trace: world.trace,
+        trace: world.trace.into_lines(),
         accepted: world.plane.accepted.len(),
     }
 }
@@ -82,11 +95,13 @@ fn prepare(world: &mut World) {
         let at = usize::try_from(world.dice.between(0, last)).unwrap_or(0);
         let fault = faults.get(at).copied().unwrap_or(Fault::LinkCut);
         // A restore needs a person afterwards: not in every run.
-        if fault == Fault::StoreRestored && !world.dice.per_mille(400) {
+        let restores = matches!(fault, Fault::StoreRestored | Fault::ApiRestored);
+        if restores && !world.dice.per_mille(400) {
             continue;
         }
-        if fault == Fault::StoreRestored {
-            world.after(0, FAULTS_UNTIL / 2, Event::Backup);
+        if restores {
+            let copy = if fault == Fault::StoreRestored { Event::Backup } else { Event::Snapshot };
+            world.after(0, FAULTS_UNTIL / 2, copy);
         }
         world.after(0, FAULTS_UNTIL, Event::Break(fault));
     }
@@ -111,7 +126,7 @@ fn user(world: &mut World, releases: u64) -> User {
 
 fn calm(world: &mut World) {
     world.rates = Rates::default();
-    world.note("faults end");
+    note!(world, "faults end");
     let end = world.now + CONVERGE;
     let mut before = 0;
     while !(is_quiet(world) && world.api.version() == before) {

@@ -1,198 +1,26 @@
 //! The world: clock, queue of events, processes that run, sleep and are replaced, and what happens next.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
-use protocol::name::ResourceKey;
-use protocol::report::Fact;
-use protocol::session::{ControlSession, Disconnect, Millis, Transmit};
+use protocol::session::{ControlSession, Millis};
 
-use super::api::{Answer, Api, Change, Id, Request};
+use super::api::Api;
 use super::check::Checks;
+use super::clock::Clock;
 use super::dice::Dice;
-use super::gateway::{Recorded, Wire};
+use super::event::Event;
+use super::gateway::Wire;
 use super::link::Link;
 use super::operator::Operator;
-use super::people::User;
 use super::plane::Plane;
 use super::pods::Pods;
+use super::rates::Rates;
+use super::restore::Snapshot;
+use super::trace::{Trace, note};
 use super::{Bug, Fault, Mistake};
-
-/// Who calls the API server: a process that may be gone when the answer comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Caller {
-    Link(u64),
-    Operator(u64),
-}
-
-impl Caller {
-    pub(super) const fn incarnation(self) -> u64 {
-        match self {
-            Self::Link(incarnation) | Self::Operator(incarnation) => incarnation,
-        }
-    }
-}
-
-/// What happens at some time.
-#[derive(Debug)]
-pub(super) enum Event {
-    Execute {
-        caller: Caller,
-        token: u64,
-        request: Request,
-        answers: bool,
-        since: Millis,
-    },
-    Reply {
-        caller: Caller,
-        token: u64,
-        answer: Answer,
-    },
-    /// A change, as one round of a watch brings it.
-    Watch {
-        caller: Caller,
-        round: u64,
-        change: Rc<Change>,
-    },
-    /// A watch that was told 410 lists anew.
-    List {
-        caller: Caller,
-        round: u64,
-    },
-    /// That list arrives.
-    Listed {
-        caller: Caller,
-        round: u64,
-        objects: Vec<Rc<serde_json::Value>>,
-        version: u64,
-    },
-    ToControl {
-        wire: u64,
-        transmit: Transmit,
-    },
-    ToAgent {
-        wire: u64,
-        transmit: Transmit,
-    },
-    Disconnected {
-        wire: u64,
-        cause: Disconnect,
-    },
-    Dialled {
-        incarnation: u64,
-    },
-    /// A gateway learns that another session has taken over.
-    Displaced {
-        wire: u64,
-    },
-    /// What was recorded is acknowledged.
-    Acknowledge {
-        wire: u64,
-        recorded: Recorded,
-    },
-    /// What should have been recorded before is recorded now.
-    Record {
-        key: ResourceKey,
-        fact: Box<Fact>,
-        wire: u64,
-    },
-    StartLink,
-    StartOperator,
-    /// The lease of a sleeping leader has run out.
-    TakeOver {
-        caller: Caller,
-        wake: Millis,
-    },
-    /// A process that leads no more ends.
-    Leave {
-        caller: Caller,
-    },
-    Controllers {
-        id: Id,
-    },
-    Reconcile {
-        incarnation: u64,
-        id: Id,
-    },
-    RemoveFacts {
-        incarnation: u64,
-        key: ResourceKey,
-    },
-    User(User),
-    Break(Fault),
-    /// The control plane's store is copied.
-    Backup,
-    /// A person at the control plane adopts the data plane.
-    Adopt,
-}
-
-impl Event {
-    /// The process that must be awake for it.
-    fn process(&self, wires: &BTreeMap<u64, Wire>) -> Option<u64> {
-        let of_wire = |wire: &u64| wires.get(wire).map(|wire| wire.link);
-        match self {
-            Self::Reply { caller, .. }
-            | Self::Watch { caller, .. }
-            | Self::Listed { caller, .. }
-            | Self::Leave { caller } => Some(caller.incarnation()),
-            Self::ToAgent { wire, .. } | Self::Disconnected { wire, .. } => of_wire(wire),
-            Self::Dialled { incarnation }
-            | Self::Reconcile { incarnation, .. }
-            | Self::RemoveFacts { incarnation, .. } => Some(*incarnation),
-            Self::Execute { .. }
-            | Self::List { .. }
-            | Self::ToControl { .. }
-            | Self::Displaced { .. }
-            | Self::Acknowledge { .. }
-            | Self::Record { .. }
-            | Self::StartLink
-            | Self::StartOperator
-            | Self::TakeOver { .. }
-            | Self::Controllers { .. }
-            | Self::User(_)
-            | Self::Break(_)
-            | Self::Backup
-            | Self::Adopt => None,
-        }
-    }
-}
 
 /// More than any run needs by far: something turns in circles.
 const MAX_STEPS: u64 = 60_000;
-
-/// How often things go wrong, of a thousand.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rates {
-    pub(super) lost: u64,
-    pub(super) throttled: u64,
-    pub(super) failing: u64,
-    pub(super) slow: u64,
-    pub(super) late: u64,
-    /// Changes after which a watch is told 410.
-    pub(super) gone: u64,
-    /// Longest time of a commit in the control plane's store, in milliseconds.
-    pub(super) commit: u64,
-}
-
-impl Rates {
-    /// Most runs know a little of everything; some know nothing of it, and some nearly nothing else.
-    fn draw(dice: &mut Dice) -> Self {
-        let mut rate = |little: u64, much: u64| match dice.between(0, 9) {
-            0..=2 => 0,
-            3..=8 => dice.between(0, little),
-            _ => dice.between(little, much),
-        };
-        Self {
-            lost: rate(80, 250),
-            throttled: rate(30, 200),
-            failing: rate(20, 100),
-            slow: rate(40, 400),
-            late: rate(60, 600),
-            gone: rate(10, 200),
-            commit: rate(50, 3_000),
-        }
-    }
-}
 
 pub(super) struct World {
     pub(super) now: Millis,
@@ -201,6 +29,9 @@ pub(super) struct World {
     pub(super) pods: Pods,
     pub(super) plane: Plane,
     pub(super) backup: Option<Plane>,
+    pub(super) snapshot: Option<Snapshot>,
+    /// How often the API server was restored from a snapshot.
+    pub(super) restores: u64,
     pub(super) checks: Checks,
     pub(super) links: BTreeMap<u64, Link>,
     pub(super) operators: BTreeMap<u64, Operator>,
@@ -208,6 +39,8 @@ pub(super) struct World {
     pub(super) link: Option<u64>,
     pub(super) operator: Option<u64>,
     pub(super) incarnations: u64,
+    /// Transitions of the link's lease.
+    pub(super) transitions: i64,
     /// Until when a process sleeps.
     pub(super) asleep: BTreeMap<u64, Millis>,
     pub(super) rates: Rates,
@@ -215,7 +48,7 @@ pub(super) struct World {
     pub(super) runs: usize,
     pub(super) bug: Option<Bug>,
     pub(super) reached: BTreeSet<Fault>,
-    pub(super) trace: Vec<String>,
+    pub(super) trace: Trace,
     queue: BTreeMap<(Millis, u64), Event>,
     sequence: u64,
     steps: u64,
@@ -225,12 +58,14 @@ pub(super) struct World {
     pub(super) last_wire: u64,
     /// Until when each gateway is away.
     pub(super) gateways: [Millis; 2],
+    pub(super) gateway_clocks: [Clock; 2],
 }
 
 impl World {
-    pub(super) fn new(seed: u64, mistake: Option<Mistake>) -> Self {
+    pub(super) fn new(seed: u64, mistake: Option<Mistake>, traced: bool) -> Self {
         let mut dice = Dice::new(seed);
         let rates = Rates::draw(&mut dice);
+        let gateway_clocks = [Clock::draw(&mut dice), Clock::draw(&mut dice)];
         let bug = match mistake {
             Some(Mistake::Around(bug)) => Some(bug),
             Some(Mistake::Product(_)) | None => None,
@@ -242,18 +77,21 @@ impl World {
             pods: Pods::default(),
             plane: Plane::default(),
             backup: None,
+            snapshot: None,
+            restores: 0,
             checks: Checks::default(),
             links: BTreeMap::new(),
             operators: BTreeMap::new(),
             link: None,
             operator: None,
             incarnations: 0,
+            transitions: 0,
             asleep: BTreeMap::new(),
             rates,
             runs: 0,
             bug,
             reached: BTreeSet::new(),
-            trace: Vec::new(),
+            trace: Trace::new(traced),
             queue: BTreeMap::new(),
             sequence: 0,
             steps: 0,
@@ -261,11 +99,8 @@ impl World {
             wires: BTreeMap::new(),
             last_wire: 0,
             gateways: [0; 2],
+            gateway_clocks,
         }
-    }
-
-    pub(super) fn note(&mut self, line: &str) {
-        self.trace.push(format!("{:>7} {line}", self.now));
     }
 
     pub(super) fn at(&mut self, at: Millis, event: Event) {
@@ -292,9 +127,10 @@ impl World {
         }
         let agents = self.links.iter().filter_map(|(incarnation, link)| {
             let (at, _) = link.session.poll_timeout()?;
-            Some(at.max(self.asleep.get(incarnation).copied().unwrap_or(0)))
+            Some(link.clock.when(at).max(self.asleep.get(incarnation).copied().unwrap_or(0)))
         });
-        let gateways = self.wires.values().filter_map(|wire| Some(wire.gateway.as_ref()?.poll_timeout()?.0));
+        let gateways =
+            self.wires.values().filter_map(|wire| Some(wire.clock.when(wire.gateway.as_ref()?.poll_timeout()?.0)));
         let timer = agents.chain(gateways).min().unwrap_or(Millis::MAX);
         let queued = self.queue.first_key_value().map_or(Millis::MAX, |((at, _), _)| *at);
         if timer.min(queued) > end {
@@ -306,7 +142,7 @@ impl World {
                 self.now = self.now.max(at);
                 // The end of a run that turns in circles shows the circle.
                 if self.steps + 30 > MAX_STEPS {
-                    self.note(&format!("{event:?}"));
+                    note!(self, "{event:?}");
                 }
                 self.handle(event);
             }
@@ -314,12 +150,16 @@ impl World {
             self.now = self.now.max(timer);
             for (incarnation, link) in &mut self.links {
                 if self.asleep.get(incarnation).is_none_or(|wake| *wake <= self.now) {
-                    link.session.handle_timeout(self.now);
+                    link.session.handle_timeout(link.clock.shows(self.now));
                 }
             }
             let now = self.now;
-            let gateways = self.wires.values_mut().filter_map(|wire| wire.gateway.as_mut());
-            gateways.for_each(|gateway| gateway.handle_timeout(now));
+            for wire in self.wires.values_mut() {
+                let shown = wire.clock.shows(now);
+                if let Some(gateway) = &mut wire.gateway {
+                    gateway.handle_timeout(shown);
+                }
+            }
         }
         self.settle();
         true
@@ -330,13 +170,15 @@ impl World {
             return self.at(wake, event);
         }
         match event {
-            Event::Execute { caller, token, request, answers, since } => {
+            Event::Execute { caller, token, request, answers, since, restores } => {
                 // A process may fall asleep between its last look at its lease and the call.
                 match self.sleeps(caller.incarnation()) {
                     Some(wake) if self.dice.per_mille(500) => {
-                        self.at(wake, Event::Execute { caller, token, request, answers, since });
+                        self.at(wake, Event::Execute { caller, token, request, answers, since, restores });
                     }
-                    Some(_) | None => self.execute(caller, token, &request, (answers, since)),
+                    // A restored API server knows of no call that was made before.
+                    Some(_) | None if restores < self.restores => {}
+                    Some(_) | None => self.execute(caller, token, request, (answers, since)),
                 }
             }
             Event::Reply { caller, token, answer } => self.reply(caller, token, answer),
@@ -358,12 +200,19 @@ impl World {
             Event::StartOperator => self.start_operator(),
             Event::TakeOver { caller, wake } => self.take_over(caller, wake),
             Event::Leave { caller } => self.leave(caller),
+            Event::Rewound { caller } => self.rewound(caller),
+            Event::Finalize { id } => self.finalize(&id),
+            Event::AskAgain { key, generation } => {
+                let again = self.plane.ask_again(&key, generation);
+                self.send(again);
+            }
             Event::Controllers { id } => self.controllers(&id),
             Event::Reconcile { incarnation, id } => self.reconcile(incarnation, &id),
             Event::RemoveFacts { incarnation, key } => self.remove_facts(incarnation, key),
             Event::User(user) => self.user(&user),
             Event::Break(fault) => self.break_something(fault),
             Event::Backup => self.backup = Some(self.plane.clone()),
+            Event::Snapshot => self.take_snapshot(),
             Event::Adopt => self.adopt(),
         }
     }

@@ -59,7 +59,7 @@ pub(super) async fn measure(bed: &Testbed, documents: &Documents, count: usize) 
     let file = json!({
         "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": "printer", "type": "Worker",
         "image": image,
-        "resources": { "requests": { "cpu": "100m", "memory": "16Mi" }, "limits": { "cpu": "300m", "memory": "32Mi" } },
+        "resources": { "cpuRequest": "100m", "memoryRequest": "16Mi", "cpuLimit": "300m", "memoryLimit": "32Mi" },
     });
     documents.deploy_file("printer", &file).await?;
     documents.ready("printer").await?;

@@ -22,6 +22,8 @@ pub(super) struct Table {
     pub(super) quiet: Option<(u64, usize, BTreeMap<String, usize>)>,
     pub(super) floods: Option<[flood::Figures; 2]>,
     pub(super) cuts: Option<cuts::Figures>,
+    /// Load average of the machine at the end.
+    pub(super) load: String,
 }
 
 /// The value below which so many of a hundred lie, in milliseconds.
@@ -42,6 +44,7 @@ fn mib(kib: u64) -> f64 {
 }
 
 pub(super) fn print(table: &Table) {
+    println!("\nLoad average of the machine at the end: {}", table.load);
     documents(table);
     head(&["At rest", "Resident", "of it anonymous", "Peak until then", "CPU", "Target", "Peer"]);
     for (releases, roles) in &table.footprints {

@@ -50,6 +50,10 @@ impl Account {
         self.ask("POST", path, Some(body), &[]).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.ask("PUT", path, Some(body), &[]).await
+    }
+
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.ask("PATCH", path, Some(body), &[]).await
     }

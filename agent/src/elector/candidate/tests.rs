@@ -94,11 +94,14 @@ fn a_leader_that_sees_another_holder_or_another_lease_stands_by_at_once() {
 
 /// A Lease object with compare-and-swap, and processes that reach it slowly, lose answers, stall and crash.
 struct World {
-    lease: Seen,
+    /// None: somebody deleted it.
+    lease: Option<Seen>,
     version: u64,
+    /// Leases that there were.
+    leases: u64,
     processes: Vec<Process>,
-    /// Who was written as a new holder, in order.
-    lineage: Vec<i64>,
+    /// Which Lease, and its transitions, was written for a new holder, in order.
+    lineage: Vec<(u64, i64)>,
 }
 
 struct Process {
@@ -118,7 +121,7 @@ impl World {
     fn new(size: usize) -> Self {
         let processes = (0..size).map(|n| Process::new(n, 0)).collect();
         let lease = Seen { uid: "u1".into(), holder: None, transitions: 0, renewed: None, duration: None };
-        Self { lease, version: 0, processes, lineage: vec![0] }
+        Self { lease: Some(lease), version: 0, leases: 1, processes, lineage: vec![(1, 0)] }
     }
 
     fn leaders(&self, now: Tick) -> Vec<i64> {
@@ -127,6 +130,11 @@ impl World {
             State::Standby { .. } | State::Unconfirmed(_) => None,
         });
         epochs.collect()
+    }
+
+    fn delete(&mut self) {
+        self.version += 1;
+        self.lease = None;
     }
 
     /// One process goes one step: read, then write, then learn the answer.
@@ -145,21 +153,27 @@ impl World {
                 Decision::Write { .. } if version != self.version => process.attempt = None,
                 Decision::Write { transitions, acquired } => {
                     self.version += 1;
-                    self.lease = Seen {
+                    self.leases += u64::from(self.lease.is_none());
+                    let stored = Seen {
                         holder: Some(process.candidate.identity.clone()),
                         transitions,
                         renewed: Some(self.version.to_string()),
                         duration: Some(LEASE_DURATION),
-                        uid: "u1".into(),
+                        uid: format!("u{}", self.leases),
                     };
-                    attempt.stored = Some(self.lease.clone());
+                    self.lease = Some(stored.clone());
+                    attempt.stored = Some(stored);
                     if acquired {
-                        self.lineage.push(transitions);
+                        self.lineage.push((self.leases, transitions));
                     }
                 }
             }
         } else {
-            attempt.read = Some((self.version, process.candidate.observe(self.lease.clone(), now)));
+            let decision = match &self.lease {
+                Some(lease) => process.candidate.observe(lease.clone(), now),
+                None => process.candidate.missing(now),
+            };
+            attempt.read = Some((self.version, decision));
         }
     }
 }
@@ -184,13 +198,17 @@ proptest! {
         moves in prop::collection::vec((0_usize..4, pauses(), 0_u8..20), 1..300),
     ) {
         let mut world = World::new(size);
-        let mut now = Tick::ZERO;
+        let (mut now, mut deleted) = (Tick::ZERO, Tick::ZERO);
         for (who, pause, fate) in moves {
             now += Duration::from_millis(pause);
             let who = who % size;
             if fate == 0 {
                 let born = world.processes[who].born + 1;
                 world.processes[who] = Process::new(who, born);
+            } else if fate == 2 && now > deleted + s(60) {
+                // Two within one attempt of a third could not be told from one.
+                world.delete();
+                deleted = now;
             } else {
                 world.step(who, now, fate == 1);
             }

@@ -6,9 +6,9 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::elector::{NotLeading, RENEW_DEADLINE};
+use crate::elector::{Epoch, NotLeading, RENEW_DEADLINE};
 
-/// One Lease behind the API server's rules of `get` and `update`.
+/// One Lease behind the API server's rules of `get`, `update` and `create` by name. Null: there is none.
 #[derive(Clone)]
 struct Api1 {
     lease: Arc<Mutex<Value>>,
@@ -42,10 +42,20 @@ impl Api1 {
         let body = body.collect().await.unwrap().to_bytes();
         let mut lease = self.lease.lock().unwrap();
         let (code, answer) = match head.method.as_str() {
+            "GET" if lease.is_null() => (
+                404,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found"}),
+            ),
             "GET" => (200, lease.clone()),
             "PUT" => {
                 let mut new: Value = serde_json::from_slice(&body).unwrap();
-                if new["metadata"]["resourceVersion"] == lease["metadata"]["resourceVersion"] {
+                if lease.is_null() && new["metadata"]["resourceVersion"].is_null() {
+                    new["metadata"]["resourceVersion"] = json!("500");
+                    new["metadata"]["uid"] = json!("u2");
+                    *lease = new;
+                    (201, lease.clone())
+                } else if !lease.is_null() && new["metadata"]["resourceVersion"] == lease["metadata"]["resourceVersion"]
+                {
                     let version: u64 = lease["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
                     new["metadata"]["resourceVersion"] = json!((version + 1).to_string());
                     *lease = new;
@@ -70,7 +80,7 @@ impl Api1 {
 struct Running {
     leadership: Leadership,
     stop: CancellationToken,
-    task: tokio::task::JoinSet<()>,
+    task: tokio::task::JoinSet<Result<(), Rewound>>,
 }
 
 fn start(api: &Api1, identity: &str) -> Running {
@@ -96,7 +106,7 @@ async fn the_first_process_leads_and_the_second_follows_within_two_seconds_of_a_
 
     let asked = Instant::now();
     first.stop.cancel();
-    first.task.join_next().await.unwrap().unwrap();
+    first.task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(first.leadership.check(), Err(NotLeading::Standby));
     assert_eq!(second.leadership.acquired().await.transitions, 2);
     assert!(asked.elapsed() <= Duration::from_secs(2), "{:?}", asked.elapsed());
@@ -156,7 +166,43 @@ async fn what_is_written_is_a_lease_as_client_go_writes_it() {
     assert_eq!(spec["leaseDurationSeconds"], 12);
     assert!(spec["acquireTime"].is_string() && spec["renewTime"].is_string());
     only.stop.cancel();
-    only.task.join_next().await.unwrap().unwrap();
+    only.task.join_next().await.unwrap().unwrap().unwrap();
     assert!(api.spec().get("holderIdentity").is_none());
     assert_eq!(api.spec()["leaseTransitions"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_somebody_deletes_is_made_again_but_not_while_its_holder_may_believe_in_it() {
+    let api = Api1::new();
+    let mut leader = start(&api, "a");
+    let before = leader.leadership.acquired().await;
+    let mut other = start(&api, "b");
+    other.leadership.changed().await;
+    *api.lease.lock().unwrap() = Value::Null;
+    let since = Instant::now();
+    leader.leadership.lost(&before).await;
+    let epoch = tokio::select! {
+        epoch = leader.leadership.acquired() => epoch,
+        epoch = other.leadership.acquired() => epoch,
+    };
+    assert_eq!(epoch, Epoch { lease: "u2".into(), transitions: 1 }, "a new lineage");
+    assert!(since.elapsed() >= LEASE_DURATION && since.elapsed() <= Duration::from_secs(15), "{:?}", since.elapsed());
+    assert!(leader.leadership.check().is_err() || other.leadership.check().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_goes_back_in_time_ends_leader_and_follower() {
+    let api = Api1::new();
+    api.lease.lock().unwrap()["metadata"]["resourceVersion"] = json!("700");
+    let mut leader = start(&api, "a");
+    leader.leadership.acquired().await;
+    let mut other = start(&api, "b");
+    other.leadership.changed().await;
+    api.lease.lock().unwrap()["metadata"]["resourceVersion"] = json!("650");
+    for running in [&mut leader, &mut other] {
+        let error = running.task.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.now, 650);
+        assert!(error.before > 700, "{error}");
+        assert_eq!(running.leadership.check(), Err(NotLeading::Standby));
+    }
 }

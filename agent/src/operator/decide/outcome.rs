@@ -18,7 +18,7 @@ const MAX_PODS: usize = 10;
 pub(super) struct Seen<'a> {
     pub(super) verdict: &'a Verdict,
     pub(super) contested: Option<&'a Trouble>,
-    pub(super) taken: Option<&'a Trouble>,
+    pub(super) in_the_way: Option<&'a Trouble>,
 }
 
 pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut ReleaseStatus, now: Timestamp) {
@@ -110,7 +110,7 @@ fn stalled<'a>(observed: &Observed<'a>, seen: &Seen<'a>, status: &ReleaseStatus)
     }
     match seen.verdict {
         Verdict::Stalled(trouble) if status.rollout.is_some() => Some(trouble),
-        Verdict::Stalled(_) | Verdict::Serving | Verdict::Progressing(_) | Verdict::Failed(_) => seen.taken,
+        Verdict::Stalled(_) | Verdict::Serving | Verdict::Progressing(_) | Verdict::Failed(_) => seen.in_the_way,
     }
 }
 

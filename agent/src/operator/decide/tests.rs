@@ -429,3 +429,21 @@ fn an_absent_release_stops_its_pods_first_and_says_once_that_all_is_gone() {
     assert!(scene.status.objects.is_empty() && scene.status.bindings.is_empty());
     assert_eq!(round(&mut scene, 0), "[]");
 }
+
+#[test]
+fn an_object_that_is_being_deleted_is_waited_for_and_does_not_count_as_serving() {
+    let mut scene = Scene::serving();
+    scene.live.get_mut(&reference(ObjectKind::Deployment, "web")).unwrap().terminating = true;
+    scene.step();
+    assert_eq!(scene.condition("Ready"), "False Terminating");
+    assert_eq!(scene.condition("Stalled"), "True Terminating");
+    scene.generation(2);
+    scene.admit();
+    scene.everything_is_there();
+    scene.live.get_mut(&reference(ObjectKind::Deployment, "web")).unwrap().terminating = true;
+    scene.pods("rev2", true);
+    scene.step();
+    assert_eq!(scene.condition("Ready"), "False Terminating", "its pods may be those of before");
+    scene.live.remove(&reference(ObjectKind::Deployment, "web"));
+    assert!(scene.step().contains("create Deployment/web"));
+}

@@ -75,7 +75,7 @@ pub fn decide(
     }
     status.observed_generation = Some(observed.generation);
     let done = trouble.is_none() && writes.is_empty() && namespace.is_some();
-    let said = report::is_true(&observed.status.conditions, "Ready");
+    let was_ready = report::is_true(&observed.status.conditions, "Ready");
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
     if let Some(until) = observed.paused {
         conditions.set(
@@ -98,13 +98,17 @@ pub fn decide(
         }
     });
     // Repair of one object does not make the namespace unfit.
-    let ready =
-        done || (said && namespace.is_some_and(|live| live.ours && !live.terminating) && why.reason == "Preparing");
+    let ready = done
+        || (was_ready && namespace.is_some_and(|live| live.ours && !live.terminating) && why.reason == "Preparing");
     let why = if ready && !done { Trouble::new("Prepared", "the namespace is ready for releases") } else { why };
     conditions.set("Ready", ready, &why);
+    // Said once per generation, also when the namespace goes and comes back afterwards.
+    let said = told(observed, PREPARED) || (was_ready && told(observed, "Ready"));
+    if ready || said {
+        conditions.set(PREPARED, true, &Trouble::new("Prepared", "the namespace was ready for releases"));
+    }
     status.conditions = conditions.finish();
-    let first_of_generation = ready && first_outcome(&observed.status.conditions, observed.generation);
-    if first_of_generation {
+    if ready && !said {
         let fact = NewFact { kind: FactKind::Ready, what: why, exit_code: None };
         report::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
     }
@@ -115,11 +119,13 @@ pub fn decide(
     Decision { writes, wake: None, repaired: Vec::new() }
 }
 
-fn first_outcome(conditions: &[protocol::report::Condition], generation: i64) -> bool {
-    !conditions.iter().any(|condition| {
-        condition.condition_type == "Ready"
-            && condition.status == "True"
-            && condition.observed_generation == Some(generation)
+/// Condition of a present environment: it was ready at least once.
+const PREPARED: &str = "Prepared";
+
+/// Whether an outcome of this generation was told before.
+fn told(observed: &Observed<'_>, outcome: &str) -> bool {
+    observed.status.conditions.iter().any(|condition| {
+        condition.condition_type == outcome && condition.observed_generation == Some(observed.generation)
     })
 }
 
@@ -211,9 +217,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
         );
     }
     // Said once per generation, also when a namespace that was created late appears and is removed afterwards.
-    let said = observed.status.conditions.iter().any(|condition| {
-        condition.condition_type == REMOVED && condition.observed_generation == Some(observed.generation)
-    });
+    let said = told(observed, REMOVED);
     if gone || said {
         let what = Trouble::new("Deleted", "everything that this environment had made was removed");
         conditions.set(REMOVED, true, &what);
@@ -294,6 +298,26 @@ mod tests {
         cluster.insert(ObjectKind::ResourceQuota.named("q"), live(true, &[]));
         let repair = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
         assert_eq!(format!("{:?}", repair.writes), "[apply LimitRange/l, delete ResourceQuota/q]");
+    }
+
+    #[test]
+    fn a_namespace_that_goes_and_comes_back_is_no_second_outcome() {
+        let now = Timestamp::UNIX_EPOCH;
+        let whole = |terminating| {
+            let namespace = Live { terminating, ..live(true, &[]) };
+            BTreeMap::from([
+                (ObjectKind::Namespace.named(NAMESPACE), namespace),
+                (ObjectKind::LimitRange.named("l"), live(true, &[])),
+            ])
+        };
+        let mut status = EnvironmentStatus::default();
+        for (cluster, is_ready) in [(whole(false), "True"), (whole(true), "False"), (whole(false), "True")] {
+            let decision = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
+            let (said, _, facts) = ready(&decision).unwrap();
+            assert_eq!((said.as_str(), facts), (is_ready, 1));
+            let Some(Write::Status(next)) = decision.writes.last() else { panic!() };
+            status = (**next).clone();
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl AgentSession {
                 }
                 self.events.push_back(AgentEvent::Compared { held: done.held });
             }
-            ControlMessage::Adopted(adopted) => self.adopted(adopted),
+            ControlMessage::Adopted(adopted) => self.adopted(now, adopted),
             ControlMessage::StateAck(ack) => self.outbox.state_acknowledged(&ack),
             ControlMessage::FactAck(ack) => {
                 if let Some(fact) = self.outbox.fact_acknowledged(&ack) {
@@ -124,12 +124,14 @@ impl AgentSession {
         }
     }
 
-    fn adopted(&mut self, adopted: Adopted) {
+    fn adopted(&mut self, now: Millis, adopted: Adopted) {
         let seen = self.floor.max(self.highest());
         let Phase::Connected(connection) = &mut self.phase else { return };
         connection.counter = connection.counter.max(adopted.counter);
+        // A document of the lost store may have been stored since hello: the control plane has to see that, and count on from it.
         if connection.counter < seen {
-            return;
+            let reason = format!("adopted up to generation {}, but {seen} is stored here by now", adopted.counter);
+            return self.close(now, CloseCode::Normal, &reason);
         }
         connection.held = false;
         self.store_id = Some(adopted.store_id.clone());

@@ -1,0 +1,173 @@
+//! What happens at some time, and whose process must be awake for it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use protocol::name::ResourceKey;
+use protocol::report::Fact;
+use protocol::session::{Disconnect, Millis, Transmit};
+
+use super::Fault;
+use super::api::{Answer, Change, Id, Request};
+use super::gateway::{Recorded, Wire};
+use super::people::User;
+
+/// Who calls the API server: a process that may be gone when the answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Caller {
+    Link(u64),
+    Operator(u64),
+}
+
+impl Caller {
+    pub(super) const fn incarnation(self) -> u64 {
+        match self {
+            Self::Link(incarnation) | Self::Operator(incarnation) => incarnation,
+        }
+    }
+}
+
+/// What happens at some time.
+#[derive(Debug)]
+pub(super) enum Event {
+    Execute {
+        caller: Caller,
+        token: u64,
+        request: Request,
+        answers: bool,
+        since: Millis,
+        /// How often the API server had been restored when the call was made.
+        restores: u64,
+    },
+    Reply {
+        caller: Caller,
+        token: u64,
+        answer: Answer,
+    },
+    /// A change, as one round of a watch brings it.
+    Watch {
+        caller: Caller,
+        round: u64,
+        change: Rc<Change>,
+    },
+    /// A watch that was told 410 lists anew.
+    List {
+        caller: Caller,
+        round: u64,
+    },
+    /// That list arrives.
+    Listed {
+        caller: Caller,
+        round: u64,
+        objects: Vec<Rc<serde_json::Value>>,
+        version: u64,
+    },
+    ToControl {
+        wire: u64,
+        transmit: Transmit,
+    },
+    ToAgent {
+        wire: u64,
+        transmit: Transmit,
+    },
+    Disconnected {
+        wire: u64,
+        cause: Disconnect,
+    },
+    Dialled {
+        incarnation: u64,
+    },
+    /// A gateway learns that another session has taken over.
+    Displaced {
+        wire: u64,
+    },
+    /// What was recorded is acknowledged.
+    Acknowledge {
+        wire: u64,
+        recorded: Recorded,
+    },
+    /// What should have been recorded before is recorded now.
+    Record {
+        key: ResourceKey,
+        fact: Box<Fact>,
+        wire: u64,
+    },
+    StartLink,
+    StartOperator,
+    /// The lease of a sleeping leader has run out.
+    TakeOver {
+        caller: Caller,
+        wake: Millis,
+    },
+    /// A process that leads no more ends.
+    Leave {
+        caller: Caller,
+    },
+    /// A process has noticed that the API server went back in time, and starts anew.
+    Rewound {
+        caller: Caller,
+    },
+    /// What holds a deleted object lets it go.
+    Finalize {
+        id: Id,
+    },
+    /// What the customer's policy refused is asked again after a while.
+    AskAgain {
+        key: ResourceKey,
+        generation: i64,
+    },
+    Controllers {
+        id: Id,
+    },
+    Reconcile {
+        incarnation: u64,
+        id: Id,
+    },
+    RemoveFacts {
+        incarnation: u64,
+        key: ResourceKey,
+    },
+    User(User),
+    Break(Fault),
+    /// The control plane's store is copied.
+    Backup,
+    /// The API server's store is copied.
+    Snapshot,
+    /// A person at the control plane adopts the data plane.
+    Adopt,
+}
+
+impl Event {
+    /// The process that must be awake for it.
+    pub(super) fn process(&self, wires: &BTreeMap<u64, Wire>) -> Option<u64> {
+        let of_wire = |wire: &u64| wires.get(wire).map(|wire| wire.link);
+        match self {
+            Self::Reply { caller, .. }
+            | Self::Watch { caller, .. }
+            | Self::Listed { caller, .. }
+            | Self::Leave { caller }
+            | Self::Rewound { caller } => Some(caller.incarnation()),
+            Self::ToAgent { wire, .. } | Self::Disconnected { wire, .. } => of_wire(wire),
+            Self::Dialled { incarnation }
+            | Self::Reconcile { incarnation, .. }
+            | Self::RemoveFacts { incarnation, .. } => Some(*incarnation),
+            Self::Execute { .. }
+            | Self::List { .. }
+            | Self::ToControl { .. }
+            | Self::Displaced { .. }
+            | Self::Acknowledge { .. }
+            | Self::Record { .. }
+            | Self::StartLink
+            | Self::StartOperator
+            | Self::TakeOver { .. }
+            | Self::Controllers { .. }
+            | Self::Finalize { .. }
+            | Self::AskAgain { .. }
+            | Self::User(_)
+            | Self::Break(_)
+            | Self::Backup
+            | Self::Snapshot
+            | Self::Adopt => None,
+        }
+    }
+}

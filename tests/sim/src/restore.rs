@@ -1,0 +1,90 @@
+//! The API server's store goes back to an older copy of itself; and finalizers, which make deletions take their time.
+
+use super::Fault;
+use super::api::{AGENT, Api, Id, Request, is_terminating};
+use super::event::{Caller, Event};
+use super::trace::note;
+use super::world::World;
+
+/// A copy of the API server's store.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    api: Api,
+    /// Of the link's lease, which lies there too.
+    transitions: i64,
+}
+
+impl World {
+    pub(super) fn take_snapshot(&mut self) {
+        self.snapshot = Some(Snapshot { api: self.api.clone(), transitions: self.transitions });
+    }
+
+    /// The API server stops, and goes on with the older copy. Calls under way are lost. Watches, which wait for versions that are yet
+    /// to come, stay silent; each process notices by its lease, and starts anew.
+    pub(super) fn restore_api(&mut self) -> bool {
+        let Some(snapshot) = self.snapshot.take() else { return false };
+        self.restores += 1;
+        self.api.restore(&snapshot.api);
+        self.transitions = snapshot.transitions;
+        self.pods.restore(&self.api);
+        self.checks.api_restored(&self.api, self.now);
+        let controlled = |id: &&Id| matches!(id.kind.as_str(), "Deployment" | "Job");
+        for id in self.api.iter().map(|(id, _)| id).filter(controlled).cloned().collect::<Vec<_>>() {
+            self.after(50, 2_000, Event::Controllers { id });
+        }
+        // What was to be let go before the copy was made is let go now.
+        let held: Vec<Id> =
+            self.api.iter().filter(|(_, object)| is_terminating(object)).map(|(id, _)| id.clone()).collect();
+        held.into_iter().for_each(|id| self.after(100, 8_000, Event::Finalize { id }));
+        let links = self.links.keys().map(|incarnation| Caller::Link(*incarnation));
+        let operators = self.operators.keys().map(|incarnation| Caller::Operator(*incarnation));
+        for caller in links.chain(operators).collect::<Vec<_>>() {
+            let (at, round) = self.watches.get(&caller.incarnation()).copied().unwrap_or_default();
+            self.watches.insert(caller.incarnation(), (at, round + 1));
+            self.after(200, 2_500, Event::Rewound { caller });
+        }
+        true
+    }
+
+    pub(super) fn rewound(&mut self, caller: Caller) {
+        if !self.is_running(caller) {
+            return;
+        }
+        note!(self, "{caller:?} notices that the API server went back in time");
+        self.leave(caller);
+        match caller {
+            Caller::Link(incarnation) if self.link == Some(incarnation) => {
+                self.link = None;
+                self.after(500, 8_000, Event::StartLink);
+            }
+            Caller::Operator(incarnation) if self.operator == Some(incarnation) => {
+                self.operator = None;
+                self.after(500, 8_000, Event::StartOperator);
+            }
+            Caller::Link(_) | Caller::Operator(_) => {}
+        }
+    }
+
+    /// Somebody's tool puts a finalizer on one of our resources, and takes it off some time later.
+    pub(super) fn add_finalizer(&mut self) -> bool {
+        let own = |(id, object): &(&Id, &std::rc::Rc<serde_json::Value>)| {
+            id.namespace == AGENT
+                && matches!(id.kind.as_str(), "Release" | "TaskRun" | "Environment")
+                && !is_terminating(object)
+        };
+        let ids: Vec<Id> = self.api.iter().filter(own).map(|(id, _)| id.clone()).collect();
+        let Some(last) = u64::try_from(ids.len()).ok().and_then(|count| count.checked_sub(1)) else { return false };
+        let at = usize::try_from(self.dice.between(0, last)).unwrap_or(0);
+        let Some(id) = ids.get(at) else { return false };
+        self.by_hand(&Request::Finalizers { id: id.clone(), names: vec!["example.com/tool"] });
+        self.after(500, 8_000, Event::Finalize { id: id.clone() });
+        true
+    }
+
+    pub(super) fn finalize(&mut self, id: &Id) {
+        if self.api.get(id).is_some_and(is_terminating) {
+            self.reached.insert(Fault::SlowDeletion);
+        }
+        self.by_hand(&Request::Finalizers { id: id.clone(), names: Vec::new() });
+    }
+}
