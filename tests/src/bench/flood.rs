@@ -122,7 +122,7 @@ impl Slow {
         let mut command = bed.in_netns(Side::ControlPlane, std::env::current_exe()?)?;
         command.args(["delay", "--listen", DELAYED, "--to", "10.77.1.1:8443"]);
         let delay = command.stdout(Stdio::null()).kill_on_drop(true).spawn()?;
-        let rules = "table ip slow { chain in { type nat hook prerouting priority -100; iifname \"down0\" tcp dport 8443 redirect to :8445; } }";
+        let rules = "table ip slow { chain in { type nat hook prerouting priority -100; iifname \"down0\" tcp dport 8443 redirect to :8445; }; }";
         inside(bed, Side::ControlPlane, "nft", rules.split(' ')).await?;
         let shape = "qdisc replace dev up0 root tbf rate 50mbit burst 64kb latency 50ms";
         inside(bed, Side::Cluster, "tc", shape.split(' ')).await?;
