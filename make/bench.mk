@@ -1,6 +1,14 @@
-# Benchmarks: the agent as it ships, on a fresh test cluster.
+# Benchmarks: the agent as it ships, on a fresh test cluster; the control-plane mock under many simulated agents.
 
-.PHONY: bench
-bench: image ## Measure acknowledgements against raw writes, and the agent at rest (about 6 min once built)
-	cargo build --release -p control-plane-mock -p tests --bin control-plane-mock --bin pdpctl --bin testbed --bin bench
-	$(CARGO_TARGET_DIR)/release/bench run
+AGENTS ?= 20000
+
+BENCH_PROGRAMS = cargo build --release -p control-plane-mock -p tests --bin control-plane-mock --bin pdpctl --bin testbed --bin bench
+
+.PHONY: bench bench-agents
+bench: image ## All benchmarks, with tables beside targets and peers (about 25 min once built; BENCH="--cuts 5 --quiet 600")
+	$(BENCH_PROGRAMS)
+	$(CARGO_TARGET_DIR)/release/bench run --agents $(AGENTS) $(BENCH)
+
+bench-agents: ## AGENTS=20000 simulated agents on two gateway processes: memory, handshakes, the storm after a restart
+	$(BENCH_PROGRAMS)
+	$(CARGO_TARGET_DIR)/release/bench agents --agents $(AGENTS)

@@ -375,3 +375,26 @@ fn unreadable(kind: &str, error: &kube::core::error_boundary::InvalidObject) {
 fn report(kind: &str, error: &WatchError) {
     tracing::warn!(kind, error = %crate::telemetry::chain(error), "a watch broke and starts again");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_object_does_not_say_who_set_which_field() {
+        let object = |spec: serde_json::Value| {
+            let managed = serde_json::json!([{"manager": "m", "operation": "Apply", "fieldsV1": {"f:spec": {}}}]);
+            let metadata =
+                serde_json::json!({"name": "run", "uid": "u", "resourceVersion": "1", "managedFields": managed});
+            serde_json::json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "TaskRun", "metadata": metadata, "spec": spec})
+        };
+        let read: DeserializeGuard<TaskRun> =
+            serde_json::from_value(object(serde_json::json!({"release": "web"}))).unwrap();
+        let Own::Read(kept) = unwrapped(read) else { panic!("it fits its type") };
+        assert!(kept.metadata.managed_fields.is_none() && kept.metadata.uid.as_deref() == Some("u"));
+        let strange: DeserializeGuard<TaskRun> =
+            serde_json::from_value(object(serde_json::json!({"release": 7}))).unwrap();
+        let Own::Unreadable { metadata, .. } = unwrapped(strange) else { panic!("it does not fit") };
+        assert!(metadata.managed_fields.is_none() && metadata.uid.as_deref() == Some("u"));
+    }
+}

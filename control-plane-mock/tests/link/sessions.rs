@@ -177,3 +177,28 @@ async fn each_scripted_fault_of_a_running_link_happens() {
     agent.stop().await;
     plane.shutdown().await;
 }
+
+#[tokio::test]
+async fn agents_are_let_in_one_after_the_other_and_each_gives_its_place_back() {
+    let plane = start(Config { concurrent_handshakes: 1, ..Config::default() }).await;
+    let api = Api::of(&plane);
+    let mut tokens = vec![api.furnish().await];
+    for number in 0..7 {
+        let path = "/api/v1/organizations/acme/data-planes";
+        let made = api.post(path, json!({ "name": format!("more-{number}") })).await;
+        tokens.push(made["token"].as_str().unwrap().to_owned());
+    }
+    let mut agents = Vec::new();
+    for token in &tokens {
+        let identity = enrol(&plane, token).await;
+        agents.push(Start::new(&plane, &identity).run(World::default()));
+    }
+    for agent in &mut agents {
+        agent.until("a session", |world| world.held).await;
+    }
+    assert_eq!(plane.connected(), 8);
+    for agent in agents {
+        agent.stop().await;
+    }
+    plane.shutdown().await;
+}

@@ -138,6 +138,13 @@ spec:
   value: {{ $root.Values.log.format }}
 - name: PDP_LOG_LEVEL
   value: {{ $root.Values.log.level }}
+{{/* glibc: one heap instead of one for each thread, and what a burst took goes back to the node. Fixed thresholds do not grow. */ -}}
+- name: MALLOC_ARENA_MAX
+  value: "1"
+- name: MALLOC_MMAP_THRESHOLD_
+  value: "65536"
+- name: MALLOC_TRIM_THRESHOLD_
+  value: "65536"
 {{- if .outside }}
 - name: PDP_CONTROL_PLANE_URL
   value: {{ $root.Values.controlPlane.url | quote }}

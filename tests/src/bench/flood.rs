@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::documents::Documents;
-use crate::testbed::{ImageSpec, Side, Testbed};
+use crate::testbed::{ImageSpec, Side, Testbed, wait_until};
 
 /// One way of the delayed link.
 const DELAY: Duration = Duration::from_millis(10);
@@ -57,12 +57,18 @@ pub(super) async fn measure(bed: &Testbed, documents: &Documents, count: usize) 
     let image = printer(bed).await?;
     // Half a core prints more than the link takes and leaves the rest of the machine alone.
     let file = json!({
-        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": "printer", "type": "Worker",
-        "image": image,
-        "resources": { "requests": { "cpu": "100m", "memory": "16Mi" }, "limits": { "cpu": "300m", "memory": "32Mi" } },
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": "printer", "type": "Service",
+        "image": image, "endpoints": [{ "name": "none", "port": 8080, "kind": "TCP" }],
+        "resources": { "cpuRequest": "100m", "memoryRequest": "16Mi", "cpuLimit": "300m", "memoryLimit": "32Mi" },
     });
     documents.deploy_file("printer", &file).await?;
-    documents.ready("printer").await?;
+    // It never listens and so is never ready, but it prints.
+    wait_until(Duration::from_secs(60), "the printer to print", || async {
+        let first = documents.logs("printer").await?.chunk().await?;
+        ensure!(first.is_some_and(|chunk| !chunk.starts_with(b"#")), "no lines yet");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
     let plain = one_link(documents, count, 10_000).await?;
     let slow = Slow::begin(bed).await?;
     documents.reconnected().await?;
@@ -116,7 +122,7 @@ impl Slow {
         let mut command = bed.in_netns(Side::ControlPlane, std::env::current_exe()?)?;
         command.args(["delay", "--listen", DELAYED, "--to", "10.77.1.1:8443"]);
         let delay = command.stdout(Stdio::null()).kill_on_drop(true).spawn()?;
-        let rules = "table ip slow { chain in { type nat hook prerouting priority -100; iifname \"down0\" tcp dport 8443 redirect to :8445; } }";
+        let rules = "table ip slow { chain in { type nat hook prerouting priority -100; iifname \"down0\" tcp dport 8443 redirect to :8445; }; }";
         inside(bed, Side::ControlPlane, "nft", rules.split(' ')).await?;
         let shape = "qdisc replace dev up0 root tbf rate 50mbit burst 64kb latency 50ms";
         inside(bed, Side::Cluster, "tc", shape.split(' ')).await?;

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::demo::steps::image_archive;
-use crate::installation::{ControlPlane, Installation, Options};
+use crate::installation::{ControlPlane, Installation, Options, Place};
 use crate::testbed::Testbed;
 use documents::Documents;
 use table::Table;
@@ -43,6 +43,19 @@ pub struct Settings {
     pub quiet: u64,
     /// Simulated agents on the control plane; none leaves that part out.
     pub agents: usize,
+    /// What is measured on the cluster.
+    pub parts: Vec<Part>,
+}
+
+/// A part of what is measured on the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Documents, memory at rest, releases at once, writes while nothing is wished.
+    Documents,
+    /// Latency under a flood of logs.
+    Flood,
+    /// Links that are cut.
+    Cuts,
 }
 
 /// Releases of the second footprint.
@@ -69,7 +82,10 @@ pub async fn run(settings: &Settings) -> Result<()> {
         left.down().await?;
     }
     let bed = Testbed::up(&settings.name).await?;
-    let measured = measure(&bed, settings).await;
+    let mut table = Table::default();
+    let measured = measure(&bed, settings, &mut table).await;
+    // Also what was measured before something failed.
+    table::print(&table);
     if settings.keep {
         println!("the cluster is left up: testbed --name {} down", settings.name);
     } else {
@@ -78,7 +94,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     measured
 }
 
-async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
+async fn measure(bed: &Testbed, settings: &Settings, table: &mut Table) -> Result<()> {
     let state = bed.instance()?.path("control-plane-state");
     let plane = ControlPlane::start(bed, &state, &["--record-limit", "200000"]).await?;
     let image = bed.push_archive(&image_archive(), "pdp-agent:bench").await?;
@@ -95,13 +111,34 @@ async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
     bed.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": raw::NAMESPACE } }).to_string())
         .await?;
     let mut documents = Documents::new(&plane, &place)?;
-    let mut writer = raw::Writer::start(bed)?;
-    let rest = Duration::from_secs(settings.rest);
-    let mut table = Table::default();
-
-    say("one release");
     documents.deploy("bench", 0).await?;
     documents.ready("bench").await?;
+    if settings.parts.contains(&Part::Documents) {
+        written(bed, settings, &mut documents, &place, table).await?;
+    }
+    if settings.parts.contains(&Part::Flood) {
+        say("documents under a flood of logs");
+        table.floods = Some(flood::measure(bed, &documents, settings.documents.min(100)).await?);
+    }
+    if settings.parts.contains(&Part::Cuts) {
+        say("links that are cut");
+        table.cuts = Some(cuts::measure(bed, &plane, &documents, &image, settings.cuts).await?);
+    }
+    table.load = load_average();
+    Ok(())
+}
+
+/// Everything about documents and what they cost.
+async fn written(
+    bed: &Testbed,
+    settings: &Settings,
+    documents: &mut Documents,
+    place: &Place,
+    table: &mut Table,
+) -> Result<()> {
+    let mut writer = raw::Writer::start(bed)?;
+    let rest = Duration::from_secs(settings.rest);
+    say("one release");
     table.footprints.push(("1 release".to_owned(), footprint::at_rest(bed, rest).await?));
 
     say("documents and raw writes, one at a time");
@@ -113,8 +150,8 @@ async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
     }
 
     say("documents and raw writes, many at once");
-    table.alone = many(bed, &mut documents, &mut writer, false).await?;
-    table.together = many(bed, &mut documents, &mut writer, true).await?;
+    table.alone = many(bed, documents, &mut writer, false).await?;
+    table.together = many(bed, documents, &mut writer, true).await?;
     documents.all_ready(RELEASES).await?;
 
     say("a hundred releases");
@@ -125,11 +162,11 @@ async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
 
     if settings.releases > 0 {
         say("a thousand releases");
-        let sample = thousand::sample(bed, &documents, &place.namespace).await?;
+        let sample = thousand::sample(bed, documents, &place.namespace).await?;
         let release = documents.release("sample").await?;
         let folder = tempfile::tempdir()?;
         let figures =
-            thousand::measure(bed, &documents, &mut writer, settings.releases, sample, &release, folder.path()).await?;
+            thousand::measure(bed, documents, &mut writer, settings.releases, sample, &release, folder.path()).await?;
         table.thousand = Some(figures);
         let name = format!("{} releases", RELEASES + 1 + settings.releases);
         table.footprints.push((name, footprint::at_rest(bed, rest).await?));
@@ -140,15 +177,6 @@ async fn measure(bed: &Testbed, settings: &Settings) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(settings.quiet)).await;
     let calls = calls::between(bed, from, jiff::Timestamp::now())?;
     table.quiet = Some((settings.quiet, calls.iter().filter(|call| call.writes()).count(), calls::counted(&calls)));
-
-    say("documents under a flood of logs");
-    table.floods = Some(flood::measure(bed, &documents, settings.documents.min(100)).await?);
-
-    if settings.cuts > 0 {
-        say("links that are cut");
-        table.cuts = Some(cuts::measure(bed, &plane, &documents, &image, settings.cuts).await?);
-    }
-    table::print(&table);
     Ok(())
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Table {
     pub(super) quiet: Option<(u64, usize, BTreeMap<String, usize>)>,
     pub(super) floods: Option<[flood::Figures; 2]>,
     pub(super) cuts: Option<cuts::Figures>,
+    /// Load average of the machine at the end.
+    pub(super) load: String,
 }
 
 /// The value below which so many of a hundred lie, in milliseconds.
@@ -42,18 +44,11 @@ fn mib(kib: u64) -> f64 {
 }
 
 pub(super) fn print(table: &Table) {
-    documents(table);
-    head(&["At rest", "Resident", "of it anonymous", "Peak until then", "CPU", "Target", "Peer"]);
-    for (releases, roles) in &table.footprints {
-        for (role, Footprint { resident, anonymous, peak, cpu }) in roles {
-            let [resident, anonymous, peak] = [resident, anonymous, peak].map(|kib| mib(*kib));
-            println!(
-                "| {role}, {releases} | {resident:.1} MiB | {anonymous:.1} MiB | {peak:.1} MiB | {cpu:.1} m | ≤ 12 MiB, < 5 m at 100; ≤ 40 MiB at 1,000 | OpenChoreo 22 MiB |"
-            );
-        }
+    println!("\nLoad average of the machine at the end: {}", table.load);
+    if !table.raw.is_empty() {
+        documents(table);
+        rest(table);
     }
-    let watches: Vec<_> = table.watches.iter().map(|(account, count)| format!("{account} {count}")).collect();
-    println!("\nWatches that are open (target ≤ 20 in all): {}", watches.join(", "));
     if let Some(thousand) = &table.thousand {
         releases(thousand);
     }
@@ -87,6 +82,20 @@ pub(super) fn print(table: &Table) {
             noticed.len()
         );
     }
+}
+
+fn rest(table: &Table) {
+    head(&["At rest", "Resident", "of it anonymous", "Peak until then", "CPU", "Target", "Peer"]);
+    for (releases, roles) in &table.footprints {
+        for (role, Footprint { resident, anonymous, peak, cpu }) in roles {
+            let [resident, anonymous, peak] = [resident, anonymous, peak].map(|kib| mib(*kib));
+            println!(
+                "| {role}, {releases} | {resident:.1} MiB | {anonymous:.1} MiB | {peak:.1} MiB | {cpu:.1} m | ≤ 12 MiB, < 5 m at 100; ≤ 40 MiB at 1,000 | OpenChoreo 22 MiB |"
+            );
+        }
+    }
+    let watches: Vec<_> = table.watches.iter().map(|(account, count)| format!("{account} {count}")).collect();
+    println!("\nWatches that are open (target ≤ 20 in all): {}", watches.join(", "));
 }
 
 fn documents(table: &Table) {

@@ -33,6 +33,9 @@ enum Command {
         /// Simulated agents on the control plane; 0 leaves that part out.
         #[arg(long, default_value_t = 20_000)]
         agents: usize,
+        /// What is measured on the cluster, all unless told.
+        #[arg(long, value_enum, value_delimiter = ',', default_values = ["documents", "flood", "cuts"])]
+        parts: Vec<tests::bench::Part>,
     },
     /// Passes connections on, late; started by `run`.
     #[command(hide = true)]
@@ -81,9 +84,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Command::parse() {
-        Command::Run { name, keep, documents, rest, releases, cuts, quiet, agents } => {
-            tests::bench::run(&tests::bench::Settings { name, keep, documents, rest, releases, cuts, quiet, agents })
-                .await
+        Command::Run { name, keep, documents, rest, releases, cuts, quiet, agents, parts } => {
+            let settings = tests::bench::Settings { name, keep, documents, rest, releases, cuts, quiet, agents, parts };
+            tests::bench::run(&settings).await
         }
         Command::Delay { listen, to } => tests::bench::flood::delay(listen, to).await,
         Command::Agents { agents, reconnects_per_second } => {

@@ -106,6 +106,7 @@ async fn on(bed: &Testbed, settings: &Settings) -> Result<()> {
         made: Vec::new(),
         reached: Vec::new(),
         panics: BTreeSet::new(),
+        said: BTreeSet::new(),
         failed: Vec::new(),
         began: Instant::now(),
     };
@@ -153,6 +154,8 @@ struct Run {
     made: Vec<Made>,
     reached: Vec<(Role, String)>,
     panics: BTreeSet<String>,
+    /// Last words at failpoints: log and point.
+    said: BTreeSet<(std::path::PathBuf, String)>,
     failed: Vec<String>,
     began: Instant,
 }
@@ -167,6 +170,7 @@ impl Run {
             match rig.make(fault, &mut dice).await {
                 Ok(outcome) => {
                     self.reached.extend(outcome.reached);
+                    self.failed.extend(outcome.failed);
                     let (name, what, to) = (fault.name(), fault.to_string(), latest(rig));
                     self.made.push(Made { name, what, at, took: since.elapsed(), from, to, times: outcome.times });
                 }
@@ -197,9 +201,12 @@ impl Run {
         rig.api_ready().await
     }
 
-    /// Panics, before the kubelet throws logs away.
+    /// Panics and last words, before the kubelet throws logs away.
     fn look(&mut self, rig: &Rig) -> Result<()> {
-        self.panics.extend(replicas::logs(rig.bed())?.iter().flat_map(|(_, text)| replicas::panics(text)));
+        for (file, text) in replicas::logs(rig.bed())? {
+            self.panics.extend(replicas::panics(&text));
+            self.said.extend(replicas::reached(&text).into_iter().map(|point| (file.clone(), point)));
+        }
         Ok(())
     }
 
@@ -227,7 +234,7 @@ impl Run {
 
     async fn history(&self, rig: &Rig) -> Result<History> {
         let mut history = History {
-            failpoints: self.reached.len(),
+            failpoints: self.said.len().max(self.reached.len()),
             panics: self.panics.clone(),
             strangers: rig.strangers.clone(),
             ..History::default()
