@@ -269,6 +269,12 @@ impl Checks {
                 self.broken("I7", format!("{key} is observed at {observed:?}, the control plane knows {known:?}"));
             }
         }
+        for (id, _) in api.iter().filter(|(id, _)| id.kind == "Namespace") {
+            let environment = Id::own("Environment", id.name.trim_start_matches("dp-"));
+            if api.get(&environment).is_none() && !self.api_restored {
+                self.broken("left", format!("{id} is there, and {environment} is not"));
+            }
+        }
         for key in plane.states.keys().filter(|key| key.kind != Kind::DataPlane) {
             if api.get(&Id::own(key.kind.as_str(), &key.name)).is_none() {
                 self.broken("I7", format!("{key} has a state at the control plane and is not there"));

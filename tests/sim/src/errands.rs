@@ -26,7 +26,9 @@ impl Operator {
     pub(super) fn environment(&self, name: &str, now: Timestamp) -> Option<Decided> {
         let object = self.cached(&Id::own("Environment", name))?;
         let status: EnvironmentStatus = status(object)?;
-        let namespace = format!("dp-{name}");
+        // An Absent document does not name it.
+        let is_absent = object.pointer("/spec/state").and_then(Value::as_str) == Some("Absent");
+        let namespace = if is_absent { status.namespace.clone().unwrap_or_default() } else { format!("dp-{name}") };
         let pods = object.pointer("/spec/quota/pods").cloned().unwrap_or_default();
         let wanted = json!({
             "apiVersion": "v1", "kind": "Namespace",
@@ -53,7 +55,7 @@ impl Operator {
             paused: None,
             live: &live,
         };
-        if object.pointer("/spec/state").and_then(Value::as_str) == Some("Absent") {
+        if is_absent {
             return Some(Decided::of(environments::remove(&observed, &Obstacle::None, now)));
         }
         let wanted = Wanted { present: vec![wanted], absent: Vec::new() };
