@@ -45,6 +45,10 @@ pub(crate) struct Pair {
     pub(crate) trace: Vec<String>,
     pub(crate) dials: Vec<Millis>,
     pub(crate) compared: u32,
+    /// Every message as it was sent: when, whether by the agent, and what.
+    pub(crate) said: Vec<(Millis, bool, String)>,
+    /// A side that is a recording: whether it is the agent. What the real one says is dropped.
+    pub(crate) recorded: Option<bool>,
     work: VecDeque<(Millis, Ticket, String, i64, String)>,
     to_agent: VecDeque<(Millis, Transmit)>,
     to_control: VecDeque<(Millis, Transmit)>,
@@ -90,6 +94,8 @@ impl Pair {
             trace: Vec::new(),
             dials: Vec::new(),
             compared: 0,
+            said: Vec::new(),
+            recorded: None,
             work: VecDeque::new(),
             to_agent: VecDeque::new(),
             to_control: VecDeque::new(),
@@ -192,17 +198,39 @@ impl Pair {
             while let Some(transmit) = self.agent.poll_transmit() {
                 quiet = false;
                 check(&transmit);
-                self.to_control.push_back((self.now + self.latency, transmit));
+                if let Some(transmit) = self.spoken(true, transmit) {
+                    self.to_control.push_back((self.now + self.latency, transmit));
+                }
             }
             while let Some(transmit) = self.control.as_mut().and_then(ControlSession::poll_transmit) {
                 quiet = false;
                 check(&transmit);
-                self.to_agent.push_back((self.now + self.latency, transmit));
+                if let Some(transmit) = self.spoken(false, transmit) {
+                    self.to_agent.push_back((self.now + self.latency, transmit));
+                }
             }
             if quiet {
                 return;
             }
         }
+    }
+
+    /// Notes what a side says; nothing is left of it if that side is a recording.
+    fn spoken(&mut self, by_agent: bool, transmit: Transmit) -> Option<Transmit> {
+        if let Transmit::Text(text) = &transmit {
+            self.said.push((self.now, by_agent, text.clone()));
+            if self.recorded == Some(by_agent) {
+                return None;
+            }
+        }
+        Some(transmit)
+    }
+
+    /// Lets the recorded side say `text` now.
+    #[allow(dead_code, reason = "for one of the tests that share this")]
+    pub(crate) fn say(&mut self, text: String) {
+        let queue = if self.recorded == Some(true) { &mut self.to_control } else { &mut self.to_agent };
+        queue.push_back((self.now, Transmit::Text(text)));
     }
 
     fn agent_event(&mut self, event: AgentEvent) {

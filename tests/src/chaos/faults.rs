@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::plan::{Dice, Fault, Role};
 use super::replicas::{self, Replica};
@@ -48,9 +48,9 @@ impl After {
     #[must_use]
     pub const fn limit(self) -> Option<Duration> {
         match self {
-            Self::TakeoverAfterCrash => Some(Duration::from_secs(15)),
+            Self::TakeoverAfterCrash | Self::LeaseTaken => Some(Duration::from_secs(15)),
             Self::TakeoverAfterStop => Some(Duration::from_secs(2)),
-            Self::LeaseTaken | Self::Flows | Self::Adopted => None,
+            Self::Flows | Self::Adopted => None,
         }
     }
 }
@@ -205,19 +205,13 @@ impl Rig {
         wait_until(Duration::from_secs(3), "the last words", look).await.is_ok()
     }
 
-    /// Deletes a Lease and makes it again as the chart does. Gives the time from there to its first holder.
+    /// Deletes a Lease. Gives the time until the agent has made it again and holds it.
     async fn lease(&self, role: Role) -> Result<Duration> {
         let name = format!("pdp-agent-{}", role.name());
         let get = ["get", "lease", &name, "-n", NAMESPACE, "-o", "json"];
         let old: Value = serde_json::from_str(&self.bed().kubectl(&get).await?)?;
         let uid = old.pointer("/metadata/uid").cloned().unwrap_or_default();
         self.bed().kubectl(&["delete", "lease", &name, "-n", NAMESPACE]).await?;
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let again = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": { "name": name, "namespace": NAMESPACE, "labels": old.pointer("/metadata/labels") },
-        });
-        self.bed().apply(&again.to_string()).await?;
         let since = Instant::now();
         let held = wait_until(LIMIT, "the new Lease to be held", || async {
             let lease: Value = serde_json::from_str(&self.bed().kubectl(&get).await?)?;

@@ -42,7 +42,7 @@ pub enum Fault {
     Stop(Role),
     /// The leader is frozen so long, which is longer than its Lease, and woken.
     Freeze(Role, Duration),
-    /// The Lease is deleted, and made again.
+    /// The Lease is deleted; the agent makes it again.
     Lease(Role),
     /// `kill -9` of a part of the cluster, started again after a while.
     Part(Part, Duration),
