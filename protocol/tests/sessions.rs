@@ -19,15 +19,28 @@ fn documents_answers_states_and_facts_cross() {
 }
 
 #[test]
-fn equal_inventories_cost_one_message() {
+fn ten_thousand_equal_resources_cost_one_message_each_way() {
     let mut pair = Pair::new(1);
-    pair.deploy("a", 10);
-    pair.run_until(5_000, Pair::converged);
-    pair.trace.clear();
+    for number in 0..10_000 {
+        let name = format!("r{number}");
+        pair.deploy(&name, 10);
+        let entry = pair.entry(&name);
+        pair.agent.stored(entry.clone());
+        pair.stored.insert(name, entry);
+    }
+    pair.run_until(5_000, |pair| pair.compared == 1);
+    pair.run_for(1_000);
+    let kind = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["type"].to_string();
+    let said: Vec<String> = pair.said.iter().map(|(_, _, text)| kind(text)).collect();
+    assert_eq!(said, ["\"hello\"", "\"welcome\"", "\"inventory\"", "\"inventoryDone\""]);
+    assert!(pair.said.iter().all(|(_, _, text)| text.len() < 1_000), "and small ones");
+    // One that differs costs its bucket, not all.
     pair.cut(Disconnect::Local);
-    pair.run_until(5_000, |pair| pair.compared == 2);
-    assert!(pair.trace.iter().any(|line| line.contains("Compared { differences: [] }")), "{:#?}", pair.trace);
-    assert!(!pair.trace.iter().any(|line| line.contains("Document")), "{:#?}", pair.trace);
+    pair.deploy("r7", 11);
+    let before = pair.said.len();
+    pair.run_until(5_000, Pair::converged);
+    let bytes: usize = pair.said.iter().skip(before).map(|(_, _, text)| text.len()).sum();
+    assert!(bytes < 40_000, "{bytes} bytes");
 }
 
 #[test]

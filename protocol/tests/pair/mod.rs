@@ -366,7 +366,7 @@ impl Pair {
         }
     }
 
-    fn entry(&self, name: &str) -> InventoryEntry {
+    pub(crate) fn entry(&self, name: &str) -> InventoryEntry {
         let (generation, body) = &self.desired[name];
         InventoryEntry { key: key(name), generation: *generation, hash: hash(name, body), state: Desired::Present }
     }
