@@ -60,7 +60,9 @@ fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) ->
             Some(run) if run.generation == generation && answer.is_none() => {
                 documents::record_answer(c, id, &key, generation, &Verdict::Already, 0)?;
             }
-            None if accepted && !cut => reports::task_run_lost(c, id, &key.name)?,
+            None if accepted && !cut => {
+                reports::task_run_lost(c, id, &key.name, "the run is not in the cluster any more")?;
+            }
             Some(_) | None => {}
         }
     }

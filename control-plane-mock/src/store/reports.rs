@@ -135,16 +135,16 @@ fn run_result(reason: &str, exit_code: Option<i32>) -> &str {
     }
 }
 
-/// A task run that was accepted and is not in the cluster any more: its result is Unknown, and it is never sent again.
+/// A task run of which it is not known whether it ran: its result is Unknown, `why` says so to people, and it is never sent again.
 ///
 /// # Errors
 /// SQLite's.
-pub fn task_run_lost(c: &Connection, data_plane: &str, name: &str) -> Result<()> {
+pub fn task_run_lost(c: &Connection, data_plane: &str, name: &str, why: &str) -> Result<()> {
     let id: Option<String> = c
         .query_row(
-            "UPDATE task_run SET ended = ?3, result = 'Unknown', message = 'the run is not in the cluster any more'
+            "UPDATE task_run SET ended = ?3, result = 'Unknown', message = ?4
              WHERE data_plane = ?1 AND name = ?2 AND ended IS NULL RETURNING id",
-            params![data_plane, name, now()],
+            params![data_plane, name, now(), why],
             |row| row.get(0),
         )
         .optional()?;

@@ -202,7 +202,10 @@ pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
             // It runs or has run; its generation stands.
             (Kind::TaskRun, true) => {}
             // It may have been accepted after the copy was made: never a second time.
-            (Kind::TaskRun, false) => super::reports::task_run_lost(c, data_plane, &wish.key.name)?,
+            (Kind::TaskRun, false) => {
+                let why = "it may have run before the control plane was restored; ask for another run if it is needed";
+                super::reports::task_run_lost(c, data_plane, &wish.key.name, why)?;
+            }
             (Kind::DataPlane | Kind::Environment | Kind::Release, _) => {
                 super::documents::redraw(c, data_plane, &wish.key, wish.generation)?;
             }

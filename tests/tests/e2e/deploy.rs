@@ -72,28 +72,6 @@ async fn an_undeployed_component_leaves_nothing_and_can_come_back() {
     phase(&place, "httpbin", "Ready").await;
 }
 
-#[tokio::test]
-async fn a_deployment_that_a_person_changes_or_deletes_is_repaired() {
-    let place = place("drift").await;
-    put_secrets(&place, "s").await;
-    assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
-    let name = objects(&place, "deployments").await.unwrap()[0]["metadata"]["name"].as_str().unwrap().to_owned();
-    let bed = &agent().await.bed;
-    bed.kubectl(&["scale", "deployment", &name, "-n", &place.namespace, "--replicas=3"]).await.unwrap();
-    wait_until(LIMIT, "the change to be taken back", || async {
-        let now = object(&place, "deployment", &name).await.map_err(|error| error.to_string())?;
-        if now["spec"]["replicas"] == 1 { Ok(()) } else { Err(now["spec"]["replicas"].to_string()) }
-    })
-    .await
-    .unwrap();
-    bed.kubectl(&["delete", "deployment", &name, "-n", &place.namespace, "--wait=true"]).await.unwrap();
-    wait_until(LIMIT, "the service to answer again", || async {
-        ask(&place, "/version").await.map_err(|error| error.to_string())
-    })
-    .await
-    .unwrap();
-}
-
 async fn pods(place: &tests::installation::Place) -> Vec<String> {
     let pods = objects(place, "pods").await.unwrap();
     pods.iter().filter_map(|pod| pod.pointer("/metadata/uid").and_then(Value::as_str)).map(str::to_owned).collect()

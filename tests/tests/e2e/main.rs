@@ -11,6 +11,7 @@
 )]
 
 mod deploy;
+mod drift;
 mod failing;
 mod link;
 mod logs;

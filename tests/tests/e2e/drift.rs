@@ -1,0 +1,95 @@
+//! What people and other programs do to our objects: taken back, and who insists is named and left alone.
+
+use std::time::Instant;
+
+use serde_json::Value;
+use tests::installation::Place;
+use tests::support::{LIMIT, agent, ask, deploy, diagnose, object, objects, phase, place, put_secrets};
+use tests::testbed::{Sample, wait_until};
+
+#[tokio::test]
+async fn a_deployment_that_a_person_changes_or_deletes_is_repaired() {
+    let (place, name) = serving("drift").await;
+    let bed = &agent().await.bed;
+    bed.kubectl(&["scale", "deployment", &name, "-n", &place.namespace, "--replicas=3"]).await.unwrap();
+    replicas(&place, &name, 1).await;
+    bed.kubectl(&["delete", "deployment", &name, "-n", &place.namespace, "--wait=true"]).await.unwrap();
+    wait_until(LIMIT, "the service to answer again", || async {
+        ask(&place, "/version").await.map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn every_kind_of_object_that_a_person_deletes_comes_back() {
+    let (place, _) = serving("deleted").await;
+    let bed = &agent().await.bed;
+    for kind in ["service", "configmap", "networkpolicy", "poddisruptionbudget", "rolebinding", "limitrange"] {
+        let ours: Vec<Value> = objects(&place, kind).await.unwrap();
+        let ours = ours.iter().filter(|object| object["metadata"]["labels"]["pdp-agent.dev/data-plane"].is_string());
+        let before = ours.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned).next();
+        // A release with one pod has no disruption budget.
+        let Some(name) = before else { continue };
+        bed.kubectl(&["delete", kind, &name, "-n", &place.namespace, "--wait=true"]).await.unwrap();
+        let since = Instant::now();
+        let back = wait_until(LIMIT, "it to be back", || async {
+            object(&place, kind, &name).await.map_err(|error| error.to_string())
+        });
+        if let Err(error) = back.await {
+            panic!("{kind} {name}: {error}\n{}", diagnose(&place).await);
+        }
+        println!("{kind} {name} was back after {:?}", since.elapsed());
+    }
+    assert!(ask(&place, "/version").await.is_ok());
+    phase(&place, "httpbin", "Ready").await;
+}
+
+#[tokio::test]
+async fn who_insists_on_a_change_is_named_and_left_alone() {
+    let (place, name) = serving("contested").await;
+    let bed = &agent().await.bed;
+    let scale = ["scale", "deployment", &name, "-n", &place.namespace, "--replicas=2"];
+    for _ in 0..3 {
+        bed.kubectl(&scale).await.unwrap();
+        replicas(&place, &name, 1).await;
+    }
+    bed.kubectl(&scale).await.unwrap();
+    let message = wait_until(LIMIT, "the release to say that it is contested", || async {
+        let args = ["get", "releases.pdp-agent.dev", "-n", "pdp-agent", "-o", "json"];
+        let list: Value = serde_json::from_str(&bed.kubectl(&args).await.map_err(|e| e.to_string())?).unwrap();
+        let mut conditions = list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|release| release["status"]["namespace"] == place.namespace.as_str())
+            .flat_map(|release| release["status"]["conditions"].as_array().cloned().unwrap_or_default());
+        let contested = conditions.find(|condition| condition["type"] == "Contested");
+        contested.map(|found| found["message"].to_string()).ok_or_else(|| "no such condition".to_owned())
+    })
+    .await
+    .unwrap();
+    assert!(message.contains("kubectl") && message.contains("/spec/replicas"), "{message}");
+    assert_eq!(object(&place, "deployment", &name).await.unwrap()["spec"]["replicas"], 2);
+    // A new wish begins anew.
+    assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
+    replicas(&place, &name, 1).await;
+}
+
+async fn serving(name: &str) -> (Place, String) {
+    let place = place(name).await;
+    put_secrets(&place, "s").await;
+    assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
+    let name = objects(&place, "deployments").await.unwrap()[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    (place, name)
+}
+
+async fn replicas(place: &Place, deployment: &str, expected: i64) {
+    let repaired = wait_until(LIMIT, "the change to be taken back", || async {
+        let now = object(place, "deployment", deployment).await.map_err(|error| error.to_string())?;
+        if now["spec"]["replicas"] == expected { Ok(()) } else { Err(now["spec"]["replicas"].to_string()) }
+    });
+    if let Err(error) = repaired.await {
+        panic!("{error}\n{}", diagnose(place).await);
+    }
+}
