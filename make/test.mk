@@ -15,6 +15,8 @@ ON_A_CLUSTER := test-elsewhere
 endif
 
 .PHONY: test
+# All seeds come in test-sim.
+test: export SIM_SEEDS := 200
 test: check test-fast test-sim $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, 10,000 seeds, the end-to-end tests on a real cluster, the demo
 
 # One set of features for all runs, so that nothing is compiled twice.

@@ -10,25 +10,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use protocol::spec::Desired;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::apply::{self, Material, Subject};
-use super::build::{self, Input};
-use super::check;
-use super::cluster::{self, ApiError, Class};
+use super::cluster::{ApiError, Class};
 use super::decide::{self, Identity, Observed, Remains, Standing, Target};
-use super::environment::KEY_SECRET;
 use super::index::Own;
 use super::object::{self, DATA_PLANE, ObjectKind, RELEASE};
 use super::observe::{self, Owner};
 use super::prune;
 use super::rendering::{self, Rendering, SECRETS, Slots};
 use super::report::Trouble;
-use super::resolve::{self, Place};
+use super::resolve;
 use super::shared::{self, Pause, Shared};
 use super::write::Live;
-use crate::kinds::{DataPlanePolicySpec, ObjectRef, Release, ReleaseStatus};
+use crate::kinds::{ObjectRef, Release, ReleaseStatus};
+
+mod admission;
 
 /// Slot under which the ConfigMap of a revision is recorded, so that pruning knows what belongs to a kept revision.
 const CONFIG: &str = "config";
@@ -136,98 +134,6 @@ impl<'a> Work<'a> {
         Ok([wake, again].into_iter().flatten().min())
     }
 
-    /// Takes up the newest content: resolve, build, check, store, record. Inside: why it cannot be, and when to try again.
-    async fn admit(&mut self) -> Result<Result<(), (Trouble, Duration)>, ApiError> {
-        let (admissible, policy, about) = {
-            let contents = self.shared.index.lock();
-            let policy = contents.policy.as_ref();
-            let about = format!(
-                "{} {} {}",
-                self.identity.generation,
-                self.identity.content_hash,
-                policy.and_then(|policy| policy.metadata.resource_version.clone()).unwrap_or_default(),
-            );
-            let admissible = resolve::admissible(&contents, &self.release.spec.body);
-            (admissible, policy.map(|policy| policy.spec.clone()), about)
-        };
-        let admissible = match (admissible, self.shared.refusal(&self.identity.name, &about)) {
-            // Rules are asked anew every time: they cost nothing, and what they wait for comes as an event.
-            (Err(trouble), _) => return Ok(Err((trouble, REFUSAL_WAIT))),
-            (Ok(_), Some(remembered)) => return Ok(Err(remembered)),
-            (Ok(admissible), None) => admissible,
-        };
-        let policy = policy.unwrap_or_default();
-        match self.take_up(&admissible, &policy).await? {
-            Ok(()) => {
-                self.shared.forget_refusal(&self.identity.name);
-                Ok(Ok(()))
-            }
-            Err(trouble) => {
-                tracing::info!(
-                    release = self.identity.name,
-                    reason = trouble.reason,
-                    "a release cannot be taken up now"
-                );
-                self.shared.remember_refusal(&self.identity.name, about, trouble.clone(), REFUSAL_WAIT);
-                Ok(Err((trouble, REFUSAL_WAIT)))
-            }
-        }
-    }
-
-    async fn take_up(
-        &mut self,
-        admissible: &resolve::Admissible,
-        policy: &DataPlanePolicySpec,
-    ) -> Result<Result<(), Trouble>, ApiError> {
-        let place = &admissible.place;
-        // What is remembered may be of before a removal: only what is stored counts.
-        self.shared.forget_rendering(&place.namespace, &self.identity.revision);
-        if let Some(before) = self.status.namespace.as_ref().filter(|before| **before != place.namespace)
-            && !self.status.objects.is_empty()
-        {
-            return Ok(Err(Trouble::new(
-                "StillElsewhere",
-                format!("its objects are still in namespace {before}; make it Absent and wait until it is Deleted"),
-            )));
-        }
-        let rendering = match self.stored(&place.namespace, &self.identity.revision).await? {
-            Some(kept) => kept,
-            None => Arc::new(build::build(&Input {
-                data_plane: &self.shared.id,
-                name: &self.identity.name,
-                environment: &place.environment,
-                project: &place.owner[1],
-                namespace: &place.namespace,
-                content_hash: &self.identity.content_hash,
-                level: place.level,
-                pull_secrets: &admissible.pull_secrets,
-                release: &admissible.release,
-            })),
-        };
-        let slots = match self.bind(&rendering, policy, place).await? {
-            Ok((slots, _)) => slots,
-            Err(trouble) => return Ok(Err(trouble)),
-        };
-        let (mut objects, job) = match self.bound(&rendering, &self.identity.revision, &slots) {
-            Ok(bound) => bound,
-            Err(trouble) => return Ok(Err(trouble)),
-        };
-        let recorded = objects.clone();
-        objects.extend(job);
-        if let Err(trouble) = check::check(self.shared, self.owner(), &objects).await? {
-            return Ok(Err(trouble));
-        }
-        self.store(place, &rendering).await?;
-        let mut record = recorded;
-        if let Some(secret) = slots.get(SECRETS) {
-            record.push(object::head(ObjectKind::Secret, secret, Some(&place.namespace), &BTreeMap::new()));
-        }
-        let status = decide::admit(&self.status, &self.identity, &place.namespace, &slots, &record, self.now);
-        self.record(status).await?;
-        tracing::info!(release = self.identity.name, generation = self.identity.generation, "a release is rolled out");
-        Ok(Ok(()))
-    }
-
     async fn rendering_is_gone(&self) -> Result<bool, ApiError> {
         let Some(namespace) = &self.status.namespace else { return Ok(false) };
         Ok(self.stored(namespace, &self.identity.revision).await?.is_none())
@@ -248,55 +154,6 @@ impl<'a> Work<'a> {
         let rendering = Arc::new(rendering);
         self.shared.remember_rendering(namespace, revision, Arc::clone(&rendering));
         Ok(Some(rendering))
-    }
-
-    async fn store(&self, place: &Place, rendering: &Arc<Rendering>) -> Result<(), ApiError> {
-        let (namespace, revision) = (&place.namespace, &self.identity.revision);
-        if self.shared.rendering(namespace, revision).is_some() {
-            return Ok(());
-        }
-        let mut labels = object::environment_labels(&self.shared.id, &place.environment);
-        labels.insert(RELEASE.to_owned(), self.identity.name.clone());
-        let object = rendering.stored(revision, namespace, self.identity.generation, &labels);
-        self.shared.cluster.create(&object, false).await?;
-        self.shared.remember_rendering(namespace, revision, Arc::clone(rendering));
-        Ok(())
-    }
-
-    /// Resolves what is bound late: names by slot, and the values of the Secret.
-    async fn bind(
-        &self,
-        rendering: &Rendering,
-        policy: &DataPlanePolicySpec,
-        place: &Place,
-    ) -> Result<Result<(Slots, Option<Material>), Trouble>, ApiError> {
-        let mut slots = Slots::new();
-        let config =
-            rendering.objects.iter().filter_map(object::reference).find(|(kind, _)| *kind == ObjectKind::ConfigMap);
-        if let Some((_, config)) = config {
-            slots.insert(CONFIG.to_owned(), config.name);
-        }
-        if rendering.secrets.is_empty() {
-            return Ok(Ok((slots, None)));
-        }
-        let Some(key) = self.key(&place.namespace).await? else {
-            return Ok(Err(Trouble::new("EnvironmentNotReady", "the environment's key is not there yet")));
-        };
-        let values = match resolve::secrets(self.shared, policy, place, &rendering.secrets).await {
-            Ok(values) => values,
-            Err(error) => return Ok(Err(Trouble::new(error.reason(), error.to_string()))),
-        };
-        let name = resolve::secret_name(&self.identity.name, &key, &values);
-        slots.insert(SECRETS.to_owned(), name.clone());
-        let mut labels = object::environment_labels(&self.shared.id, &place.environment);
-        labels.insert(RELEASE.to_owned(), self.identity.name.clone());
-        let material = Material { name, labels, values };
-        Ok(Ok((slots, Some(material))))
-    }
-
-    async fn key(&self, namespace: &str) -> Result<Option<SecretString>, ApiError> {
-        let secret = self.shared.cluster.get(ObjectKind::Secret, namespace, KEY_SECRET).await?;
-        Ok(secret.and_then(|secret| cluster::secret_data(&secret, "key")))
     }
 
     /// What shall run now, bound; with the values of its Secret if that has to be made. Inside: why it cannot be told.

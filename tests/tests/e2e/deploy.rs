@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tests::testbed::{Sample, Testbed, wait_until};
 
-use tests::support::{LIMIT, agent, ask, deploy, object, objects, phase, place, put_secrets, release};
+use tests::support::{LIMIT, ask, deploy, objects, phase, place, put_secrets, release};
 
 #[tokio::test]
 async fn a_component_serves_with_its_configuration_and_secret_when_deploy_returns() {
