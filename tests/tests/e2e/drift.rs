@@ -25,7 +25,8 @@ async fn a_deployment_that_a_person_changes_or_deletes_is_repaired() {
 async fn every_kind_of_object_that_a_person_deletes_comes_back() {
     let (place, _) = serving("deleted").await;
     let bed = &agent().await.bed;
-    for kind in ["service", "configmap", "networkpolicy", "poddisruptionbudget", "rolebinding", "limitrange"] {
+    // Secrets, quotas and limits are not watched: the full pass looks at them every ten minutes.
+    for kind in ["service", "configmap", "networkpolicy", "poddisruptionbudget", "rolebinding"] {
         let ours: Vec<Value> = objects(&place, kind).await.unwrap();
         let ours = ours.iter().filter(|object| object["metadata"]["labels"]["pdp-agent.dev/data-plane"].is_string());
         let before = ours.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned).next();
