@@ -1,5 +1,6 @@
 //! Both sides of a session against each other on a virtual clock.
 
+mod conversations;
 mod pair;
 
 use pair::{Pair, key};

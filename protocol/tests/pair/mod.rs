@@ -227,7 +227,6 @@ impl Pair {
     }
 
     /// Lets the recorded side say `text` now.
-    #[allow(dead_code, reason = "for one of the tests that share this")]
     pub(crate) fn say(&mut self, text: String) {
         let queue = if self.recorded == Some(true) { &mut self.to_control } else { &mut self.to_agent };
         queue.push_back((self.now, Transmit::Text(text)));

@@ -95,7 +95,7 @@ impl World {
         None
     }
 
-    /// A webhook may change a document on its way into the store; some objects get a finalizer there.
+    /// A webhook may change a document on its way into the store.
     fn mutate(&mut self, request: &mut Request) {
         let (kind, body) = match request {
             Request::Create(body) | Request::Update(body) => (Id::of(body).kind, body),

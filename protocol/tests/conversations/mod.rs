@@ -1,17 +1,15 @@
 //! Conversations of older releases, kept as they were spoken: today's agent must go on with a control plane of then, and today's
 //! control plane with an agent of then. One file for each schema revision that is still supported (N−2).
 //!
-//! `RECORD=1 cargo test -p protocol --test conversations` writes the one of today's revision, if there is none.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a file of tests")]
-
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-mod pair;
+//! `RECORD=1 cargo test -p protocol --test sessions conversations` writes the one of today's revision, if there is none.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
-use pair::Pair;
 use protocol::session::Millis;
 use serde_json::{Value, json};
+
+use crate::pair::Pair;
 
 /// The revision that is spoken today.
 const TODAY: u32 = 1;
