@@ -96,8 +96,16 @@ fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Re
     })?;
     let removed: HashMap<ResourceKey, i64> = documents::to_forget(c, id)?.into_iter().collect();
     for wish in documents::wanted(c, id, 0)? {
-        // What was asked for since the desired state was read took no part; task runs never do.
-        if wish.generation > upto || wish.key.kind == Kind::TaskRun {
+        // What was asked for since the desired state was read took no part.
+        if wish.generation > upto {
+            continue;
+        }
+        let deferred = matches!(wish.answer, Some(Verdict::Deferred { .. }));
+        // Task runs are not compared, but the time to try again went with the session that was told it.
+        if wish.key.kind == Kind::TaskRun {
+            if deferred {
+                documents::unanswered(c, id, &wish.key)?;
+            }
             continue;
         }
         let accepted = matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already));
@@ -111,7 +119,7 @@ fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Re
             {
                 documents::forgotten(c, id, &wish.key, wish.generation)?;
             }
-            Some(_) if accepted || matches!(wish.answer, Some(Verdict::Deferred { .. })) => {
+            Some(_) if accepted || deferred => {
                 documents::unanswered(c, id, &wish.key)?;
             }
             Some(_) | None => {}

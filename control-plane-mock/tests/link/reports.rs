@@ -50,6 +50,41 @@ async fn a_task_run_is_sent_once_and_its_end_recorded() {
 }
 
 #[tokio::test]
+async fn a_task_run_that_was_put_off_is_sent_again_by_the_next_session() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let hour = Duration::from_secs(3_600).as_millis().try_into().unwrap();
+    let mut put_off = false;
+    let answer: Box<dyn FnMut(&protocol::message::Document) -> Verdict + Send> = Box::new(move |document| {
+        if document.kind == "TaskRun" && !std::mem::replace(&mut put_off, true) {
+            let message = "rights are missing".to_owned();
+            return Verdict::Deferred { reason: DeferReason::ApiServerUnavailable, message, retry_after_ms: hour };
+        }
+        Verdict::Accepted { stored_hash: None, modified: Vec::new() }
+    });
+    let agent = Start::new(&plane, &identity).run(World { answer, ..World::default() });
+    let mut task = component("job");
+    task["type"] = "ManualTask".into();
+    task.as_object_mut().unwrap().remove("endpoints");
+    api.post(&format!("{SHOP}/components/job/deployments"), deploy(&task, "dev")).await;
+    api.post(&format!("{SHOP}/components/job/runs"), json!({ "environment": "dev" })).await;
+    until("the answer", || async {
+        let runs = api.get(&format!("{SHOP}/components/job/runs")).await;
+        runs[0]["message"].as_str().is_some_and(|message| message.contains("rights")).then_some(())
+    })
+    .await;
+    agent.tell.send(Tell::Cut).await.unwrap();
+    until("the end of the run", || async {
+        let runs = api.get(&format!("{SHOP}/components/job/runs")).await;
+        (runs[0]["result"] == "Succeeded").then_some(())
+    })
+    .await;
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_task_run_that_vanished_is_unknown_and_never_sent_again() {
     let plane = control_plane().await;
     let api = Api::of(&plane);
