@@ -51,6 +51,8 @@ pub enum Fault {
     },
     /// The control connection is dropped without a close.
     Kill,
+    /// The control connection is pinged once; the record tells how long the pong took. Nothing goes wrong.
+    Ping,
     /// No documents are sent.
     Pause,
     /// The agent is asked to dial again.

@@ -216,7 +216,11 @@ impl Link {
             let now = self.now();
             match frame {
                 Some(Ok(Message::Text(text))) => self.text(now, text.as_str()),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.session.handle_alive(now),
+                Some(Ok(Message::Pong(sent))) => {
+                    self.session.handle_alive(now);
+                    self.pong(&sent);
+                }
+                Some(Ok(Message::Ping(_))) => self.session.handle_alive(now),
                 Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
                     self.session.close(CloseCode::Protocol, "the control connection carries text only");
                 }
@@ -331,8 +335,28 @@ impl Link {
         if let Some(millis) = self.shared.faults.take(data_plane, drain) {
             self.session.drain(millis);
         }
+        let ping = |fault: &Fault| matches!(fault, Fault::Ping).then_some(());
+        if self.shared.faults.take(data_plane, ping).is_some() {
+            let sent = self.micros().to_be_bytes().to_vec();
+            if let Err(reason) = deadline(self.socket.send(Message::Ping(sent.into()))).await {
+                self.broken = true;
+                self.session.handle_disconnected(Disconnect::Cut, &reason);
+            }
+        }
         // A pause that was taken back, for instance.
         self.wake.notify_one();
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The answer to a ping that was asked for.
+    fn pong(&self, sent: &[u8]) {
+        if let Ok(sent) = sent.try_into() {
+            let took = self.micros().saturating_sub(u64::from_be_bytes(sent));
+            self.shared.record.add("Pong", Some(self.data_plane()), json!({ "micros": took }));
+        }
     }
 
     async fn leave(mut self) {

@@ -18,7 +18,7 @@ pub struct Entry {
     pub seq: u64,
     /// When, RFC 3339.
     pub at: String,
-    /// `Enrol`, `Renew`, `Connect`, `Disconnect`, `Message`, `Sent`, `Bulk`, `Refused`.
+    /// `Enrol`, `Renew`, `Connect`, `Disconnect`, `Message`, `Sent`, `Pong`, `Bulk`, `Refused`.
     pub what: String,
     /// Data plane, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -78,6 +78,28 @@ fn a_quiet_session_stays_open_and_writes_pings_only() {
 }
 
 #[test]
+fn the_round_trip_is_measured_closely_while_somebody_wants_to_know() {
+    let mut pair = Pair::new(1);
+    pair.run_until(5_000, |pair| pair.compared == 1);
+    pair.run_for(10_000);
+    assert_eq!(pair.agent.round_trip(), Some(40));
+    pair.latency = 200;
+    pair.run_for(1_000);
+    assert_eq!(pair.agent.round_trip(), Some(40), "nobody has asked");
+    pair.agent.probe(pair.now, true);
+    pair.run_for(1_000);
+    assert_eq!(pair.agent.round_trip(), Some(400));
+    // A document is a sign of life, and not the answer to a ping.
+    pair.deploy("a", 1);
+    pair.latency = 300;
+    pair.run_until(5_000, Pair::converged);
+    pair.run_for(2_000);
+    assert_eq!(pair.agent.round_trip(), Some(600));
+    pair.network = false;
+    pair.run_until(5_250, |pair| !pair.agent.is_open());
+}
+
+#[test]
 fn a_healthy_session_that_is_cut_is_dialled_again_at_once() {
     let mut pair = Pair::new(1);
     pair.run_for(61_000);

@@ -16,7 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use protocol::bulk::{BulkFrame, BulkKind, StreamEnd};
 use protocol::message::{StreamEnded, StreamStart};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ mod flow;
 mod line;
 mod pods;
 mod reading;
+mod restraint;
 mod source;
 mod stream;
 
@@ -97,19 +98,22 @@ impl LogMetrics {
 
 /// Serves the log streams of one session until `requests` is closed or `stop` is cancelled. `open` opens a bulk connection of the
 /// session; ends that cannot go over the bulk connection go to `ended`, for the control connection. `ended` shall have room for
-/// 128, so that a caller who sends a request and reads ends in one loop never waits for itself.
+/// 128, so that a caller who sends a request and reads ends in one loop never waits for itself. `round_trip` is that of the
+/// control connection; it has receivers only while a bulk connection stands.
 pub async fn serve<S, F, E>(
     context: LogContext,
     open: impl Fn() -> F + Send,
     mut requests: mpsc::Receiver<LogRequest>,
     ended: mpsc::Sender<StreamEnded>,
+    round_trip: watch::Sender<Option<Duration>>,
     stop: CancellationToken,
 ) where
     S: BulkSocket,
     F: Future<Output = Result<S, E>> + Send,
     E: std::error::Error,
 {
-    let mut streams = Streams { context, ended, running: HashMap::new(), tasks: JoinSet::new(), bulk: None };
+    let mut streams =
+        Streams { context, ended, round_trip, running: HashMap::new(), tasks: JoinSet::new(), bulk: None };
     loop {
         let idle = streams.bulk.as_ref().and_then(|bulk| bulk.idle_since).map(|since| since + IDLE);
         let event = tokio::select! {
@@ -144,6 +148,7 @@ enum Event {
 struct Streams {
     context: LogContext,
     ended: mpsc::Sender<StreamEnded>,
+    round_trip: watch::Sender<Option<Duration>>,
     running: HashMap<u32, AbortHandle>,
     tasks: JoinSet<(u32, StreamEnd)>,
     bulk: Option<Bulk>,
@@ -184,7 +189,7 @@ impl Streams {
         }
         if self.bulk.is_none() {
             match timeout(OPEN, open()).await {
-                Ok(Ok(socket)) => self.bulk = Some(Bulk::new(socket)),
+                Ok(Ok(socket)) => self.bulk = Some(Bulk::new(socket, self.round_trip.subscribe())),
                 Ok(Err(error)) => {
                     let message = format!("the bulk connection cannot be opened: {}", crate::telemetry::chain(&error));
                     return self.refuse(number, "BulkUnavailable", &message).await;
@@ -284,13 +289,13 @@ impl Streams {
 }
 
 impl Bulk {
-    fn new(socket: impl BulkSocket) -> Self {
+    fn new(socket: impl BulkSocket, round_trip: watch::Receiver<Option<Duration>>) -> Self {
         let (queue, frames) = mpsc::channel(QUEUE);
         let flow = Arc::new(Flow::new(queue));
         let (accounts, stop) = (flow.clone(), CancellationToken::new());
         let stopped = stop.clone();
         let mut pump = JoinSet::new();
-        pump.spawn(async move { connection::pump(socket, &accounts, frames, stopped).await });
+        pump.spawn(async move { connection::pump(socket, &accounts, frames, round_trip, stopped).await });
         Self { flow, pump, stop, idle_since: None }
     }
 }

@@ -206,7 +206,7 @@ impl Running {
                         socket = None;
                         session.handle_disconnected(now(), cause, "closed");
                     }
-                    Some(Ok(_)) => session.handle_alive(now()),
+                    Some(Ok(_)) => session.handle_pong(now()),
                     Some(Err(_)) | None => {
                         socket = None;
                         session.handle_disconnected(now(), Disconnect::Cut, "lost");

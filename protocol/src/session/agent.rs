@@ -146,7 +146,10 @@ struct Connection {
     unanswered: BTreeMap<u64, u64>,
     window: Flight,
     next_ping: Millis,
+    /// Oldest ping since which nothing was heard.
     pinged: Option<Millis>,
+    /// Ping whose pong has not come.
+    probed: Option<Millis>,
     drain_at: Option<Millis>,
     held: bool,
     counter: i64,
@@ -169,6 +172,7 @@ pub struct AgentSession {
     store_id: Option<String>,
     outbox: Outbox,
     round_trip: Option<Millis>,
+    probing: bool,
 }
 
 impl AgentSession {
@@ -190,6 +194,7 @@ impl AgentSession {
             store_id: None,
             outbox: Outbox::default(),
             round_trip: None,
+            probing: false,
         }
     }
 
@@ -302,7 +307,7 @@ impl AgentSession {
         matches!(&self.phase, Phase::Connected(connection) if connection.welcomed.is_some())
     }
 
-    /// Time between the last ping and the first byte after it.
+    /// Time between the last ping and its pong.
     #[must_use]
     pub const fn round_trip(&self) -> Option<Millis> {
         self.round_trip

@@ -157,7 +157,7 @@ impl Pair {
         while let Some((_, transmit)) = self.to_agent.pop_front_if(|(at, _)| self.network && *at <= self.now) {
             match transmit {
                 Transmit::Text(text) => self.agent.handle_text(self.now, &text),
-                Transmit::Ping => self.agent.handle_alive(self.now),
+                Transmit::Ping => self.agent.handle_pong(self.now),
                 Transmit::Close { code, reason } => {
                     self.agent.handle_disconnected(self.now, Disconnect::Closed(code), &reason);
                 }

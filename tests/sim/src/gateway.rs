@@ -96,7 +96,7 @@ impl World {
         let now = link.clock.shows(self.now);
         match transmit {
             Transmit::Text(text) => link.session.handle_text(now, &text),
-            Transmit::Ping => link.session.handle_alive(now),
+            Transmit::Ping => link.session.handle_pong(now),
             Transmit::Close { code, reason } => {
                 link.session.handle_disconnected(now, Disconnect::Closed(code), &reason);
                 self.wires.remove(&wire);

@@ -101,8 +101,9 @@ impl Documents {
 
     /// Times of sending and of answering, by generation, of all documents in the record after what was seen.
     async fn times(&self) -> Result<Vec<(i64, Timestamp, Option<Timestamp>)>> {
-        let entries = self.record().await?;
-        let entries = entries.as_array().context("the record is no list")?;
+        // Not the whole record: under a flood most of it is log chunks.
+        let mut entries = self.entries("Sent").await?;
+        entries.extend(self.entries("Message").await?);
         let at =
             |entry: &Value| -> Result<Timestamp> { Ok(member(entry, "/at")?.as_str().unwrap_or_default().parse()?) };
         let of = |entry: &&Value, what: &str, kind: &str| {
@@ -152,6 +153,31 @@ impl Documents {
     /// Adds to the control plane's script of faults.
     pub(super) async fn fault(&self, fault: &Value) -> Result<()> {
         self.call(Method::POST, "/api/v1/admin/faults", Some(fault)).await.map(drop)
+    }
+
+    async fn entries(&self, what: &str) -> Result<Vec<Value>> {
+        let path = format!("/api/v1/admin/record?after={}&what={what}", self.seen.get());
+        let entries = self.call(Method::GET, &path, None).await?;
+        Ok(entries.as_array().context("the record is no list")?.clone())
+    }
+
+    /// Round trips of pings that the control plane sends over the control connection, one at a time.
+    pub(super) async fn round_trips(&self, count: usize) -> Result<Vec<Duration>> {
+        self.skip().await?;
+        for _ in 0..count {
+            self.fault(&json!({ "fault": "ping", "times": 1 })).await?;
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        let pongs = wait_until(LIMIT, "the last pong", || async {
+            let pongs = self.entries("Pong").await?;
+            ensure!(pongs.len() >= count, "{} of {count} have come", pongs.len());
+            Ok::<_, anyhow::Error>(pongs)
+        })
+        .await?;
+        pongs
+            .iter()
+            .map(|pong| Ok(Duration::from_micros(member(pong, "/data/micros")?.as_u64().context("no number")?)))
+            .collect()
     }
 
     /// When the record first says `what` of a data plane after a time.

@@ -1,5 +1,5 @@
-//! What a flood of logs does to documents: latency of acknowledgements idle and while log streams fill the bulk connection, on the
-//! plain link of the test bed and on one of 50 Mbit/s with 20 ms.
+//! What a flood of logs does to the control connection: its round trip and the latency of acknowledgements, idle and while log
+//! streams fill the bulk connection, on the plain link of the test bed and on one of 50 Mbit/s with 20 ms.
 //!
 //! The kernel of the test bed may have no `netem`, so the delay is made by a program in the control plane's network, to which new
 //! connections are sent; the rate by `tbf` on the cluster's end.
@@ -32,11 +32,23 @@ const STREAMS: usize = 3;
 /// Latencies on one kind of link.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Figures {
-    pub(super) idle: Vec<Duration>,
-    pub(super) flooded: Vec<Duration>,
+    pub(super) idle: Latencies,
+    pub(super) flooded: Latencies,
     /// Bytes of logs a second meanwhile.
     pub(super) rate: f64,
 }
+
+/// Of one state of a link.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Latencies {
+    /// Pings of the control plane over the control connection.
+    pub(super) round_trips: Vec<Duration>,
+    /// Documents until their acknowledgement.
+    pub(super) documents: Vec<Duration>,
+}
+
+/// Pings for each document.
+const PINGS: usize = 5;
 
 /// An image that prints lines without end: a shell and what it is linked with.
 async fn printer(bed: &Testbed) -> Result<String> {
@@ -103,13 +115,14 @@ async fn one_link(documents: &Documents, count: usize, round: i64) -> Result<Fig
     Ok(Figures { idle, flooded, rate })
 }
 
-async fn latencies(documents: &Documents, count: usize, round: i64) -> Result<Vec<Duration>> {
+async fn latencies(documents: &Documents, count: usize, round: i64) -> Result<Latencies> {
+    let round_trips = documents.round_trips(count * PINGS).await?;
     let mut times = Vec::new();
     for number in 0..i64::try_from(count)? {
         let sent = documents.deploy("bench", round + number).await?;
         times.push(documents.acknowledged(sent).await?);
     }
-    Ok(times)
+    Ok(Latencies { round_trips, documents: times })
 }
 
 /// A link of 50 Mbit/s with 20 ms, until it is ended.

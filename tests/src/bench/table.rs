@@ -58,15 +58,21 @@ pub(super) fn print(table: &Table) {
         );
     }
     if let Some(floods) = &table.floods {
-        head(&["Document → acknowledgement", "p50", "p99", "Logs meanwhile", "Target", "Peer"]);
+        head(&["Under a flood of logs", "p50", "p99", "Logs meanwhile", "Target", "Peer"]);
         for (link, flood::Figures { idle, flooded, rate }) in ["plain veth", "50 Mbit/s, 20 ms"].iter().zip(floods) {
-            let [i50, i99, f50, f99] =
-                [(idle, 50), (idle, 99), (flooded, 50), (flooded, 99)].map(|(of, at)| percentile(of, at));
-            println!("| {link}, idle | {i50:.1} ms | {i99:.1} ms | | | |");
-            println!(
-                "| {link}, log streams as fast as they go | {f50:.1} ms | {f99:.1} ms | {:.1} MB/s | p99 ≤ 20 ms more than idle on the plain veth | OpenChoreo 0.6 ms → 1.3 s |",
-                rate / 1e6
-            );
+            let row = |what: &str, of: &[Duration], logs: &str, beside: &str| {
+                let (half, most) = (percentile(of, 50), percentile(of, 99));
+                println!("| {link}: {what} | {half:.1} ms | {most:.1} ms | {logs} | {beside} |");
+            };
+            let logs = format!("{:.1} MB/s", rate / 1e6);
+            row("round trip of the control connection, idle", &idle.round_trips, "", " | ");
+            let beside = match link.starts_with("plain") {
+                true => "p99 ≤ 20 ms more than idle | OpenChoreo 0.6 ms → 1.3 s",
+                false => "published | ",
+            };
+            row("the same under the flood", &flooded.round_trips, &logs, beside);
+            row("document → acknowledgement, idle", &idle.documents, "", " | ");
+            row("the same under the flood", &flooded.documents, &logs, " | ");
         }
     }
     if let Some(cuts::Figures { back, noticed }) = &table.cuts {

@@ -1,10 +1,12 @@
-//! The bulk connection: frames out of the queue, credit in, and a sign of life.
+//! The bulk connection: frames out of the queue, credit in, marks that say what has arrived, and a sign of life.
+//!
+//! A mark is a ping that carries how many bytes of frames were written before it; its pong comes when they have arrived.
 
 use std::time::Duration;
 
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use protocol::bulk::{BulkFrame, BulkKind};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -15,6 +17,9 @@ use super::flow::Flow;
 
 /// Time between pings.
 const PING: Duration = Duration::from_secs(10);
+
+/// Bytes of frames behind which a mark goes at the latest; it goes at once when nothing follows.
+const MARK: u64 = 32 * 1024;
 
 /// A connection without a byte for so long is lost.
 const SILENCE: Duration = Duration::from_secs(25);
@@ -37,6 +42,7 @@ pub(super) async fn pump(
     socket: impl BulkSocket,
     flow: &Flow,
     mut queue: mpsc::Receiver<Vec<u8>>,
+    mut round_trip: watch::Receiver<Option<Duration>>,
     stop: CancellationToken,
 ) -> String {
     let (mut out, mut incoming) = socket.split();
@@ -56,22 +62,44 @@ pub(super) async fn pump(
                 },
                 Message::Close(_) => return "the control plane closed it".to_owned(),
                 Message::Text(_) => return "the control plane sent text".to_owned(),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                Message::Pong(mark) => {
+                    if let Ok(mark) = <[u8; 8]>::try_from(&mark[..]) {
+                        flow.arrived(u64::from_be_bytes(mark));
+                    }
+                }
+                Message::Ping(_) | Message::Frame(_) => {}
             }
         }
     };
     let writer = async {
         let mut pings = interval_at(Instant::now() + PING, PING);
+        let (mut written, mut marked) = (0_u64, 0);
         loop {
-            let message = tokio::select! {
+            let sent = tokio::select! {
                 frame = queue.recv() => match frame {
-                    Some(frame) => Message::Binary(frame.into()),
+                    Some(frame) => {
+                        written += frame.len() as u64;
+                        out.send(Message::Binary(frame.into())).await
+                    }
                     None => return (None, "there are no streams any more".to_owned()),
                 },
-                _ = pings.tick() => Message::Ping(Vec::new().into()),
+                _ = pings.tick() => out.send(Message::Ping(Vec::new().into())).await,
+                Ok(()) = round_trip.changed() => {
+                    if let Some(measured) = *round_trip.borrow_and_update() {
+                        flow.round_trip(measured);
+                    }
+                    continue;
+                }
                 () = stop.cancelled() => return (Some(()), "it is not needed any more".to_owned()),
             };
-            if let Err(error) = out.send(message).await {
+            let sent = match sent {
+                Ok(()) if written > marked && (queue.is_empty() || written - marked >= MARK) => {
+                    marked = written;
+                    out.send(Message::Ping(written.to_be_bytes().to_vec().into())).await
+                }
+                sent => sent,
+            };
+            if let Err(error) = sent {
                 return (None, error.to_string());
             }
         }

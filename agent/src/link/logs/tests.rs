@@ -14,7 +14,7 @@ use protocol::bulk::{Gap, LogChunk};
 use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -238,7 +238,8 @@ async fn connect(cluster: &Cluster) -> Receiver {
     let context =
         LogContext { client: cluster.client(), namespace: "pdp".into(), metrics: LogMetrics::new(&Metrics::default()) };
     let mut service = JoinSet::new();
-    service.spawn(serve(context, open, incoming, ends, CancellationToken::new()));
+    let (round_trip, _) = watch::channel(None);
+    service.spawn(serve(context, open, incoming, ends, round_trip, CancellationToken::new()));
     let (got, cursors) = (BTreeMap::new(), BTreeMap::new());
     Receiver { socket, requests, ended, service, got, cursors, gaps: Vec::new(), bytes: 0 }
 }

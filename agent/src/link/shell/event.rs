@@ -36,9 +36,13 @@ impl<S: Store> Term<'_, S> {
         let Some(session) = &mut self.session else { return };
         match frame {
             Some(Ok(Message::Text(text))) => session.handle_text(now, &text),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {
-                session.handle_alive(now);
+            Some(Ok(Message::Pong(_))) => {
+                session.handle_pong(now);
+                if let (Some(streams), Some(round_trip)) = (&self.streams, session.round_trip()) {
+                    streams.round_trip(Duration::from_millis(round_trip));
+                }
             }
+            Some(Ok(Message::Ping(_) | Message::Binary(_) | Message::Frame(_))) => session.handle_alive(),
             Some(Ok(Message::Close(close))) => {
                 let (code, reason) = close.map_or((CloseCode::Normal, String::new()), |close| {
                     (CloseCode::from(u16::from(close.code)), close.reason.to_string())

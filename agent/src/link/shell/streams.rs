@@ -1,8 +1,10 @@
 //! Log streams of one session: what the loop says to them and hears from them. The streams themselves run beside the loop.
 
+use std::time::Duration;
+
 use protocol::bulk::{BULK_SUBPROTOCOL, MAX_BULK_FRAME};
 use protocol::message::{StreamEnded, Welcome};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +24,7 @@ const BULK_PATH: &str = "/v1/bulk";
 pub(super) struct LogStreams {
     requests: mpsc::Sender<LogRequest>,
     ended: mpsc::Receiver<StreamEnded>,
+    round_trip: watch::Sender<Option<Duration>>,
     _serving: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -34,14 +37,25 @@ impl LogStreams {
         let stop = CancellationToken::new();
         let address = address(&welcome.bulk, &welcome.session);
         let open = move || open(dialer.clone(), credentials.clone(), address.clone());
+        let (round_trip, _) = watch::channel(None);
         let mut serving = JoinSet::new();
-        serving.spawn(logs::serve(context, open, incoming, ends, stop.clone()));
-        Self { requests, ended, _serving: serving, stop }
+        serving.spawn(logs::serve(context, open, incoming, ends, round_trip.clone(), stop.clone()));
+        Self { requests, ended, round_trip, _serving: serving, stop }
     }
 
     /// Passes a request on; false when too many wait.
     pub(super) fn request(&self, request: LogRequest) -> bool {
         self.requests.try_send(request).is_ok()
+    }
+
+    /// Whether a bulk connection stands: it wants to know the round trip of the control connection.
+    pub(super) fn is_carrying(&self) -> bool {
+        self.round_trip.receiver_count() > 0
+    }
+
+    /// Tells it.
+    pub(super) fn round_trip(&self, round_trip: Duration) {
+        self.round_trip.send_replace(Some(round_trip));
     }
 
     /// Waits for an end that goes over the control connection. Cancel safe.

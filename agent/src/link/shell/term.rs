@@ -129,6 +129,7 @@ impl<'a, S: Store> Term<'a, S> {
             self.parts.heart.beat();
             self.show_readiness();
             self.measure();
+            self.probe();
             match self.next_event(&mut watches, stop).await {
                 Event::Stop => return self.end(CloseCode::Normal).await,
                 Event::LeadershipLost => {
@@ -306,6 +307,15 @@ impl<'a, S: Store> Term<'a, S> {
             self.parts.check.ready();
         } else {
             self.parts.check.not_ready(connected.map_or("connecting", |connected| connected.reason));
+        }
+    }
+
+    /// While a bulk connection stands, the round trip is measured closely: bulk is held back when it grows.
+    fn probe(&mut self) {
+        let now = self.now();
+        let carrying = self.streams.as_ref().is_some_and(LogStreams::is_carrying);
+        if let Some(session) = &mut self.session {
+            session.probe(now, carrying);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::{
     CloseClass, CloseCode, DialFailure, Disconnect, Flight, HELLO_TIMEOUT, Millis, PING_MAX, PING_MIN, PONG_TIMEOUT,
-    Transmit,
+    PROBE, Transmit,
 };
 use super::{AgentEvent, AgentMessage, AgentSession, Connection, Epoch, Hello, Joiner, Phase};
 use crate::mutant::{self, Mutant};
@@ -46,6 +46,7 @@ impl AgentSession {
             window: Flight::new(self.settings.window),
             next_ping: now + self.chance.between(PING_MIN, PING_MAX),
             pinged: None,
+            probed: None,
             drain_at: None,
             held: false,
             counter: 0,
@@ -103,12 +104,29 @@ impl AgentSession {
         self.events.push_back(AgentEvent::Lost { cause, reason: reason.to_owned(), dial_after });
     }
 
-    /// Something was received that is no text frame: a pong, a ping. Any byte counts.
-    pub fn handle_alive(&mut self, now: Millis) {
+    /// Something was received that is neither text nor a pong. Any byte counts.
+    pub fn handle_alive(&mut self) {
+        if let Phase::Connected(connection) = &mut self.phase {
+            connection.pinged = None;
+        }
+    }
+
+    /// A pong was received.
+    pub fn handle_pong(&mut self, now: Millis) {
+        self.handle_alive();
         if let Phase::Connected(connection) = &mut self.phase
-            && let Some(pinged) = connection.pinged.take()
+            && let Some(probed) = connection.probed.take()
         {
-            self.round_trip = Some(now.saturating_sub(pinged));
+            self.round_trip = Some(now.saturating_sub(probed));
+        }
+    }
+
+    /// Measures the round trip every [`PROBE`] while `on`, since something else wants to be held back when it grows.
+    pub fn probe(&mut self, now: Millis, on: bool) {
+        let begins = on && !self.probing;
+        self.probing = on;
+        if begins && let Phase::Connected(connection) = &mut self.phase {
+            connection.next_ping = now;
         }
     }
 
@@ -133,8 +151,13 @@ impl AgentSession {
                     self.drained(now);
                 } else if connection.next_ping <= now {
                     connection.pinged.get_or_insert(now);
-                    connection.next_ping = now + self.chance.between(PING_MIN, PING_MAX);
-                    self.transmit.push_back(Transmit::Ping);
+                    let pause = if self.probing { PROBE } else { self.chance.between(PING_MIN, PING_MAX) };
+                    connection.next_ping = now + pause;
+                    // One at a time, so that its pong is known.
+                    if connection.probed.is_none() {
+                        connection.probed = Some(now);
+                        self.transmit.push_back(Transmit::Ping);
+                    }
                 }
             }
         }

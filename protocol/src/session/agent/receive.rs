@@ -18,7 +18,7 @@ const MAX_LISTED: usize = 2_000;
 impl AgentSession {
     /// A text frame was received.
     pub fn handle_text(&mut self, now: Millis, frame: &str) {
-        self.handle_alive(now);
+        self.handle_alive();
         let Phase::Connected(connection) = &mut self.phase else { return };
         let text = match connection.joiner.push(frame) {
             Ok(Some(text)) => text,

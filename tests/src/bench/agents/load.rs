@@ -189,9 +189,9 @@ impl Agent {
             }
             Some(Ok(Message::Pong(_))) => {
                 self.shared.beats.fetch_add(1, Ordering::Relaxed);
-                self.session.handle_alive(now);
+                self.session.handle_pong(now);
             }
-            Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Frame(_))) => self.session.handle_alive(now),
+            Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Frame(_))) => self.session.handle_alive(),
             Some(Err(_)) | None => self.session.handle_disconnected(now, Disconnect::Cut, "cut"),
         }
     }
