@@ -13,7 +13,7 @@ use protocol::report::{Effective, FactKind};
 use serde_json::Value;
 
 use super::object::{self, ObjectKind};
-use super::progress::{Verdict, Workload};
+use super::progress::{APPLYING, Verdict, Workload};
 use super::prune;
 use super::rendering::{Rendering, Slots};
 use super::report::{self, NewFact, Trouble};
@@ -109,16 +109,28 @@ pub fn binding<'a>(status: &'a ReleaseStatus, revision: &str) -> Option<&'a Slot
     status.bindings.iter().find(|binding| binding.revision == revision).map(|binding| &binding.slots)
 }
 
-/// Status with the rollout of the newest content begun: recorded before anything of it is created.
+/// What the rollout of the newest content begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission<'a> {
+    /// Which release.
+    pub identity: &'a Identity,
+    /// Its status as stored.
+    pub status: &'a ReleaseStatus,
+    /// Where it runs.
+    pub namespace: &'a str,
+    /// What its slots are bound to.
+    pub slots: &'a Slots,
+    /// What shall run.
+    pub target: Target<'a>,
+    /// What it does now.
+    pub workload: &'a Workload,
+}
+
+/// Status with the rollout begun: recorded before anything of it is created. It says what the next decision would say, so that
+/// this one writes no status of its own.
 #[must_use]
-pub fn admit(
-    status: &ReleaseStatus,
-    identity: &Identity,
-    namespace: &str,
-    slots: &Slots,
-    objects: &[Value],
-    now: Timestamp,
-) -> ReleaseStatus {
+pub fn admit(admission: &Admission<'_>, now: Timestamp) -> ReleaseStatus {
+    let Admission { identity, status, namespace, slots, target, workload } = *admission;
     let mut next = bind(status, &identity.revision, slots);
     next.namespace = Some(namespace.to_owned());
     next.rollout = Some(Rollout {
@@ -127,7 +139,22 @@ pub fn admit(
         since: report::timestamp(now),
     });
     next.failed = None;
-    record(&mut next, objects);
+    let secret = target.secret.map(|name| ObjectKind::Secret.named(name));
+    record(&mut next, target.objects.iter().filter_map(object::reference).map(|(_, found)| found).chain(secret));
+    let observed = Observed {
+        identity,
+        status,
+        blocked: None,
+        paused: None,
+        target: Some(target),
+        live: &BTreeMap::new(),
+        revisions: &BTreeMap::new(),
+        in_use: None,
+        workload,
+        fights: &BTreeMap::new(),
+    };
+    let seen = outcome::Seen { verdict: &Verdict::Progressing(APPLYING.to_owned()), contested: None, in_the_way: None };
+    outcome::describe(&observed, &seen, &mut next, now);
     next
 }
 
@@ -147,9 +174,9 @@ pub fn bind(status: &ReleaseStatus, revision: &str, slots: &Slots) -> ReleaseSta
 }
 
 /// Adds `objects` to the recorded set, so that they can be pruned whatever happens next.
-fn record(status: &mut ReleaseStatus, objects: &[Value]) {
+fn record(status: &mut ReleaseStatus, objects: impl Iterator<Item = ObjectRef>) {
     let mut set: BTreeSet<ObjectRef> = status.objects.drain(..).collect();
-    set.extend(objects.iter().filter_map(object::reference).map(|(_, reference)| reference));
+    set.extend(objects);
     status.objects = set.into_iter().collect();
 }
 
@@ -274,18 +301,14 @@ fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
         return Verdict::Stalled(trouble.clone());
     }
     if !applied.writes.is_empty() && observed.status.rollout.is_some() {
-        return Verdict::Progressing("objects are being applied".to_owned());
+        return Verdict::Progressing(APPLYING.to_owned());
     }
     let of_kind = |kind: ObjectKind| {
         let objects = target.objects.iter().filter_map(object::reference);
         objects.filter(move |(found, _)| *found == kind).map(|(_, reference)| reference.name)
     };
     if of_kind(ObjectKind::Deployment).next().is_none() {
-        return if applied.writes.is_empty() {
-            Verdict::Serving
-        } else {
-            Verdict::Progressing("objects are being applied".to_owned())
-        };
+        return if applied.writes.is_empty() { Verdict::Serving } else { Verdict::Progressing(APPLYING.to_owned()) };
     }
     if mutant::is(Mutant::ReadyTooEarly) {
         return Verdict::Serving;

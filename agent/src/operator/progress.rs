@@ -39,6 +39,14 @@ pub struct DeploymentView {
     pub failure: Option<(String, String)>,
 }
 
+impl DeploymentView {
+    /// Whether its controller has seen what was written last: what it says of pods is about that.
+    #[must_use]
+    pub const fn is_observed(&self) -> bool {
+        self.observed_generation >= self.generation
+    }
+}
+
 /// What matters of a ReplicaSet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaSetView {
@@ -84,6 +92,9 @@ pub struct SliceView {
     pub ready: BTreeSet<String>,
 }
 
+/// What is under way until the Deployment's controller has seen what was written. One sentence, since each takes a write of status.
+pub const APPLYING: &str = "objects are being applied";
+
 /// How it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -126,10 +137,10 @@ impl Workload {
     #[must_use]
     pub fn verdict(&self, services: &[String]) -> Verdict {
         let Some(deployment) = &self.deployment else {
-            return Verdict::Progressing("the Deployment is being created".to_owned());
+            return Verdict::Progressing(APPLYING.to_owned());
         };
-        if deployment.observed_generation < deployment.generation {
-            return Verdict::Progressing("the Deployment was written and waits for its controller".to_owned());
+        if !deployment.is_observed() {
+            return Verdict::Progressing(APPLYING.to_owned());
         }
         if deployment.desired == 0 {
             return if deployment.total == 0 {

@@ -8,7 +8,7 @@ use pdp_agent::kinds::{ObjectRef, ReleaseStatus, SecurityLevel};
 use pdp_agent::link::intake::body;
 use pdp_agent::operator::build::{self, Input};
 use pdp_agent::operator::compare;
-use pdp_agent::operator::decide::{self, Identity, Observed, Remains, Standing, Target};
+use pdp_agent::operator::decide::{self, Admission, Identity, Observed, Remains, Standing, Target};
 use pdp_agent::operator::object::{self, DATA_PLANE, RELEASE};
 use pdp_agent::operator::progress::Workload;
 use pdp_agent::operator::rendering::{Rendering, Slots, content_hash, revision_name};
@@ -65,7 +65,7 @@ impl Operator {
                 Ok(valid) => {
                     // Remembered ones may be of before a removal.
                     self.renderings.remove(&identity.revision);
-                    return Some(self.admit(&identity, &status, &valid, api, now));
+                    return Some(self.admit(&identity, &status, &valid, workload, api, now));
                 }
                 Err(reasons) => blocked = Some(Trouble::new("Invalid", reasons.join("; "))),
             }
@@ -106,6 +106,7 @@ impl Operator {
         identity: &Identity,
         status: &ReleaseStatus,
         valid: &ValidRelease,
+        workload: &Workload,
         api: &Api,
         now: Timestamp,
     ) -> Decided {
@@ -133,10 +134,17 @@ impl Operator {
                 &labels,
             )));
         };
-        let objects =
-            Rendering::read(stored).ok().and_then(|stored| stored.bound(&identity.revision, &Slots::new()).ok());
-        let next = decide::admit(status, identity, NAMESPACE, &Slots::new(), &objects.unwrap_or_default(), now);
-        Decided::one(Write::Status(Box::new(next)))
+        let rendering = Rendering::read(stored).unwrap_or_else(|_| build::build(&input));
+        let objects = rendering.bound(&identity.revision, &Slots::new()).unwrap_or_default();
+        let admission = Admission {
+            identity,
+            status,
+            namespace: NAMESPACE,
+            slots: &Slots::new(),
+            target: Target { rendering: &rendering, objects: &objects, secret: None },
+            workload,
+        };
+        Decided::one(Write::Status(Box::new(decide::admit(&admission, now))))
     }
 
     /// Objects of a release, stored renderings or the others, as the decision sees them.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use protocol::report::{EndpointState, PodState, Replicas};
 
-use super::super::progress::{PodView, Verdict};
+use super::super::progress::{DeploymentView, PodView, Verdict};
 use super::super::report::{self, Conditions, Trouble};
 use super::{Observed, Standing, standing};
 use crate::kinds::ReleaseStatus;
@@ -117,11 +117,14 @@ fn stalled<'a>(observed: &Observed<'a>, seen: &Seen<'a>, status: &ReleaseStatus)
 fn counts(observed: &Observed<'_>, status: &mut ReleaseStatus) {
     let workload = observed.workload;
     let count = |pods: usize| i32::try_from(pods).unwrap_or(i32::MAX);
-    status.replicas = workload.deployment.as_ref().map(|deployment| Replicas {
-        desired: deployment.desired,
-        updated: count(workload.newest_pods().count()),
-        ready: count(workload.pods.iter().filter(|pod| pod.ready && !pod.terminating && pod.job.is_none()).count()),
-    });
+    // Until its controller has seen a Deployment, its counts are those of before.
+    if workload.deployment.as_ref().is_none_or(DeploymentView::is_observed) {
+        status.replicas = workload.deployment.as_ref().map(|deployment| Replicas {
+            desired: deployment.desired,
+            updated: count(workload.newest_pods().count()),
+            ready: count(workload.pods.iter().filter(|pod| pod.ready && !pod.terminating && pod.job.is_none()).count()),
+        });
+    }
     let mut pods: Vec<PodState> = workload.pods.iter().filter(|pod| pod.job.is_none()).filter_map(pod_state).collect();
     pods.sort_by(|a, b| a.name.cmp(&b.name));
     pods.truncate(MAX_PODS);

@@ -95,8 +95,16 @@ impl Scene {
 
     fn admit(&mut self) {
         let slots = Slots::from([("config".to_owned(), format!("config-{}", self.identity.revision))]);
-        let objects = objects(&self.identity.revision);
-        self.status = admit(&self.status, &self.identity, "ns", &slots, &objects, self.now);
+        let (rendering, objects) = (rendering(&self.identity.revision), objects(&self.identity.revision));
+        let admission = Admission {
+            identity: &self.identity,
+            status: &self.status,
+            namespace: "ns",
+            slots: &slots,
+            target: Target { rendering: &rendering, objects: &objects, secret: None },
+            workload: &self.workload,
+        };
+        self.status = admit(&admission, self.now);
     }
 
     /// As if every wanted object had been applied.
@@ -142,12 +150,12 @@ impl Scene {
         pod.restarts = 3;
     }
 
-    /// One decision; its status is taken over. Returns its writes.
-    fn step(&mut self) -> String {
+    /// One decision.
+    fn decide(&self) -> Decision<ReleaseStatus> {
         let revision = target(&self.status).map(str::to_owned);
         let rendering = revision.as_deref().map(rendering);
         let objects = revision.as_deref().map(objects).unwrap_or_default();
-        let decision = decide(
+        decide(
             &Observed {
                 identity: &self.identity,
                 status: &self.status,
@@ -161,7 +169,12 @@ impl Scene {
                 fights: &self.fights,
             },
             self.now,
-        );
+        )
+    }
+
+    /// One decision; its status is taken over. Returns its writes.
+    fn step(&mut self) -> String {
+        let decision = self.decide();
         for write in &decision.writes {
             if let Write::Status(status) = write {
                 self.status = (**status).clone();
@@ -184,11 +197,28 @@ impl Scene {
 }
 
 #[test]
+fn until_the_controller_has_seen_the_deployment_status_is_written_once() {
+    let mut scene = Scene::new();
+    scene.admit();
+    let is_status = |write: &Write<ReleaseStatus>| matches!(write, Write::Status(_));
+    let decision = scene.decide();
+    assert!(!decision.writes.is_empty() && !decision.writes.iter().any(is_status), "{:?}", decision.writes);
+    scene.everything_is_there();
+    assert_eq!(scene.decide().writes, []);
+    let deployment = DeploymentView { generation: 1, desired: 1, ..DeploymentView::default() };
+    scene.workload.deployment = Some(deployment.clone());
+    assert_eq!(scene.decide().writes, []);
+    scene.workload.deployment = Some(DeploymentView { observed_generation: 1, ..deployment });
+    assert!(scene.decide().writes.iter().all(is_status));
+    assert_eq!(scene.decide().writes.len(), 1);
+}
+
+#[test]
 fn a_new_release_is_added_served_and_then_nothing_is_written() {
     let mut scene = Scene::new();
     assert_eq!(standing(&scene.status, &scene.identity), Standing::New);
     scene.admit();
-    assert_eq!(scene.step(), "[create ConfigMap/config-rev1, create Service/web-http, create Deployment/web, status]");
+    assert_eq!(scene.step(), "[create ConfigMap/config-rev1, create Service/web-http, create Deployment/web]");
     assert_eq!(scene.condition("Ready"), "False RollingOut");
     scene.everything_is_there();
     scene.pods("rev1", false);
@@ -207,7 +237,7 @@ fn an_update_switches_addresses_only_when_the_new_pods_serve_and_prunes_after_th
     scene.admit();
     scene.drifts(ObjectKind::Service, "web-http", false);
     scene.drifts(ObjectKind::Deployment, "web", false);
-    assert_eq!(scene.step(), "[create ConfigMap/config-rev2, apply Deployment/web, status]");
+    assert_eq!(scene.step(), "[create ConfigMap/config-rev2, apply Deployment/web]");
     scene.everything_is_there();
     scene.drifts(ObjectKind::Service, "web-http", false);
     scene.pods("rev2", false);

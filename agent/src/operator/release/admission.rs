@@ -1,7 +1,6 @@
 //! Taking up new content: `resolve` → `build` → `check` → stored once → recorded as being rolled out. Nothing of the workload is
 //! touched before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,11 +102,17 @@ impl Work<'_> {
             return Ok(Err(trouble));
         }
         self.store(place, &rendering).await?;
-        let mut record = recorded;
-        if let Some(secret) = slots.get(SECRETS) {
-            record.push(object::head(ObjectKind::Secret, secret, Some(&place.namespace), &BTreeMap::new()));
-        }
-        let status = decide::admit(&self.status, &self.identity, &place.namespace, &slots, &record, self.now);
+        let secret = slots.get(SECRETS).map(String::as_str);
+        let workload = self.shared.index.lock().workload(&self.identity.name, &place.namespace);
+        let admission = decide::Admission {
+            identity: &self.identity,
+            status: &self.status,
+            namespace: &place.namespace,
+            slots: &slots,
+            target: decide::Target { rendering: &rendering, objects: &recorded, secret },
+            workload: &workload,
+        };
+        let status = decide::admit(&admission, self.now);
         self.record(status).await?;
         tracing::info!(release = self.identity.name, generation = self.identity.generation, "a release is rolled out");
         Ok(Ok(()))
