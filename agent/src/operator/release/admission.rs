@@ -74,7 +74,14 @@ impl Work<'_> {
                 format!("its objects are still in namespace {before}; make it Absent and wait until it is Deleted"),
             )));
         }
-        let rendering = match self.stored(&place.namespace, &self.identity.revision).await? {
+        // One that the watch does not show yet makes the creation fail, and is found at the next try.
+        let shown = self.shared.index.lock().of_release(&self.identity.name).any(|(shown, _)| {
+            shown.kind == ObjectKind::ControllerRevision
+                && shown.namespace == place.namespace
+                && shown.name == self.identity.revision
+        });
+        let kept = if shown { self.stored(&place.namespace, &self.identity.revision).await? } else { None };
+        let rendering = match kept {
             Some(kept) => kept,
             None => Arc::new(build::build(&Input {
                 data_plane: &self.shared.id,
