@@ -34,7 +34,7 @@ pub const PING_MIN: Millis = 7_000;
 /// Longest time between pings of the agent. With the wait for the pong it is 14 s, so that a silent link is shown within 15 s.
 pub const PING_MAX: Millis = 9_000;
 /// Time between pings of the agent while the round trip is measured closely.
-pub const PROBE: Millis = 250;
+pub const PROBE: Millis = 100;
 /// Time the agent waits for any byte after a ping.
 pub const PONG_TIMEOUT: Millis = 5_000;
 /// Silence after which the control plane closes.

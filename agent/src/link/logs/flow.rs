@@ -216,11 +216,11 @@ mod tests {
         flow.arrived(16 * 1024);
         assert_eq!(fill(), 16 * 1024);
         flow.round_trip(Duration::from_millis(1));
-        assert_eq!(fill(), 16 * 1024, "a wider window");
-        for _ in 0..9 {
+        assert_eq!(fill(), 8 * 1024, "a wider window");
+        for _ in 0..10 {
             flow.round_trip(Duration::from_secs(1));
         }
-        flow.arrived(80 * 1024);
+        flow.arrived(72 * 1024);
         assert_eq!(fill(), 0, "a narrower one");
         let (result, ()) = tokio::join!(flow.data(1, 10, |_| vec![7]), async { flow.arrived(1 << 40) });
         assert_eq!(result, Ok(()));
