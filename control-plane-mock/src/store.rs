@@ -127,8 +127,7 @@ impl Store {
         }))?;
         // WAL with synchronous=FULL keeps what was answered through a crash of the machine (sqlite.org/pragma.html).
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")?;
-        schema::migrate(&mut connection)?;
-        connection.execute_batch(WAKE)?;
+        prepare(&mut connection)?;
         let instance: Arc<str> = uuid::Uuid::new_v4().to_string().into();
         let shared = Arc::new(AtomicBool::new(false));
         let on_commit = Arc::new(on_commit);
@@ -191,6 +190,16 @@ impl Store {
     }
 }
 
+/// Brings the schema of a connection up to date, and has it note whom changes concern ([`woken`]).
+///
+/// # Errors
+/// `TooNew` for a database of a later version, else SQLite's.
+pub fn prepare(connection: &mut Connection) -> Result<()> {
+    schema::migrate(connection)?;
+    connection.execute_batch(WAKE)?;
+    Ok(())
+}
+
 fn in_savepoint<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     let savepoint = connection.savepoint()?;
     let value = work(&savepoint)?;
@@ -227,7 +236,12 @@ CREATE TEMP TRIGGER woken_by_session AFTER UPDATE OF id ON main.session WHEN old
 CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT INTO woken SELECT '' WHERE '' NOT IN (SELECT data_plane FROM woken); END;
 ";
 
-fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// Whom the open transaction concerns, asked before its end: ids of data planes whose sessions are to be woken, and an empty id
+/// when an event was noted.
+///
+/// # Errors
+/// SQLite's.
+pub fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare_cached("DELETE FROM woken RETURNING data_plane")?;
     statement.query_map([], |row| row.get(0))?.collect()
 }

@@ -11,37 +11,11 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use rusqlite::Connection;
 
-use super::Link;
 use crate::store::documents::{self, Stored};
 use crate::store::{Result, forgotten, reports, sessions};
 
-impl Link {
-    /// The agent has told its inventory: now, and not earlier, the desired state is read.
-    pub(super) async fn inventory(&mut self, task_runs: Vec<InventoryEntry>, local: usize, cut: bool) {
-        tracing::debug!(data_plane = self.data_plane(), task_runs = task_runs.len(), local, cut, "inventory came");
-        let read = self.in_store(move |c, id| desired(c, id, &task_runs, cut)).await;
-        if let Some((desired, upto)) = read {
-            self.compared_upto = upto;
-            self.session.compare(desired);
-        }
-    }
-
-    /// The comparison is over.
-    pub(super) async fn compared(&mut self, differences: Vec<Difference>) {
-        let upto = self.compared_upto;
-        let held = self.in_store(move |c, id| settle(c, id, &differences, upto)).await;
-        if let Some(held) = held {
-            self.session.finish_comparison(held);
-            if let Some(admission) = self.admission.take() {
-                admission.done();
-            }
-            self.look_into_store().await;
-        }
-    }
-}
-
 /// All that is wanted but task runs, which are settled here, and the highest generation in it.
-fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) -> Result<(Inventory, i64)> {
+pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) -> Result<(Inventory, i64)> {
     let mut desired = Inventory::default();
     let mut upto = 0;
     for run in task_runs {
@@ -70,7 +44,7 @@ fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) ->
 }
 
 /// Records what the comparison says about each wish. True if something was found that was never issued here.
-fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Result<bool> {
+pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Result<bool> {
     let adopted_below = sessions::adopted_below(c, id)?;
     let mut strange = None;
     for difference in differences {
