@@ -142,14 +142,21 @@ pub enum Opening {
     },
 }
 
+/// What was offered last for a resource, and is not answered: the forget of a generation may be due before its document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    Document(i64),
+    Forget(i64),
+}
+
 /// One session's decisions, and what they remember.
 #[derive(Debug)]
 pub struct Core {
     data_plane: String,
     session: String,
     store_id: String,
-    /// Generations on their way.
-    offered: HashMap<ResourceKey, i64>,
+    /// What is on its way.
+    offered: HashMap<ResourceKey, Errand>,
     /// Schema revisions that hello told.
     schema: HashMap<Kind, u32>,
     /// Highest generation that the comparison knew; later ones were not compared.

@@ -324,8 +324,7 @@ pub fn to_forget(c: &Connection, data_plane: &str) -> Result<Vec<(ResourceKey, i
         "SELECT {COLUMNS} FROM document d WHERE data_plane = ?1 AND (
            (state = 'Absent' AND EXISTS (SELECT 1 FROM fact f WHERE f.data_plane = d.data_plane AND f.kind = d.kind
               AND f.name = d.name AND f.generation = d.generation AND f.what = 'Deleted'))
-           OR (kind = 'TaskRun' AND accepted AND EXISTS (SELECT 1 FROM task_run t WHERE t.id = d.task_run AND t.ended IS NOT NULL
-              AND t.result <> 'Unknown')))
+           OR (kind = 'TaskRun' AND accepted AND EXISTS (SELECT 1 FROM task_run t WHERE t.id = d.task_run AND t.ended IS NOT NULL)))
          ORDER BY generation"
     );
     let mut statement = c.prepare_cached(&sql)?;

@@ -29,7 +29,7 @@ impl World {
             }
         })?;
         if woken {
-            let open: Vec<u64> = self.wires.iter().filter(|(_, wire)| wire.core.is_some()).map(|(id, _)| *id).collect();
+            let open: Vec<u64> = self.wires.keys().copied().collect();
             open.into_iter().for_each(|wire| self.wake_gateway(wire));
             self.ask_a_person();
         }

@@ -9,7 +9,7 @@ use protocol::session::{CloseCode, Delivery, Offer};
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
-use super::{Core, REVOKED, Say, Standing};
+use super::{Core, Errand, REVOKED, Say, Standing};
 use crate::store::documents::{self, Stored};
 use crate::store::{Error, Result};
 
@@ -35,7 +35,8 @@ impl Core {
             self.offer(&wish, say);
         }
         for (key, generation) in documents::to_forget(c, &self.data_plane)? {
-            if self.offered.insert(key.clone(), generation) != Some(generation) {
+            let errand = Errand::Forget(generation);
+            if self.offered.insert(key.clone(), errand) != Some(errand) {
                 say.push(Say::Offer(Offer { key, generation, delivery: Delivery::Forget }));
             }
         }
@@ -47,12 +48,13 @@ impl Core {
         if wish.is_refused(schema) || wish.quarantined {
             return;
         }
-        if self.offered.get(&wish.key) == Some(&wish.generation) {
+        let errand = Errand::Document(wish.generation);
+        if self.offered.get(&wish.key) == Some(&errand) {
             return;
         }
         match offer(wish) {
             Ok(offer) => {
-                self.offered.insert(wish.key.clone(), wish.generation);
+                self.offered.insert(wish.key.clone(), errand);
                 say.push(Say::Offer(offer));
             }
             Err(error) => tracing::error!(%error, resource = %wish.key, "stored document cannot be sent"),

@@ -5,7 +5,7 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, Disconnect};
 use rusqlite::Connection;
 
-use super::{Core, Say};
+use super::{Core, Errand, Say};
 use crate::store::{Result, documents, forgotten, reports, sessions};
 
 pub(super) fn state(c: &Connection, id: &str, report: StateReport) -> Result<Say> {
@@ -55,7 +55,8 @@ impl Core {
         forget: bool,
         verdict: &Verdict,
     ) -> Result<()> {
-        if self.offered.get(key) == Some(&generation) {
+        let errand = if forget { Errand::Forget(generation) } else { Errand::Document(generation) };
+        if self.offered.get(key) == Some(&errand) {
             self.offered.remove(key);
         }
         let id = self.data_plane.as_str();
