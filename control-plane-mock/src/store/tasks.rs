@@ -22,13 +22,7 @@ pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Actio
 ///
 /// # Errors
 /// As [`run_task`].
-pub fn run_task_as(
-    c: &Connection,
-    place: &Place,
-    component_name: &str,
-    ask: &Action,
-    id: String,
-) -> Result<TaskRun> {
+pub fn run_task_as(c: &Connection, place: &Place, component_name: &str, ask: &Action, id: String) -> Result<TaskRun> {
     let environment = catalog::environment(c, place.project, &ask.environment)?;
     let (component, component_type) = catalog::component(c, place.project, component_name)?;
     if component_type != "ManualTask" {

@@ -174,8 +174,8 @@ impl World {
         match &event {
             ControlEvent::Answered { key, generation, hash, verdict } => {
                 note!(self, "control {key} {generation} {}", words(verdict));
-                answered = matches!(verdict, Verdict::Accepted { .. } | Verdict::Already)
-                    .then(|| (key.clone(), *generation));
+                answered =
+                    matches!(verdict, Verdict::Accepted { .. } | Verdict::Already).then(|| (key.clone(), *generation));
                 if matches!(verdict, Verdict::Refused { class: RefusalClass::Policy, .. }) && hash.is_some() {
                     self.after(30_000, 60_000, Event::AskAgain);
                 }

@@ -2,9 +2,7 @@
 
 use control_plane_mock::link::core::Core;
 use protocol::name::ResourceKey;
-use protocol::session::{
-    CloseCode, ControlSession, ControlSettings, DialFailure, Disconnect, Millis, Offer, Transmit,
-};
+use protocol::session::{CloseCode, ControlSession, ControlSettings, DialFailure, Disconnect, Millis, Offer, Transmit};
 
 use super::clock::Clock;
 use super::event::Event;
@@ -72,16 +70,8 @@ impl World {
         link.open.clear();
         link.session.handle_connected(shown, "lease", link.transitions);
         let gateway = Some(ControlSession::new(ControlSettings::default(), clock.shows(self.now), self.last_wire));
-        let wire = Wire {
-            link: incarnation,
-            at,
-            gateway,
-            core: None,
-            woken: false,
-            clock,
-            silent: false,
-            arrivals: [0; 2],
-        };
+        let wire =
+            Wire { link: incarnation, at, gateway, core: None, woken: false, clock, silent: false, arrivals: [0; 2] };
         self.wires.insert(self.last_wire, wire);
     }
 

@@ -57,7 +57,6 @@ fn sure<T>(result: Result<T>) -> T {
 fn open(prepare: impl FnOnce(&mut Connection) -> Result<()>) -> Connection {
     let open = || {
         let mut connection = Connection::open_in_memory()?;
-        connection.set_prepared_statement_cache_capacity(128);
         prepare(&mut connection)?;
         Ok(connection)
     };
@@ -193,7 +192,8 @@ impl Plane {
     }
 
     pub(super) fn picture(&self) -> Picture {
-        let runs = self.rows("SELECT 'TaskRun', name, 0 FROM task_run WHERE data_plane = ?1 AND ended IS NOT NULL", |_| 0);
+        let runs =
+            self.rows("SELECT 'TaskRun', name, 0 FROM task_run WHERE data_plane = ?1 AND ended IS NOT NULL", |_| 0);
         Picture {
             wanted: self.wanted().into_iter().map(|wish| (wish.key.clone(), wish)).collect(),
             facts: self.facts(),
@@ -267,13 +267,7 @@ pub(super) fn wish(c: &Connection, key: &ResourceKey, body: &str) -> Result<()> 
 
 fn place() -> Place {
     let shop = || "shop".to_owned();
-    Place {
-        organization: 1,
-        organization_name: shop(),
-        project: 1,
-        project_name: shop(),
-        actor: "somebody".to_owned(),
-    }
+    Place { organization: 1, organization_name: shop(), project: 1, project_name: shop(), actor: "somebody".to_owned() }
 }
 
 /// Asks for the run of a task, under an id that was never used.

@@ -23,12 +23,7 @@ pub(super) fn fact(c: &Connection, id: &str, report: FactReport) -> Result<Say> 
     Ok(Say::AcknowledgeFact { key, id: fact.id })
 }
 
-pub(super) fn ended(
-    c: &Connection,
-    id: &str,
-    cause: Disconnect,
-    unanswered: Vec<(ResourceKey, i64)>,
-) -> Result<()> {
+pub(super) fn ended(c: &Connection, id: &str, cause: Disconnect, unanswered: Vec<(ResourceKey, i64)>) -> Result<()> {
     let by_document = match cause {
         Disconnect::Cut => true,
         Disconnect::Closed(code) => {
