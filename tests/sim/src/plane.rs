@@ -1,6 +1,7 @@
 //! The control plane's store: the mock's own tables and functions over a connection in memory, and a record of what was really
 //! written and sent, for the invariants that ask about the past.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use control_plane_mock::model::Action;
@@ -12,8 +13,8 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Fact, State};
 use protocol::session::{Delivery, Offer};
 use protocol::spec::{Desired, Provenance};
-use rusqlite::backup::Backup;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -40,13 +41,8 @@ INSERT INTO deployment (environment, component, track, release, configuration, a
 ";
 
 thread_local! {
-    /// A store in which nothing has happened, made once.
-    static EMPTY: Connection = open(|c| {
-        store::prepare(c)?;
-        c.execute_batch(CATALOG)?;
-        store::set_setting(c, "store_id", "store-0")?;
-        GATEWAYS.iter().try_for_each(|name| gateways::enter(c, name, name, name))
-    });
+    /// Stores in which nothing has happened, for the next seeds: their statements are compiled.
+    static EMPTY: RefCell<Vec<Connection>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The store in memory cannot fail, but by a mistake in what is asked of it.
@@ -54,18 +50,63 @@ fn sure<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error| unreachable!("the store in memory: {error}"))
 }
 
-fn open(prepare: impl FnOnce(&mut Connection) -> Result<()>) -> Connection {
+/// A store in which nothing has happened. Whatever happens to it stays in one transaction, which is never committed.
+fn empty() -> Connection {
     let open = || {
-        let mut connection = Connection::open_in_memory()?;
-        prepare(&mut connection)?;
+        let connection = match EMPTY.with_borrow_mut(Vec::pop) {
+            Some(connection) => connection,
+            None => {
+                let mut connection = Connection::open_in_memory()?;
+                store::prepare(&mut connection)?;
+                connection.execute_batch(CATALOG)?;
+                store::set_setting(&connection, "store_id", "store-0")?;
+                enter(&connection)?;
+                connection
+            }
+        };
+        connection.execute_batch("BEGIN")?;
         Ok(connection)
     };
     sure(open())
 }
 
-fn copy(from: &Connection, to: &mut Connection) -> Result<()> {
-    Backup::new(from, to)?.step(-1)?;
-    Ok(())
+/// Both gateways begin to serve the store.
+fn enter(c: &Connection) -> Result<()> {
+    GATEWAYS.iter().try_for_each(|name| gateways::enter(c, name, name, name))
+}
+
+/// A copy of the rows of all tables.
+#[derive(Debug)]
+struct Rows(Vec<(String, Vec<Vec<Value>>)>);
+
+impl Rows {
+    fn of(c: &Connection) -> Result<Self> {
+        // Tables are made before those that refer to them.
+        let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
+        let tables: Vec<String> =
+            c.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let copy = |table: String| {
+            let mut statement = c.prepare(&format!("SELECT * FROM main.{table}"))?;
+            let columns = statement.column_count();
+            let rows = statement.query_map([], |row| (0..columns).map(|at| row.get(at)).collect())?;
+            Ok((table, rows.collect::<rusqlite::Result<_>>()?))
+        };
+        Ok(Self(tables.into_iter().map(copy).collect::<Result<_>>()?))
+    }
+
+    fn put_back(&self, c: &Connection) -> Result<()> {
+        for (table, _) in self.0.iter().rev() {
+            c.execute(&format!("DELETE FROM main.{table}"), [])?;
+        }
+        for (table, rows) in &self.0 {
+            let marks = vec!["?"; rows.first().map_or(0, Vec::len)].join(", ");
+            for row in rows {
+                let sql = format!("INSERT INTO main.{table} VALUES ({marks})");
+                c.prepare_cached(&sql)?.execute(params_from_iter(row))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What was written and sent since the store began, or was restored.
@@ -84,7 +125,7 @@ pub(super) struct Record {
 /// A copy of the store, for a restore.
 #[derive(Debug)]
 pub(super) struct Copy {
-    store: Connection,
+    rows: Rows,
     record: Record,
 }
 
@@ -116,12 +157,8 @@ pub(super) struct Picture {
 
 impl Plane {
     pub(super) fn new() -> Self {
-        let store = open(|connection| {
-            EMPTY.with(|empty| copy(empty, connection))?;
-            store::prepare(connection)
-        });
         Self {
-            store,
+            store: empty(),
             record: Record::default(),
             session: None,
             stores: 0,
@@ -130,9 +167,16 @@ impl Plane {
         }
     }
 
+    /// Undoes all that happened, for the next seed.
+    pub(super) fn give_back(self) {
+        if self.store.execute_batch("ROLLBACK").is_ok() {
+            EMPTY.with_borrow_mut(|empty| empty.push(self.store));
+        }
+    }
+
     /// Runs `work` in a transaction of its own, as the mock's store does. Whether sessions are to be woken comes with it.
     pub(super) fn run<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<(T, bool)> {
-        let transaction = self.store.unchecked_transaction()?;
+        let transaction = self.store.savepoint()?;
         let done = work(&transaction)?;
         let woken = store::woken(&transaction)?.iter().any(|concerned| concerned == DATA_PLANE);
         transaction.commit()?;
@@ -147,20 +191,22 @@ impl Plane {
     // Restores.
 
     pub(super) fn copied(&self) -> Copy {
-        let store = open(|connection| copy(&self.store, connection));
-        Copy { store, record: self.record.clone() }
+        Copy { rows: sure(Rows::of(&self.store)), record: self.record.clone() }
     }
 
     /// The store is an older copy of itself from now on, with an id of its own; both gateways start on it.
     pub(super) fn restore(&mut self, from: &Copy) -> Result<()> {
         self.told_to_the_lost.extend(self.facts());
-        copy(&from.store, &mut self.store)?;
         self.stores += 1;
-        store::set_setting(&self.store, "store_id", &format!("store-{}", self.stores))?;
         self.lost = std::mem::take(&mut self.record.drawn);
         self.record = Record { drawn: Vec::new(), ..from.record.clone() };
         self.session = None;
-        self.run(|c| GATEWAYS.iter().try_for_each(|name| gateways::enter(c, name, name, name)))?;
+        let id = format!("store-{}", self.stores);
+        self.run(|c| {
+            from.rows.put_back(c)?;
+            store::set_setting(c, "store_id", &id)?;
+            enter(c)
+        })?;
         Ok(())
     }
 

@@ -59,12 +59,9 @@ fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
         calm(&mut world);
     }
     mutant::choose(None);
-    Outcome {
-        violations: world.checks.violations,
-        reached: world.reached,
-        trace: world.trace.into_lines(),
-        accepted: world.plane.record.accepted.len(),
-    }
+    let accepted = world.plane.record.accepted.len();
+    world.plane.give_back();
+    Outcome { violations: world.checks.violations, reached: world.reached, trace: world.trace.into_lines(), accepted }
 }
 
 fn prepare(world: &mut World) {
