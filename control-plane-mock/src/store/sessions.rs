@@ -4,6 +4,7 @@
 //! other fail with `Superseded`.
 
 use protocol::message::{Epoch, Hello};
+use protocol::mutant::{self, Mutant};
 use protocol::name::Kind;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
@@ -195,6 +196,7 @@ pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
         query_row(c, "SELECT hello FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?;
     let hello: Option<Hello> = hello.map(|text| serde_json::from_str(&text)).transpose()?;
     let seen = hello.as_ref().map_or(0, |hello| hello.floor.max(hello.highest));
+    let seen = if mutant::is(Mutant::AdoptedBelowSeen) { 0 } else { seen };
     execute(
         c,
         "UPDATE data_plane SET counter = max(counter, ?2), adopted_below = max(counter, ?2), adopted_store = ?3, held = NULL,

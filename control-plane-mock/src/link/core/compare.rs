@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use protocol::inventory::{Difference, Inventory};
 use protocol::message::{InventoryEntry, Verdict};
+use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use rusqlite::Connection;
@@ -34,6 +35,7 @@ pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cu
             Some(run) if run.generation == generation && answer.is_none() => {
                 documents::record_answer(c, id, &key, generation, &Verdict::Already, 0)?;
             }
+            None if accepted && !cut && mutant::is(Mutant::LostRunSentAgain) => documents::unanswered(c, id, &key)?,
             None if accepted && !cut => {
                 reports::task_run_lost(c, id, &key.name, "the run is not in the cluster any more")?;
             }
@@ -71,13 +73,13 @@ pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto:
     let removed: HashMap<ResourceKey, i64> = documents::to_forget(c, id)?.into_iter().collect();
     for wish in documents::wanted(c, id, 0)? {
         // What was asked for since the desired state was read took no part.
-        if wish.generation > upto {
+        if wish.generation > upto && !mutant::is(Mutant::ComparedUnseen) {
             continue;
         }
         let deferred = matches!(wish.answer, Some(Verdict::Deferred { .. }));
         // Task runs are not compared, but the time to try again went with the session that was told it.
         if wish.key.kind == Kind::TaskRun {
-            if deferred {
+            if deferred && !mutant::is(Mutant::RunPutOffForEver) {
                 documents::unanswered(c, id, &wish.key)?;
             }
             continue;

@@ -4,6 +4,7 @@
 //! not. A wake-up means that something changed; it is never told what.
 
 use protocol::message::Verdict;
+use protocol::mutant::{self, Mutant};
 use protocol::name::ResourceKey;
 use protocol::session::{CloseCode, Delivery, Offer};
 use rusqlite::Connection;
@@ -35,6 +36,9 @@ impl Core {
             self.offer(&wish, say);
         }
         for (key, generation) in documents::to_forget(c, &self.data_plane)? {
+            if mutant::is(Mutant::ForgetBehindDocument) && self.offered.contains_key(&key) {
+                continue;
+            }
             let errand = Errand::Forget(generation);
             if self.offered.insert(key.clone(), errand) != Some(errand) {
                 say.push(Say::Offer(Offer { key, generation, delivery: Delivery::Forget }));

@@ -1,6 +1,7 @@
 //! What an agent said, into the store: answers, states, facts, and connections that a document may have ended.
 
 use protocol::message::{FactReport, StateReport, Verdict};
+use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, Disconnect};
 use rusqlite::Connection;
@@ -51,7 +52,8 @@ impl Core {
         verdict: &Verdict,
     ) -> Result<()> {
         let errand = if forget { Errand::Forget(generation) } else { Errand::Document(generation) };
-        if self.offered.get(key) == Some(&errand) {
+        let put_off = forget && matches!(verdict, Verdict::Deferred { .. });
+        if self.offered.get(key) == Some(&errand) && !(put_off && mutant::is(Mutant::ForgetPutOffForEver)) {
             self.offered.remove(key);
         }
         let id = self.data_plane.as_str();
@@ -72,6 +74,11 @@ impl Core {
             Verdict::Conflict { generation: stored, .. } => again_under_new_generation(c, id, key, generation, *stored),
             Verdict::Accepted { .. } | Verdict::Already | Verdict::Deferred { .. } | Verdict::Refused { .. } => {
                 let schema = self.schema.get(&key.kind).copied().unwrap_or(0);
+                let newest = match mutant::is(Mutant::AnswerOfAnOlderGeneration) {
+                    true => documents::find(c, id, key)?.map(|wish| wish.generation),
+                    false => None,
+                };
+                let generation = newest.unwrap_or(generation);
                 documents::record_answer(c, id, key, generation, verdict, schema)
             }
         }
