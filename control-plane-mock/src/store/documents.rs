@@ -55,6 +55,12 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Whether the data plane said that it has stored this generation.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        matches!(self.answer, Some(Verdict::Accepted { .. } | Verdict::Already))
+    }
+
     /// Whether the same refusal would come again: same generation and hash, at the same schema revision.
     #[must_use]
     pub fn is_refused(&self, schema: u32) -> bool {
@@ -213,10 +219,7 @@ pub fn unanswered(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result
 /// # Errors
 /// SQLite's.
 pub fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    let accepted = match find(c, data_plane, key)? {
-        Some(wish) => matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already)),
-        None => false,
-    };
+    let accepted = find(c, data_plane, key)?.is_some_and(|wish| wish.is_accepted());
     if key.kind == Kind::TaskRun || !accepted || to_forget(c, data_plane)?.iter().any(|(known, _)| known == key) {
         return Ok(());
     }
@@ -293,16 +296,28 @@ pub fn ask_again(c: &Connection, data_plane: &str, environment: Option<i64>) -> 
     )?)
 }
 
-/// A fact of a generation says that it was accepted, also if its answer never comes.
+/// A fact of a generation says that it was accepted, also if its answer never comes or was another one before.
 ///
 /// # Errors
 /// SQLite's.
 pub fn implied(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
-    let wish = find(c, data_plane, key)?.filter(|wish| wish.generation == generation && wish.answer.is_none());
-    match wish {
-        Some(_) => record_answer(c, data_plane, key, generation, &Verdict::Already, 0),
-        None => Ok(()),
+    match find(c, data_plane, key)? {
+        Some(wish) if wish.generation == generation && !wish.is_accepted() => {
+            record_answer(c, data_plane, key, generation, &Verdict::Already, 0)
+        }
+        Some(wish) if !wish.accepted => was_accepted(c, data_plane, key),
+        Some(_) | None => Ok(()),
     }
+}
+
+/// Some generation of this resource was accepted, whatever was answered to the present one.
+///
+/// # Errors
+/// SQLite's.
+pub fn was_accepted(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
+    let sql = "UPDATE document SET accepted = 1 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3";
+    execute(c, sql, params![data_plane, key.kind.as_str(), key.name])?;
+    Ok(())
 }
 
 /// Counts a connection that ended while this document was unanswered; the third sets it aside.

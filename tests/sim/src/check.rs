@@ -50,6 +50,9 @@ pub(super) struct Checks {
     by_hand: BTreeMap<Id, Millis>,
     /// When an object was created, by uid.
     created: BTreeMap<String, Millis>,
+    /// Workloads whose create was under way when their resource became Absent: the operator may have said meanwhile that nothing
+    /// is left.
+    late: BTreeSet<Id>,
     /// Newest process of either role that has changed an object.
     touched: BTreeMap<(Id, bool), u64>,
     /// Jobs that were made, by run: for which object, and when somebody has deleted it.
@@ -133,7 +136,7 @@ impl Checks {
                 }
             }
             "Deployment" | "Namespace" if was_deleted => {}
-            "Deployment" | "Namespace" => self.workload(change, api, moment.now),
+            "Deployment" | "Namespace" => self.workload(change, api, moment),
             "Job" if change.before.is_none() => {
                 let run = change.after.as_deref().and_then(owner_of);
                 let uid = run
@@ -213,10 +216,14 @@ impl Checks {
 
     /// A workload goes only if its resource was to be absent at some time of its life. (The deletion may come late, when the
     /// resource is wanted again: the operator then makes it anew.)
-    fn workload(&mut self, change: &Change, api: &Api, now: Millis) {
+    fn workload(&mut self, change: &Change, api: &Api, moment: &Moment) {
         let Some(before) = &change.before else {
             let uid = change.after.as_ref().map_or_else(String::new, |object| text(object, "uid").to_owned());
-            self.created.insert(uid, now);
+            self.created.insert(uid, moment.now);
+            let owner = change.after.as_deref().and_then(owner_of);
+            if owner.and_then(|owner| self.absent.get(&owner)).is_some_and(|absent| moment.since <= *absent) {
+                self.late.insert(change.id.clone());
+            }
             return;
         };
         if change.after.as_deref().is_some_and(|after| !is_terminating(after)) {
@@ -273,7 +280,7 @@ impl Checks {
         }
         for (id, _) in api.iter().filter(|(id, _)| id.kind == "Namespace") {
             let environment = Id::own("Environment", id.name.trim_start_matches("dp-"));
-            if api.get(&environment).is_none() && !self.api_restored {
+            if api.get(&environment).is_none() && !self.api_restored && !self.late.contains(id) {
                 self.broken("left", format!("{id} is there, and {environment} is not"));
             }
         }

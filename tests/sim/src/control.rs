@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::Bug;
 use super::event::Event;
 use super::gateway::Recorded;
-use super::plane::{self, DATA_PLANE, GATEWAYS, KEY};
+use super::plane::{DATA_PLANE, GATEWAYS, KEY};
 use super::trace::note;
 use super::world::World;
 
@@ -194,7 +194,7 @@ impl World {
         }
         self.plane.record.accepted.extend(answered.into_iter().chain(stored));
         if compared || listed {
-            for wish in self.plane.wanted().iter().filter(|wish| plane::is_accepted(wish)) {
+            for wish in self.plane.wanted().iter().filter(|wish| wish.is_accepted()) {
                 if compared && wish.key.kind != Kind::TaskRun {
                     self.checks.acknowledged(&wish.key, wish.generation, &self.api, self.now);
                 }

@@ -8,7 +8,7 @@ use control_plane_mock::model::Action;
 use control_plane_mock::store::deployments::Place;
 use control_plane_mock::store::documents::{self, Belongs, Stored};
 use control_plane_mock::store::{self, Result, gateways, sessions, tasks};
-use protocol::message::{Epoch, Verdict};
+use protocol::message::Epoch;
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Fact, State};
 use protocol::session::{Delivery, Offer};
@@ -279,11 +279,6 @@ impl Plane {
 
 fn json<T: DeserializeOwned>(row: &Row<'_>) -> Option<T> {
     serde_json::from_str(&row.get::<_, String>(2).ok()?).ok()
-}
-
-/// Whether the data plane has said that it has stored this.
-pub(super) const fn is_accepted(wish: &Stored) -> bool {
-    matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already))
 }
 
 /// The document as it was sent.

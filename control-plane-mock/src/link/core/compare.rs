@@ -25,19 +25,24 @@ pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cu
     let listed: HashSet<&ResourceKey> = task_runs.iter().map(|run| &run.key).collect();
     let lost = |key: &ResourceKey| key.kind == Kind::TaskRun && !cut && !listed.contains(key);
     reports::forget_states(c, id, lost)?;
-    for Stored { key, generation, hash, state, answer, accepted, .. } in documents::wanted(c, id, 0)? {
-        upto = generation;
-        if key.kind != Kind::TaskRun {
+    for wish in documents::wanted(c, id, 0)? {
+        upto = wish.generation;
+        if wish.key.kind != Kind::TaskRun {
+            let Stored { key, generation, hash, state, .. } = wish;
             desired.insert(InventoryEntry { key, generation, hash, state });
             continue;
         }
-        match task_runs.iter().find(|run| run.key == key) {
-            Some(run) if run.generation == generation && answer.is_none() => {
-                documents::record_answer(c, id, &key, generation, &Verdict::Already, 0)?;
+        match task_runs.iter().find(|run| run.key == wish.key) {
+            // Whatever was answered before: a restored store may know of no more than a refusal.
+            Some(run) if run.generation == wish.generation && !wish.is_accepted() => {
+                documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
             }
-            None if accepted && !cut && mutant::is(Mutant::LostRunSentAgain) => documents::unanswered(c, id, &key)?,
-            None if accepted && !cut => {
-                reports::task_run_lost(c, id, &key.name, "the run is not in the cluster any more")?;
+            Some(_) if !wish.accepted => documents::was_accepted(c, id, &wish.key)?,
+            None if wish.accepted && !cut && mutant::is(Mutant::LostRunSentAgain) => {
+                documents::unanswered(c, id, &wish.key)?;
+            }
+            None if wish.accepted && !cut => {
+                reports::task_run_lost(c, id, &wish.key.name, "the run is not in the cluster any more")?;
             }
             Some(_) | None => {}
         }
@@ -84,7 +89,7 @@ pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto:
             }
             continue;
         }
-        let accepted = matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already));
+        let accepted = wish.is_accepted();
         match differing.get(&wish.key) {
             None if !accepted => {
                 documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
