@@ -18,6 +18,8 @@ use crate::store::{Error, Result, documents, identity};
 
 mod compare;
 mod offers;
+#[cfg(test)]
+mod tests;
 mod write;
 
 /// Whose client certificate it is.

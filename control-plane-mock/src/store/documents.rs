@@ -175,6 +175,21 @@ pub fn redraw(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i
     Ok(())
 }
 
+/// Gives a run a new generation, and lets its answer stand: the data plane holds it at one that a lost store had drawn, for its
+/// cancellation, and what is to be forgotten must be above that.
+///
+/// # Errors
+/// SQLite's.
+pub fn renumber(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
+    let new = draw(c, data_plane)?;
+    execute(
+        c,
+        "UPDATE document SET generation = ?5 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
+        params![data_plane, key.kind.as_str(), key.name, generation, new],
+    )?;
+    Ok(())
+}
+
 /// All wanted resources of a data plane with a generation above `after`, in the order of generations.
 ///
 /// # Errors

@@ -171,20 +171,17 @@ impl World {
         let compared = matches!(event, ControlEvent::Compared { .. });
         let listed = matches!(event, ControlEvent::InventoryReceived { .. });
         let (mut answered, mut stored) = (None, None);
-        match &event {
-            ControlEvent::Answered { key, generation, hash, verdict } => {
-                note!(self, "control {key} {generation} {}", words(verdict));
-                answered =
-                    matches!(verdict, Verdict::Accepted { .. } | Verdict::Already).then(|| (key.clone(), *generation));
-                if matches!(verdict, Verdict::Refused { class: RefusalClass::Policy, .. }) && hash.is_some() {
-                    self.after(30_000, 60_000, Event::AskAgain);
-                }
+        if let ControlEvent::Answered { key, generation, hash, verdict } = &event {
+            note!(self, "control {key} {generation} {}", words(verdict));
+            let stored = matches!(verdict, Verdict::Accepted { .. } | Verdict::Already);
+            answered = stored.then(|| (key.clone(), *generation));
+            if matches!(verdict, Verdict::Refused { class: RefusalClass::Policy, .. }) && hash.is_some() {
+                self.after(30_000, 60_000, Event::AskAgain);
             }
-            ControlEvent::Fact(FactReport { key, fact }) => {
-                note!(self, "control {key} fact {} {:?}", fact.id, fact.kind);
-                stored = Some((key.clone(), fact.generation));
-            }
-            _ => {}
+        }
+        if let ControlEvent::Fact(FactReport { key, fact }) = &event {
+            note!(self, "control {key} fact {} {:?}", fact.id, fact.kind);
+            stored = Some((key.clone(), fact.generation));
         }
         if !self.decide(wire, session, Input::Told(vec![event])) {
             return;

@@ -82,7 +82,8 @@ struct Rows(Vec<(String, Vec<Vec<Value>>)>);
 impl Rows {
     fn of(c: &Connection) -> Result<Self> {
         // Tables are made before those that refer to them.
-        let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
+        let sql =
+            "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
         let tables: Vec<String> =
             c.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let copy = |table: String| {

@@ -65,7 +65,10 @@ impl Core {
                 if key.kind == Kind::TaskRun { Ok(()) } else { documents::redraw(c, id, key, generation) }
             }
             // A higher generation of before a restore: a person said that it may stay.
-            Verdict::Stale { .. } if forget => forgotten::settled(c, id, key),
+            Verdict::Stale { .. } if forget => {
+                forgotten::settled(c, id, key)?;
+                if key.kind == Kind::TaskRun { documents::renumber(c, id, key, generation) } else { Ok(()) }
+            }
             // A forget that cannot be carried out now is offered again by the next look into the store.
             _ if forget => Ok(()),
             Verdict::Stale { generation: stored, floor, .. } => {
