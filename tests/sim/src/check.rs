@@ -53,6 +53,8 @@ pub(super) struct Checks {
     /// Workloads whose create was under way when their resource became Absent: the operator may have said meanwhile that nothing
     /// is left.
     late: BTreeSet<Id>,
+    /// What the intake has decided about, by connection.
+    decided: BTreeSet<(u64, ResourceKey)>,
     /// Newest process of either role that has changed an object.
     touched: BTreeMap<(Id, bool), u64>,
     /// Jobs that were made, by run: for which object, and when somebody has deleted it.
@@ -235,6 +237,21 @@ impl Checks {
         let created = self.created.get(text(before, "uid")).copied().unwrap_or(0);
         if !is_absent_now && absent.is_none_or(|absent| absent + LATE < created) {
             self.broken("I15", format!("{} was deleted though nobody wanted that meanwhile", change.id));
+        }
+    }
+
+    /// The intake has an answer for a document or a forget of this connection.
+    pub(super) fn decided(&mut self, wire: u64, key: &ResourceKey) {
+        self.decided.insert((wire, key.clone()));
+    }
+
+    /// An answer of *accepted* came over a connection: the intake must have decided it there.
+    pub(super) fn answered(&mut self, wire: u64, key: &ResourceKey) {
+        if !self.decided.contains(&(wire, key.clone())) {
+            self.broken(
+                "wire",
+                format!("{key} was answered on connection {wire}, and nothing was decided about it there"),
+            );
         }
     }
 

@@ -188,6 +188,7 @@ impl World {
         }
         if let Some((key, generation)) = &answered {
             self.checks.acknowledged(key, *generation, &self.api, self.now);
+            self.checks.answered(wire, key);
         }
         self.plane.record.accepted.extend(answered.into_iter().chain(stored));
         if compared || listed {
