@@ -1,11 +1,9 @@
 //! The gateway's end of a control connection: a thin shell around `protocol`'s session.
 //!
 //! One loop picks what happened (a frame, a wake-up, a request, a deadline), feeds the session, and then lets out what the
-//! session wants written and known. What it wants known becomes rows of the store ([`intake`]), what is wanted of the data
-//! plane becomes offers ([`offers`]). Frames that have come meanwhile are taken together, so that a thousand reports cost few
-//! commits.
+//! session wants written and known. What it wants known, and what changed in the store, is decided by [`core`] in the store's
+//! thread. Frames that have come meanwhile are taken together, so that a thousand reports cost few commits.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, SinkExt, StreamExt};
 use http::{StatusCode, header};
 use protocol::message::{ControlMessage, MAX_FRAME, SUBPROTOCOL};
-use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, ControlSession, ControlSettings, Disconnect, Millis, Transmit};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -33,9 +30,10 @@ use crate::server::Admission;
 use crate::server::upgrade::{Socket, Upgrade, limits};
 use crate::store::sessions;
 
-mod compare;
+pub mod core;
 mod intake;
-mod offers;
+
+use self::core::{Core, Input};
 
 /// Frames that are taken in before the store is asked.
 const BURST: usize = 256;
@@ -111,11 +109,8 @@ struct Link {
     requests: mpsc::Receiver<Request>,
     asking: mpsc::Sender<Request>,
     streams: Arc<Streams>,
-    /// Generations on their way.
-    offered: HashMap<ResourceKey, i64>,
-    schema: HashMap<Kind, u32>,
-    /// Highest generation that the comparison knew; later ones were not compared.
-    compared_upto: i64,
+    /// What decides, once the session is welcomed and until the store refuses it.
+    core: Option<Core>,
     /// Given back when the session stands.
     admission: Option<Admission>,
     /// The session has ended.
@@ -139,9 +134,7 @@ impl Link {
             requests,
             asking,
             streams: Arc::default(),
-            offered: HashMap::new(),
-            schema: HashMap::new(),
-            compared_upto: 0,
+            core: None,
             admission,
             over: false,
             broken: false,
@@ -187,7 +180,7 @@ impl Link {
     async fn handle(&mut self, woken: Woken) {
         match woken {
             Woken::Frame(frame) => self.frames(frame).await,
-            Woken::Store => self.look_into_store().await,
+            Woken::Store => self.decide(Input::Woken).await,
             Woken::Request(request) => {
                 let message = match request {
                     Request::StreamStart(start) => ControlMessage::StreamStart(*start),
@@ -202,7 +195,7 @@ impl Link {
             Woken::CertificateEnd => {
                 self.session.close(CloseCode::CertificateExpired, "the client certificate has ended")
             }
-            Woken::AskAgain => self.ask_again().await,
+            Woken::AskAgain => self.decide(Input::AskAgain).await,
             Woken::Fault => self.scripted().await,
             Woken::Stopping => self.session.close(CloseCode::GoingAway, "the control plane is stopping"),
         }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension, Params, Row};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::{Code, Problem};
@@ -32,6 +33,9 @@ pub mod tasks;
 
 /// Pieces of work that may wait; further callers wait to hand theirs over.
 const QUEUE: usize = 1024;
+
+/// Compiled statements that are kept.
+const STATEMENTS: usize = 128;
 
 /// Pieces of work in one transaction.
 const BATCH: usize = 256;
@@ -127,8 +131,7 @@ impl Store {
         }))?;
         // WAL with synchronous=FULL keeps what was answered through a crash of the machine (sqlite.org/pragma.html).
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")?;
-        schema::migrate(&mut connection)?;
-        connection.execute_batch(WAKE)?;
+        prepare(&mut connection)?;
         let instance: Arc<str> = uuid::Uuid::new_v4().to_string().into();
         let shared = Arc::new(AtomicBool::new(false));
         let on_commit = Arc::new(on_commit);
@@ -191,6 +194,19 @@ impl Store {
     }
 }
 
+/// Brings the schema of a connection up to date, and has it note whom changes concern ([`woken`]).
+///
+/// # Errors
+/// `TooNew` for a database of a later version, else SQLite's.
+pub fn prepare(connection: &mut Connection) -> Result<()> {
+    // Without it a statement is compiled anew whenever other values are bound (sqlite.org/c3ref/prepare.html, on STAT4).
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    schema::migrate(connection)?;
+    connection.execute_batch(WAKE)?;
+    Ok(())
+}
+
 fn in_savepoint<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     let savepoint = connection.savepoint()?;
     let value = work(&savepoint)?;
@@ -227,7 +243,12 @@ CREATE TEMP TRIGGER woken_by_session AFTER UPDATE OF id ON main.session WHEN old
 CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT INTO woken SELECT '' WHERE '' NOT IN (SELECT data_plane FROM woken); END;
 ";
 
-fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// Whom the open transaction concerns, asked before its end: ids of data planes whose sessions are to be woken, and an empty id
+/// when an event was noted.
+///
+/// # Errors
+/// SQLite's.
+pub fn woken(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare_cached("DELETE FROM woken RETURNING data_plane")?;
     statement.query_map([], |row| row.get(0))?.collect()
 }
@@ -297,6 +318,21 @@ impl Writer {
     }
 }
 
+/// `Connection::execute` with a statement that is compiled once.
+fn execute(c: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+    c.prepare_cached(sql)?.execute(values)
+}
+
+/// `Connection::query_row` with a statement that is compiled once.
+fn query_row<T>(
+    c: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    c.prepare_cached(sql)?.query_row(values, read)
+}
+
 /// Time as it stands in the store: RFC 3339, UTC, milliseconds.
 #[must_use]
 pub fn now() -> String {
@@ -314,7 +350,7 @@ pub fn stamp(time: jiff::Timestamp) -> String {
 /// # Errors
 /// SQLite's.
 pub fn setting(c: &Connection, name: &str) -> Result<Option<String>> {
-    Ok(c.query_row("SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0)).optional()?)
+    Ok(query_row(c, "SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0)).optional()?)
 }
 
 /// Writes a named value.

@@ -56,11 +56,27 @@ pub enum Mutant {
     OutcomeSaidAgain,
     /// The operator makes the Job of a run again when it is gone.
     JobMadeAgain,
+    /// A run that was put off is not sent again by the next session.
+    RunPutOffForEver,
+    /// A forget that was put off is not sent again.
+    ForgetPutOffForEver,
+    /// A forget waits for the answer to its document, and nothing wakes it then.
+    ForgetBehindDocument,
+    /// The comparison counts as stored what was wanted after the inventory was read.
+    ComparedUnseen,
+    /// The answer to an older generation is recorded for the newer one.
+    AnswerOfAnOlderGeneration,
+    /// An adopted control plane draws generations that the data plane has already seen.
+    AdoptedBelowSeen,
+    /// A run that is not in the cluster any more is sent again.
+    LostRunSentAgain,
+    /// A session that is not the current one any more writes into the store.
+    UnfencedWrites,
 }
 
 impl Mutant {
     /// Every mistake.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 32] = [
         Self::AcceptedOnReceipt,
         Self::AnswerOfAnOlderConnection,
         Self::SilenceIgnored,
@@ -85,6 +101,14 @@ impl Mutant {
         Self::ReadyTooEarly,
         Self::OutcomeSaidAgain,
         Self::JobMadeAgain,
+        Self::RunPutOffForEver,
+        Self::ForgetPutOffForEver,
+        Self::ForgetBehindDocument,
+        Self::ComparedUnseen,
+        Self::AnswerOfAnOlderGeneration,
+        Self::AdoptedBelowSeen,
+        Self::LostRunSentAgain,
+        Self::UnfencedWrites,
     ];
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Result, events, now};
+use super::{Result, events, execute, now, query_row};
 use crate::problem::{Code, Problem};
 
 /// What a document belongs to, for status and clean-up.
@@ -55,6 +55,12 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Whether the data plane said that it has stored this generation.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        matches!(self.answer, Some(Verdict::Accepted { .. } | Verdict::Already))
+    }
+
     /// Whether the same refusal would come again: same generation and hash, at the same schema revision.
     #[must_use]
     pub fn is_refused(&self, schema: u32) -> bool {
@@ -107,13 +113,13 @@ pub fn put(
     }
     let tree = Tree::parse(body.as_bytes()).map_err(|error| Problem::new(Code::Invalid, error.to_string()))?;
     let hash = ContentHash::of_document(key.kind.as_str(), &key.name, &tree).to_string();
-    let same: Option<i64> = c
-        .query_row(
-            "SELECT generation FROM document WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND hash = ?4",
-            params![data_plane, key.kind.as_str(), key.name, hash],
-            |row| row.get(0),
-        )
-        .optional()?;
+    let same: Option<i64> = query_row(
+        c,
+        "SELECT generation FROM document WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND hash = ?4",
+        params![data_plane, key.kind.as_str(), key.name, hash],
+        |row| row.get(0),
+    )
+    .optional()?;
     if same.is_some() {
         return Ok(None);
     }
@@ -151,7 +157,7 @@ pub fn put(
 /// Draws the next generation of a data plane.
 fn draw(c: &Connection, data_plane: &str) -> Result<i64> {
     let sql = "UPDATE data_plane SET counter = counter + 1 WHERE id = ?1 RETURNING counter";
-    Ok(c.query_row(sql, [data_plane], |row| row.get(0))?)
+    Ok(query_row(c, sql, [data_plane], |row| row.get(0))?)
 }
 
 /// Gives an unchanged wish a new generation, because the data plane called the present one stale or in conflict.
@@ -160,10 +166,26 @@ fn draw(c: &Connection, data_plane: &str) -> Result<i64> {
 /// SQLite's.
 pub fn redraw(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
     let new = draw(c, data_plane)?;
-    c.execute(
+    execute(
+        c,
         "UPDATE document SET generation = ?5, answer = NULL, answered = NULL, answer_schema = NULL, changed = ?6
          WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
         params![data_plane, key.kind.as_str(), key.name, generation, new, now()],
+    )?;
+    Ok(())
+}
+
+/// Gives a run a new generation, and lets its answer stand: the data plane holds it at one that a lost store had drawn, for its
+/// cancellation, and what is to be forgotten must be above that.
+///
+/// # Errors
+/// SQLite's.
+pub fn renumber(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
+    let new = draw(c, data_plane)?;
+    execute(
+        c,
+        "UPDATE document SET generation = ?5 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
+        params![data_plane, key.kind.as_str(), key.name, generation, new],
     )?;
     Ok(())
 }
@@ -197,7 +219,8 @@ pub fn unanswered_all(c: &Connection, data_plane: &str) -> Result<Vec<Stored>> {
 /// # Errors
 /// SQLite's.
 pub fn unanswered(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    c.execute(
+    execute(
+        c,
         "UPDATE document SET answer = NULL, answered = NULL, answer_schema = NULL
          WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
         params![data_plane, key.kind.as_str(), key.name],
@@ -211,10 +234,7 @@ pub fn unanswered(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result
 /// # Errors
 /// SQLite's.
 pub fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    let accepted = match find(c, data_plane, key)? {
-        Some(wish) => matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already)),
-        None => false,
-    };
+    let accepted = find(c, data_plane, key)?.is_some_and(|wish| wish.is_accepted());
     if key.kind == Kind::TaskRun || !accepted || to_forget(c, data_plane)?.iter().any(|(known, _)| known == key) {
         return Ok(());
     }
@@ -227,7 +247,7 @@ pub fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<(
 /// SQLite's.
 pub fn find(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<Option<Stored>> {
     let sql = format!("SELECT {COLUMNS} FROM document WHERE data_plane = ?1 AND kind = ?2 AND name = ?3");
-    Ok(c.query_row(&sql, params![data_plane, key.kind.as_str(), key.name], stored).optional()?)
+    Ok(query_row(c, &sql, params![data_plane, key.kind.as_str(), key.name], stored).optional()?)
 }
 
 /// Whether a refusal, deferral or acceptance says something about the present wish; then it is remembered.
@@ -244,13 +264,13 @@ pub fn record_answer(
 ) -> Result<()> {
     let accepted = matches!(verdict, Verdict::Accepted { .. } | Verdict::Already);
     let text = serde_json::to_string(verdict)?;
-    let before: Option<Option<String>> = c
-        .query_row(
-            "SELECT answer FROM document WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
-            params![data_plane, key.kind.as_str(), key.name, generation],
-            |row| row.get(0),
-        )
-        .optional()?;
+    let before: Option<Option<String>> = query_row(
+        c,
+        "SELECT answer FROM document WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
+        params![data_plane, key.kind.as_str(), key.name, generation],
+        |row| row.get(0),
+    )
+    .optional()?;
     let Some(before) = before else { return Ok(()) };
     c.prepare_cached(
         "UPDATE document SET answer = ?5, answered = ?6, answer_schema = ?7, accepted = accepted OR ?8, closes = 0
@@ -269,7 +289,8 @@ pub fn record_answer(
 /// # Errors
 /// SQLite's.
 pub fn ask_policy_again(c: &Connection, data_plane: &str) -> Result<usize> {
-    Ok(c.execute(
+    Ok(execute(
+        c,
         "UPDATE document SET answer = NULL, answer_schema = NULL, quarantined = 0 WHERE data_plane = ?1
            AND json_extract(answer, '$.answer') = 'refused' AND json_extract(answer, '$.class') IN ('Policy', 'Quota')",
         [data_plane],
@@ -281,7 +302,8 @@ pub fn ask_policy_again(c: &Connection, data_plane: &str) -> Result<usize> {
 /// # Errors
 /// SQLite's.
 pub fn ask_again(c: &Connection, data_plane: &str, environment: Option<i64>) -> Result<usize> {
-    Ok(c.execute(
+    Ok(execute(
+        c,
         "UPDATE document SET answer = NULL, answer_schema = NULL, quarantined = 0, closes = 0
          WHERE data_plane = ?1 AND (?2 IS NULL OR environment = ?2)
            AND (quarantined = 1 OR json_extract(answer, '$.answer') = 'refused')",
@@ -289,16 +311,28 @@ pub fn ask_again(c: &Connection, data_plane: &str, environment: Option<i64>) -> 
     )?)
 }
 
-/// A fact of a generation says that it was accepted, also if its answer never comes.
+/// A fact of a generation says that it was accepted, also if its answer never comes or was another one before.
 ///
 /// # Errors
 /// SQLite's.
 pub fn implied(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
-    let wish = find(c, data_plane, key)?.filter(|wish| wish.generation == generation && wish.answer.is_none());
-    match wish {
-        Some(_) => record_answer(c, data_plane, key, generation, &Verdict::Already, 0),
-        None => Ok(()),
+    match find(c, data_plane, key)? {
+        Some(wish) if wish.generation == generation && !wish.is_accepted() => {
+            record_answer(c, data_plane, key, generation, &Verdict::Already, 0)
+        }
+        Some(wish) if !wish.accepted => was_accepted(c, data_plane, key),
+        Some(_) | None => Ok(()),
     }
+}
+
+/// Some generation of this resource was accepted, whatever was answered to the present one.
+///
+/// # Errors
+/// SQLite's.
+pub fn was_accepted(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
+    let sql = "UPDATE document SET accepted = 1 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3";
+    execute(c, sql, params![data_plane, key.kind.as_str(), key.name])?;
+    Ok(())
 }
 
 /// Counts a connection that ended while this document was unanswered; the third sets it aside.
@@ -306,7 +340,8 @@ pub fn implied(c: &Connection, data_plane: &str, key: &ResourceKey, generation: 
 /// # Errors
 /// SQLite's.
 pub fn count_close(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
-    c.execute(
+    execute(
+        c,
         "UPDATE document SET closes = closes + 1, quarantined = closes + 1 >= 3
          WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
         params![data_plane, key.kind.as_str(), key.name, generation],
@@ -324,8 +359,7 @@ pub fn to_forget(c: &Connection, data_plane: &str) -> Result<Vec<(ResourceKey, i
         "SELECT {COLUMNS} FROM document d WHERE data_plane = ?1 AND (
            (state = 'Absent' AND EXISTS (SELECT 1 FROM fact f WHERE f.data_plane = d.data_plane AND f.kind = d.kind
               AND f.name = d.name AND f.generation = d.generation AND f.what = 'Deleted'))
-           OR (kind = 'TaskRun' AND accepted AND EXISTS (SELECT 1 FROM task_run t WHERE t.id = d.task_run AND t.ended IS NOT NULL
-              AND t.result <> 'Unknown')))
+           OR (kind = 'TaskRun' AND accepted AND EXISTS (SELECT 1 FROM task_run t WHERE t.id = d.task_run AND t.ended IS NOT NULL)))
          ORDER BY generation"
     );
     let mut statement = c.prepare_cached(&sql)?;
@@ -341,8 +375,8 @@ pub fn to_forget(c: &Connection, data_plane: &str) -> Result<Vec<(ResourceKey, i
 /// # Errors
 /// SQLite's.
 pub fn forgotten(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
-    let environment: Option<Option<i64>> = c
-        .query_row(
+    let environment: Option<Option<i64>> = query_row(
+        c,
             "DELETE FROM document WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4 RETURNING environment",
             params![data_plane, key.kind.as_str(), key.name, generation],
             |row| row.get(0),
@@ -350,7 +384,8 @@ pub fn forgotten(c: &Connection, data_plane: &str, key: &ResourceKey, generation
         .optional()?;
     super::forgotten::keep(c, data_plane, key, generation)?;
     let Some(environment) = environment else { return Ok(()) };
-    c.execute(
+    execute(
+        c,
         "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
         params![data_plane, key.kind.as_str(), key.name],
     )?;
@@ -362,7 +397,8 @@ pub fn forgotten(c: &Connection, data_plane: &str, key: &ResourceKey, generation
         &json!({ "generation": generation }),
     )?;
     if key.kind == Kind::Environment {
-        c.execute(
+        execute(
+            c,
             "DELETE FROM environment WHERE id = ?1 AND deleting IS NOT NULL
                AND NOT EXISTS (SELECT 1 FROM document WHERE environment = ?1)",
             [environment],

@@ -9,11 +9,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::documents::{self, Belongs};
-use super::{Result, events};
+use super::{Result, events, execute, query_row};
 
 /// Keeps that `key` was forgotten at `generation`; nothing of it is due any more.
 pub(super) fn keep(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
-    c.execute(
+    execute(
+        c,
         "INSERT INTO forgotten (data_plane, kind, name, generation) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (data_plane, kind, name) DO UPDATE SET generation = max(generation, excluded.generation), again = 0",
         params![data_plane, key.kind.as_str(), key.name, generation],
@@ -27,7 +28,7 @@ pub(super) fn keep(c: &Connection, data_plane: &str, key: &ResourceKey, generati
 /// SQLite's.
 pub fn generation(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<Option<i64>> {
     let sql = "SELECT generation FROM forgotten WHERE data_plane = ?1 AND kind = ?2 AND name = ?3";
-    Ok(c.query_row(sql, params![data_plane, key.kind.as_str(), key.name], |row| row.get(0)).optional()?)
+    Ok(query_row(c, sql, params![data_plane, key.kind.as_str(), key.name], |row| row.get(0)).optional()?)
 }
 
 /// The data plane has shown `key`. If it was forgotten and is not wanted, its forget is due again.
@@ -35,7 +36,8 @@ pub fn generation(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result
 /// # Errors
 /// SQLite's.
 pub fn seen_again(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    let changed = c.execute(
+    let changed = execute(
+        c,
         "UPDATE forgotten SET again = 1 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND again = 0
            AND NOT EXISTS (SELECT 1 FROM document d WHERE d.data_plane = ?1 AND d.kind = ?2 AND d.name = ?3)",
         params![data_plane, key.kind.as_str(), key.name],
@@ -53,7 +55,8 @@ pub fn seen_again(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result
 /// # Errors
 /// SQLite's.
 pub fn refused(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    let due = c.execute(
+    let due = execute(
+        c,
         "UPDATE forgotten SET again = 0 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND again = 1",
         params![data_plane, key.kind.as_str(), key.name],
     )?;
@@ -73,7 +76,8 @@ pub fn refused(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()
 /// # Errors
 /// SQLite's.
 pub fn settled(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    c.execute(
+    execute(
+        c,
         "UPDATE forgotten SET again = 0 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
         params![data_plane, key.kind.as_str(), key.name],
     )?;

@@ -234,7 +234,8 @@ pub fn register_key(c: &Connection, data_plane: &str, key: &str) -> Result<()> {
 /// # Errors
 /// SQLite's.
 pub fn activate_key(c: &Connection, data_plane: &str, key: &str) -> Result<bool> {
-    let moved = c.execute(
+    let moved = super::execute(
+        c,
         "UPDATE data_plane SET key = pending_key, pending_key = NULL WHERE id = ?1 AND pending_key = ?2",
         params![data_plane, key],
     )?;
@@ -242,7 +243,7 @@ pub fn activate_key(c: &Connection, data_plane: &str, key: &str) -> Result<bool>
         return Ok(true);
     }
     let sql = "SELECT count(*) FROM data_plane WHERE id = ?1 AND key = ?2 AND revoked IS NULL";
-    let known: i64 = c.query_row(sql, params![data_plane, key], |row| row.get(0))?;
+    let known: i64 = super::query_row(c, sql, params![data_plane, key], |row| row.get(0))?;
     Ok(known > 0)
 }
 

@@ -5,7 +5,7 @@ use protocol::report::{Fact, FactKind, State};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::{Result, documents, events, forgotten, now};
+use super::{Result, documents, events, execute, forgotten, now, query_row};
 
 /// Records the latest state of a resource; none removes it.
 ///
@@ -20,7 +20,8 @@ pub fn record_state(
 ) -> Result<()> {
     let (kind, name) = (key.kind.as_str(), key.name.as_str());
     let Some(state) = state else {
-        c.execute(
+        execute(
+            c,
             "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
             params![data_plane, kind, name],
         )?;
@@ -40,7 +41,8 @@ pub fn record_state(
         && let Some(end) = state.conditions.iter().find(|one| one.condition_type == "Ended" && one.status == "True")
     {
         // The fact of it may have been recorded in a store that is lost. It says more if it comes.
-        c.execute(
+        execute(
+            c,
             "UPDATE task_run SET ended = ?3, result = ?4, message = ?5 WHERE data_plane = ?1 AND name = ?2 AND ended IS NULL",
             params![data_plane, name, end.last_transition_time, run_result(&end.reason, None), end.message],
         )?;
@@ -53,7 +55,8 @@ pub fn record_state(
 /// # Errors
 /// SQLite's.
 pub fn forget_state(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    c.execute(
+    execute(
+        c,
         "DELETE FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3",
         params![data_plane, key.kind.as_str(), key.name],
     )?;
@@ -93,7 +96,8 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
     if added == 0 {
         if fact.count.is_some() {
             // Merged facts grow under one id.
-            c.execute(
+            execute(
+                c,
                 "UPDATE fact SET fact = ?3 WHERE data_plane = ?1 AND id = ?2",
                 params![data_plane, fact.id, text],
             )?;
@@ -104,10 +108,11 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
     match fact.kind {
         FactKind::TaskStarted => {
             let sql = "UPDATE task_run SET started = coalesce(started, ?3) WHERE data_plane = ?1 AND name = ?2";
-            c.execute(sql, params![data_plane, name, fact.at])?;
+            execute(c, sql, params![data_plane, name, fact.at])?;
         }
         FactKind::TaskEnded => {
-            c.execute(
+            execute(
+                c,
                 "UPDATE task_run SET ended = ?3, result = ?4, exit_code = ?5, message = ?6
                  WHERE data_plane = ?1 AND name = ?2 AND (ended IS NULL OR result = 'Unknown' OR exit_code IS NULL)",
                 params![
@@ -140,18 +145,19 @@ fn run_result(reason: &str, exit_code: Option<i32>) -> &str {
 /// # Errors
 /// SQLite's.
 pub fn task_run_lost(c: &Connection, data_plane: &str, name: &str, why: &str) -> Result<()> {
-    let id: Option<String> = c
-        .query_row(
-            "UPDATE task_run SET ended = ?3, result = 'Unknown', message = ?4
+    let id: Option<String> = query_row(
+        c,
+        "UPDATE task_run SET ended = ?3, result = 'Unknown', message = ?4
              WHERE data_plane = ?1 AND name = ?2 AND ended IS NULL RETURNING id",
-            params![data_plane, name, now(), why],
-            |row| row.get(0),
-        )
-        .optional()?;
+        params![data_plane, name, now(), why],
+        |row| row.get(0),
+    )
+    .optional()?;
     if id.is_some() {
         events::add(c, data_plane, Some((Kind::TaskRun.as_str(), name)), "Fact", &json!({ "reason": "Unknown" }))?;
     }
-    c.execute(
+    execute(
+        c,
         "DELETE FROM document WHERE data_plane = ?1 AND kind = 'TaskRun' AND name = ?2",
         params![data_plane, name],
     )?;
@@ -181,6 +187,6 @@ pub fn facts(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i6
 pub fn state(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<Option<State>> {
     let sql = "SELECT state FROM resource_state WHERE data_plane = ?1 AND kind = ?2 AND name = ?3";
     let text: Option<String> =
-        c.query_row(sql, params![data_plane, key.kind.as_str(), key.name], |row| row.get(0)).optional()?;
+        query_row(c, sql, params![data_plane, key.kind.as_str(), key.name], |row| row.get(0)).optional()?;
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }

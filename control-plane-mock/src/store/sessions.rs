@@ -4,11 +4,12 @@
 //! other fail with `Superseded`.
 
 use protocol::message::{Epoch, Hello};
+use protocol::mutant::{self, Mutant};
 use protocol::name::Kind;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::{Error, Result, events, now, setting};
+use super::{Error, Result, events, execute, now, query_row, setting};
 
 /// What became of an attempt to open a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +39,13 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
         counter: i64,
         adopted_store: Option<String>,
     }
-    let known = c
-        .query_row(
-            "SELECT cluster, counter, adopted_store FROM data_plane WHERE id = ?1 AND revoked IS NULL",
-            [data_plane],
-            |row| Ok(Known { cluster: row.get(0)?, counter: row.get(1)?, adopted_store: row.get(2)? }),
-        )
-        .optional()?;
+    let known = query_row(
+        c,
+        "SELECT cluster, counter, adopted_store FROM data_plane WHERE id = ?1 AND revoked IS NULL",
+        [data_plane],
+        |row| Ok(Known { cluster: row.get(0)?, counter: row.get(1)?, adopted_store: row.get(2)? }),
+    )
+    .optional()?;
     let Some(Known { cluster, counter, adopted_store }) = known else { return Ok(Opened::Revoked) };
     if let Some(cluster) = cluster
         && cluster != hello.cluster
@@ -54,25 +55,26 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
              replaced, revoke the data plane and enrol it again; if not, find out who has its key, and adopt to end this alarm",
             hello.cluster.chars().take(64).collect::<String>()
         );
-        c.execute("UPDATE data_plane SET alarm = ?2 WHERE id = ?1", params![data_plane, message])?;
+        execute(c, "UPDATE data_plane SET alarm = ?2 WHERE id = ?1", params![data_plane, message])?;
         events::add(c, data_plane, None, "Alarm", &json!({ "message": message }))?;
         return Ok(Opened::OtherCluster);
     }
-    let current: Option<(Epoch, Option<String>)> = c
-        .query_row(
-            "SELECT lease, transitions, connection, ended FROM session WHERE data_plane = ?1",
-            [data_plane],
-            |row| {
-                let epoch = Epoch { lease: row.get(0)?, transitions: row.get(1)?, connection: row.get(2)? };
-                Ok((epoch, row.get(3)?))
-            },
-        )
-        .optional()?;
+    let current: Option<(Epoch, Option<String>)> = query_row(
+        c,
+        "SELECT lease, transitions, connection, ended FROM session WHERE data_plane = ?1",
+        [data_plane],
+        |row| {
+            let epoch = Epoch { lease: row.get(0)?, transitions: row.get(1)?, connection: row.get(2)? };
+            Ok((epoch, row.get(3)?))
+        },
+    )
+    .optional()?;
     let recorded = current.as_ref().map(|(epoch, ended)| (epoch, ended.is_none()));
     if !hello.epoch.is_accepted(recorded) {
         return Ok(Opened::Superseded);
     }
-    c.execute(
+    execute(
+        c,
         "INSERT INTO session (data_plane, id, lease, transitions, connection, instance, gateway, opened)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (data_plane) DO UPDATE SET id = excluded.id, lease = excluded.lease, transitions = excluded.transitions,
@@ -101,7 +103,8 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
         )),
         Some(_) | None => None,
     };
-    c.execute(
+    execute(
+        c,
         "UPDATE data_plane SET cluster = ?2, hello = ?3, last_seen = ?4, held = ?5 WHERE id = ?1",
         params![data_plane, hello.cluster, serde_json::to_string(hello)?, now(), held],
     )?;
@@ -126,7 +129,7 @@ pub fn require(c: &Connection, data_plane: &str, id: &str) -> Result<()> {
 /// SQLite's.
 pub fn is_live(c: &Connection, data_plane: &str) -> Result<bool> {
     let sql = "SELECT count(*) > 0 FROM session WHERE data_plane = ?1 AND ended IS NULL";
-    Ok(c.query_row(sql, [data_plane], |row| row.get(0))?)
+    Ok(query_row(c, sql, [data_plane], |row| row.get(0))?)
 }
 
 /// Ends a session, if it is the current one.
@@ -134,12 +137,13 @@ pub fn is_live(c: &Connection, data_plane: &str) -> Result<bool> {
 /// # Errors
 /// SQLite's.
 pub fn close(c: &Connection, data_plane: &str, id: &str, reason: &str) -> Result<()> {
-    let ended = c.execute(
+    let ended = execute(
+        c,
         "UPDATE session SET ended = ?3, reason = ?4 WHERE data_plane = ?1 AND id = ?2 AND ended IS NULL",
         params![data_plane, id, now(), reason],
     )?;
     if ended > 0 {
-        c.execute("UPDATE data_plane SET last_seen = ?2 WHERE id = ?1", params![data_plane, now()])?;
+        execute(c, "UPDATE data_plane SET last_seen = ?2 WHERE id = ?1", params![data_plane, now()])?;
         events::add(c, data_plane, None, "Disconnected", &json!({ "reason": reason }))?;
     }
     Ok(())
@@ -150,13 +154,15 @@ pub fn close(c: &Connection, data_plane: &str, id: &str, reason: &str) -> Result
 /// # Errors
 /// SQLite's.
 pub fn close_left_over(c: &Connection, gateway: &str, reason: &str) -> Result<()> {
-    c.execute(
+    execute(
+        c,
         "UPDATE data_plane SET last_seen = max(coalesce(last_seen, ''), (SELECT seen FROM gateway WHERE name = ?1))
          WHERE id IN (SELECT data_plane FROM session WHERE gateway = ?1 AND ended IS NULL)
            AND EXISTS (SELECT 1 FROM gateway WHERE name = ?1)",
         [gateway],
     )?;
-    c.execute(
+    execute(
+        c,
         "UPDATE session SET ended = ?2, reason = ?3 WHERE gateway = ?1 AND ended IS NULL",
         params![gateway, now(), reason],
     )?;
@@ -168,7 +174,7 @@ pub fn close_left_over(c: &Connection, gateway: &str, reason: &str) -> Result<()
 /// # Errors
 /// SQLite's.
 pub fn hold(c: &Connection, data_plane: &str, why: &str) -> Result<()> {
-    c.execute("UPDATE data_plane SET held = ?2 WHERE id = ?1", params![data_plane, why])?;
+    execute(c, "UPDATE data_plane SET held = ?2 WHERE id = ?1", params![data_plane, why])?;
     events::add(c, data_plane, None, "Alarm", &json!({ "message": why }))?;
     Ok(())
 }
@@ -178,7 +184,7 @@ pub fn hold(c: &Connection, data_plane: &str, why: &str) -> Result<()> {
 /// # Errors
 /// SQLite's.
 pub fn adopted_below(c: &Connection, data_plane: &str) -> Result<i64> {
-    Ok(c.query_row("SELECT adopted_below FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?)
+    Ok(query_row(c, "SELECT adopted_below FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?)
 }
 
 /// A person accepts what a held data plane has: the counter is raised above all seen, so that new wishes win.
@@ -187,10 +193,12 @@ pub fn adopted_below(c: &Connection, data_plane: &str) -> Result<i64> {
 /// SQLite's.
 pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
     let hello: Option<String> =
-        c.query_row("SELECT hello FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?;
+        query_row(c, "SELECT hello FROM data_plane WHERE id = ?1", [data_plane], |row| row.get(0))?;
     let hello: Option<Hello> = hello.map(|text| serde_json::from_str(&text)).transpose()?;
     let seen = hello.as_ref().map_or(0, |hello| hello.floor.max(hello.highest));
-    c.execute(
+    let seen = if mutant::is(Mutant::AdoptedBelowSeen) { 0 } else { seen };
+    execute(
+        c,
         "UPDATE data_plane SET counter = max(counter, ?2), adopted_below = max(counter, ?2), adopted_store = ?3, held = NULL,
            alarm = NULL
          WHERE id = ?1",

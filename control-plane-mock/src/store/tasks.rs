@@ -15,6 +15,14 @@ use crate::problem::{Code, Problem};
 /// # Errors
 /// `Conflict` when the component is no task or not deployed there.
 pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Action) -> Result<TaskRun> {
+    run_task_as(c, place, component_name, ask, uuid::Uuid::new_v4().to_string())
+}
+
+/// The same with an id that the caller has made. It was never used before.
+///
+/// # Errors
+/// As [`run_task`].
+pub fn run_task_as(c: &Connection, place: &Place, component_name: &str, ask: &Action, id: String) -> Result<TaskRun> {
     let environment = catalog::environment(c, place.project, &ask.environment)?;
     let (component, component_type) = catalog::component(c, place.project, component_name)?;
     if component_type != "ManualTask" {
@@ -27,7 +35,6 @@ pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Actio
         let problem = Problem::new(Code::Conflict, format!("{component_name} is not deployed to {}", ask.environment));
         return Err(problem.hint("deploy it first: pdpctl deploy -f task.yaml --environment NAME").into());
     };
-    let id = uuid::Uuid::new_v4().to_string();
     let key = ResourceKey { kind: Kind::TaskRun, name: joined(&[component_name, &ask.environment, &id], 52) };
     let created = now();
     c.execute(

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::api::{AGENT, Api, Change, Id, generation, is_terminating, text};
 use super::event::Caller;
 use super::operator::owner_of;
-use super::plane::Plane;
+use super::plane::{Picture, Plane};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,11 @@ pub(super) struct Checks {
     by_hand: BTreeMap<Id, Millis>,
     /// When an object was created, by uid.
     created: BTreeMap<String, Millis>,
+    /// Workloads whose create was under way when their resource became Absent: the operator may have said meanwhile that nothing
+    /// is left.
+    late: BTreeSet<Id>,
+    /// What the intake has decided about, by connection.
+    decided: BTreeSet<(u64, ResourceKey)>,
     /// Newest process of either role that has changed an object.
     touched: BTreeMap<(Id, bool), u64>,
     /// Jobs that were made, by run: for which object, and when somebody has deleted it.
@@ -133,7 +138,7 @@ impl Checks {
                 }
             }
             "Deployment" | "Namespace" if was_deleted => {}
-            "Deployment" | "Namespace" => self.workload(change, api, moment.now),
+            "Deployment" | "Namespace" => self.workload(change, api, moment),
             "Job" if change.before.is_none() => {
                 let run = change.after.as_deref().and_then(owner_of);
                 let uid = run
@@ -172,7 +177,7 @@ impl Checks {
         // The forget of a run may be of a cancellation that never arrived.
         let covers = |forget: &i64| *forget == before || (change.id.kind == "TaskRun" && *forget > before);
         let asked = key_of(&change.id)
-            .is_some_and(|key| plane.forgets.iter().any(|(of, generation)| *of == key && covers(generation)));
+            .is_some_and(|key| plane.record.forgets.iter().any(|(of, generation)| *of == key && covers(generation)));
         if moment.by.is_some() && !asked && !self.restored {
             self.broken("I15", format!("{} at generation {before} was deleted and nobody asked for it", change.id));
         }
@@ -190,7 +195,8 @@ impl Checks {
         if changed && stored == highest {
             self.broken("I2", format!("{id} was changed twice for generation {stored}"));
         }
-        if plane.held && (changed || before.is_none()) && plane.drew_since_its_restore(id, stored) {
+        let new = changed || before.is_none();
+        if new && self.restored && plane.held().is_some() && plane.drew_since_its_restore(id, stored) {
             self.broken("held", format!("{id} {stored} was stored while a person had to decide"));
         }
         self.highest.insert(id.clone(), highest.max(stored));
@@ -212,10 +218,14 @@ impl Checks {
 
     /// A workload goes only if its resource was to be absent at some time of its life. (The deletion may come late, when the
     /// resource is wanted again: the operator then makes it anew.)
-    fn workload(&mut self, change: &Change, api: &Api, now: Millis) {
+    fn workload(&mut self, change: &Change, api: &Api, moment: &Moment) {
         let Some(before) = &change.before else {
             let uid = change.after.as_ref().map_or_else(String::new, |object| text(object, "uid").to_owned());
-            self.created.insert(uid, now);
+            self.created.insert(uid, moment.now);
+            let owner = change.after.as_deref().and_then(owner_of);
+            if owner.and_then(|owner| self.absent.get(&owner)).is_some_and(|absent| moment.since <= *absent) {
+                self.late.insert(change.id.clone());
+            }
             return;
         };
         if change.after.as_deref().is_some_and(|after| !is_terminating(after)) {
@@ -227,6 +237,21 @@ impl Checks {
         let created = self.created.get(text(before, "uid")).copied().unwrap_or(0);
         if !is_absent_now && absent.is_none_or(|absent| absent + LATE < created) {
             self.broken("I15", format!("{} was deleted though nobody wanted that meanwhile", change.id));
+        }
+    }
+
+    /// The intake has an answer for a document or a forget of this connection.
+    pub(super) fn decided(&mut self, wire: u64, key: &ResourceKey) {
+        self.decided.insert((wire, key.clone()));
+    }
+
+    /// An answer of *accepted* came over a connection: the intake must have decided it there.
+    pub(super) fn answered(&mut self, wire: u64, key: &ResourceKey) {
+        if !self.decided.contains(&(wire, key.clone())) {
+            self.broken(
+                "wire",
+                format!("{key} was answered on connection {wire}, and nothing was decided about it there"),
+            );
         }
     }
 
@@ -244,38 +269,39 @@ impl Checks {
 
     /// At the end, when everything is quiet.
     pub(super) fn finish(&mut self, plane: &Plane, api: &Api) {
-        for (key, accepted) in &plane.accepted {
-            self.outcome(key, *accepted, plane);
+        let picture = plane.picture();
+        for (key, accepted) in &plane.record.accepted {
+            self.outcome(key, *accepted, plane, &picture);
         }
-        for (key, issued) in &plane.issued {
+        for (key, wish) in &picture.wanted {
             let stored = api.get(&Id::own(key.kind.as_str(), &key.name)).map_or(0, generation);
-            if stored != issued.generation {
-                self.broken("I6", format!("{key} is at {stored}, wanted is {}", issued.generation));
+            if stored != wish.generation {
+                self.broken("I6", format!("{key} is at {stored}, wanted is {}", wish.generation));
             }
             if key.kind == Kind::Release {
-                self.effective(key, plane, api);
+                self.effective(key, &picture, api);
             }
         }
         for (id, object) in api.iter().filter(|(id, _)| is_own(id)) {
             let Some(key) = key_of(id) else { continue };
             // What is higher than what was forgotten is of before a restore, and a person said that it may stay.
-            let forgotten = plane.forgotten.get(&key).is_some_and(|forgotten| generation(object) <= *forgotten);
-            if !plane.issued.contains_key(&key) && forgotten {
+            let forgotten = picture.forgotten.get(&key).is_some_and(|forgotten| generation(object) <= *forgotten);
+            if !picture.wanted.contains_key(&key) && forgotten {
                 self.broken("I4", format!("{key} is there though it was forgotten"));
             }
             let observed = object.pointer("/status/observedGeneration").and_then(Value::as_i64);
-            let known = plane.states.get(&key).and_then(|state| state.observed_generation);
+            let known = picture.states.get(&key).and_then(|state| state.observed_generation);
             if observed != known {
                 self.broken("I7", format!("{key} is observed at {observed:?}, the control plane knows {known:?}"));
             }
         }
         for (id, _) in api.iter().filter(|(id, _)| id.kind == "Namespace") {
             let environment = Id::own("Environment", id.name.trim_start_matches("dp-"));
-            if api.get(&environment).is_none() && !self.api_restored {
+            if api.get(&environment).is_none() && !self.api_restored && !self.late.contains(id) {
                 self.broken("left", format!("{id} is there, and {environment} is not"));
             }
         }
-        for key in plane.states.keys().filter(|key| key.kind != Kind::DataPlane) {
+        for key in picture.states.keys().filter(|key| key.kind != Kind::DataPlane) {
             if api.get(&Id::own(key.kind.as_str(), &key.name)).is_none() {
                 self.broken("I7", format!("{key} has a state at the control plane and is not there"));
             }
@@ -283,15 +309,15 @@ impl Checks {
     }
 
     /// I1: every accepted generation has an outcome, or a higher one was accepted.
-    fn outcome(&mut self, key: &ResourceKey, accepted: i64, plane: &Plane) {
+    fn outcome(&mut self, key: &ResourceKey, accepted: i64, plane: &Plane, picture: &Picture) {
         let outcome = |kind: FactKind| match kind {
             FactKind::Ready | FactKind::Failed | FactKind::Deleted | FactKind::TaskEnded => true,
             FactKind::RolledBack | FactKind::TaskStarted | FactKind::Modified => false,
         };
-        let overtaken = plane.accepted.iter().any(|(other, higher)| other == key && *higher > accepted);
-        let outcomes: Vec<_> = plane
+        let overtaken = plane.record.accepted.iter().any(|(other, higher)| other == key && *higher > accepted);
+        let outcomes: Vec<_> = picture
             .facts
-            .values()
+            .iter()
             // A run has one end, whatever was said of it since.
             .filter(|(of, fact)| of == key && (fact.generation == accepted || key.kind == Kind::TaskRun))
             .filter(|(_, fact)| outcome(fact.kind))
@@ -299,8 +325,8 @@ impl Checks {
             .collect();
         let told = |(of, fact): &(ResourceKey, Fact)| of == key && fact.generation == accepted && outcome(fact.kind);
         let lost = plane.told_to_the_lost.iter().any(told);
-        if !overtaken && !lost && outcomes.is_empty() && !plane.unknown.contains(key) && !plane.has_ended(key) {
-            let state = plane.states.get(key).map(|state| &state.conditions);
+        if !overtaken && !lost && outcomes.is_empty() && !picture.ended.contains(key) {
+            let state = picture.states.get(key).map(|state| &state.conditions);
             self.broken("I1", format!("{key} {accepted} was accepted and its outcome never came: {state:?}"));
         }
         // The first part of an id is the object's uid: one object says one outcome of one generation.
@@ -311,7 +337,7 @@ impl Checks {
     }
 
     /// I3: what serves is the newest generation that became ready and has not failed since.
-    fn effective(&mut self, key: &ResourceKey, plane: &Plane, api: &Api) {
+    fn effective(&mut self, key: &ResourceKey, picture: &Picture, api: &Api) {
         let id = Id::own("Release", &key.name);
         let Some(object) = api.get(&id) else { return };
         // An object that was made anew knows nothing of what was ready before.
@@ -319,7 +345,7 @@ impl Checks {
         if is_absent(object) || self.by_hand.contains_key(&id) || self.restored {
             return;
         }
-        let facts = plane.facts.values().filter(|(of, _)| of == key).map(|(_, fact)| fact);
+        let facts = picture.facts.iter().filter(|(of, _)| of == key).map(|(_, fact)| fact);
         // What was ready before a removal serves no more.
         let removed = facts.clone().filter(|fact| fact.kind == FactKind::Deleted).map(|fact| fact.generation).max();
         let ready = facts.filter(|fact| fact.kind == FactKind::Ready && Some(fact.generation) > removed);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use protocol::message::FactReport;
 use protocol::name::ResourceKey;
-use protocol::report::Fact;
 use protocol::session::{Disconnect, Millis, Transmit};
 
 use super::Fault;
@@ -77,9 +77,17 @@ pub(super) enum Event {
     Dialled {
         incarnation: u64,
     },
-    /// A gateway learns that another session has taken over.
-    Displaced {
+    /// A gateway looks into the store, since something has changed there.
+    Look {
         wire: u64,
+    },
+    /// A gateway records that a session has ended.
+    Left {
+        wire: u64,
+    },
+    /// A gateway that was away is there again.
+    GatewayBack {
+        at: usize,
     },
     /// What was recorded is acknowledged.
     Acknowledge {
@@ -88,8 +96,7 @@ pub(super) enum Event {
     },
     /// What should have been recorded before is recorded now.
     Record {
-        key: ResourceKey,
-        fact: Box<Fact>,
+        report: Box<FactReport>,
         wire: u64,
     },
     StartLink,
@@ -112,10 +119,7 @@ pub(super) enum Event {
         id: Id,
     },
     /// What the customer's policy refused is asked again after a while.
-    AskAgain {
-        key: ResourceKey,
-        generation: i64,
-    },
+    AskAgain,
     Controllers {
         id: Id,
     },
@@ -154,7 +158,9 @@ impl Event {
             Self::Execute { .. }
             | Self::List { .. }
             | Self::ToControl { .. }
-            | Self::Displaced { .. }
+            | Self::Look { .. }
+            | Self::Left { .. }
+            | Self::GatewayBack { .. }
             | Self::Acknowledge { .. }
             | Self::Record { .. }
             | Self::StartLink
@@ -162,7 +168,7 @@ impl Event {
             | Self::TakeOver { .. }
             | Self::Controllers { .. }
             | Self::Finalize { .. }
-            | Self::AskAgain { .. }
+            | Self::AskAgain
             | Self::User(_)
             | Self::Break(_)
             | Self::Backup

@@ -1,10 +1,10 @@
 //! A whole data plane and its control plane in one process, on a virtual clock, driven by a seed.
 //!
-//! The decisions are the real ones: both sessions, the link's intake and reporter, the operator's build and decisions. Around them
+//! The decisions are the real ones: both sessions, the link's intake and reporter, the operator's build and decisions, and what
+//! gateways decide over their store, which is the mock's SQLite database in memory and may be restored from a copy. Around them
 //! stand models: an API server that loses answers and lags behind, replicas that sleep and take over, controllers that start pods
-//! and end Jobs, a control plane's store with two gateways, which may be restored from a copy. Faults are drawn from the seed for
-//! two minutes; then they stop, everything has to converge and to fall silent, and the invariants are checked all the way. The
-//! same seed gives the same trace.
+//! and end Jobs. Faults are drawn from the seed for two minutes; then they stop, everything has to converge and to fall silent, and
+//! the invariants are checked all the way. The same seed gives the same trace.
 //!
 //! A [`Mistake`] is built in at run time to show that the checks find it. How to run it: `make sim`, and `tests/sim.rs`.
 
@@ -12,6 +12,7 @@ pub mod api;
 mod calls;
 mod check;
 mod clock;
+mod control;
 mod dice;
 mod errands;
 mod event;

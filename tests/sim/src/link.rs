@@ -274,7 +274,10 @@ impl World {
                     let news = link.cache.raise_floor(floor);
                     link.tell(news.into_iter().collect());
                 }
-                link.open.remove(&key);
+                // Not if it came on an older connection, which nobody listens to any more.
+                if link.open.remove(&key) {
+                    self.checks.decided(link.wire, &key);
+                }
                 link.session.answer(ticket, verdict);
                 link.lanes.finished(key);
                 self.work(incarnation);

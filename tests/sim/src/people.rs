@@ -1,13 +1,14 @@
 //! What people do at both ends, and what breaks.
 
+use std::collections::BTreeSet;
+
 use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, Disconnect};
-use protocol::spec::Desired;
 
 use super::Fault;
 use super::api::{AGENT, Id, Request, text};
 use super::event::{Caller, Event};
-use super::plane::{Issued, offer};
+use super::plane::{self, offer};
 use super::trace::note;
 use super::world::World;
 
@@ -29,40 +30,33 @@ const ABSENT: &str = r#"{"state":"Absent"}"#;
 impl World {
     pub(super) fn user(&mut self, user: &User) {
         note!(self, "user {user:?}");
-        let (kind, name, body, state) = match user {
+        let (kind, name, body) = match user {
             User::Deploy { release, content, bad } => {
                 let image = if *bad { "bad" } else { "web" };
                 let body = format!(
                     r#"{{"state":"Present","environment":"shop-dev","owner":{{"component":"c{release}","track":"v1.0"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
                 );
-                (Kind::Release, format!("r{release}"), body, Desired::Present)
+                (Kind::Release, format!("r{release}"), body)
             }
-            User::Undeploy { release } => (Kind::Release, format!("r{release}"), ABSENT.to_owned(), Desired::Absent),
+            User::Undeploy { release } => (Kind::Release, format!("r{release}"), ABSENT.to_owned()),
             User::Environment { environment, present: true, pods } => {
                 let body = format!(
                     r#"{{"state":"Present","organization":"shop","project":"shop","environment":"e{environment}","quota":{{"pods":{pods}}}}}"#
                 );
-                (Kind::Environment, format!("e{environment}"), body, Desired::Present)
+                (Kind::Environment, format!("e{environment}"), body)
             }
             User::Environment { environment, present: false, .. } => {
-                (Kind::Environment, format!("e{environment}"), ABSENT.to_owned(), Desired::Absent)
+                (Kind::Environment, format!("e{environment}"), ABSENT.to_owned())
             }
             User::Run { task } => {
                 // A run is asked for once; its name is never used again.
-                let name = format!("t{task}-{}", self.runs);
+                let id = self.runs.to_string();
                 self.runs += 1;
-                (Kind::TaskRun, name, r#"{"release":"r1"}"#.to_owned(), Desired::Present)
+                return drop(self.in_store(|c| plane::run_task(c, *task, &id)));
             }
-            User::Cancel { task } => {
-                let runs = self.plane.issued.keys().filter(|key| key.kind == Kind::TaskRun);
-                let Some(key) = runs.filter(|key| key.name.starts_with(&format!("t{task}-"))).min() else { return };
-                (Kind::TaskRun, key.name.clone(), r#"{"release":"r1","cancel":true}"#.to_owned(), Desired::Present)
-            }
+            User::Cancel { task } => return drop(self.in_store(|c| plane::cancel(c, *task))),
         };
-        let key = ResourceKey { kind, name };
-        self.plane.issue(&key, body, state);
-        let offer = self.plane.offer(&key);
-        self.send(offer);
+        drop(self.in_store(|c| plane::wish(c, &ResourceKey { kind, name }, &body)));
     }
 
     pub(super) fn break_something(&mut self, fault: Fault) {
@@ -88,6 +82,7 @@ impl World {
                 if let Some(gateway) = self.gateways.get_mut(which) {
                     *gateway = away;
                 }
+                self.at(away, Event::GatewayBack { at: which });
                 let of_gateway = |(id, wire): (&u64, &super::gateway::Wire)| (wire.at == which).then_some(*id);
                 let wires: Vec<u64> = self.wires.iter().filter_map(of_gateway).collect();
                 wires.into_iter().for_each(|wire| self.cut(wire, Disconnect::Closed(CloseCode::GoingAway)));
@@ -134,10 +129,7 @@ impl World {
                     None => reached = false,
                 }
             }
-            Fault::StoreRestored => match self.backup.clone() {
-                Some(backup) => self.restore(backup),
-                None => reached = false,
-            },
+            Fault::StoreRestored => reached = self.restore_store(),
             Fault::ObjectDeleted => reached = self.delete_by_hand("Release"),
             Fault::JobDeleted => reached = self.delete_by_hand("Job"),
             Fault::ApiRestored => reached = self.restore_api(),
@@ -229,37 +221,34 @@ impl World {
 
     /// Delivers an old document once more; rather one of a resource that was forgotten: only the floor holds it back.
     fn old_document(&mut self) {
-        let of_forgotten = |(key, _): &&(ResourceKey, Issued)| {
-            self.plane.forgotten.contains_key(key) && !self.plane.issued.contains_key(key)
-        };
-        let history = &self.plane.history;
-        let forgotten: Vec<_> = history.iter().filter(of_forgotten).collect();
-        let choice = if forgotten.is_empty() { history.iter().collect() } else { forgotten };
+        let (forgotten, drawn) = (self.plane.forgotten(), &self.plane.record.drawn);
+        let wanted: BTreeSet<ResourceKey> = self.plane.wanted().into_iter().map(|wish| wish.key).collect();
+        let gone: Vec<_> =
+            drawn.iter().filter(|old| forgotten.contains_key(&old.key) && !wanted.contains(&old.key)).collect();
+        let choice = if gone.is_empty() { drawn.iter().collect() } else { gone };
         let last = u64::try_from(choice.len()).unwrap_or(0).saturating_sub(1);
         let at = usize::try_from(self.dice.between(0, last)).unwrap_or(0);
-        let old = choice.get(at).map(|(key, issued)| offer(key, issued));
+        let old = choice.get(at).map(|old| offer(old));
         self.send(old);
     }
 
-    /// The control plane's store is an older copy of itself from now on.
-    fn restore(&mut self, backup: super::plane::Plane) {
-        let stores = self.plane.stores + 1;
+    /// The control plane's store is an older copy of itself from now on, with both gateways.
+    fn restore_store(&mut self) -> bool {
+        let Some(copy) = self.backup.take() else { return false };
         let wires: Vec<u64> = self.wires.keys().copied().collect();
         wires.into_iter().for_each(|wire| self.cut(wire, Disconnect::Closed(CloseCode::GoingAway)));
-        let lost = std::mem::replace(&mut self.plane, backup);
-        self.plane.restored(stores, lost);
+        if let Err(error) = self.plane.restore(&copy) {
+            self.checks.broken("store", error.to_string());
+        }
+        self.backup = Some(copy);
         self.checks.restored = true;
+        true
     }
 
     pub(super) fn adopt(&mut self) {
-        let Some(adopted) = self.plane.adopt() else { return };
-        note!(self, "adopted at counter {}", adopted.counter);
-        let current = self.plane.session.as_ref().map(|(_, wire)| *wire);
-        let offers = self.plane.offers();
-        let gateway = current.and_then(|wire| self.wires.get_mut(&wire)).and_then(|wire| wire.gateway.as_mut());
-        if let Some(gateway) = gateway.filter(|gateway| gateway.is_held()) {
-            gateway.adopt(adopted);
-            offers.into_iter().for_each(|offer| gateway.offer(offer));
+        self.adoption_is_due = false;
+        if let Ok(true) = self.in_store(plane::adopt) {
+            note!(self, "adopted");
         }
     }
 }

@@ -59,12 +59,9 @@ fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
         calm(&mut world);
     }
     mutant::choose(None);
-    Outcome {
-        violations: world.checks.violations,
-        reached: world.reached,
-        trace: world.trace.into_lines(),
-        accepted: world.plane.accepted.len(),
-    }
+    let accepted = world.plane.record.accepted.len();
+    world.plane.give_back();
+    Outcome { violations: world.checks.violations, reached: world.reached, trace: world.trace.into_lines(), accepted }
 }
 
 fn prepare(world: &mut World) {
@@ -131,6 +128,7 @@ fn calm(world: &mut World) {
     let mut before = 0;
     while !(is_quiet(world) && world.api.version() == before) {
         before = world.api.version();
+        world.ask_again_for_quarantined();
         let until = world.now + SETTLE;
         while world.checks.violations.is_empty() && world.step(until) {}
         if !world.checks.violations.is_empty() {
@@ -161,17 +159,20 @@ fn unquiet(world: &World) -> String {
     };
     let wanted: Vec<_> = world
         .plane
-        .issued
+        .wanted()
         .iter()
-        .map(|(key, issued)| format!("{key} {:?} {} stored {}", issued.state, issued.generation, stored(key)))
+        .map(|wish| {
+            let (stored, answer) = (stored(&wish.key), wish.answer.as_ref());
+            format!("{} {:?} {} stored {stored} answered {answer:?}", wish.key, wish.state, wish.generation)
+        })
         .collect();
     let current = world.plane.session.as_ref().and_then(|(_, wire)| world.wires.get(wire));
     let depths = current.and_then(|wire| wire.gateway.as_ref()).map(protocol::session::ControlSession::depths);
     let link =
         world.link.and_then(|link| world.links.get(&link)).map(|link| (link.session.is_open(), link.session.depths()));
     format!(
-        "held {}, {} links, {} operators, link {link:?}, gateway {depths:?}, wanted {wanted:?}",
-        world.plane.held,
+        "held {:?}, {} links, {} operators, link {link:?}, gateway {depths:?}, wanted {wanted:?}",
+        world.plane.held(),
         world.links.len(),
         world.operators.len(),
     )
@@ -184,15 +185,18 @@ fn is_quiet(world: &World) -> bool {
     let link = world.link.and_then(|link| world.links.get(&link));
     let (Some(link), Some(_), Some(gateway)) = (link, world.operator, gateway) else { return false };
     let awake = world.asleep.values().all(|wake| *wake <= world.now);
-    let alone = awake && world.links.len() == 1 && world.operators.len() == 1 && !world.plane.held;
+    let alone = awake && world.links.len() == 1 && world.operators.len() == 1 && world.plane.held().is_none();
     let open = link.session.is_open() && gateway.is_open();
     let told = link.session.depths() == (0, 0) && gateway.depths() == (0, 0);
-    let stored = world.plane.issued.iter().all(|(key, issued)| {
-        let object = world.api.get(&Id::own(key.kind.as_str(), &key.name));
-        object.is_some_and(|object| generation(object) == issued.generation)
-            && issued.state == Desired::Present
-            && key.kind != protocol::name::Kind::TaskRun
+    if !(alone && open && told) {
+        return false;
+    }
+    let stored = world.plane.wanted().iter().all(|wish| {
+        let object = world.api.get(&Id::own(wish.key.kind.as_str(), &wish.key.name));
+        object.is_some_and(|object| generation(object) == wish.generation)
+            && wish.state == Desired::Present
+            && wish.key.kind != protocol::name::Kind::TaskRun
     });
     let no_facts = |object: &Value| object.pointer("/status/facts").and_then(Value::as_array).is_none_or(Vec::is_empty);
-    alone && open && told && stored && world.api.iter().all(|(_, object)| no_facts(object))
+    stored && world.api.iter().all(|(_, object)| no_facts(object))
 }

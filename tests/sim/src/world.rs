@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use control_plane_mock::store::gateways;
 use protocol::session::{ControlSession, Millis};
 
 use super::api::Api;
@@ -12,7 +13,7 @@ use super::event::Event;
 use super::gateway::Wire;
 use super::link::Link;
 use super::operator::Operator;
-use super::plane::Plane;
+use super::plane::{Copy, GATEWAYS, Plane};
 use super::pods::Pods;
 use super::rates::Rates;
 use super::restore::Snapshot;
@@ -28,7 +29,9 @@ pub(super) struct World {
     pub(super) api: Api,
     pub(super) pods: Pods,
     pub(super) plane: Plane,
-    pub(super) backup: Option<Plane>,
+    pub(super) backup: Option<Copy>,
+    /// A person is going to adopt the data plane.
+    pub(super) adoption_is_due: bool,
     pub(super) snapshot: Option<Snapshot>,
     /// How often the API server was restored from a snapshot.
     pub(super) restores: u64,
@@ -75,8 +78,9 @@ impl World {
             dice,
             api: Api::new(bug == Some(Bug::NoPreconditions)),
             pods: Pods::default(),
-            plane: Plane::default(),
+            plane: Plane::new(),
             backup: None,
+            adoption_is_due: false,
             snapshot: None,
             restores: 0,
             checks: Checks::default(),
@@ -189,29 +193,28 @@ impl World {
             Event::ToAgent { wire, transmit } => self.arrive_at_agent(wire, transmit),
             Event::Disconnected { wire, cause } => self.disconnected(wire, cause),
             Event::Dialled { incarnation } => self.dialled(incarnation),
-            Event::Displaced { wire } => self.displaced(wire),
-            Event::Acknowledge { wire, recorded } => self.acknowledge(wire, recorded),
-            Event::Record { key, fact, wire } => {
-                if self.wires.get(&wire).is_some_and(|wire| wire.gateway.is_some()) {
-                    self.plane.facts.insert(fact.id.clone(), (key, *fact));
+            Event::Look { wire } => self.look(wire),
+            Event::Left { wire } => self.left(wire),
+            Event::GatewayBack { at } => {
+                if let Some(name) = GATEWAYS.get(at) {
+                    drop(self.in_store(|c| gateways::enter(c, name, name, name)));
                 }
             }
+            Event::Acknowledge { wire, recorded } => self.acknowledge(wire, recorded),
+            Event::Record { report, wire } => self.record(wire, *report),
             Event::StartLink => self.start_link(),
             Event::StartOperator => self.start_operator(),
             Event::TakeOver { caller, wake } => self.take_over(caller, wake),
             Event::Leave { caller } => self.leave(caller),
             Event::Rewound { caller } => self.rewound(caller),
             Event::Finalize { id } => self.finalize(&id),
-            Event::AskAgain { key, generation } => {
-                let again = self.plane.ask_again(&key, generation);
-                self.send(again);
-            }
+            Event::AskAgain => self.ask_again(),
             Event::Controllers { id } => self.controllers(&id),
             Event::Reconcile { incarnation, id } => self.reconcile(incarnation, &id),
             Event::RemoveFacts { incarnation, key } => self.remove_facts(incarnation, key),
             Event::User(user) => self.user(&user),
             Event::Break(fault) => self.break_something(fault),
-            Event::Backup => self.backup = Some(self.plane.clone()),
+            Event::Backup => self.backup = Some(self.plane.copied()),
             Event::Snapshot => self.take_snapshot(),
             Event::Adopt => self.adopt(),
         }

@@ -7,41 +7,16 @@ use std::collections::{HashMap, HashSet};
 
 use protocol::inventory::{Difference, Inventory};
 use protocol::message::{InventoryEntry, Verdict};
+use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use rusqlite::Connection;
 
-use super::Link;
 use crate::store::documents::{self, Stored};
 use crate::store::{Result, forgotten, reports, sessions};
 
-impl Link {
-    /// The agent has told its inventory: now, and not earlier, the desired state is read.
-    pub(super) async fn inventory(&mut self, task_runs: Vec<InventoryEntry>, local: usize, cut: bool) {
-        tracing::debug!(data_plane = self.data_plane(), task_runs = task_runs.len(), local, cut, "inventory came");
-        let read = self.in_store(move |c, id| desired(c, id, &task_runs, cut)).await;
-        if let Some((desired, upto)) = read {
-            self.compared_upto = upto;
-            self.session.compare(desired);
-        }
-    }
-
-    /// The comparison is over.
-    pub(super) async fn compared(&mut self, differences: Vec<Difference>) {
-        let upto = self.compared_upto;
-        let held = self.in_store(move |c, id| settle(c, id, &differences, upto)).await;
-        if let Some(held) = held {
-            self.session.finish_comparison(held);
-            if let Some(admission) = self.admission.take() {
-                admission.done();
-            }
-            self.look_into_store().await;
-        }
-    }
-}
-
 /// All that is wanted but task runs, which are settled here, and the highest generation in it.
-fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) -> Result<(Inventory, i64)> {
+pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) -> Result<(Inventory, i64)> {
     let mut desired = Inventory::default();
     let mut upto = 0;
     for run in task_runs {
@@ -50,18 +25,24 @@ fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) ->
     let listed: HashSet<&ResourceKey> = task_runs.iter().map(|run| &run.key).collect();
     let lost = |key: &ResourceKey| key.kind == Kind::TaskRun && !cut && !listed.contains(key);
     reports::forget_states(c, id, lost)?;
-    for Stored { key, generation, hash, state, answer, accepted, .. } in documents::wanted(c, id, 0)? {
-        upto = generation;
-        if key.kind != Kind::TaskRun {
+    for wish in documents::wanted(c, id, 0)? {
+        upto = wish.generation;
+        if wish.key.kind != Kind::TaskRun {
+            let Stored { key, generation, hash, state, .. } = wish;
             desired.insert(InventoryEntry { key, generation, hash, state });
             continue;
         }
-        match task_runs.iter().find(|run| run.key == key) {
-            Some(run) if run.generation == generation && answer.is_none() => {
-                documents::record_answer(c, id, &key, generation, &Verdict::Already, 0)?;
+        match task_runs.iter().find(|run| run.key == wish.key) {
+            // Whatever was answered before: a restored store may know of no more than a refusal.
+            Some(run) if run.generation == wish.generation && !wish.is_accepted() => {
+                documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
             }
-            None if accepted && !cut => {
-                reports::task_run_lost(c, id, &key.name, "the run is not in the cluster any more")?;
+            Some(_) if !wish.accepted => documents::was_accepted(c, id, &wish.key)?,
+            None if wish.accepted && !cut && mutant::is(Mutant::LostRunSentAgain) => {
+                documents::unanswered(c, id, &wish.key)?;
+            }
+            None if wish.accepted && !cut => {
+                reports::task_run_lost(c, id, &wish.key.name, "the run is not in the cluster any more")?;
             }
             Some(_) | None => {}
         }
@@ -70,7 +51,7 @@ fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) ->
 }
 
 /// Records what the comparison says about each wish. True if something was found that was never issued here.
-fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Result<bool> {
+pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Result<bool> {
     let adopted_below = sessions::adopted_below(c, id)?;
     let mut strange = None;
     for difference in differences {
@@ -97,18 +78,18 @@ fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Re
     let removed: HashMap<ResourceKey, i64> = documents::to_forget(c, id)?.into_iter().collect();
     for wish in documents::wanted(c, id, 0)? {
         // What was asked for since the desired state was read took no part.
-        if wish.generation > upto {
+        if wish.generation > upto && !mutant::is(Mutant::ComparedUnseen) {
             continue;
         }
         let deferred = matches!(wish.answer, Some(Verdict::Deferred { .. }));
         // Task runs are not compared, but the time to try again went with the session that was told it.
         if wish.key.kind == Kind::TaskRun {
-            if deferred {
+            if deferred && !mutant::is(Mutant::RunPutOffForEver) {
                 documents::unanswered(c, id, &wish.key)?;
             }
             continue;
         }
-        let accepted = matches!(wish.answer, Some(Verdict::Accepted { .. } | Verdict::Already));
+        let accepted = wish.is_accepted();
         match differing.get(&wish.key) {
             None if !accepted => {
                 documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;

@@ -1,0 +1,157 @@
+//! Orders of events that a connection can hardly be made to show.
+
+use protocol::message::{DeferReason, Epoch, FactReport, InventoryEntry, Window};
+use protocol::report::{Fact, FactKind};
+use protocol::spec::{Desired, Provenance};
+use serde_json::json;
+
+use super::*;
+use crate::model::Action;
+use crate::store::deployments::Place;
+use crate::store::documents::Belongs;
+use crate::store::{self, tasks};
+use protocol::message::Verdict;
+
+const OPEN: Standing = Standing { open: true, held: false, paused: false };
+
+const CATALOG: &str = "
+INSERT INTO organization (id, handle, created) VALUES (1, 'shop', '');
+INSERT INTO data_plane (id, organization, handle, created, key) VALUES ('dp', 1, 'dp', '', 'key');
+INSERT INTO project (id, organization, handle, created) VALUES (1, 1, 'shop', '');
+INSERT INTO environment (id, project, handle, position, settings, created) VALUES (1, 1, 'dev', 1, '{}', '');
+INSERT INTO environment_data_plane VALUES (1, 'dp');
+INSERT INTO component (id, project, handle, type, created) VALUES (1, 1, 'job', 'ManualTask', '');
+INSERT INTO release (id, component, track, number, content, created) VALUES (1, 1, 'v1', 1, '{}', '');
+INSERT INTO deployment (environment, component, track, release, configuration, action, created)
+  VALUES (1, 1, 'v1', 1, '{}', 'Deploy', '');
+";
+
+#[test]
+fn a_forget_is_offered_though_its_document_is_unanswered() {
+    let (c, mut core) = opened();
+    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+    let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
+    documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    let accepted = Verdict::Accepted { stored_hash: None, modified: Vec::new() };
+    assert!(offers(&mut core, &c, answer(&key, false, accepted)).is_empty());
+    assert!(offers(&mut core, &c, Input::Woken).is_empty(), "the forget is on its way");
+    let deferred = answer(&key, true, deferred());
+    assert!(offers(&mut core, &c, deferred).is_empty());
+    assert_eq!(offers(&mut core, &c, told(ControlEvent::RetryDue { key })), ["Forget 1"]);
+}
+
+#[test]
+fn a_run_that_was_put_off_and_whose_end_is_told_is_forgotten() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
+    core.handle(&c, fact(&key, FactKind::TaskEnded, "Succeeded"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+}
+
+#[test]
+fn a_run_whose_job_was_lost_is_forgotten() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    core.handle(&c, fact(&key, FactKind::TaskEnded, "JobLost"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+}
+
+#[test]
+fn a_run_that_is_listed_was_accepted_though_the_store_knows_of_a_refusal() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    let class = protocol::message::RefusalClass::Policy;
+    core.handle(&c, answer(&key, false, Verdict::Refused { class, reasons: Vec::new() }), OPEN).unwrap();
+    let hash = documents::find(&c, "dp", &key).unwrap().unwrap().hash;
+    let listed = InventoryEntry { key: key.clone(), generation: 1, hash, state: Desired::Present };
+    let inventory = ControlEvent::InventoryReceived { task_runs: vec![listed], local: Vec::new(), cut: false };
+    core.handle(&c, told(inventory), Standing { open: false, ..OPEN }).unwrap();
+    assert!(documents::find(&c, "dp", &key).unwrap().unwrap().accepted);
+}
+
+fn opened() -> (Connection, Core) {
+    let mut c = Connection::open_in_memory().unwrap();
+    store::prepare(&mut c).unwrap();
+    c.execute_batch(CATALOG).unwrap();
+    let hello = Hello {
+        data_plane: "dp".to_owned(),
+        version: "0".to_owned(),
+        instance: "link".to_owned(),
+        epoch: Epoch { lease: "lease".to_owned(), transitions: 1, connection: 1 },
+        cluster: "cluster".to_owned(),
+        schema: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
+        capabilities: Vec::new(),
+        floor: 0,
+        highest: 0,
+        store_id: None,
+        window: Window { messages: 8, bytes: 1_000_000 },
+    };
+    let identity = Identity { data_plane: "dp", key: "key" };
+    match Core::open(&c, identity, &hello, "session", "gateway", "store").unwrap() {
+        Opening::Current { core, .. } => (c, core),
+        refused @ Opening::Refused { .. } => panic!("{refused:?}"),
+    }
+}
+
+fn run(c: &Connection) -> ResourceKey {
+    let shop = || "shop".to_owned();
+    let place = Place {
+        organization: 1,
+        organization_name: shop(),
+        project: 1,
+        project_name: shop(),
+        actor: "somebody".to_owned(),
+    };
+    let ask = Action { environment: "dev".to_owned(), track: None, to: None, args: None, reason: None };
+    let run = tasks::run_task(c, &place, "job", &ask).unwrap();
+    ResourceKey { kind: Kind::TaskRun, name: run.name }
+}
+
+fn told(event: ControlEvent) -> Input {
+    Input::Told(vec![event])
+}
+
+fn fact(key: &ResourceKey, kind: FactKind, reason: &str) -> Input {
+    let fact = Fact {
+        id: "uid/1/fact/1".to_owned(),
+        kind,
+        generation: 1,
+        at: "2026-01-01T00:00:00Z".to_owned(),
+        reason: reason.to_owned(),
+        message: String::new(),
+        exit_code: None,
+        count: None,
+    };
+    told(ControlEvent::Fact(FactReport { key: key.clone(), fact }))
+}
+
+fn answer(key: &ResourceKey, forget: bool, verdict: Verdict) -> Input {
+    let hash = (!forget).then(String::new);
+    told(ControlEvent::Answered { key: key.clone(), generation: 1, hash, verdict })
+}
+
+fn deferred() -> Verdict {
+    Verdict::Deferred { reason: DeferReason::Busy, message: String::new(), retry_after_ms: 1_000 }
+}
+
+fn offers(core: &mut Core, c: &Connection, input: Input) -> Vec<String> {
+    let say = core.handle(c, input, OPEN).unwrap();
+    let words = |say: Say| match say {
+        Say::Offer(Offer { generation, delivery: protocol::session::Delivery::Forget, .. }) => {
+            Some(format!("Forget {generation}"))
+        }
+        Say::Offer(Offer { generation, .. }) => Some(format!("Document {generation}")),
+        Say::Compare(_)
+        | Say::FinishComparison { .. }
+        | Say::Adopt(_)
+        | Say::AcknowledgeState { .. }
+        | Say::AcknowledgeFact { .. }
+        | Say::Close { .. } => None,
+    };
+    say.into_iter().filter_map(words).collect()
+}
