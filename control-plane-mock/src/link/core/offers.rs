@@ -69,6 +69,8 @@ impl Core {
     pub(super) fn retry(&mut self, c: &Connection, key: &ResourceKey, say: &mut Vec<Say>) -> Result<()> {
         if let Some(wish) = documents::find(c, &self.data_plane, key)?
             && matches!(wish.answer, Some(Verdict::Deferred { .. }) | None)
+            // It was stored, since it is done; the session would take the document in the forget's place.
+            && self.offered.get(key) != Some(&Errand::Forget(wish.generation))
         {
             self.offer(&wish, say);
         }

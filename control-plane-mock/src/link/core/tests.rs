@@ -44,6 +44,19 @@ fn a_forget_is_offered_though_its_document_is_unanswered() {
 }
 
 #[test]
+fn a_document_that_is_tried_again_does_not_take_the_place_of_its_forget() {
+    let (c, mut core) = opened();
+    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+    let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
+    documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
+    assert!(offers(&mut core, &c, told(ControlEvent::RetryDue { key })).is_empty());
+}
+
+#[test]
 fn a_run_that_was_put_off_and_whose_end_is_told_is_forgotten() {
     let (c, mut core) = opened();
     let key = run(&c);

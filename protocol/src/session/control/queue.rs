@@ -48,7 +48,12 @@ impl Queue {
 
     pub(super) fn offer(&mut self, offer: Offer) {
         let key = offer.key.clone();
-        if self.waiting.get(&key).is_some_and(|waiting| waiting.generation > offer.generation) {
+        // A forget comes after the document of its generation.
+        let is_older = |waiting: &Offer| {
+            waiting.generation > offer.generation
+                || (waiting.generation == offer.generation && matches!(waiting.delivery, Delivery::Forget))
+        };
+        if self.waiting.get(&key).is_some_and(is_older) {
             return;
         }
         let new = self.waiting.insert(key.clone(), offer).is_none();
@@ -106,5 +111,38 @@ fn message(id: u64, offer: &Offer) -> ControlMessage {
             ControlMessage::Document(Document { id, kind, name, generation, hash, provenance, trace, body })
         }
         Delivery::Forget => ControlMessage::Forget(Forget { id, key, generation }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::name::Kind;
+
+    fn offer(generation: i64, delivery: Delivery) -> Offer {
+        Offer { key: ResourceKey { kind: Kind::Release, name: "web".to_owned() }, generation, delivery }
+    }
+
+    fn document(generation: i64) -> Offer {
+        let body = RawValue::from_string("{}".to_owned()).unwrap();
+        offer(generation, Delivery::Document { hash: String::new(), body, provenance: None, trace: None })
+    }
+
+    #[test]
+    fn what_waits_gives_way_to_newer_generations_and_a_forget_not_to_its_document() {
+        let mut queue = Queue::default();
+        queue.opened(Window { messages: 4, bytes: 100_000 });
+        queue.offer(document(1));
+        assert!(queue.next().unwrap().contains(r#""generation":1"#));
+        queue.offer(document(3));
+        queue.offer(document(2));
+        queue.offer(offer(3, Delivery::Forget));
+        queue.offer(document(3));
+        assert_eq!(queue.next(), None, "the resource has something unanswered");
+        queue.answered(1).unwrap();
+        let next = queue.next().unwrap();
+        assert!(next.contains("forget") && next.contains(r#""generation":3"#), "{next}");
     }
 }
