@@ -212,6 +212,10 @@ impl World {
                 return false;
             }
         };
+        if let Some((_, current)) = self.plane.session.as_ref().filter(|(_, current)| *current != wire) {
+            let what = format!("the store took words of connection {wire}, and the session is that of {current}");
+            self.checks.broken("I4", what);
+        }
         for say in say {
             // What is acknowledged waits for its commit.
             let recorded = match say {
