@@ -28,13 +28,7 @@ INSERT INTO deployment (environment, component, track, release, configuration, a
 
 #[test]
 fn a_forget_is_offered_though_its_document_is_unanswered() {
-    let (c, mut core) = opened();
-    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
-    let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
-    documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
-    core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    let (c, mut core, key) = forgetting();
     let accepted = Verdict::Accepted { stored_hash: None, modified: Vec::new() };
     assert!(offers(&mut core, &c, answer(&key, false, accepted)).is_empty());
     assert!(offers(&mut core, &c, Input::Woken).is_empty(), "the forget is on its way");
@@ -45,13 +39,7 @@ fn a_forget_is_offered_though_its_document_is_unanswered() {
 
 #[test]
 fn a_document_that_is_tried_again_does_not_take_the_place_of_its_forget() {
-    let (c, mut core) = opened();
-    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
-    let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
-    documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
-    core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    let (c, mut core, key) = forgetting();
     core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
     assert!(offers(&mut core, &c, told(ControlEvent::RetryDue { key })).is_empty());
 }
@@ -85,6 +73,18 @@ fn a_run_that_is_listed_was_accepted_though_the_store_knows_of_a_refusal() {
     let inventory = ControlEvent::InventoryReceived { task_runs: vec![listed], local: Vec::new(), cut: false };
     core.handle(&c, told(inventory), Standing { open: false, ..OPEN }).unwrap();
     assert!(documents::find(&c, "dp", &key).unwrap().unwrap().accepted);
+}
+
+/// A removed release that is to be forgotten before its document was answered.
+fn forgetting() -> (Connection, Core, ResourceKey) {
+    let (c, mut core) = opened();
+    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+    let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
+    documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    (c, core, key)
 }
 
 fn opened() -> (Connection, Core) {
