@@ -207,11 +207,18 @@ pub fn prepare(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-fn in_savepoint<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    let savepoint = connection.savepoint()?;
-    let value = work(&savepoint)?;
-    savepoint.commit()?;
-    Ok(value)
+/// Runs `work` in the open transaction; an error of it undoes what it wrote, and nothing else.
+///
+/// # Errors
+/// Those of `work`, SQLite's.
+pub fn in_savepoint<T>(c: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    execute(c, "SAVEPOINT work", [])?;
+    let done = work(c);
+    if done.is_err() {
+        execute(c, "ROLLBACK TO work", [])?;
+    }
+    execute(c, "RELEASE work", [])?;
+    done
 }
 
 /// The file holds the authority's key: nobody else may read it. SQLite gives its side files the same rights.

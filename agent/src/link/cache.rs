@@ -271,7 +271,7 @@ const fn kind_of(table: Table) -> Option<Kind> {
 }
 
 fn version(object: &Value) -> Option<u64> {
-    object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+    object.get("metadata")?.get("resourceVersion")?.as_str()?.parse().ok()
 }
 
 /// Whether `known` is a later version than `seen`.

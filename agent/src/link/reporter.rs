@@ -8,6 +8,7 @@ use protocol::message::InventoryEntry;
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Condition, Fact, State};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::intake::{Meaning, Stored, body, body_hash, classify};
@@ -36,7 +37,7 @@ impl Report {
         let status = object.get("status").unwrap_or(&Value::Null);
         let facts = status.get("facts").and_then(Value::as_array).into_iter().flatten();
         // A fact that cannot be read stays where it is: a later version may.
-        let facts = facts.filter_map(|fact| serde_json::from_value(fact.clone()).ok()).collect();
+        let facts = facts.filter_map(|fact| Fact::deserialize(fact).ok()).collect();
         let entry = stored.document.as_ref().map(|stamp| InventoryEntry {
             key: key.clone(),
             generation: stamp.generation,
@@ -55,7 +56,7 @@ impl Report {
 /// Name of the resource in an object of `kind`.
 #[must_use]
 pub fn key_of(kind: Kind, object: &Value) -> Option<ResourceKey> {
-    let name = object.pointer("/metadata/name")?.as_str()?.to_owned();
+    let name = object.get("metadata")?.get("name")?.as_str()?.to_owned();
     Some(ResourceKey { kind, name })
 }
 
@@ -64,7 +65,7 @@ fn state(status: &Value) -> State {
     if status.is_null() {
         return State::default();
     }
-    serde_json::from_value(status.clone()).unwrap_or_else(|_| State {
+    State::deserialize(status).unwrap_or_else(|_| State {
         observed_generation: status.get("observedGeneration").and_then(Value::as_i64),
         conditions: vec![Condition {
             condition_type: "Ready".to_owned(),
@@ -131,7 +132,7 @@ impl Removal {
         let before = facts.len();
         // One that was merged with a later one since it was sent stays: its sum is not recorded yet.
         facts.retain(|stored| {
-            serde_json::from_value::<Fact>(stored.clone()).map_or(true, |stored| !self.acknowledged.contains(&stored))
+            Fact::deserialize(&*stored).map_or(true, |stored| !self.acknowledged.contains(&stored))
                 && !mutant::is(Mutant::AllFactsRemoved)
                 && !mutant::is(Mutant::FactsCoalesced)
         });

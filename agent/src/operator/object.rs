@@ -141,7 +141,7 @@ impl ObjectKind {
 #[must_use]
 pub fn reference(object: &Value) -> Option<(ObjectKind, ObjectRef)> {
     let kind = ObjectKind::of(object.get("kind")?.as_str()?)?;
-    Some((kind, kind.named(object.pointer("/metadata/name")?.as_str()?)))
+    Some((kind, kind.named(object.get("metadata")?.get("name")?.as_str()?)))
 }
 
 /// One label of `object`.

@@ -35,10 +35,10 @@ impl Id {
     /// Of any object.
     #[must_use]
     pub fn of(object: &Value) -> Self {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let namespace = text("/metadata/namespace");
-        let namespace = if namespace.is_empty() { AGENT.to_owned() } else { namespace };
-        Self { kind: text("/kind"), namespace, name: text("/metadata/name") }
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let namespace = text(object, "namespace");
+        let namespace = if namespace.is_empty() { AGENT } else { namespace };
+        Self { kind: kind.to_owned(), namespace: namespace.to_owned(), name: text(object, "name").to_owned() }
     }
 }
 
@@ -273,27 +273,35 @@ impl Api {
 /// A text member of the metadata.
 #[must_use]
 pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
-    object.get("metadata").and_then(|metadata| metadata.get(member)).and_then(Value::as_str).unwrap_or_default()
+    metadata(object, member).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn metadata<'a>(object: &'a Value, member: &str) -> Option<&'a Value> {
+    object.get("metadata")?.get(member)
 }
 
 /// Whether it was deleted and something holds it.
 #[must_use]
 pub fn is_terminating(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some()
+    metadata(object, "deletionTimestamp").is_some()
 }
 
 fn has_finalizers(object: &Value) -> bool {
-    object.pointer("/metadata/finalizers").and_then(Value::as_array).is_some_and(|names| !names.is_empty())
+    metadata(object, "finalizers").and_then(Value::as_array).is_some_and(|names| !names.is_empty())
 }
 
 /// Generation of the stored document, 0 without one.
 #[must_use]
 pub fn generation(object: &Value) -> i64 {
-    object.pointer("/spec/document/generation").and_then(Value::as_i64).unwrap_or(0)
+    document(object, "generation").and_then(Value::as_i64).unwrap_or(0)
 }
 
 fn hash(object: &Value) -> Option<&str> {
-    object.pointer("/spec/document/hash").and_then(Value::as_str)
+    document(object, "hash").and_then(Value::as_str)
+}
+
+fn document<'a>(object: &'a Value, member: &str) -> Option<&'a Value> {
+    object.get("spec")?.get("document")?.get(member)
 }
 
 fn broken_rule(before: &Value, after: &Value) -> Option<&'static str> {
@@ -306,14 +314,14 @@ fn broken_rule(before: &Value, after: &Value) -> Option<&'static str> {
 
 fn restore_system_fields(next: &mut Value, found: &Value) {
     for member in ["uid", "resourceVersion", "generation", "deletionTimestamp"] {
-        if let Some(value) = found.pointer(&format!("/metadata/{member}")) {
+        if let Some(value) = metadata(found, member) {
             set_metadata(next, member, value.clone());
         }
     }
 }
 
 fn count_up(object: &mut Value) {
-    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+    let generation = metadata(object, "generation").and_then(Value::as_i64).unwrap_or(0);
     set_metadata(object, "generation", json!(generation + 1));
 }
 

@@ -18,7 +18,7 @@ use super::operator::{Decided, NAMESPACE, Operator};
 use super::world::World;
 
 fn status<S: DeserializeOwned + Default>(object: &Value) -> Option<S> {
-    object.get("status").map_or_else(|| Some(S::default()), |status| serde_json::from_value(status.clone()).ok())
+    object.get("status").map_or_else(|| Some(S::default()), |status| S::deserialize(status).ok())
 }
 
 impl Operator {

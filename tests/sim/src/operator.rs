@@ -1,5 +1,6 @@
 //! The operator's process: the real build and decisions; its watches and its loop as small as can be.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -11,6 +12,7 @@ use pdp_agent::operator::object::{self, RELEASE, TASK_RUN};
 use pdp_agent::operator::progress::Workload;
 use pdp_agent::operator::rendering::Rendering;
 use pdp_agent::operator::write::Write;
+use protocol::spec::ReleaseSpec;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -29,6 +31,8 @@ pub(super) struct Operator {
     pub(super) cache: BTreeMap<Id, Rc<Value>>,
     /// Parsed renderings and their bound objects, by name.
     pub(super) renderings: BTreeMap<String, Rc<Known>>,
+    /// What the specs of releases say, read once for each change.
+    pub(super) specs: BTreeMap<String, Rc<Spec>>,
     /// Versions at which objects were seen to go.
     gone: BTreeMap<Id, u64>,
     queued: BTreeSet<Id>,
@@ -42,6 +46,16 @@ pub(super) struct Operator {
 pub(super) struct Known {
     pub(super) rendering: Rendering,
     pub(super) objects: Vec<Value>,
+    pub(super) references: Vec<Option<ObjectRef>>,
+    /// Objects that were compared with it, and what was found: the comparison is pure.
+    pub(super) compared: RefCell<BTreeMap<Id, (Rc<Value>, Vec<String>)>>,
+}
+
+/// The spec of a release as it was read from `json`.
+pub(super) struct Spec {
+    pub(super) json: Value,
+    pub(super) spec: ReleaseSpec,
+    pub(super) hash: String,
 }
 
 /// Writes of one decision, under way.
@@ -75,6 +89,7 @@ impl World {
             leads: true,
             cache,
             renderings: BTreeMap::new(),
+            specs: BTreeMap::new(),
             gone: BTreeMap::new(),
             queued: BTreeSet::new(),
             settled: BTreeMap::new(),
@@ -322,8 +337,9 @@ impl Operator {
     fn looks(&self, release: &str, workload: &Workload, pods: usize, stored: u64) -> String {
         use std::fmt::Write as _;
         let mut looks = format!("{pods} {workload:?}");
-        let of = |object: &Value| Id::of(object) == Id::own("Release", release) || release_of(object) == Some(release);
-        for object in self.cache.values().filter(|object| of(object)) {
+        let own = Id::own("Release", release);
+        let of = |(id, object): &(&Id, &Rc<Value>)| **id == own || release_of(object) == Some(release);
+        for (_, object) in self.cache.iter().filter(of) {
             let _infallible = write!(looks, " {}", text(object, "resourceVersion"));
         }
         // Renderings are looked up at the API server.

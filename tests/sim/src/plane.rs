@@ -177,10 +177,8 @@ impl Plane {
 
     /// Runs `work` in a transaction of its own, as the mock's store does. Whether sessions are to be woken comes with it.
     pub(super) fn run<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<(T, bool)> {
-        let transaction = self.store.savepoint()?;
-        let done = work(&transaction)?;
-        let woken = store::woken(&transaction)?.iter().any(|concerned| concerned == DATA_PLANE);
-        transaction.commit()?;
+        let (done, woken) = store::in_savepoint(&self.store, |c| Ok((work(c)?, store::woken(c)?)))?;
+        let woken = woken.iter().any(|concerned| concerned == DATA_PLANE);
         if woken {
             let drawn = documents::wanted(&self.store, DATA_PLANE, self.record.drawn_upto)?;
             self.record.drawn_upto = drawn.last().map_or(self.record.drawn_upto, |wish| wish.generation);

@@ -1,5 +1,6 @@
 //! The operator's look at releases: the real build and decision, with the API server asked where the operator asks it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -16,10 +17,11 @@ use pdp_agent::operator::report::Trouble;
 use pdp_agent::operator::validated::ValidRelease;
 use pdp_agent::operator::write::{Live, Write};
 use protocol::spec::{Desired, ReleaseSpec};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::api::{Api, Id, generation, is_terminating, text};
-use super::operator::{Decided, Known, NAMESPACE, Operator, release_of};
+use super::operator::{Decided, Known, NAMESPACE, Operator, Spec, release_of};
 
 const DATA_PLANE_ID: &str = "dp-1";
 
@@ -34,11 +36,11 @@ impl Operator {
     ) -> Option<Decided> {
         let object = Rc::clone(self.cache.get(&Id::own("Release", release))?);
         let object = object.as_ref();
-        let spec: ReleaseSpec = serde_json::from_value(body(object.get("spec")?)).ok()?;
+        let read = self.spec(release, object.get("spec")?)?;
+        let (spec, hash) = (&read.spec, read.hash.clone());
         let status: ReleaseStatus = object
             .get("status")
-            .map_or_else(|| Some(ReleaseStatus::default()), |status| serde_json::from_value(status.clone()).ok())?;
-        let hash = content_hash(&spec);
+            .map_or_else(|| Some(ReleaseStatus::default()), |status| ReleaseStatus::deserialize(status).ok())?;
         let identity = Identity {
             name: release.to_owned(),
             uid: text(object, "uid").to_owned(),
@@ -47,9 +49,9 @@ impl Operator {
             revision: revision_name(release, &hash),
             content_hash: hash,
         };
-        let revisions = self.live(release, true, &[]);
+        let revisions = self.live(release, true, None);
         if spec.state == Desired::Absent {
-            let mut live = self.live(release, false, &[]);
+            let mut live = self.live(release, false, None);
             live.extend(revisions);
             let remains = Remains { identity: &identity, status: &status, paused: None, live: &live, pods };
             let decision = decide::remove(&remains, now);
@@ -61,7 +63,7 @@ impl Operator {
             !self.renderings.contains_key(&identity.revision) && api.get(&revision_id(&identity.revision)).is_none();
         let standing = decide::standing(&status, &identity);
         if standing == Standing::New || (standing == Standing::Rolling && lost) {
-            match ValidRelease::parse(&spec) {
+            match ValidRelease::parse(spec) {
                 Ok(valid) => {
                     // Remembered ones may be of before a removal.
                     self.renderings.remove(&identity.revision);
@@ -72,7 +74,7 @@ impl Operator {
         }
         let known = decide::target(&status).and_then(|revision| Self::known(&mut self.renderings, api, revision));
         let objects = known.as_ref().map_or(&[][..], |known| &known.objects);
-        let live = self.live(release, false, objects);
+        let live = self.live(release, false, known.as_deref());
         let target = known.as_ref().map(|known| Target { rendering: &known.rendering, objects, secret: None });
         let observed = Observed {
             identity: &identity,
@@ -90,12 +92,27 @@ impl Operator {
         Some(Decided::of(decision))
     }
 
+    fn spec(&mut self, release: &str, json: &Value) -> Option<Rc<Spec>> {
+        match self.specs.get(release).filter(|known| known.json == *json) {
+            Some(known) => Some(Rc::clone(known)),
+            None => {
+                let spec: ReleaseSpec = serde_json::from_value(body(json)).ok()?;
+                let hash = content_hash(&spec);
+                let read = Rc::new(Spec { json: json.clone(), spec, hash });
+                self.specs.insert(release.to_owned(), Rc::clone(&read));
+                Some(read)
+            }
+        }
+    }
+
     fn known(known: &mut BTreeMap<String, Rc<Known>>, api: &Api, revision: &str) -> Option<Rc<Known>> {
         if !known.contains_key(revision) {
             let rendering = Rendering::read(api.get(&revision_id(revision))?).ok()?;
             // No release here has slots, so a rendering is bound in one way only.
             let objects = rendering.bound(revision, &Slots::new()).unwrap_or_default();
-            known.insert(revision.to_owned(), Rc::new(Known { rendering, objects }));
+            let references = objects.iter().map(|object| Some(object::reference(object)?.1)).collect();
+            let compared = RefCell::default();
+            known.insert(revision.to_owned(), Rc::new(Known { rendering, objects, references, compared }));
         }
         known.get(revision).map(Rc::clone)
     }
@@ -148,28 +165,45 @@ impl Operator {
     }
 
     /// Objects of a release, stored renderings or the others, as the decision sees them.
-    fn live(&self, release: &str, renderings: bool, wanted: &[Value]) -> BTreeMap<ObjectRef, Live> {
+    fn live(&self, release: &str, renderings: bool, wanted: Option<&Known>) -> BTreeMap<ObjectRef, Live> {
         let of = |(id, object): &(&Id, &Rc<Value>)| {
             id.namespace == NAMESPACE
                 && release_of(object) == Some(release)
                 && (id.kind == "ControllerRevision") == renderings
         };
-        let found = self.cache.iter().filter(of).filter_map(|(_, object)| {
+        let found = self.cache.iter().filter(of).filter_map(|(id, object)| {
             let (_, reference) = object::reference(object)?;
-            let desired =
-                wanted.iter().find(|wanted| object::reference(wanted).is_some_and(|(_, other)| other == reference));
             let live = Live {
                 uid: text(object, "uid").to_owned(),
                 resource_version: text(object, "resourceVersion").to_owned(),
                 ours: true,
                 terminating: is_terminating(object),
-                drift: desired.map_or_else(Vec::new, |desired| compare::drift(desired, object)),
+                drift: wanted.map_or_else(Vec::new, |wanted| wanted.drift(&reference, id, object)),
                 was_equal: false,
                 rival: None,
             };
             Some((reference, live))
         });
         found.collect()
+    }
+}
+
+impl Known {
+    /// How an object in the cluster differs from what it was rendered as.
+    fn drift(&self, reference: &ObjectRef, id: &Id, live: &Rc<Value>) -> Vec<String> {
+        let Some(at) = self.references.iter().position(|other| other.as_ref() == Some(reference)) else {
+            return Vec::new();
+        };
+        let Some(desired) = self.objects.get(at) else { return Vec::new() };
+        let mut compared = self.compared.borrow_mut();
+        match compared.get(id).filter(|(known, _)| Rc::ptr_eq(known, live)) {
+            Some((_, drift)) => drift.clone(),
+            None => {
+                let drift = compare::drift(desired, live);
+                compared.insert(id.clone(), (Rc::clone(live), drift.clone()));
+                drift
+            }
+        }
     }
 }
 

@@ -113,7 +113,7 @@ pub fn body(spec: &Value) -> Value {
 /// The hash of a body as it is stored; none if it is nothing that a document could be.
 #[must_use]
 pub fn body_hash(key: &ResourceKey, body: &Value) -> Option<ContentHash> {
-    let tree = Tree::parse(body.to_string().as_bytes()).ok()?;
+    let tree = Tree::of(body).ok()?;
     Some(ContentHash::of_document(key.kind.as_str(), &key.name, &tree))
 }
 
