@@ -132,7 +132,7 @@ impl Removal {
         let before = facts.len();
         // One that was merged with a later one since it was sent stays: its sum is not recorded yet.
         facts.retain(|stored| {
-            Fact::deserialize(&*stored).map_or(true, |stored| !self.acknowledged.contains(&stored))
+            Fact::deserialize(stored).map_or(true, |stored| !self.acknowledged.contains(&stored))
                 && !mutant::is(Mutant::AllFactsRemoved)
                 && !mutant::is(Mutant::FactsCoalesced)
         });

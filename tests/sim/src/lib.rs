@@ -24,6 +24,7 @@ mod plane;
 mod pods;
 mod rates;
 mod releases;
+mod renderings;
 mod restore;
 mod scenario;
 mod trace;

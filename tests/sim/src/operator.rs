@@ -1,6 +1,5 @@
 //! The operator's process: the real build and decisions; its watches and its loop as small as can be.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -10,7 +9,6 @@ use pdp_agent::link::store::{ApiError, ApiStatus};
 use pdp_agent::operator::decide::Decision;
 use pdp_agent::operator::object::{self, RELEASE, TASK_RUN};
 use pdp_agent::operator::progress::Workload;
-use pdp_agent::operator::rendering::Rendering;
 use pdp_agent::operator::write::Write;
 use protocol::spec::ReleaseSpec;
 use serde::Serialize;
@@ -19,6 +17,7 @@ use serde_json::{Value, json};
 use super::Bug;
 use super::api::{Answer, Change, Id, Request, text};
 use super::event::{Caller, Event};
+use super::renderings::{Known, Views};
 use super::trace::note;
 use super::world::World;
 
@@ -31,6 +30,8 @@ pub(super) struct Operator {
     pub(super) cache: BTreeMap<Id, Rc<Value>>,
     /// Parsed renderings and their bound objects, by name.
     pub(super) renderings: BTreeMap<String, Rc<Known>>,
+    /// Objects as the decision saw them last.
+    pub(super) views: Views,
     /// What the specs of releases say, read once for each change.
     pub(super) specs: BTreeMap<String, Rc<Spec>>,
     /// Versions at which objects were seen to go.
@@ -40,15 +41,6 @@ pub(super) struct Operator {
     settled: BTreeMap<String, String>,
     tasks: BTreeMap<u64, Task>,
     tokens: u64,
-}
-
-/// A stored rendering, read once.
-pub(super) struct Known {
-    pub(super) rendering: Rendering,
-    pub(super) objects: Vec<Value>,
-    pub(super) references: Vec<Option<ObjectRef>>,
-    /// Objects that were compared with it, and what was found: the comparison is pure.
-    pub(super) compared: RefCell<BTreeMap<Id, (Rc<Value>, Vec<String>)>>,
 }
 
 /// The spec of a release as it was read from `json`.
@@ -89,6 +81,7 @@ impl World {
             leads: true,
             cache,
             renderings: BTreeMap::new(),
+            views: Views::default(),
             specs: BTreeMap::new(),
             gone: BTreeMap::new(),
             queued: BTreeSet::new(),

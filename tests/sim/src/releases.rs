@@ -1,16 +1,14 @@
 //! The operator's look at releases: the real build and decision, with the API server asked where the operator asks it.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use jiff::Timestamp;
 use pdp_agent::kinds::{ObjectRef, ReleaseStatus, SecurityLevel};
 use pdp_agent::link::intake::body;
-use pdp_agent::operator::build::{self, Input};
-use pdp_agent::operator::compare;
+use pdp_agent::operator::build::Input;
 use pdp_agent::operator::decide::{self, Admission, Identity, Observed, Remains, Standing, Target};
-use pdp_agent::operator::object::{self, DATA_PLANE, RELEASE};
+use pdp_agent::operator::object::{DATA_PLANE, RELEASE};
 use pdp_agent::operator::progress::Workload;
 use pdp_agent::operator::rendering::{Rendering, Slots, content_hash, revision_name};
 use pdp_agent::operator::report::Trouble;
@@ -20,8 +18,9 @@ use protocol::spec::{Desired, ReleaseSpec};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::api::{Api, Id, generation, is_terminating, text};
-use super::operator::{Decided, Known, NAMESPACE, Operator, Spec, release_of};
+use super::api::{Api, Id, generation, text};
+use super::operator::{Decided, NAMESPACE, Operator, Spec, release_of};
+use super::renderings::{Known, built};
 
 const DATA_PLANE_ID: &str = "dp-1";
 
@@ -74,7 +73,7 @@ impl Operator {
         }
         let known = decide::target(&status).and_then(|revision| Self::known(&mut self.renderings, api, revision));
         let objects = known.as_ref().map_or(&[][..], |known| &known.objects);
-        let live = self.live(release, false, known.as_deref());
+        let live = self.live(release, false, known.as_ref());
         let target = known.as_ref().map(|known| Target { rendering: &known.rendering, objects, secret: None });
         let observed = Observed {
             identity: &identity,
@@ -107,12 +106,8 @@ impl Operator {
 
     fn known(known: &mut BTreeMap<String, Rc<Known>>, api: &Api, revision: &str) -> Option<Rc<Known>> {
         if !known.contains_key(revision) {
-            let rendering = Rendering::read(api.get(&revision_id(revision))?).ok()?;
-            // No release here has slots, so a rendering is bound in one way only.
-            let objects = rendering.bound(revision, &Slots::new()).unwrap_or_default();
-            let references = objects.iter().map(|object| Some(object::reference(object)?.1)).collect();
-            let compared = RefCell::default();
-            known.insert(revision.to_owned(), Rc::new(Known { rendering, objects, references, compared }));
+            let read = Known::read(revision, api.get(&revision_id(revision))?)?;
+            known.insert(revision.to_owned(), read);
         }
         known.get(revision).map(Rc::clone)
     }
@@ -143,67 +138,35 @@ impl Operator {
                 (DATA_PLANE.to_owned(), DATA_PLANE_ID.to_owned()),
                 (RELEASE.to_owned(), identity.name.clone()),
             ]);
-            let rendering = build::build(&input);
-            return Decided::one(Write::Create(rendering.stored(
+            return Decided::one(Write::Create(built(&input).stored(
                 &identity.revision,
                 NAMESPACE,
                 identity.generation,
                 &labels,
             )));
         };
-        let rendering = Rendering::read(stored).unwrap_or_else(|_| build::build(&input));
-        let objects = rendering.bound(&identity.revision, &Slots::new()).unwrap_or_default();
+        let unread = || Rc::new(Known::of(Rendering::clone(&built(&input)), &identity.revision));
+        let known = Known::read(&identity.revision, stored).unwrap_or_else(unread);
         let admission = Admission {
             identity,
             status,
             namespace: NAMESPACE,
             slots: &Slots::new(),
-            target: Target { rendering: &rendering, objects: &objects, secret: None },
+            target: Target { rendering: &known.rendering, objects: &known.objects, secret: None },
             workload,
         };
         Decided::one(Write::Status(Box::new(decide::admit(&admission, now))))
     }
 
     /// Objects of a release, stored renderings or the others, as the decision sees them.
-    fn live(&self, release: &str, renderings: bool, wanted: Option<&Known>) -> BTreeMap<ObjectRef, Live> {
+    fn live(&mut self, release: &str, renderings: bool, wanted: Option<&Rc<Known>>) -> BTreeMap<ObjectRef, Live> {
+        let Self { cache, views, .. } = self;
         let of = |(id, object): &(&Id, &Rc<Value>)| {
             id.namespace == NAMESPACE
-                && release_of(object) == Some(release)
                 && (id.kind == "ControllerRevision") == renderings
+                && release_of(object) == Some(release)
         };
-        let found = self.cache.iter().filter(of).filter_map(|(id, object)| {
-            let (_, reference) = object::reference(object)?;
-            let live = Live {
-                uid: text(object, "uid").to_owned(),
-                resource_version: text(object, "resourceVersion").to_owned(),
-                ours: true,
-                terminating: is_terminating(object),
-                drift: wanted.map_or_else(Vec::new, |wanted| wanted.drift(&reference, id, object)),
-                was_equal: false,
-                rival: None,
-            };
-            Some((reference, live))
-        });
-        found.collect()
-    }
-}
-
-impl Known {
-    /// How an object in the cluster differs from what it was rendered as.
-    fn drift(&self, reference: &ObjectRef, id: &Id, live: &Rc<Value>) -> Vec<String> {
-        let Some(at) = self.references.iter().position(|other| other.as_ref() == Some(reference)) else {
-            return Vec::new();
-        };
-        let Some(desired) = self.objects.get(at) else { return Vec::new() };
-        let mut compared = self.compared.borrow_mut();
-        match compared.get(id).filter(|(known, _)| Rc::ptr_eq(known, live)) {
-            Some((_, drift)) => drift.clone(),
-            None => {
-                let drift = compare::drift(desired, live);
-                compared.insert(id.clone(), (Rc::clone(live), drift.clone()));
-                drift
-            }
-        }
+        cache.iter().filter(of).filter_map(|(id, object)| views.view(id, object, wanted)).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use super::people::User;
 use super::rates::Rates;
 use super::trace::note;
 use super::world::World;
-use super::{Fault, Mistake, Violation};
+use super::{Fault, Mistake, Violation, renderings};
 
 const FAULTS_UNTIL: u64 = 120_000;
 /// Time to converge after the last fault: twice the progress deadline of a release.
@@ -48,6 +48,9 @@ pub fn traced(seed: u64, mistake: Option<Mistake>) -> Outcome {
 }
 
 fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
+    if mistake.is_some() {
+        renderings::forget();
+    }
     mutant::choose(match mistake {
         Some(Mistake::Product(mutant)) => Some(mutant),
         Some(Mistake::Around(_)) | None => None,
@@ -59,6 +62,9 @@ fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
         calm(&mut world);
     }
     mutant::choose(None);
+    if mistake.is_some() {
+        renderings::forget();
+    }
     let accepted = world.plane.record.accepted.len();
     world.plane.give_back();
     Outcome { violations: world.checks.violations, reached: world.reached, trace: world.trace.into_lines(), accepted }

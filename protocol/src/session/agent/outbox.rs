@@ -62,6 +62,10 @@ impl Outbox {
         let newest = facts.len().saturating_sub(1);
         let kept = if mutant::is(Mutant::FactsCoalesced) { facts.get(newest..).unwrap_or_default() } else { facts };
         self.report_facts(key, kept);
+        // A resource is looked at more often than it changes: a look is cheaper than a digest.
+        if self.states.get(key).is_some_and(|slot| slot.state == state) {
+            return;
+        }
         let digest = digest(state.as_ref());
         match self.states.get_mut(key) {
             Some(slot) if slot.digest == digest => return,
