@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use simulation::{Fault, Mistake, Outcome, run, traced};
 
+/// A run takes and gives back memory all the time, mostly of JSON.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds of one test run, unless `SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1_500;
 /// Seeds within which a mistake must be found.
