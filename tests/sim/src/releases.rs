@@ -51,7 +51,8 @@ impl Operator {
         if spec.state == Desired::Absent {
             let mut live = self.live(release, false, &[]);
             live.extend(revisions);
-            let remains = Remains { identity: &identity, status: &status, paused: None, live: &live, pods };
+            let settles = self.settles(RELEASE, release);
+            let remains = Remains { identity: &identity, status: &status, paused: None, live: &live, pods, settles };
             let decision = decide::remove(&remains, now);
             return Some(Decided::of(decision));
         }
