@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod doctor;
 pub mod elector;
 #[cfg(feature = "failpoints")]

@@ -15,7 +15,7 @@ use pdp_agent::link::{self, LinkContext};
 use pdp_agent::operator::{self, OperatorContext};
 use pdp_agent::settings::{LinkSettings, Settings};
 use pdp_agent::supervisor::{ExitPolicy, Outcome, Stage, Supervisor};
-use pdp_agent::telemetry::{self, CountCalls, LevelHandle, Metrics};
+use pdp_agent::telemetry::{self, LevelHandle, Metrics};
 use pdp_agent::{kinds, yaml};
 use tracing::{error, info};
 
@@ -184,7 +184,5 @@ async fn client(metrics: &Metrics) -> anyhow::Result<Client> {
     // The roles retry by themselves: what to try again, and when, depends on the write.
     config.default_retry = false;
     config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("pdp-agent/", env!("CARGO_PKG_VERSION")))));
-    let builder =
-        kube::client::ClientBuilder::try_from(config).context("the API server's address or trust is malformed")?;
-    Ok(builder.with_layer(&CountCalls::new(metrics)).build())
+    pdp_agent::client::client(config, metrics).context("the API server's address or trust is malformed")
 }

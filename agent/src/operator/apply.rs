@@ -143,7 +143,7 @@ async fn once<K: OwnKind, S: Serialize>(
             match shared.cluster.apply(object, uid, resource_version, false).await {
                 Ok(answer) => {
                     let found = observe::took(shared, &place, &answer);
-                    shared.index.lock().verify(place, found.mark, object::fingerprint(object));
+                    shared.index.lock().verify(place, found.mark, &object::fingerprint(object));
                     Ok(())
                 }
                 Err(error) => {
@@ -155,7 +155,7 @@ async fn once<K: OwnKind, S: Serialize>(
         Write::Delete { object, uid, resource_version } => {
             let Some(kind) = ObjectKind::of(&object.kind) else { return Ok(()) };
             // Nobody watches Secrets: what was remembered of one would outlive it.
-            let place = super::index::Place { namespace: namespace.to_owned(), kind, name: object.name.clone() };
+            let place = super::index::Place::new(kind, namespace, &object.name);
             shared.index.lock().doubt(&place);
             shared.cluster.delete(kind, namespace, &object.name, uid, resource_version).await
         }
@@ -170,7 +170,7 @@ async fn create(shared: &Shared, object: &Value, remember: &Value) -> Result<(),
         Ok(answer) => {
             let found = observe::took(shared, &place, &answer);
             if !remember.is_null() {
-                shared.index.lock().verify(place, found.mark, object::fingerprint(remember));
+                shared.index.lock().verify(place, found.mark, &object::fingerprint(remember));
             }
             Ok(())
         }

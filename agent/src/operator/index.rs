@@ -3,90 +3,16 @@
 //! Own writes enter here too, from their answers, so that the next decision does not wait for the watch.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-use super::object::{ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
-use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Workload};
-use crate::kinds::{DataPlane, DataPlanePolicy, Environment, ObjectRef, Release, TaskRun};
-
-/// Where an object is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// Its namespace; empty for namespaces.
-    pub namespace: String,
-    /// Its kind.
-    pub kind: ObjectKind,
-    /// Its name.
-    pub name: String,
-}
-
-impl Place {
-    /// The reference as it stands in status.
-    #[must_use]
-    pub fn reference(&self) -> ObjectRef {
-        self.kind.named(&self.name)
-    }
-}
-
-/// Something that a watch showed.
-#[derive(Debug, Clone)]
-pub struct Tracked {
-    /// Uid.
-    pub uid: String,
-    /// Resource version.
-    pub resource_version: String,
-    /// Whether it is being deleted.
-    pub terminating: bool,
-    /// Changes when something may have changed that we set; not when only a status did.
-    pub mark: String,
-    /// Label of the release it belongs to.
-    pub release: Option<String>,
-    /// Label of the environment it belongs to.
-    pub environment: Option<String>,
-    /// Label of the run it belongs to.
-    pub task_run: Option<String>,
-    /// Label of the data plane.
-    pub data_plane: Option<String>,
-    /// What matters of its state.
-    pub view: View,
-}
-
-/// What matters of an object's state, by kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum View {
-    /// Existence is enough.
-    Nothing,
-    /// See [`DeploymentView`].
-    Deployment(DeploymentView),
-    /// See [`ReplicaSetView`].
-    ReplicaSet(ReplicaSetView),
-    /// See [`PodView`].
-    Pod(Box<PodView>),
-    /// See [`SliceView`].
-    Slice(SliceView),
-    /// See [`JobView`].
-    Job(JobView),
-}
-
-/// What matters of a Job.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct JobView {
-    /// Whether it is suspended.
-    pub suspended: bool,
-    /// Pods that run.
-    pub active: i32,
-    /// Condition `Complete`.
-    pub complete: bool,
-    /// Reason and message of condition `Failed`.
-    pub failed: Option<(String, String)>,
-    /// Start, RFC 3339.
-    pub started: Option<String>,
-    /// End, RFC 3339.
-    pub ended: Option<String>,
-}
+use super::names::Names;
+use super::object::ObjectKind;
+use super::progress::Workload;
+pub use super::tracked::{JobView, Mark, Place, Tracked, View};
+use crate::kinds::{DataPlane, DataPlanePolicy, Environment, Release, TaskRun};
 
 /// One of our own objects: read, or not readable.
 #[derive(Debug, Clone)]
@@ -141,11 +67,12 @@ pub struct Contents {
     /// The one, `default`.
     pub policy: Option<DataPlanePolicy>,
     objects: HashMap<Place, Tracked>,
-    by_release: HashMap<String, BTreeSet<Place>>,
+    by_release: HashMap<Arc<str>, BTreeSet<Place>>,
     /// Mark and fingerprint of objects that were found equal to what was wanted.
-    verified: HashMap<Place, (String, String)>,
+    verified: HashMap<Place, (Mark, Mark)>,
     /// What was deleted lately, with its uid.
-    gone: VecDeque<(Place, String)>,
+    gone: VecDeque<(Place, Arc<str>)>,
+    names: Names,
 }
 
 /// Deletions that are remembered: the answer to a write is late by moments.
@@ -166,8 +93,8 @@ impl Index {
 
 impl Contents {
     /// Takes in an object unless a newer state of it is known. True if something changed that somebody may want to know.
-    pub fn put(&mut self, place: Place, tracked: Tracked) -> bool {
-        if let Some(known) = self.objects.get(&place) {
+    pub fn put(&mut self, place: Place, mut tracked: Tracked) -> bool {
+        if let Some((stored, known)) = self.objects.get_key_value(&place) {
             if known.uid == tracked.uid && is_newer(&known.resource_version, &tracked.resource_version) {
                 return false;
             }
@@ -176,17 +103,27 @@ impl Contents {
                 && known.view == tracked.view
                 && known.terminating == tracked.terminating
                 && known.release == tracked.release;
+            let place = stored.clone();
+            tracked.share(&mut self.names);
             if same {
                 self.objects.insert(place, tracked);
                 return false;
             }
             self.forget_label(&place);
+            self.insert(place, tracked);
+            return true;
         }
+        tracked.share(&mut self.names);
+        let namespace = self.names.shared(&place.namespace);
+        self.insert(Place { namespace, ..place }, tracked);
+        true
+    }
+
+    fn insert(&mut self, place: Place, tracked: Tracked) {
         if let Some(release) = &tracked.release {
             self.by_release.entry(release.clone()).or_default().insert(place.clone());
         }
         self.objects.insert(place, tracked);
-        true
     }
 
     /// Takes in the answer to a write, as [`Self::put`], unless the watch has already brought that object's deletion: nothing
@@ -249,12 +186,12 @@ impl Contents {
     #[must_use]
     pub fn workload(&self, release: &str, namespace: &str) -> Workload {
         let mut workload = Workload::default();
-        for (place, tracked) in self.of_release(release).filter(|(place, _)| place.namespace == namespace) {
+        for (place, tracked) in self.of_release(release).filter(|(place, _)| *place.namespace == *namespace) {
             match &tracked.view {
-                View::Deployment(view) if place.name == release => workload.deployment = Some(view.clone()),
-                View::ReplicaSet(view) => workload.replica_sets.push(view.clone()),
+                View::Deployment(view) if *place.name == *release => workload.deployment = Some((**view).clone()),
+                View::ReplicaSet(view) => workload.replica_sets.push((**view).clone()),
                 View::Pod(view) => workload.pods.push((**view).clone()),
-                View::Slice(view) => workload.slices.push(view.clone()),
+                View::Slice(view) => workload.slices.push((**view).clone()),
                 View::Deployment(_) | View::Job(_) | View::Nothing => {}
             }
         }
@@ -263,16 +200,18 @@ impl Contents {
 
     /// Whether the object at `place`, in the state `mark`, was found equal to `fingerprint`; and whether it ever was.
     #[must_use]
-    pub fn verified(&self, place: &Place, mark: &str, fingerprint: &str) -> (bool, bool) {
+    pub fn verified(&self, place: &Place, mark: Mark, fingerprint: &str) -> (bool, bool) {
+        let fingerprint = Mark::of(fingerprint);
         match self.verified.get(place) {
-            Some((seen, wanted)) => (seen == mark && wanted == fingerprint, wanted == fingerprint),
+            Some((seen, wanted)) => (*seen == mark && *wanted == fingerprint, *wanted == fingerprint),
             None => (false, false),
         }
     }
 
     /// Remembers that the object at `place`, in the state `mark`, is what was wanted.
-    pub fn verify(&mut self, place: Place, mark: String, fingerprint: String) {
-        self.verified.insert(place, (mark, fingerprint));
+    pub fn verify(&mut self, place: Place, mark: Mark, fingerprint: &str) {
+        let stored = self.objects.get_key_value(&place).map(|(stored, _)| stored.clone());
+        self.verified.insert(stored.unwrap_or(place), (mark, Mark::of(fingerprint)));
     }
 
     /// Forgets what was remembered of `place`.
@@ -281,44 +220,9 @@ impl Contents {
     }
 }
 
-impl Tracked {
-    /// Labels and marks from an object's head.
-    #[must_use]
-    pub fn new(metadata: &ObjectMeta, view: View) -> Self {
-        let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned();
-        Self {
-            uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: metadata.resource_version.clone().unwrap_or_default(),
-            terminating: metadata.deletion_timestamp.is_some(),
-            mark: mark(metadata),
-            release: label(RELEASE),
-            environment: label(ENVIRONMENT),
-            task_run: label(TASK_RUN),
-            data_plane: label(super::object::DATA_PLANE),
-            view,
-        }
-    }
-}
-
-/// Stands for what we may have set on an object: its generation where it has one, else its resource version; labels and
-/// annotations without what controllers note there.
-fn mark(metadata: &ObjectMeta) -> String {
-    let Some(generation) = metadata.generation else {
-        return format!(
-            "{}/{}",
-            metadata.uid.as_deref().unwrap_or_default(),
-            metadata.resource_version.as_deref().unwrap_or_default()
-        );
-    };
-    let noted = |key: &&String| !key.starts_with("deployment.kubernetes.io/");
-    let annotations: Vec<_> = metadata.annotations.iter().flatten().filter(|(key, _)| noted(key)).collect();
-    let text =
-        format!("{}/{generation}/{:?}/{annotations:?}", metadata.uid.as_deref().unwrap_or_default(), metadata.labels);
-    super::object::short_digest(text.as_bytes(), 16)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::object::RELEASE;
     use super::*;
 
     fn tracked(version: &str, release: Option<&str>) -> Tracked {
@@ -332,7 +236,7 @@ mod tests {
     }
 
     fn place() -> Place {
-        Place { namespace: "n".to_owned(), kind: ObjectKind::Service, name: "a".to_owned() }
+        Place::new(ObjectKind::Service, "n", "a")
     }
 
     #[test]
@@ -340,7 +244,7 @@ mod tests {
         let mut contents = Contents::default();
         assert!(contents.put(place(), tracked("10", Some("web"))));
         assert!(!contents.put(place(), tracked("9", Some("web"))));
-        assert_eq!(contents.object(&place()).unwrap().resource_version, "10");
+        assert_eq!(contents.object(&place()).unwrap().resource_version.as_ref(), "10");
         assert!(!contents.put(place(), tracked("10", Some("web"))), "nothing new");
     }
 
@@ -387,11 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_of_an_object_stays_small() {
+        // Thousands of them are kept: what most have none of belongs behind a pointer, and what is only compared is a mark.
+        assert!(size_of::<(Place, Tracked)>() <= 176, "{} bytes", size_of::<(Place, Tracked)>());
+        let mut contents = Contents::default();
+        contents.put(place(), tracked("1", Some("web")));
+        contents.put(Place::new(ObjectKind::ConfigMap, "n", "b"), tracked("2", Some("web")));
+        let shared: Vec<_> =
+            contents.of_release("web").map(|(place, tracked)| (&place.namespace, &tracked.release)).collect();
+        let [(one, web), (other, also)] = shared.as_slice() else { panic!("both are there") };
+        assert!(Arc::ptr_eq(one, other) && web.as_ref().zip(also.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b)));
+    }
+
+    #[test]
     fn equality_is_remembered_for_one_state_and_one_wish() {
         let mut contents = Contents::default();
-        contents.verify(place(), "m1".to_owned(), "f1".to_owned());
-        assert_eq!(contents.verified(&place(), "m1", "f1"), (true, true));
-        assert_eq!(contents.verified(&place(), "m2", "f1"), (false, true), "somebody changed it");
-        assert_eq!(contents.verified(&place(), "m2", "f2"), (false, false), "we want something else");
+        let (one, two) = (Mark::of("m1"), Mark::of("m2"));
+        contents.verify(place(), one, "f1");
+        assert_eq!(contents.verified(&place(), one, "f1"), (true, true));
+        assert_eq!(contents.verified(&place(), two, "f1"), (false, true), "somebody changed it");
+        assert_eq!(contents.verified(&place(), two, "f2"), (false, false), "we want something else");
     }
 }

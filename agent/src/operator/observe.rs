@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::cluster::{self, ApiError};
 use super::compare;
-use super::index::{Place, Tracked, View};
+use super::index::{Mark, Place, Tracked, View};
 use super::object::{self, ObjectKind, RELEASE};
 use super::shared::Shared;
 use super::view;
@@ -58,17 +58,17 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     let fingerprint = object::fingerprint(wanted);
     let known = known(shared, &place);
     let (mark, tracked) = match (&known, unwatched(kind)) {
-        (Some(tracked), _) => (tracked.mark.clone(), known.as_ref()),
-        (None, true) => (shared.pass(), None),
+        (Some(tracked), _) => (tracked.mark, known.as_ref()),
+        (None, true) => (Mark::of(&shared.pass()), None),
         (None, false) => return Ok(None),
     };
-    let (equal, was_equal) = shared.index.lock().verified(&place, &mark, &fingerprint);
+    let (equal, was_equal) = shared.index.lock().verified(&place, mark, &fingerprint);
     // No watch follows what is not ours: it is asked for every time.
     let ours = tracked.is_none_or(|tracked| owner.owns(shared, tracked));
     if equal && ours {
         return Ok(Some(Live {
-            uid: tracked.map(|tracked| tracked.uid.clone()).unwrap_or_default(),
-            resource_version: tracked.map(|tracked| tracked.resource_version.clone()).unwrap_or_default(),
+            uid: tracked.map(|tracked| tracked.uid.to_string()).unwrap_or_default(),
+            resource_version: tracked.map(|tracked| tracked.resource_version.to_string()).unwrap_or_default(),
             ours,
             terminating: tracked.is_some_and(|tracked| tracked.terminating),
             drift: Vec::new(),
@@ -83,14 +83,14 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     let found = took(shared, &place, &object);
     let drift = compare::drift(wanted, &object);
     if drift.is_empty() {
-        let mark = if unwatched(kind) { shared.pass() } else { found.mark.clone() };
-        shared.index.lock().verify(place, mark, fingerprint);
+        let mark = if unwatched(kind) { Mark::of(&shared.pass()) } else { found.mark };
+        shared.index.lock().verify(place, mark, &fingerprint);
     }
     Ok(Some(Live {
         ours: owner.owns(shared, &found),
         rival: if drift.is_empty() { None } else { cluster::rival(&object) },
-        uid: found.uid,
-        resource_version: found.resource_version,
+        uid: found.uid.to_string(),
+        resource_version: found.resource_version.into(),
         terminating: found.terminating,
         drift,
         was_equal,
@@ -108,7 +108,7 @@ pub async fn existing(
     reference: &ObjectRef,
 ) -> Result<Option<Live>, ApiError> {
     let Some(kind) = ObjectKind::of(&reference.kind) else { return Ok(None) };
-    let place = Place { namespace: namespace.to_owned(), kind, name: reference.name.clone() };
+    let place = Place::new(kind, namespace, &reference.name);
     let found = match known(shared, &place) {
         Some(tracked) => tracked,
         None if unwatched(kind) => match shared.cluster.get(kind, namespace, &reference.name).await? {
@@ -125,7 +125,7 @@ pub async fn existing(
 /// # Errors
 /// The API server refused or did not answer.
 pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &str) -> Result<Option<Live>, ApiError> {
-    let place = Place { namespace: namespace.to_owned(), kind: ObjectKind::Secret, name: name.to_owned() };
+    let place = Place::new(ObjectKind::Secret, namespace, name);
     let present = Live {
         uid: String::new(),
         resource_version: String::new(),
@@ -135,13 +135,14 @@ pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &s
         was_equal: true,
         rival: None,
     };
-    if shared.index.lock().verified(&place, &shared.pass(), name).0 {
+    let pass = Mark::of(&shared.pass());
+    if shared.index.lock().verified(&place, pass, name).0 {
         return Ok(Some(present));
     }
     let Some(object) = shared.cluster.get(ObjectKind::Secret, namespace, name).await? else { return Ok(None) };
     let live = plain(shared, owner, &tracked(ObjectKind::Secret, &object));
     if live.ours && !live.terminating {
-        shared.index.lock().verify(place, shared.pass(), name.to_owned());
+        shared.index.lock().verify(place, pass, name);
     }
     Ok(Some(live))
 }
@@ -150,8 +151,8 @@ pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &s
 #[must_use]
 pub fn plain(shared: &Shared, owner: Owner<'_>, found: &Tracked) -> Live {
     Live {
-        uid: found.uid.clone(),
-        resource_version: found.resource_version.clone(),
+        uid: found.uid.to_string(),
+        resource_version: found.resource_version.to_string(),
         ours: owner.owns(shared, found),
         terminating: found.terminating,
         drift: Vec::new(),
@@ -169,7 +170,7 @@ fn known(shared: &Shared, place: &Place) -> Option<Tracked> {
 #[must_use]
 pub fn place(object: &Value, kind: ObjectKind, reference: &ObjectRef) -> Place {
     let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
-    Place { namespace: namespace.to_owned(), kind, name: reference.name.clone() }
+    Place::new(kind, namespace, &reference.name)
 }
 
 /// Takes an answer of the API server into the index, as a watch would.
@@ -186,9 +187,12 @@ fn tracked(kind: ObjectKind, object: &Value) -> Tracked {
         object.get("metadata").and_then(|metadata| ObjectMeta::deserialize(metadata).ok()).unwrap_or_default();
     let view = match kind {
         ObjectKind::Deployment => {
-            Deployment::deserialize(object).map_or(View::Nothing, |object| View::Deployment(view::deployment(&object)))
+            let view = |object: Deployment| View::Deployment(Box::new(view::deployment(&object)));
+            Deployment::deserialize(object).map_or(View::Nothing, view)
         }
-        ObjectKind::Job => Job::deserialize(object).map_or(View::Nothing, |object| View::Job(view::job(&object))),
+        ObjectKind::Job => {
+            Job::deserialize(object).map_or(View::Nothing, |object| View::Job(Box::new(view::job(&object))))
+        }
         ObjectKind::Namespace
         | ObjectKind::RoleBinding
         | ObjectKind::ServiceAccount

@@ -4,7 +4,6 @@
 //! decision holds `switch`, `prune` and `report`. It ends after one round; the watches say when to look again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -140,7 +139,7 @@ impl<'a> Work<'a> {
     }
 
     /// The rendering of `revision`, from memory or from its ControllerRevision.
-    async fn stored(&self, namespace: &str, revision: &str) -> Result<Option<Arc<Rendering>>, ApiError> {
+    async fn stored(&self, namespace: &str, revision: &str) -> Result<Option<Rendering>, ApiError> {
         if let Some(known) = self.shared.rendering(namespace, revision) {
             return Ok(Some(known));
         }
@@ -151,8 +150,7 @@ impl<'a> Work<'a> {
         let ours = object::label(&object, RELEASE) == Some(&self.identity.name)
             && self.shared.is_ours(object::label(&object, DATA_PLANE));
         let Some(rendering) = Rendering::read(&object).ok().filter(|_| ours) else { return Ok(None) };
-        let rendering = Arc::new(rendering);
-        self.shared.remember_rendering(namespace, revision, Arc::clone(&rendering));
+        self.shared.remember_rendering(namespace, revision, &rendering);
         Ok(Some(rendering))
     }
 
@@ -260,7 +258,7 @@ impl<'a> Work<'a> {
             let contents = self.shared.index.lock();
             let revisions: BTreeMap<ObjectRef, Live> = contents
                 .of_release(&self.identity.name)
-                .filter(|(place, _)| place.kind == ObjectKind::ControllerRevision && place.namespace == namespace)
+                .filter(|(place, _)| place.kind == ObjectKind::ControllerRevision && *place.namespace == *namespace)
                 .map(|(place, tracked)| (place.reference(), observe::plain(self.shared, self.owner(), tracked)))
                 .collect();
             (contents.workload(&self.identity.name, &namespace), revisions)
@@ -345,7 +343,7 @@ impl<'a> Work<'a> {
         if !namespace.is_empty() {
             let contents = self.shared.index.lock();
             for (place, tracked) in
-                contents.of_release(&self.identity.name).filter(|(place, _)| place.namespace == namespace)
+                contents.of_release(&self.identity.name).filter(|(place, _)| *place.namespace == *namespace)
             {
                 match place.kind {
                     ObjectKind::Pod => pods += 1,
@@ -394,7 +392,7 @@ impl<'a> Work<'a> {
 
 /// What shall run, with its slots filled.
 struct Bound {
-    rendering: Arc<Rendering>,
+    rendering: Rendering,
     objects: Vec<Value>,
     secret: Option<String>,
 }

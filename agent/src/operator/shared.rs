@@ -43,7 +43,8 @@ pub struct Shared {
 
 #[derive(Default)]
 struct Memory {
-    renderings: HashMap<(String, String), Arc<Rendering>>,
+    /// As JSON: as values in memory they are seven times as large.
+    renderings: HashMap<(String, String), Box<[u8]>>,
     fights: BTreeMap<(String, ObjectRef), Vec<Timestamp>>,
     refusals: HashMap<String, Refusal>,
 }
@@ -86,17 +87,20 @@ impl Shared {
 
     /// A rendering that was read or made before.
     #[must_use]
-    pub fn rendering(&self, namespace: &str, revision: &str) -> Option<Arc<Rendering>> {
-        self.memory().renderings.get(&(namespace.to_owned(), revision.to_owned())).cloned()
+    pub fn rendering(&self, namespace: &str, revision: &str) -> Option<Rendering> {
+        let memory = self.memory();
+        let text = memory.renderings.get(&(namespace.to_owned(), revision.to_owned()))?;
+        serde_json::from_slice(text).ok()
     }
 
     /// Remembers a stored rendering.
-    pub fn remember_rendering(&self, namespace: &str, revision: &str, rendering: Arc<Rendering>) {
+    pub fn remember_rendering(&self, namespace: &str, revision: &str, rendering: &Rendering) {
+        let Ok(text) = serde_json::to_vec(rendering) else { return };
         let mut memory = self.memory();
         if memory.renderings.len() >= CACHED_RENDERINGS {
             memory.renderings.clear();
         }
-        memory.renderings.insert((namespace.to_owned(), revision.to_owned()), rendering);
+        memory.renderings.insert((namespace.to_owned(), revision.to_owned()), text.into());
     }
 
     /// Forgets one: what is stored has to be read again.

@@ -4,6 +4,7 @@
 //! alone; only an ended run that is forgotten takes its Job along, and that does the Job's own time to live.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -138,11 +139,7 @@ async fn recorded(shared: &Shared, run: &TaskRun, release: Option<&Release>) -> 
     Ok(rendering.bound_job(revision, &slots).ok().flatten().map(|job| named(job, run, name)))
 }
 
-async fn rendering(
-    shared: &Shared,
-    namespace: &str,
-    revision: &str,
-) -> Result<Option<std::sync::Arc<Rendering>>, ApiError> {
+async fn rendering(shared: &Shared, namespace: &str, revision: &str) -> Result<Option<Rendering>, ApiError> {
     if let Some(known) = shared.rendering(namespace, revision) {
         return Ok(Some(known));
     }
@@ -150,11 +147,7 @@ async fn rendering(
         return Ok(None);
     };
     let rendering = Rendering::read(&found).ok().filter(|_| shared.is_ours(object::label(&found, DATA_PLANE)));
-    Ok(rendering.map(|rendering| {
-        let rendering = std::sync::Arc::new(rendering);
-        shared.remember_rendering(namespace, revision, std::sync::Arc::clone(&rendering));
-        rendering
-    }))
+    Ok(rendering.inspect(|rendering| shared.remember_rendering(namespace, revision, rendering)))
 }
 
 /// Name of a run's Job: 63 characters at most, since its pods carry it as a label. The control plane never uses a name again, so the
@@ -189,7 +182,7 @@ fn named(mut job: Value, run: &TaskRun, name: &str) -> Value {
 /// What is known of the run's Job and its pods.
 async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<JobSeen, ApiError> {
     let (Some(namespace), Some(name)) = (&status.namespace, &status.job) else { return Ok(JobSeen::Missing) };
-    let place = Place { namespace: namespace.clone(), kind: ObjectKind::Job, name: name.clone() };
+    let place = Place::new(ObjectKind::Job, namespace, name);
     let known = shared.index.lock().object(&place).cloned();
     let tracked = match known {
         Some(tracked) => tracked,
@@ -200,10 +193,10 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
         },
     };
     let View::Job(view) = tracked.view.clone() else { return Ok(JobSeen::Missing) };
-    let pods: BTreeMap<String, super::progress::PodView> = {
+    let pods: BTreeMap<Arc<str>, super::progress::PodView> = {
         let contents = shared.index.lock();
-        let release = tracked.release.clone().unwrap_or_default();
-        let of_job = contents.of_release(&release).filter_map(|(place, tracked)| match &tracked.view {
+        let release = tracked.release.as_deref().unwrap_or_default();
+        let of_job = contents.of_release(release).filter_map(|(place, tracked)| match &tracked.view {
             View::Pod(pod) if pod.job.as_deref() == Some(name) => Some((place.name.clone(), (**pod).clone())),
             View::Pod(_)
             | View::Nothing
@@ -215,10 +208,10 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
         of_job.collect()
     };
     Ok(JobSeen::Found {
-        uid: tracked.uid,
-        resource_version: tracked.resource_version,
+        uid: tracked.uid.to_string(),
+        resource_version: tracked.resource_version.into(),
         terminating: tracked.terminating,
-        job: view,
+        job: *view,
         pods: pods.into_values().collect(),
     })
 }

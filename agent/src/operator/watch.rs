@@ -66,15 +66,15 @@ impl Watches {
 
         let labels = format!("{DATA_PLANE} in ({id},{LOCAL})");
         watches.objects(client, &labels, &sink, ObjectKind::Deployment, |object: &Deployment| {
-            View::Deployment(view::deployment(object))
+            View::Deployment(Box::new(view::deployment(object)))
         });
         watches.objects(client, &labels, &sink, ObjectKind::Pod, |object: &Pod| View::Pod(Box::new(view::pod(object))));
         watches.objects(client, &labels, &sink, ObjectKind::EndpointSlice, |object: &EndpointSlice| {
-            View::Slice(view::slice(object))
+            View::Slice(Box::new(view::slice(object)))
         });
-        watches.objects(client, &labels, &sink, ObjectKind::Job, |object: &Job| View::Job(view::job(object)));
+        watches.objects(client, &labels, &sink, ObjectKind::Job, |object: &Job| View::Job(Box::new(view::job(object))));
         watches.objects(client, &labels, &sink, ObjectKind::ReplicaSet, |object: &PartialObjectMeta<ReplicaSet>| {
-            View::ReplicaSet(view::replica_set(&object.metadata))
+            View::ReplicaSet(Box::new(view::replica_set(&object.metadata)))
         });
         watches.heads::<Namespace>(client, &labels, &sink, ObjectKind::Namespace);
         watches.heads::<RoleBinding>(client, &labels, &sink, ObjectKind::RoleBinding);
@@ -265,19 +265,16 @@ impl<K: Resource> Objects<K> {
 
     fn place(&self, object: &K) -> Place {
         let meta = object.meta();
-        Place {
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            kind: self.kind,
-            name: meta.name.clone().unwrap_or_default(),
-        }
+        Place::new(self.kind, meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 }
 
 /// Resources that an object concerns.
 fn keys(tracked: &Tracked) -> Vec<Key> {
-    let run = tracked.task_run.clone().map(Key::TaskRun);
-    let release = tracked.release.clone().map(Key::Release);
-    let environment = tracked.environment.clone().filter(|_| release.is_none()).map(Key::Environment);
+    let run = tracked.task_run.as_deref().map(|run| Key::TaskRun(run.to_owned()));
+    let release = tracked.release.as_deref().map(|release| Key::Release(release.to_owned()));
+    let environment = tracked.environment.as_deref().filter(|_| release.is_none());
+    let environment = environment.map(|environment| Key::Environment(environment.to_owned()));
     [run, release, environment].into_iter().flatten().collect()
 }
 

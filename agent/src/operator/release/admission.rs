@@ -1,7 +1,6 @@
 //! Taking up new content: `resolve` → `build` → `check` → stored once → recorded as being rolled out. Nothing of the workload is
 //! touched before.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -77,13 +76,13 @@ impl Work<'_> {
         // One that the watch does not show yet makes the creation fail, and is found at the next try.
         let shown = self.shared.index.lock().of_release(&self.identity.name).any(|(shown, _)| {
             shown.kind == ObjectKind::ControllerRevision
-                && shown.namespace == place.namespace
-                && shown.name == self.identity.revision
+                && *shown.namespace == *place.namespace
+                && *shown.name == *self.identity.revision
         });
         let kept = if shown { self.stored(&place.namespace, &self.identity.revision).await? } else { None };
         let rendering = match kept {
             Some(kept) => kept,
-            None => Arc::new(build::build(&Input {
+            None => build::build(&Input {
                 data_plane: &self.shared.id,
                 name: &self.identity.name,
                 environment: &place.environment,
@@ -93,7 +92,7 @@ impl Work<'_> {
                 level: place.level,
                 pull_secrets: &admissible.pull_secrets,
                 release: &admissible.release,
-            })),
+            }),
         };
         let slots = match self.bind(&rendering, policy, place).await? {
             Ok((slots, _)) => slots,
@@ -125,7 +124,7 @@ impl Work<'_> {
         Ok(Ok(()))
     }
 
-    async fn store(&self, place: &Place, rendering: &Arc<Rendering>) -> Result<(), ApiError> {
+    async fn store(&self, place: &Place, rendering: &Rendering) -> Result<(), ApiError> {
         let (namespace, revision) = (&place.namespace, &self.identity.revision);
         if self.shared.rendering(namespace, revision).is_some() {
             return Ok(());
@@ -134,7 +133,7 @@ impl Work<'_> {
         labels.insert(RELEASE.to_owned(), self.identity.name.clone());
         let object = rendering.stored(revision, namespace, self.identity.generation, &labels);
         self.shared.cluster.create(&object, false).await?;
-        self.shared.remember_rendering(namespace, revision, Arc::clone(rendering));
+        self.shared.remember_rendering(namespace, revision, rendering);
         Ok(())
     }
 

@@ -1,0 +1,145 @@
+//! What is kept of an object that a watch showed.
+//!
+//! An installation has thousands of them: strings that repeat are held once, and what is only compared is held as its digest.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sha2::{Digest as _, Sha256};
+
+use super::names::Names;
+use super::object::{DATA_PLANE, ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
+use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView};
+use crate::kinds::ObjectRef;
+
+/// Where an object is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Its namespace; empty for namespaces.
+    pub namespace: Arc<str>,
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl Place {
+    /// The object `name` of a kind in a namespace.
+    #[must_use]
+    pub fn new(kind: ObjectKind, namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), kind, name: name.into() }
+    }
+
+    /// The reference as it stands in status.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        self.kind.named(&self.name)
+    }
+}
+
+/// Stands for a text that is only ever compared: 64 bits of its SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// Of `text`.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+    }
+}
+
+/// Something that a watch showed.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    /// Uid.
+    pub uid: Arc<str>,
+    /// Resource version.
+    pub resource_version: Box<str>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Changes when something may have changed that we set; not when only a status did.
+    pub mark: Mark,
+    /// Label of the release it belongs to.
+    pub release: Option<Arc<str>>,
+    /// Label of the environment it belongs to.
+    pub environment: Option<Arc<str>>,
+    /// Label of the run it belongs to.
+    pub task_run: Option<Arc<str>>,
+    /// Label of the data plane.
+    pub data_plane: Option<Arc<str>>,
+    /// What matters of its state.
+    pub view: View,
+}
+
+/// What matters of an object's state, by kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// Existence is enough.
+    Nothing,
+    /// See [`DeploymentView`].
+    Deployment(Box<DeploymentView>),
+    /// See [`ReplicaSetView`].
+    ReplicaSet(Box<ReplicaSetView>),
+    /// See [`PodView`].
+    Pod(Box<PodView>),
+    /// See [`SliceView`].
+    Slice(Box<SliceView>),
+    /// See [`JobView`].
+    Job(Box<JobView>),
+}
+
+/// What matters of a Job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobView {
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// Pods that run.
+    pub active: i32,
+    /// Condition `Complete`.
+    pub complete: bool,
+    /// Reason and message of condition `Failed`.
+    pub failed: Option<(String, String)>,
+    /// Start, RFC 3339.
+    pub started: Option<String>,
+    /// End, RFC 3339.
+    pub ended: Option<String>,
+}
+
+impl Tracked {
+    /// Labels and marks from an object's head.
+    #[must_use]
+    pub fn new(metadata: &ObjectMeta, view: View) -> Self {
+        let label = |key: &str| Some(metadata.labels.as_ref()?.get(key)?.as_str().into());
+        Self {
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            mark: mark(metadata),
+            release: label(RELEASE),
+            environment: label(ENVIRONMENT),
+            task_run: label(TASK_RUN),
+            data_plane: label(DATA_PLANE),
+            view,
+        }
+    }
+
+    /// Replaces what other objects have too by what they share.
+    pub(super) fn share(&mut self, names: &mut Names) {
+        for label in [&mut self.release, &mut self.environment, &mut self.task_run, &mut self.data_plane] {
+            *label = label.take().map(|text| names.shared(&text));
+        }
+    }
+}
+
+/// Stands for what we may have set on an object: its generation where it has one, else its resource version; labels and
+/// annotations without what controllers note there.
+fn mark(metadata: &ObjectMeta) -> Mark {
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let Some(generation) = metadata.generation else {
+        return Mark::of(&format!("{uid}/{}", metadata.resource_version.as_deref().unwrap_or_default()));
+    };
+    let noted = |key: &&String| !key.starts_with("deployment.kubernetes.io/");
+    let annotations: Vec<_> = metadata.annotations.iter().flatten().filter(|(key, _)| noted(key)).collect();
+    Mark::of(&format!("{uid}/{generation}/{:?}/{annotations:?}", metadata.labels))
+}
