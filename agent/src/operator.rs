@@ -43,6 +43,7 @@ pub mod shared;
 pub mod switch;
 pub mod taskrun;
 mod tracked;
+pub mod unanswered;
 pub mod unreadable;
 pub mod validated;
 pub mod view;
@@ -86,6 +87,9 @@ pub async fn run(context: OperatorContext, stop: CancellationToken) -> Result<()
             () = stop.cancelled() => return Ok(()),
         };
         tracing::info!(transitions = epoch.transitions, "the operator leads");
+        if epoch.transitions > 1 {
+            cluster.took_over();
+        }
         let term = stop.child_token();
         let mut watched = context.leadership.clone();
         let end = tokio::select! {

@@ -54,6 +54,8 @@ pub enum Mutant {
     ReadyTooEarly,
     /// The operator says each outcome again when it looks again.
     OutcomeSaidAgain,
+    /// The operator calls a removal done while a create that had no answer may still come.
+    CreateForgotten,
     /// The operator makes the Job of a run again when it is gone.
     JobMadeAgain,
     /// A run that was put off is not sent again by the next session.
@@ -76,7 +78,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mistake.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AcceptedOnReceipt,
         Self::AnswerOfAnOlderConnection,
         Self::SilenceIgnored,
@@ -100,6 +102,7 @@ impl Mutant {
         Self::FailedIsTriedAgain,
         Self::ReadyTooEarly,
         Self::OutcomeSaidAgain,
+        Self::CreateForgotten,
         Self::JobMadeAgain,
         Self::RunPutOffForEver,
         Self::ForgetPutOffForEver,

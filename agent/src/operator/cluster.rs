@@ -3,7 +3,7 @@
 //! Before every write leadership is checked; every call has an end. Objects are JSON and are never logged: a Secret is among
 //! them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -13,9 +13,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use self::fields::converted;
 use super::object::{self, MANAGER, ObjectKind};
+use super::unanswered::Unanswered;
 use crate::elector::Leadership;
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{Act, Edge, reach};
@@ -42,6 +44,8 @@ pub struct Cluster {
     client: Client,
     leadership: Leadership,
     writes: Arc<Family<WriteLabels, Counter>>,
+    unanswered: Arc<Mutex<Unanswered>>,
+    started: Instant,
 }
 
 impl Cluster {
@@ -52,7 +56,23 @@ impl Cluster {
         metrics.register(|registry| {
             registry.register("operator_writes", "Writes of the operator that the API server accepted", writes.clone());
         });
-        Self { client, leadership, writes: Arc::new(writes) }
+        let (unanswered, started) = (Arc::default(), Instant::now());
+        Self { client, leadership, writes: Arc::new(writes), unanswered, started }
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another process led before this one, and may have left calls under way.
+    pub fn took_over(&self) {
+        self.unanswered().took_over(self.started.elapsed());
+    }
+
+    /// How long something may still be created for the owner that `label` names, by a call that had no answer.
+    #[must_use]
+    pub fn settles(&self, label: &str, name: &str) -> Option<Duration> {
+        self.unanswered().left(label, name, self.started.elapsed())
     }
 
     /// The client, for watches.
@@ -109,7 +129,16 @@ impl Cluster {
     pub async fn create(&self, object: &Value, dry_run: bool) -> Result<Value, ApiError> {
         let (kind, namespace, name) = address(object)?;
         let path = format!("{}?{}", path(kind, namespace, None), query(dry_run));
-        self.write("create", kind.names().1, name, dry_run, Method::POST, &path, JSON, object).await
+        let write = self.write("create", kind.names().1, name, dry_run, Method::POST, &path, JSON, object);
+        if dry_run {
+            return write.await;
+        }
+        let create = self.unanswered().begin(object, CALL_TIMEOUT, self.started.elapsed());
+        let answer = write.await;
+        if !answer.as_ref().is_err_and(ApiError::leaves_open) {
+            self.unanswered().answered(create);
+        }
+        answer
     }
 
     /// Applies our fields onto an existing object, taking them from whoever has them.

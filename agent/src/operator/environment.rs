@@ -257,7 +257,7 @@ impl Round<'_> {
         let observed = self.observed(&status, &namespace, &live);
         let decision = decide::remove(&observed, &obstacle, self.now);
         apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
-        Ok(going.then_some(AGAIN))
+        Ok(decision.wake.or(going.then_some(AGAIN)))
     }
 
     async fn take_rights(&self, namespace: &str) -> Result<(), ApiError> {
@@ -347,6 +347,7 @@ impl Round<'_> {
             status,
             namespace,
             paused: self.pause.map(|pause| pause.words.as_str()),
+            settles: self.shared.cluster.settles(ENVIRONMENT, self.name),
             live,
         }
     }

@@ -379,13 +379,14 @@ impl<'a> Work<'a> {
             paused: pause.as_ref().map(|pause| pause.words.as_str()),
             live: &live,
             pods,
+            settles: self.shared.cluster.settles(RELEASE, &self.identity.name),
         };
         let decision = decide::remove(&remains, self.now);
         let secrets_left = live.keys().any(|reference| reference.kind == "Secret");
         self.perform(&namespace, None, &decision.writes).await?;
         // No watch tells when a Secret is gone.
         let again = secrets_left.then_some(Duration::from_secs(1));
-        Ok([pause.and_then(|pause| pause.left), again].into_iter().flatten().min())
+        Ok([pause.and_then(|pause| pause.left), again, decision.wake].into_iter().flatten().min())
     }
 }
 

@@ -81,6 +81,7 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
         recorded: rendered.as_ref(),
         job: &seen,
         paused: pause.as_ref().map(|pause| pause.words.as_str()),
+        settles: shared.cluster.settles(TASK_RUN, name),
     };
     let decision = decide::decide(&observed, now);
     let mut subject = Subject {

@@ -13,7 +13,7 @@ use super::trace::note;
 use super::world::World;
 
 /// Answers that do not come within this time are lost for the caller.
-const CALL_DEADLINE: Millis = 5_000;
+pub(super) const CALL_DEADLINE: Millis = 5_000;
 
 fn refusal(code: u16, reason: &str, message: &str) -> Answer {
     let (reason, message) = (reason.to_owned(), message.to_owned());

@@ -50,9 +50,6 @@ pub(super) struct Checks {
     by_hand: BTreeMap<Id, Millis>,
     /// When an object was created, by uid.
     created: BTreeMap<String, Millis>,
-    /// Workloads whose create was under way when their resource became Absent: the operator may have said meanwhile that nothing
-    /// is left.
-    late: BTreeSet<Id>,
     /// What the intake has decided about, by connection.
     decided: BTreeSet<(u64, ResourceKey)>,
     /// Newest process of either role that has changed an object.
@@ -145,6 +142,9 @@ impl Checks {
                     .as_ref()
                     .and_then(|run| api.get(run))
                     .map_or_else(String::new, |run| text(run, "uid").to_owned());
+                let ended = run.as_ref().is_some_and(|run| {
+                    api.get(run).is_none_or(|run| run.pointer("/status/result").is_some()) && !self.api_restored
+                });
                 let name = run.map_or_else(String::new, |run| run.name);
                 // An object that came back cannot know that there was a Job if somebody has deleted that too.
                 // A create that was under way when somebody deleted the Job cannot be held back.
@@ -153,6 +153,9 @@ impl Checks {
                     None => true,
                 });
                 self.jobs.insert(name.clone(), (uid, None));
+                if ended {
+                    self.broken("left", format!("the Job of run {name} was made after the run had ended"));
+                }
                 if again {
                     self.broken("I2", format!("run {name} has a second Job"));
                 }
@@ -222,10 +225,6 @@ impl Checks {
         let Some(before) = &change.before else {
             let uid = change.after.as_ref().map_or_else(String::new, |object| text(object, "uid").to_owned());
             self.created.insert(uid, moment.now);
-            let owner = change.after.as_deref().and_then(owner_of);
-            if owner.and_then(|owner| self.absent.get(&owner)).is_some_and(|absent| moment.since <= *absent) {
-                self.late.insert(change.id.clone());
-            }
             return;
         };
         if change.after.as_deref().is_some_and(|after| !is_terminating(after)) {
@@ -295,10 +294,13 @@ impl Checks {
                 self.broken("I7", format!("{key} is observed at {observed:?}, the control plane knows {known:?}"));
             }
         }
-        for (id, _) in api.iter().filter(|(id, _)| id.kind == "Namespace") {
-            let environment = Id::own("Environment", id.name.trim_start_matches("dp-"));
-            if api.get(&environment).is_none() && !self.api_restored && !self.late.contains(id) {
-                self.broken("left", format!("{id} is there, and {environment} is not"));
+        // Of an ended run the Job stays, for its log.
+        let made = api.iter().filter(|(id, _)| !is_own(id) && id.kind != "Job");
+        for (id, owner) in made.filter_map(|(id, object)| Some((id, owner_of(object)?))) {
+            // What nobody knows any more stays as it is: a store that was restored, and somebody deleted the resource.
+            let is_orphan = self.api_restored || (self.restored && self.by_hand.contains_key(&owner));
+            if api.get(&owner).is_none() && !is_orphan {
+                self.broken("left", format!("{id} is there, and {owner} is not"));
             }
         }
         for key in picture.states.keys().filter(|key| key.kind != Kind::DataPlane) {

@@ -7,7 +7,7 @@ use pdp_agent::kinds::{EnvironmentStatus, TaskRunStatus};
 use pdp_agent::operator::compare;
 use pdp_agent::operator::environment::decide::{self as environments, Obstacle};
 use pdp_agent::operator::environment::objects::Wanted;
-use pdp_agent::operator::object::ObjectKind;
+use pdp_agent::operator::object::{ENVIRONMENT, ObjectKind, TASK_RUN};
 use pdp_agent::operator::taskrun::decide::{self as runs, Blueprint, JobSeen};
 use pdp_agent::operator::write::Live;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ impl Operator {
         let pods = object.pointer("/spec/quota/pods").cloned().unwrap_or_default();
         let wanted = json!({
             "apiVersion": "v1", "kind": "Namespace",
-            "metadata": { "name": namespace, "annotations": { "pods": pods } },
+            "metadata": { "name": namespace, "labels": { ENVIRONMENT: name }, "annotations": { "pods": pods } },
         });
         let id = Id { kind: "Namespace".to_owned(), namespace: AGENT.to_owned(), name: namespace.clone() };
         let live = self.cached(&id).map(|found| Live {
@@ -53,6 +53,7 @@ impl Operator {
             status: &status,
             namespace: &namespace,
             paused: None,
+            settles: self.settles(ENVIRONMENT, name),
             live: &live,
         };
         if is_absent {
@@ -74,7 +75,7 @@ impl World {
         let job_name = format!("{name}-job");
         let job = json!({
             "apiVersion": "batch/v1", "kind": "Job",
-            "metadata": { "name": job_name, "namespace": NAMESPACE, "labels": { "pdp-agent.dev/task-run": name } },
+            "metadata": { "name": job_name, "namespace": NAMESPACE, "labels": { TASK_RUN: name } },
             "spec": { "suspend": false },
         });
         let id = Id { kind: "Job".to_owned(), namespace: NAMESPACE.to_owned(), name: job_name };
@@ -105,6 +106,7 @@ impl World {
             recorded: Some(&job),
             job: &seen,
             paused: None,
+            settles: operator.settles(TASK_RUN, name),
         };
         Some(Decided::of(runs::decide(&observed, now)))
     }

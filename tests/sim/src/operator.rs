@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pdp_agent::kinds::{ObjectRef, ReleaseStatus};
@@ -9,15 +10,16 @@ use pdp_agent::link::store::{ApiError, ApiStatus};
 use pdp_agent::operator::decide::Decision;
 use pdp_agent::operator::object::{self, RELEASE, TASK_RUN};
 use pdp_agent::operator::progress::Workload;
+use pdp_agent::operator::unanswered::Unanswered;
 use pdp_agent::operator::write::Write;
-use protocol::spec::ReleaseSpec;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Bug;
 use super::api::{Answer, Change, Id, Request, text};
+use super::calls::CALL_DEADLINE;
 use super::event::{Caller, Event};
-use super::renderings::{Known, Views};
+use super::renderings::{Known, Spec, Views};
 use super::trace::note;
 use super::world::World;
 
@@ -41,13 +43,8 @@ pub(super) struct Operator {
     settled: BTreeMap<String, String>,
     tasks: BTreeMap<u64, Task>,
     tokens: u64,
-}
-
-/// The spec of a release as it was read from `json`.
-pub(super) struct Spec {
-    pub(super) json: Value,
-    pub(super) spec: ReleaseSpec,
-    pub(super) hash: String,
+    unanswered: Unanswered,
+    now: Duration,
 }
 
 /// Writes of one decision, under way.
@@ -59,6 +56,7 @@ struct Task {
     deleting: Option<Id>,
     /// Whether nothing after the write under way makes sense if it is refused.
     carries_all: bool,
+    creating: Option<u64>,
     /// Something was refused: looked at again after a wait.
     refused: bool,
 }
@@ -77,7 +75,7 @@ impl World {
         self.incarnations += 1;
         let incarnation = self.incarnations;
         let cache = self.api.iter().map(|(id, object)| (id.clone(), Rc::clone(object))).collect();
-        let operator = Operator {
+        let mut operator = Operator {
             leads: true,
             cache,
             renderings: BTreeMap::new(),
@@ -88,7 +86,12 @@ impl World {
             settled: BTreeMap::new(),
             tasks: BTreeMap::new(),
             tokens: 0,
+            unanswered: Unanswered::default(),
+            now: Duration::from_millis(self.now),
         };
+        if !self.operators.is_empty() || self.now > 0 {
+            operator.unanswered.took_over(operator.now);
+        }
         self.operators.insert(incarnation, operator);
         self.operator = Some(incarnation);
         note!(self, "operator {incarnation} starts");
@@ -143,6 +146,7 @@ impl World {
             + jiff::SignedDuration::from_millis(i64::try_from(self.now).unwrap_or(0));
         let Some(mut operator) = self.operators.remove(&incarnation) else { return };
         operator.queued.remove(id);
+        operator.now = Duration::from_millis(self.now);
         let busy = operator.tasks.values().any(|task| task.id == *id);
         let idle = !operator.leads && self.bug != Some(Bug::LeadershipUnchecked);
         let decided = if busy || idle {
@@ -172,6 +176,7 @@ impl World {
                     writes,
                     deleting: None,
                     carries_all: false,
+                    creating: None,
                     refused: false,
                 },
             );
@@ -221,7 +226,7 @@ impl World {
             operator.tasks.remove(&token);
             return self.wake_one(incarnation, &id, if at_once { 10 } else { 1_000 });
         };
-        task.deleting = None;
+        (task.deleting, task.creating) = (None, None);
         task.carries_all = write.carries_all();
         let request = match write {
             Write::Status(status) => Request::UpdateStatus(json!({
@@ -229,7 +234,11 @@ impl World {
                 "metadata": { "name": task.id.name, "uid": task.uid, "resourceVersion": task.resource_version },
                 "status": status,
             })),
-            Write::Create(object) => Request::Create(object),
+            Write::Create(object) => {
+                let (limit, now) = (Duration::from_millis(CALL_DEADLINE), Duration::from_millis(self.now));
+                task.creating = Some(operator.unanswered.begin(&object, limit, now));
+                Request::Create(object)
+            }
             // No release here has secrets.
             Write::CreateSecret(_) => return self.next_write(incarnation, token),
             Write::Apply { mut object, uid, resource_version } => {
@@ -251,6 +260,9 @@ impl World {
     pub(super) fn operator_reply(&mut self, incarnation: u64, token: u64, answer: Answer) {
         let Some(operator) = self.operators.get_mut(&incarnation) else { return };
         let Some(task) = operator.tasks.get_mut(&token) else { return };
+        if let Some(create) = task.creating.filter(|_| !answer.as_ref().is_err_and(leaves_open)) {
+            operator.unanswered.answered(create);
+        }
         match answer {
             Ok(object) => {
                 if let Some(object) = object {
@@ -340,6 +352,11 @@ impl Operator {
         looks
     }
 
+    /// How long something may still be created for this owner.
+    pub(super) fn settles(&self, label: &str, name: &str) -> Option<Duration> {
+        self.unanswered.left(label, name, self.now)
+    }
+
     pub(super) fn cached(&self, id: &Id) -> Option<&Rc<Value>> {
         self.cache.get(id)
     }
@@ -365,6 +382,11 @@ pub(super) fn owner_of(object: &Value) -> Option<Id> {
         "Job" => object::label(object, TASK_RUN).map(|run| Id::own("TaskRun", run)),
         _ => release_of(object).map(|release| Id::own("Release", release)),
     }
+}
+
+/// As the operator's `ApiError::leaves_open`.
+fn leaves_open(error: &ApiError) -> bool {
+    !matches!(error, ApiError::Answered(ApiStatus { code: ..500, .. }))
 }
 
 fn version(object: &Value) -> u64 {

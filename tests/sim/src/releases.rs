@@ -19,8 +19,8 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::api::{Api, Id, generation, text};
-use super::operator::{Decided, NAMESPACE, Operator, Spec, release_of};
-use super::renderings::{Known, built};
+use super::operator::{Decided, NAMESPACE, Operator, release_of};
+use super::renderings::{Known, Spec, built};
 
 const DATA_PLANE_ID: &str = "dp-1";
 
@@ -52,7 +52,8 @@ impl Operator {
         if spec.state == Desired::Absent {
             let mut live = self.live(release, false, None);
             live.extend(revisions);
-            let remains = Remains { identity: &identity, status: &status, paused: None, live: &live, pods };
+            let settles = self.settles(RELEASE, release);
+            let remains = Remains { identity: &identity, status: &status, paused: None, live: &live, pods, settles };
             let decision = decide::remove(&remains, now);
             return Some(Decided::of(decision));
         }

@@ -13,6 +13,7 @@ use pdp_agent::operator::build::{self, Input};
 use pdp_agent::operator::object;
 use pdp_agent::operator::rendering::{Rendering, Slots};
 use pdp_agent::operator::{compare, write::Live};
+use protocol::spec::ReleaseSpec;
 use serde_json::Value;
 
 use super::api::{Id, is_terminating, text};
@@ -34,6 +35,13 @@ pub(super) fn forget() {
 pub(super) fn built(input: &Input<'_>) -> Rc<Rendering> {
     let key = (input.name.to_owned(), input.content_hash.to_owned());
     BUILT.with_borrow_mut(|built| Rc::clone(built.entry(key).or_insert_with(|| Rc::new(build::build(input)))))
+}
+
+/// The spec of a release as it was read from `json`.
+pub(super) struct Spec {
+    pub(super) json: Value,
+    pub(super) spec: ReleaseSpec,
+    pub(super) hash: String,
 }
 
 /// A rendering, and the objects that it is bound to. No release here has slots, so there is one way only.

@@ -204,5 +204,12 @@ fn is_quiet(world: &World) -> bool {
             && wish.key.kind != protocol::name::Kind::TaskRun
     });
     let no_facts = |object: &Value| object.pointer("/status/facts").and_then(Value::as_array).is_none_or(Vec::is_empty);
-    stored && world.api.iter().all(|(_, object)| no_facts(object))
+    let settles = |object: &Value| {
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition.get("reason").and_then(Value::as_str) == Some("Settling"))
+    };
+    stored && world.api.iter().all(|(_, object)| no_facts(object) && !settles(object))
 }

@@ -12,6 +12,7 @@ use crate::link::store::memory::Fault as StoreFault;
 use crate::link::store::{ApiStatus, DEFAULT, Table};
 
 mod support;
+mod trickle;
 
 #[tokio::test]
 async fn a_token_becomes_a_session_and_a_document_becomes_a_state() {

@@ -62,6 +62,16 @@ impl ApiError {
         }
     }
 
+    /// Whether what was asked for may be carried out all the same.
+    #[must_use]
+    pub fn leaves_open(&self) -> bool {
+        match self {
+            Self::NotLeading(_) => false,
+            Self::Refused { code, .. } => *code >= 500,
+            Self::NoAnswer { .. } => true,
+        }
+    }
+
     /// The API server's own words, where it spoke.
     #[must_use]
     pub fn words(&self) -> String {

@@ -3,6 +3,7 @@
 //! Only what its labels or its recorded set name is removed. Pods go first, so that nothing runs without its configuration.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use protocol::mutant::{self, Mutant};
@@ -10,6 +11,7 @@ use protocol::report::FactKind;
 
 use super::super::object::ObjectKind;
 use super::super::report::{self, Conditions, NewFact, Trouble};
+use super::super::unanswered;
 use super::super::write::{Live, Write};
 use super::{Decision, Identity};
 use crate::kinds::{ObjectRef, ReleaseStatus};
@@ -30,12 +32,14 @@ pub struct Remains<'a> {
     pub live: &'a BTreeMap<ObjectRef, Live>,
     /// Pods that still exist.
     pub pods: usize,
+    /// How long something may still be created for it.
+    pub settles: Option<Duration>,
 }
 
 /// Decides for an absent release.
 #[must_use]
 pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> {
-    let Remains { identity, status, paused, live, pods } = *remains;
+    let Remains { identity: _, status, paused, live, pods, settles } = *remains;
     let ours: Vec<_> = live.iter().filter(|(_, live)| live.ours).collect();
     let runs = |reference: &ObjectRef| {
         matches!(ObjectKind::of(&reference.kind), Some(ObjectKind::Deployment | ObjectKind::Job))
@@ -48,17 +52,18 @@ pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> 
         let due = now_due.iter().filter(|(_, live)| !live.terminating);
         writes.extend(due.map(|(reference, live)| Write::delete(reference, live)));
     }
-    let gone = ours.is_empty() && pods == 0;
-    let next = described(remains, gone, now);
+    let is_empty = ours.is_empty() && pods == 0;
+    // Without a recorded set nothing was ever created.
+    let settles = settles.filter(|_| is_empty && !status.objects.is_empty() && !mutant::is(Mutant::CreateForgotten));
+    let next = described(remains, is_empty && settles.is_none(), now);
     if next != *status {
         writes.push(Write::Status(Box::new(next)));
     }
-    let _ = identity;
-    Decision { writes, wake: None, repaired: Vec::new() }
+    Decision { writes, wake: settles, repaired: Vec::new() }
 }
 
 fn described(remains: &Remains<'_>, gone: bool, now: Timestamp) -> ReleaseStatus {
-    let Remains { identity, status, paused, live: _, pods } = *remains;
+    let Remains { identity, status, paused, live, pods, settles } = *remains;
     let mut next = status.clone();
     next.observed_generation = Some(identity.generation);
     next.rollout = None;
@@ -68,6 +73,8 @@ fn described(remains: &Remains<'_>, gone: bool, now: Timestamp) -> ReleaseStatus
         Trouble::new("Deleted", "everything that this release made is gone")
     } else if paused.is_some() {
         Trouble::new("Paused", "removal waits, because a person stopped writes to workloads")
+    } else if settles.is_some() && pods == 0 && !live.values().any(|live| live.ours) {
+        unanswered::settling()
     } else if pods > 0 {
         Trouble::new("Removing", "pods are being stopped")
     } else {

@@ -434,9 +434,10 @@ fn ten_revisions_are_kept_and_the_serving_one_always() {
 fn an_absent_release_stops_its_pods_first_and_says_once_that_all_is_gone() {
     let mut scene = Scene::serving();
     scene.generation(2);
-    let round = |scene: &mut Scene, pods: usize| {
-        let remains =
-            Remains { identity: &scene.identity, status: &scene.status, paused: scene.paused, live: &scene.live, pods };
+    let mut settles = Some(Duration::from_secs(9));
+    let round = |scene: &mut Scene, pods: usize, settles: Option<Duration>| {
+        let Scene { identity, status, paused, live, .. } = &*scene;
+        let remains = Remains { identity, status, paused: *paused, live, pods, settles };
         let decision = remove(&remains, scene.now);
         for write in &decision.writes {
             if let Write::Status(status) = write {
@@ -446,18 +447,22 @@ fn an_absent_release_stops_its_pods_first_and_says_once_that_all_is_gone() {
         format!("{:?}", decision.writes)
     };
     scene.paused = Some("until tomorrow");
-    assert_eq!(round(&mut scene, 1), "[status]");
+    assert_eq!(round(&mut scene, 1, settles), "[status]");
     scene.paused = None;
-    assert_eq!(round(&mut scene, 1), "[delete Deployment/web, status]");
+    assert_eq!(round(&mut scene, 1, settles), "[delete Deployment/web, status]");
     scene.live.remove(&reference(ObjectKind::Deployment, "web"));
-    assert_eq!(round(&mut scene, 1), "[]", "a pod still runs");
-    let writes = round(&mut scene, 0);
+    assert_eq!(round(&mut scene, 1, settles), "[]", "a pod still runs");
+    let writes = round(&mut scene, 0, settles);
     assert!(writes.contains("delete ConfigMap/config-rev1") && writes.contains("delete Service/web-http"), "{writes}");
     scene.live.clear();
-    round(&mut scene, 0);
+    round(&mut scene, 0, settles);
+    assert_eq!(scene.condition("Ready"), "False Settling");
+    assert_eq!(round(&mut scene, 0, settles), "[]", "a create may still come");
+    settles = None;
+    round(&mut scene, 0, settles);
     assert_eq!(scene.facts(), [(FactKind::Ready, 1), (FactKind::Deleted, 2)]);
     assert!(scene.status.objects.is_empty() && scene.status.bindings.is_empty());
-    assert_eq!(round(&mut scene, 0), "[]");
+    assert_eq!(round(&mut scene, 0, settles), "[]");
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! The decision for one environment. Pure: no client, no clock.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 
 use super::super::decide::Decision;
 use super::super::object::{self, ObjectKind};
 use super::super::report::{self, Conditions, NewFact, Trouble};
+use super::super::unanswered;
 use super::super::write::{Live, Write};
 use super::objects::Wanted;
 use crate::kinds::{EnvironmentStatus, ObjectRef};
@@ -27,6 +30,8 @@ pub struct Observed<'a> {
     pub namespace: &'a str,
     /// Until when a person stopped writes.
     pub paused: Option<&'a str>,
+    /// How long something may still be created for it.
+    pub settles: Option<Duration>,
     /// What is there of what is wanted or was made, the namespace among it.
     pub live: &'a BTreeMap<ObjectRef, Live>,
 }
@@ -175,7 +180,11 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     let mut writes = Vec::new();
     let namespace_ref = ObjectKind::Namespace.named(observed.namespace);
     let namespace = observed.live.get(&namespace_ref).filter(|live| live.ours);
+    // Without a name nothing was ever created.
+    let settles = observed.settles.filter(|_| namespace.is_none() && status.namespace.is_some());
+    let settles = settles.filter(|_| !mutant::is(Mutant::CreateForgotten));
     let (why, waits) = match (namespace, obstacle) {
+        (None, _) if settles.is_some() => (unanswered::settling(), false),
         (None, Obstacle::None | Obstacle::Releases(_) | Obstacle::Foreign(_)) => {
             (Trouble::new("Deleted", "everything that this environment made is gone"), false)
         }
@@ -203,7 +212,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
             (Trouble::new("Removing", "the namespace is being deleted"), false)
         }
     };
-    let gone = namespace.is_none();
+    let gone = namespace.is_none() && settles.is_none();
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
     conditions.set("Ready", false, &why);
     if waits {
@@ -234,7 +243,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     if status != *observed.status {
         writes.push(Write::Status(Box::new(status)));
     }
-    Decision { writes, wake: None, repaired: Vec::new() }
+    Decision { writes, wake: settles, repaired: Vec::new() }
 }
 
 #[cfg(test)]
@@ -258,7 +267,16 @@ mod tests {
     }
 
     fn observed<'a>(status: &'a EnvironmentStatus, live: &'a BTreeMap<ObjectRef, Live>) -> Observed<'a> {
-        Observed { uid: "e", generation: 4, fact_generation: 4, status, namespace: NAMESPACE, paused: None, live }
+        Observed {
+            uid: "e",
+            generation: 4,
+            fact_generation: 4,
+            status,
+            namespace: NAMESPACE,
+            paused: None,
+            settles: None,
+            live,
+        }
     }
 
     fn wanted() -> Wanted {
@@ -346,6 +364,26 @@ mod tests {
         }
         let gone = remove(&observed(&status, &BTreeMap::new()), &Obstacle::None, Timestamp::UNIX_EPOCH);
         assert_eq!(ready(&gone), Some(("False".to_owned(), "Deleted".to_owned(), 1)));
+    }
+
+    #[test]
+    fn a_namespace_whose_create_had_no_answer_is_waited_for() {
+        let (none, left) = (BTreeMap::new(), Duration::from_secs(7));
+        let recorded = EnvironmentStatus { namespace: Some(NAMESPACE.to_owned()), ..EnvironmentStatus::default() };
+        let waits = Observed { settles: Some(left), ..observed(&recorded, &none) };
+        let decision = remove(&waits, &Obstacle::None, Timestamp::UNIX_EPOCH);
+        assert_eq!((ready(&decision).unwrap().1.as_str(), decision.wake), ("Settling", Some(left)));
+        let Some(Write::Status(status)) = decision.writes.last() else { panic!() };
+        assert_eq!((status.namespace.as_deref(), status.facts.len()), (Some(NAMESPACE), 0), "it may still come");
+        let late = BTreeMap::from([(ObjectKind::Namespace.named(NAMESPACE), live(true, &[]))]);
+        let decision = remove(&observed(status, &late), &Obstacle::None, Timestamp::UNIX_EPOCH);
+        assert_eq!(format!("{:?}", decision.writes), "[delete Namespace/dp-a, status]");
+        let done = remove(&observed(status, &none), &Obstacle::None, Timestamp::UNIX_EPOCH);
+        assert_eq!(ready(&done).unwrap().1, "Deleted");
+        let never = EnvironmentStatus::default();
+        let nothing = Observed { settles: Some(left), ..observed(&never, &none) };
+        let decision = remove(&nothing, &Obstacle::None, Timestamp::UNIX_EPOCH);
+        assert_eq!(ready(&decision).unwrap().1, "Deleted", "a name is recorded before anything is made");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::super::decide::Decision;
 use super::super::index::JobView;
 use super::super::progress::PodView;
 use super::super::report::{self, Conditions, NewFact, Trouble};
+use super::super::unanswered;
 use super::super::write::Write;
 use crate::kinds::TaskRunStatus;
 
@@ -40,6 +41,8 @@ pub struct Observed<'a> {
     pub job: &'a JobSeen,
     /// Until when a person stopped writes.
     pub paused: Option<&'a str>,
+    /// How long its Job may still be created.
+    pub settles: Option<Duration>,
 }
 
 /// What a run would be.
@@ -159,12 +162,17 @@ impl Step<'_> {
 
     /// The Job was recorded and is not there: it was never created, or somebody removed it.
     fn vanished(&mut self) -> Said {
-        if self.observed.cancel {
-            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled; its Job is gone"));
-        }
         let was_seen = self.observed.status.conditions.iter().any(|condition| {
             condition.condition_type == "Ended" && matches!(condition.reason.as_str(), "Running" | "Pending")
         });
+        if self.observed.cancel {
+            let settles = self.observed.settles.filter(|_| !was_seen && !mutant::is(Mutant::CreateForgotten));
+            if let Some(left) = settles {
+                self.wake = Some(left);
+                return Said::Goes(unanswered::settling());
+            }
+            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled; its Job is gone"));
+        }
         match self
             .observed
             .recorded
@@ -302,6 +310,15 @@ mod tests {
     }
 
     fn round(status: &TaskRunStatus, job: &JobSeen, cancel: bool) -> (String, TaskRunStatus) {
+        round_while(status, job, cancel, None)
+    }
+
+    fn round_while(
+        status: &TaskRunStatus,
+        job: &JobSeen,
+        cancel: bool,
+        settles: Option<Duration>,
+    ) -> (String, TaskRunStatus) {
         let blueprint = blueprint();
         let again = json!({"kind": "Job", "metadata": {"name": "j"}, "spec": {}});
         let observed = Observed {
@@ -315,6 +332,7 @@ mod tests {
             recorded: Some(&again),
             job,
             paused: None,
+            settles,
         };
         let decision = decide(&observed, NOW.parse().unwrap());
         let last = decision.writes.iter().find_map(|write| match write {
@@ -371,5 +389,20 @@ mod tests {
         assert_eq!(status.result.as_deref(), Some("Cancelled"));
         let (_, status) = round(&TaskRunStatus::default(), &JobSeen::Missing, true);
         assert_eq!((status.result.as_deref(), status.job), (Some("Cancelled"), None));
+    }
+
+    #[test]
+    fn a_cancelled_run_whose_create_had_no_answer_is_not_called_ended() {
+        let settles = Some(Duration::from_secs(9));
+        let (writes, status) = round_while(&recorded(), &JobSeen::Missing, true, settles);
+        assert_eq!((writes.as_str(), status.result.as_deref()), ("[status]", None));
+        let late = found(JobView { active: 1, ..JobView::default() }, vec![]);
+        assert_eq!(
+            round_while(&status, &late, true, settles).0,
+            "[apply Job/j, status]",
+            "it is stopped when it comes"
+        );
+        let (_, status) = round(&status, &JobSeen::Missing, true);
+        assert_eq!(status.result.as_deref(), Some("Cancelled"));
     }
 }
