@@ -11,5 +11,5 @@ test-sim:
 	SIM_SEEDS=10000 cargo test --workspace --test sim every_invariant -- --nocapture
 
 .PHONY: mistakes
-mistakes: ## Show by which invariant, and after how many seeds, the simulation finds each deliberate mistake
-	cargo test -p simulation --test sim every_mistake -- --nocapture
+mistakes: ## Show by which invariant, and after how many seeds, the simulation finds each deliberate mistake (MISTAKE=FloorIgnored SEEDS=5000 looks for one)
+	$(if $(MISTAKE),SIM_MISTAKE=$(MISTAKE) SIM_SEEDS=$(SEEDS)) cargo test -p simulation --test sim every_mistake -- --nocapture
