@@ -17,6 +17,7 @@ use cluster::Cluster;
 use lead::End;
 
 pub mod apply;
+pub mod autoscaler;
 pub mod build;
 pub mod check;
 pub mod cluster;

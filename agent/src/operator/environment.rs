@@ -162,6 +162,7 @@ impl Round<'_> {
                 drift: Vec::new(),
                 was_equal: false,
                 rival: None,
+                autoscaled: None,
             },
         );
         Ok(())

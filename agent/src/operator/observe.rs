@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::autoscaler;
 use super::cluster::{self, ApiError};
 use super::compare;
 use super::index::{Mark, Place, Tracked, View};
@@ -74,6 +75,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
             drift: Vec::new(),
             was_equal: true,
             rival: None,
+            autoscaled: None,
         }));
     }
     let Some(object) = shared.cluster.get(kind, &place.namespace, &place.name).await? else {
@@ -81,14 +83,21 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
         return Ok(None);
     };
     let found = took(shared, &place, &object);
-    let drift = compare::drift(wanted, &object);
-    if drift.is_empty() {
+    let mut drift = compare::drift(wanted, &object);
+    let mut autoscaled = None;
+    if drift.iter().any(|path| path == autoscaler::REPLICAS) {
+        autoscaled = autoscaler::replicas(&shared.cluster, &place, &object).await?;
+        drift.retain(|path| path != autoscaler::REPLICAS || autoscaled.is_none());
+    }
+    // Under an autoscaler it is looked at again: nothing tells when that is gone.
+    if drift.is_empty() && autoscaled.is_none() {
         let mark = if unwatched(kind) { Mark::of(&shared.pass()) } else { found.mark };
         shared.index.lock().verify(place, mark, &fingerprint);
     }
     Ok(Some(Live {
         ours: owner.owns(shared, &found),
         rival: if drift.is_empty() { None } else { cluster::rival(&object) },
+        autoscaled,
         uid: found.uid.to_string(),
         resource_version: found.resource_version.into(),
         terminating: found.terminating,
@@ -134,6 +143,7 @@ pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &s
         drift: Vec::new(),
         was_equal: true,
         rival: None,
+        autoscaled: None,
     };
     let pass = Mark::of(&shared.pass());
     if shared.index.lock().verified(&place, pass, name).0 {
@@ -158,6 +168,7 @@ pub fn plain(shared: &Shared, owner: Owner<'_>, found: &Tracked) -> Live {
         drift: Vec::new(),
         was_equal: false,
         rival: None,
+        autoscaled: None,
     }
 }
 

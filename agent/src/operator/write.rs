@@ -3,7 +3,7 @@
 //! Every write carries its precondition: a create is a create, everything else names uid and resource version of what was
 //! seen. A leader that was paused holds older content, so "the same write again" would not be harmless.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kinds::ObjectRef;
 
@@ -24,6 +24,8 @@ pub struct Live {
     pub was_equal: bool,
     /// Field manager that wrote last, if it is not us.
     pub rival: Option<String>,
+    /// How many pods it has, if an autoscaler says so: they stay.
+    pub autoscaled: Option<i64>,
 }
 
 /// One write. Executed in order; one that is refused holds up only what stands on it, any other failure ends the list.
@@ -82,7 +84,11 @@ impl<S> Write<S> {
     /// The application of `object` onto what was seen.
     #[must_use]
     pub fn apply(object: &Value, live: &Live) -> Self {
-        Self::Apply { object: object.clone(), uid: live.uid.clone(), resource_version: live.resource_version.clone() }
+        let mut object = object.clone();
+        if let (Some(replicas), Some(spec)) = (live.autoscaled, object.get_mut("spec").and_then(Value::as_object_mut)) {
+            spec.insert("replicas".to_owned(), json!(replicas));
+        }
+        Self::Apply { object, uid: live.uid.clone(), resource_version: live.resource_version.clone() }
     }
 
     /// Kind of write and name of its object, for logs and tests. Never content.
@@ -115,8 +121,6 @@ impl<S> std::fmt::Debug for Write<S> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -133,5 +137,24 @@ mod tests {
         let object = crate::operator::object::ObjectKind::Service.named("web");
         let gone = Write::<()>::Delete { object, uid: String::new(), resource_version: String::new() };
         assert!(!gone.stands_alone(), "something may still need it");
+    }
+
+    #[test]
+    fn replicas_of_an_autoscaler_are_applied_as_they_are() {
+        let live = |autoscaled| Live {
+            uid: "u".to_owned(),
+            resource_version: "1".to_owned(),
+            ours: true,
+            terminating: false,
+            drift: vec!["/spec/template".to_owned()],
+            was_equal: false,
+            rival: None,
+            autoscaled,
+        };
+        let wanted = json!({"kind": "Deployment", "spec": {"replicas": 1}});
+        for (autoscaled, applied) in [(None, 1), (Some(3), 3)] {
+            let Write::<()>::Apply { object, .. } = Write::apply(&wanted, &live(autoscaled)) else { panic!() };
+            assert_eq!(object["spec"]["replicas"], applied);
+        }
     }
 }

@@ -43,6 +43,7 @@ impl Operator {
             drift: compare::drift(&wanted, found),
             was_equal: false,
             rival: None,
+            autoscaled: None,
         });
         let live: BTreeMap<_, _> =
             live.map(|live| (ObjectKind::Namespace.named(&namespace), live)).into_iter().collect();

@@ -124,6 +124,7 @@ impl Views {
             drift: drift.clone(),
             was_equal: false,
             rival: None,
+            autoscaled: None,
         };
         Some((reference.clone(), live))
     }

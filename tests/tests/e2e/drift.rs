@@ -77,6 +77,36 @@ async fn who_insists_on_a_change_is_named_and_left_alone() {
     replicas(&place, &name, 1).await;
 }
 
+#[tokio::test]
+async fn replicas_stay_as_an_autoscaler_has_set_them_until_it_is_gone() {
+    let (place, name) = serving("autoscaled").await;
+    let bed = &agent().await.bed;
+    let namespace = place.namespace.as_str();
+    bed.kubectl(&["autoscale", "deployment", &name, "-n", namespace, "--min=3", "--max=4"]).await.unwrap();
+    replicas(&place, &name, 3).await;
+    // Neither a repair of something else nor a new release takes them back.
+    let patch = r#"{"spec":{"progressDeadlineSeconds":77}}"#;
+    bed.kubectl(&["patch", "deployment", &name, "-n", namespace, "--type=merge", "-p", patch]).await.unwrap();
+    wait_until(LIMIT, "the deadline to be taken back", || async {
+        let now = object(&place, "deployment", &name).await.map_err(|error| error.to_string())?;
+        assert_eq!(now["spec"]["replicas"], 3);
+        if now["spec"]["progressDeadlineSeconds"] == 77 { Err("it is as it was set".to_owned()) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
+    assert_eq!(object(&place, "deployment", &name).await.unwrap()["spec"]["replicas"], 3);
+    let releases = bed.kubectl(&["get", "releases.pdp-agent.dev", "-n", "pdp-agent", "-o", "json"]).await.unwrap();
+    let releases: Value = serde_json::from_str(&releases).unwrap();
+    let ours = releases["items"].as_array().unwrap().iter().find(|release| release["status"]["namespace"] == namespace);
+    let conditions = ours.unwrap()["status"]["conditions"].as_array().unwrap();
+    assert!(conditions.iter().all(|condition| condition["type"] != "Contested"), "{conditions:?}");
+
+    bed.kubectl(&["delete", "horizontalpodautoscaler", &name, "-n", namespace]).await.unwrap();
+    bed.kubectl(&["scale", "deployment", &name, "-n", namespace, "--replicas=2"]).await.unwrap();
+    replicas(&place, &name, 1).await;
+}
+
 async fn serving(name: &str) -> (Place, String) {
     let place = place(name).await;
     put_secrets(&place, "s").await;

@@ -46,6 +46,7 @@ fn live() -> Live {
         drift: Vec::new(),
         was_equal: false,
         rival: None,
+        autoscaled: None,
     }
 }
 

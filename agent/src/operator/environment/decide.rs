@@ -263,6 +263,7 @@ mod tests {
             drift: drift.iter().map(|&path| path.to_owned()).collect(),
             was_equal: false,
             rival: None,
+            autoscaled: None,
         }
     }
 
