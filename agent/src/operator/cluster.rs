@@ -1,7 +1,7 @@
 //! The API server as the operator uses it: reads by name, and writes with a precondition each.
 //!
-//! Before every write leadership is checked; every call has an end. Objects are JSON and are never logged: a Secret is among
-//! them.
+//! Before every write leadership is checked; every call has an end, and creates that had no answer are remembered. Objects are JSON
+//! and are never logged: a Secret is among them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
