@@ -9,15 +9,9 @@
     reason = "a broken expectation is a failed test, in helpers too"
 )]
 
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
 use serde_json::Value;
-use tests::chaos::plan::Role;
-use tests::chaos::replicas::{Replica, replicas};
 use tests::installation::Place;
 use tests::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
 use tests::testbed::{Cut, Part, Sample, Testbed, wait_until};
@@ -247,51 +241,4 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap().flatten() {
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
-}
-
-#[tokio::test]
-async fn an_agent_without_free_file_descriptors_says_so_and_connects_once_it_has_some() {
-    let agent = agent().await;
-    let place = running("no-descriptors", Sample::HttpbinOld).await;
-    let link = replicas(&agent.bed, Role::Link).unwrap().pop().expect("the link runs");
-    agent.control_plane.stop().await.unwrap();
-    // What is open stays open; nothing can be opened.
-    let before = limit_descriptors(&link, None);
-    limit_descriptors(&link, Some(0));
-    let shortage = async {
-        agent.control_plane.restart().await.unwrap();
-        let path = "jsonpath={.status.conditions[?(@.type==\"Connected\")].message}";
-        let asked = ["get", "dataplanes.pdp-agent.dev", "default", "-n", "pdp-agent", "-o", path];
-        wait_until(LIMIT, "the link to say what it lacks", || async {
-            let said = agent.bed.kubectl(&asked).await.map_err(|error| error.to_string())?;
-            if said.contains("Too many open files") { Ok(()) } else { Err(said) }
-        })
-        .await
-        .unwrap();
-        assert!(ask(&place, "/version").await.is_ok());
-    };
-    let outcome = AssertUnwindSafe(shortage).catch_unwind().await;
-    limit_descriptors(&link, Some(before));
-    outcome.unwrap();
-    agent.connected(LIMIT).await.unwrap();
-    assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
-    assert_eq!(replicas(&agent.bed, Role::Link).unwrap(), [link], "it had to start anew");
-}
-
-/// Sets how many file descriptors a process may have at most, if told to. Returns how many it might have. As its user: of others only
-/// somebody with `CAP_SYS_RESOURCE` may change limits.
-fn limit_descriptors(replica: &Replica, limit: Option<u64>) -> u64 {
-    let (pid, set) = (replica.process.pid, limit.map(|limit| format!("--nofile={limit}:")));
-    let owner = std::fs::metadata(format!("/proc/{pid}")).unwrap();
-    let mut command = std::process::Command::new("prlimit");
-    command.uid(owner.uid()).gid(owner.gid()).args([
-        "--pid",
-        &pid.to_string(),
-        "--raw",
-        "--noheadings",
-        "--output=SOFT",
-    ]);
-    let output = command.arg(set.as_deref().unwrap_or("--nofile")).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap_or(0)
 }
