@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 pub mod canary;
+pub mod printer;
 
 /// Time within which anything that is expected must happen.
 pub const LIMIT: Duration = Duration::from_secs(90);

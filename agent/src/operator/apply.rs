@@ -140,7 +140,7 @@ async fn once<K: OwnKind, S: Serialize>(
         Write::Apply { object, uid, resource_version } => {
             let Some((kind, reference)) = object::reference(object) else { return Ok(()) };
             let place = observe::place(object, kind, &reference);
-            match shared.cluster.apply(object, uid, resource_version, false).await {
+            match shared.cluster.apply(object, uid, resource_version).await {
                 Ok(answer) => {
                     let found = observe::took(shared, &place, &answer);
                     shared.index.lock().verify(place, found.mark, &object::fingerprint(object));
@@ -166,7 +166,7 @@ async fn once<K: OwnKind, S: Serialize>(
 async fn create(shared: &Shared, object: &Value, remember: &Value) -> Result<(), ApiError> {
     let Some((kind, reference)) = object::reference(object) else { return Ok(()) };
     let place = observe::place(object, kind, &reference);
-    match shared.cluster.create(object, false).await {
+    match shared.cluster.create(object).await {
         Ok(answer) => {
             let found = observe::took(shared, &place, &answer);
             if !remember.is_null() {

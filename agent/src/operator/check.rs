@@ -18,7 +18,7 @@ use super::shared::Shared;
 pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value]) -> Result<Result<(), Trouble>, ApiError> {
     let pods = objects.iter().filter_map(one_pod);
     let tries = join_all(objects.iter().map(|object| object_as_dry_run(shared, owner, object)));
-    let pod_tries = join_all(pods.map(async |pod| shared.cluster.create(&pod, true).await.map(drop)));
+    let pod_tries = join_all(pods.map(async |pod| shared.cluster.try_create(&pod).await));
     let (objects, pods) = futures::future::join(tries, pod_tries).await;
     let mut refusals = Vec::new();
     for result in objects.into_iter().chain(pods) {
@@ -38,8 +38,8 @@ pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value]) -> Resu
 async fn object_as_dry_run(shared: &Shared, owner: Owner<'_>, object: &Value) -> Result<(), ApiError> {
     match observe::wanted(shared, owner, object).await? {
         Some(live) if !live.ours || live.drift.is_empty() => Ok(()),
-        Some(live) => shared.cluster.apply(object, &live.uid, &live.resource_version, true).await.map(drop),
-        None => shared.cluster.create(object, true).await.map(drop),
+        Some(live) => shared.cluster.try_apply(object, &live.uid, &live.resource_version).await,
+        None => shared.cluster.try_create(object).await,
     }
 }
 

@@ -11,12 +11,14 @@ use kube::Client;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::fields::converted;
-use super::object::{self, MANAGER, ObjectKind};
+use self::paths::{path, query};
+use super::object::ObjectKind;
 use super::unanswered::Unanswered;
 use crate::elector::Leadership;
 #[cfg(feature = "failpoints")]
@@ -25,6 +27,7 @@ use crate::telemetry::Metrics;
 
 mod error;
 mod fields;
+mod paths;
 
 pub use error::{ApiError, Class};
 pub use fields::rival;
@@ -81,15 +84,6 @@ impl Cluster {
         self.client.clone()
     }
 
-    /// Writes that were accepted since the start.
-    #[must_use]
-    pub fn accepted_writes(&self) -> u64 {
-        let verbs = ["create", "apply", "delete", "status", "convert"];
-        let kinds = ObjectKind::ALL.map(|kind| kind.names().1).into_iter().chain(OWN_KINDS);
-        let labels = kinds.flat_map(|kind| verbs.map(|verb| WriteLabels { verb, kind }));
-        labels.map(|labels| self.writes.get(&labels).map_or(0, |counter| counter.get())).sum()
-    }
-
     /// One object, or none.
     ///
     /// # Errors
@@ -118,7 +112,7 @@ impl Cluster {
     pub async fn list(&self, kind: ObjectKind, namespace: &str, selector: &str) -> Result<Vec<Value>, ApiError> {
         let selector = selector.replace('=', "%3D").replace('/', "%2F");
         let path = format!("{}?labelSelector={selector}", path(kind, namespace, None));
-        let mut list = self.call(&format!("list {}", kind.names().2), Method::GET, &path, JSON, None).await?;
+        let mut list: Value = self.call(&format!("list {}", kind.names().2), Method::GET, &path, JSON, None).await?;
         Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
     }
 
@@ -126,32 +120,52 @@ impl Cluster {
     ///
     /// # Errors
     /// Not leading, refused, or no answer.
-    pub async fn create(&self, object: &Value, dry_run: bool) -> Result<Value, ApiError> {
-        let (kind, namespace, name) = address(object)?;
-        let path = format!("{}?{}", path(kind, namespace, None), query(dry_run));
-        let write = self.write("create", kind.names().1, name, dry_run, Method::POST, &path, JSON, object);
-        if dry_run {
-            return write.await;
-        }
+    pub async fn create(&self, object: &Value) -> Result<Value, ApiError> {
         let create = self.unanswered().begin(object, CALL_TIMEOUT, self.started.elapsed());
-        let answer = write.await;
+        let answer = self.post(object, false).await;
         if !answer.as_ref().is_err_and(ApiError::leaves_open) {
             self.unanswered().answered(create);
         }
         answer
     }
 
+    /// Whether `object` could be created.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer.
+    pub async fn try_create(&self, object: &Value) -> Result<(), ApiError> {
+        self.post(object, true).await.map(|IgnoredAny| ())
+    }
+
+    async fn post<T: DeserializeOwned>(&self, object: &Value, dry_run: bool) -> Result<T, ApiError> {
+        let (kind, namespace, name) = address(object)?;
+        let path = format!("{}?{}", path(kind, namespace, None), query(dry_run));
+        self.write("create", kind.names().1, name, dry_run, Method::POST, &path, JSON, object).await
+    }
+
     /// Applies our fields onto an existing object, taking them from whoever has them.
     ///
     /// # Errors
     /// Not leading, refused, or no answer. A conflict means that the object is not the one that was seen.
-    pub async fn apply(
+    pub async fn apply(&self, object: &Value, uid: &str, resource_version: &str) -> Result<Value, ApiError> {
+        self.patch(object, uid, resource_version, false).await
+    }
+
+    /// Whether our fields could be applied. What is ours is made ready for that, so it may write.
+    ///
+    /// # Errors
+    /// As for [`Cluster::apply`].
+    pub async fn try_apply(&self, object: &Value, uid: &str, resource_version: &str) -> Result<(), ApiError> {
+        self.patch(object, uid, resource_version, true).await.map(|IgnoredAny| ())
+    }
+
+    async fn patch<T: DeserializeOwned>(
         &self,
         object: &Value,
         uid: &str,
         resource_version: &str,
         dry_run: bool,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<T, ApiError> {
         let (kind, namespace, name) = address(object)?;
         // Before a dry run too: otherwise what is left out now would still stand in the object that is checked.
         let version = self.convert(kind, namespace, name, uid, resource_version).await?;
@@ -188,7 +202,7 @@ impl Cluster {
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
         ]);
         let path = path(kind, namespace, Some(name));
-        let object =
+        let object: Value =
             self.write("convert", kind.names().1, name, false, Method::PATCH, &path, JSON_PATCH, &patch).await?;
         Ok(object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or(version).to_owned())
     }
@@ -212,7 +226,10 @@ impl Cluster {
             "preconditions": {"uid": uid, "resourceVersion": version},
         });
         let path = path(kind, namespace, Some(name));
-        match self.write("delete", kind.names().1, name, false, Method::DELETE, &path, JSON, &options).await {
+        match self
+            .write::<IgnoredAny>("delete", kind.names().1, name, false, Method::DELETE, &path, JSON, &options)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if error.class() == Class::Missing => Ok(()),
             Err(error) => Err(error),
@@ -271,13 +288,13 @@ impl Cluster {
         let path = format!("{}/token", path(ObjectKind::ServiceAccount, namespace, Some(account)));
         self.leadership.check()?;
         let doing = format!("request a token of ServiceAccount {account}");
-        let answer = self.call(&doing, Method::POST, &path, JSON, Some(&request)).await?;
+        let answer: Value = self.call(&doing, Method::POST, &path, JSON, Some(&request)).await?;
         let token = answer.pointer("/status/token").and_then(Value::as_str).unwrap_or_default();
         Ok(SecretString::from(token))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one place where all writes pass")]
-    async fn write(
+    async fn write<T: DeserializeOwned>(
         &self,
         verb: &'static str,
         kind: &'static str,
@@ -287,7 +304,7 @@ impl Cluster {
         path: &str,
         content_type: &str,
         body: &Value,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<T, ApiError> {
         self.leadership.check()?;
         let doing =
             if dry_run { format!("{verb} {kind} {name} as a dry run") } else { format!("{verb} {kind} {name}") };
@@ -305,14 +322,14 @@ impl Cluster {
         Ok(answer)
     }
 
-    async fn call(
+    async fn call<T: DeserializeOwned>(
         &self,
         doing: &str,
         method: Method,
         path: &str,
         content_type: &str,
         body: Option<&Value>,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<T, ApiError> {
         let no_answer = |cause: String| ApiError::NoAnswer { doing: doing.to_owned(), cause };
         let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| no_answer(error.to_string()))?;
         let request = Request::builder()
@@ -322,7 +339,7 @@ impl Cluster {
             .header("Accept", JSON)
             .body(bytes.unwrap_or_default())
             .map_err(|error| no_answer(error.to_string()))?;
-        match tokio::time::timeout(CALL_TIMEOUT, self.client.request::<Value>(request)).await {
+        match tokio::time::timeout(CALL_TIMEOUT, self.client.request::<T>(request)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(kube::Error::Api(status))) => Err(ApiError::Refused {
                 doing: doing.to_owned(),
@@ -336,27 +353,11 @@ impl Cluster {
     }
 }
 
-/// Names of our own kinds.
-const OWN_KINDS: [&str; 4] = ["DataPlane", "Environment", "Release", "TaskRun"];
-
 const JSON: &str = "application/json";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 /// JSON is YAML, and the API server wants this name for it.
 const APPLY: &str = "application/apply-patch+yaml";
-
-fn query(dry_run: bool) -> String {
-    let dry = if dry_run { "&dryRun=All" } else { "" };
-    format!("fieldManager={MANAGER}&fieldValidation=Strict{dry}")
-}
-
-fn path(kind: ObjectKind, namespace: &str, name: Option<&str>) -> String {
-    let (api_version, _, plural) = kind.names();
-    let root = if api_version.contains('/') { "apis" } else { "api" };
-    let scope = if kind == ObjectKind::Namespace { String::new() } else { format!("/namespaces/{namespace}") };
-    let name = name.map(|name| format!("/{name}")).unwrap_or_default();
-    format!("/{root}/{api_version}{scope}/{plural}{name}")
-}
 
 fn address(object: &Value) -> Result<(ObjectKind, &str, &str), ApiError> {
     let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
@@ -386,28 +387,4 @@ pub fn secret_data(secret: &Value, key: &str) -> Option<SecretString> {
     let text = secret.get("data")?.get(key)?.as_str()?;
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
     String::from_utf8(bytes).ok().map(SecretString::from)
-}
-
-/// Whether two wrapped texts are equal.
-#[must_use]
-pub fn same(a: &SecretString, b: &SecretString) -> bool {
-    a.expose_secret() == b.expose_secret()
-}
-
-/// Whether `object` carries `key` with one of `values` as a label.
-#[must_use]
-pub fn labelled(object: &Value, key: &str, values: &[&str]) -> bool {
-    object::label(object, key).is_some_and(|found| values.contains(&found))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_as_the_api_server_has_them() {
-        assert_eq!(path(ObjectKind::Namespace, "", Some("a")), "/api/v1/namespaces/a");
-        assert_eq!(path(ObjectKind::Deployment, "n", Some("a")), "/apis/apps/v1/namespaces/n/deployments/a");
-        assert_eq!(path(ObjectKind::ConfigMap, "n", None), "/api/v1/namespaces/n/configmaps");
-    }
 }

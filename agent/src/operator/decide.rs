@@ -9,23 +9,24 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use protocol::mutant::{self, Mutant};
-use protocol::report::{Effective, FactKind};
 use serde_json::Value;
 
 use super::object::{self, ObjectKind};
 use super::progress::{APPLYING, Verdict, Workload};
 use super::prune;
 use super::rendering::{Rendering, Slots};
-use super::report::{self, NewFact, Trouble};
+use super::report::{self, Trouble};
 use super::write::{Live, Write};
-use crate::kinds::{Binding, FailedGeneration, ObjectRef, ReleaseStatus, Rollout};
+use crate::kinds::{Binding, ObjectRef, ReleaseStatus, Rollout};
 
 mod difference;
 mod outcome;
 mod removal;
+mod rollout;
 
 use difference::{Applied, apply};
 pub use removal::{Remains, remove};
+use rollout::{Step, rolled_back};
 
 /// Revisions that are kept, with their renderings and what they are bound to.
 pub const KEPT_REVISIONS: usize = 10;
@@ -314,90 +315,6 @@ fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
         return Verdict::Serving;
     }
     observed.workload.verdict(&of_kind(ObjectKind::Service).collect::<Vec<_>>())
-}
-
-/// One step of a rollout.
-struct Step<'a> {
-    observed: &'a Observed<'a>,
-    rollout: &'a Rollout,
-    now: Timestamp,
-}
-
-impl Step<'_> {
-    fn served(&self, status: &mut ReleaseStatus) {
-        let Some(target) = &self.observed.target else { return };
-        status.rollout = None;
-        status.effective = Some(Effective {
-            generation: Some(self.rollout.generation),
-            revision: self.rollout.revision.clone(),
-            image: target.rendering.image.clone(),
-        });
-        // A generation that was overtaken while it rolled has no outcome of its own.
-        if self.rollout.generation == self.observed.identity.generation {
-            self.fact(status, FactKind::Ready, Trouble::new("Serving", "the new pods serve"));
-        }
-    }
-
-    fn failed(&self, status: &mut ReleaseStatus, trouble: &Trouble) {
-        let identity = self.observed.identity;
-        status.rollout = None;
-        if mutant::is(Mutant::FailureNotRecorded) {
-            return;
-        }
-        // A rollout that was overtaken has no say over the newest generation.
-        if self.rollout.generation != identity.generation {
-            return;
-        }
-        status.failed = Some(FailedGeneration {
-            generation: identity.generation,
-            hash: identity.content_hash.clone(),
-            reason: trouble.reason.clone(),
-            message: trouble.message.clone(),
-        });
-        self.fact(status, FactKind::Failed, trouble.clone());
-    }
-
-    fn fact(&self, status: &mut ReleaseStatus, kind: FactKind, what: Trouble) {
-        append(self.observed, status, kind, what, self.now);
-    }
-
-    /// Time left, or why it is over. The clock stands still while the rollout is stalled.
-    fn deadline(&self, status: &mut ReleaseStatus, doing: &str) -> Result<Duration, Trouble> {
-        let seconds = self.observed.target.map_or(300, |target| target.rendering.deadline_seconds);
-        let stalled = report::is_true(&self.observed.status.conditions, "Stalled");
-        let since = report::parse_time(&self.rollout.since).filter(|_| !stalled);
-        let Some(since) = since else {
-            if let Some(rollout) = &mut status.rollout {
-                rollout.since = report::timestamp(self.now);
-            }
-            return Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
-        };
-        let left = SignedDuration::from_secs(i64::from(seconds)) - self.now.duration_since(since);
-        if left.is_positive() {
-            return Ok(left.unsigned_abs() + Duration::from_millis(100));
-        }
-        Err(Trouble::new(
-            "ProgressDeadlineExceeded",
-            format!("not ready after {seconds} s: {doing}; check the readiness probe and the log of the new pods"),
-        ))
-    }
-}
-
-fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, what: Trouble, now: Timestamp) {
-    let identity = observed.identity;
-    let fact = NewFact { kind, what, exit_code: None };
-    report::append(&mut status.facts, &mut status.last_fact, &identity.uid, identity.fact_generation(), fact, now);
-}
-
-/// Says once that the last good revision serves again after a failure.
-fn rolled_back(observed: &Observed<'_>, status: &mut ReleaseStatus, now: Timestamp) {
-    let said = report::is_true(&observed.status.conditions, outcome::ROLLED_BACK);
-    let (Some(_), Some(effective), false) = (&status.failed, &status.effective, said) else { return };
-    let message = match effective.generation {
-        Some(generation) => format!("generation {generation} serves again"),
-        None => "the last good revision serves again".to_owned(),
-    };
-    append(observed, status, FactKind::RolledBack, Trouble::new("RolledBack", message), now);
 }
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ impl Round<'_> {
             secret["type"] = json!("Opaque");
             secret["immutable"] = json!(true);
             secret["data"] = json!({"key": key});
-            match self.shared.cluster.create(&secret, false).await {
+            match self.shared.cluster.create(&secret).await {
                 Ok(_) => {}
                 // Made meanwhile: the one that is there counts.
                 Err(error) if error.class() == Class::Conflict => {}
@@ -226,9 +226,9 @@ impl Round<'_> {
         copy["type"] = found.get("type").cloned().unwrap_or_else(|| json!("kubernetes.io/dockerconfigjson"));
         copy["data"] = found.get("data").cloned().unwrap_or_default();
         match observe::wanted(self.shared, self.owner(), &copy).await? {
-            None => self.shared.cluster.create(&copy, false).await.map(drop)?,
+            None => self.shared.cluster.create(&copy).await.map(drop)?,
             Some(live) if live.drift.is_empty() || !live.ours => {}
-            Some(live) => self.shared.cluster.apply(&copy, &live.uid, &live.resource_version, false).await.map(drop)?,
+            Some(live) => self.shared.cluster.apply(&copy, &live.uid, &live.resource_version).await.map(drop)?,
         }
         Ok(None)
     }
@@ -265,7 +265,7 @@ impl Round<'_> {
         let Settings { namespace: agent_namespace, fullname, .. } = &self.shared.settings;
         let (data_plane, name) = (&self.shared.id, self.name);
         let binding = objects::rights(&objects::Place { data_plane, name, namespace, agent_namespace, fullname });
-        match self.shared.cluster.create(&binding, false).await {
+        match self.shared.cluster.create(&binding).await {
             Ok(_) => Ok(()),
             // It is there and not in effect yet.
             Err(error) if error.class() == Class::Conflict => Ok(()),

@@ -175,13 +175,6 @@ impl Contents {
         places.filter_map(|place| self.objects.get(place).map(|tracked| (place, tracked)))
     }
 
-    /// Objects that carry the environment's label and no release's.
-    pub fn of_environment<'a>(&'a self, environment: &'a str) -> impl Iterator<Item = (&'a Place, &'a Tracked)> {
-        self.objects.iter().filter(move |(_, tracked)| {
-            tracked.release.is_none() && tracked.environment.as_deref() == Some(environment)
-        })
-    }
-
     /// The workload of a release in its namespace.
     #[must_use]
     pub fn workload(&self, release: &str, namespace: &str) -> Workload {

@@ -130,7 +130,7 @@ impl Documents {
     }
 
     /// What is in the record by now is of no interest.
-    async fn skip(&self) -> Result<()> {
+    pub(super) async fn skip(&self) -> Result<()> {
         let entries = self.record().await?;
         let last = entries.as_array().and_then(|entries| entries.last()?.get("seq")?.as_u64());
         self.seen.set(last.unwrap_or(self.seen.get()));

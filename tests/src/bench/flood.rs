@@ -5,7 +5,6 @@
 //! connections are sent; the rate by `tbf` on the cluster's end.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::documents::Documents;
-use crate::testbed::{ImageSpec, Side, Testbed, wait_until};
+use crate::support::printer;
+use crate::testbed::{Side, Testbed, wait_until};
 
 /// One way of the delayed link.
 const DELAY: Duration = Duration::from_millis(10);
@@ -50,23 +50,9 @@ pub(super) struct Latencies {
 /// Pings for each document.
 const PINGS: usize = 5;
 
-/// An image that prints lines without end: a shell and what it is linked with.
-async fn printer(bed: &Testbed) -> Result<String> {
-    let mut files = Vec::new();
-    for file in ["/bin/dash", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"] {
-        files
-            .push((PathBuf::from(file).canonicalize().with_context(|| format!("{file} is missing"))?, file.to_owned()));
-    }
-    let line = "x".repeat(180);
-    let script = format!("while :; do echo {line}; done");
-    let spec =
-        ImageSpec { files, entrypoint: vec!["/bin/dash".to_owned(), "-c".to_owned(), script], ..ImageSpec::default() };
-    Ok(bed.push_image(&spec, "printer:1").await?)
-}
-
 /// Measures both links with so many documents each.
 pub(super) async fn measure(bed: &Testbed, documents: &Documents, count: usize) -> Result<[Figures; 2]> {
-    let image = printer(bed).await?;
+    let image = printer::image(bed).await?;
     // Half a core prints more than the link takes and leaves the rest of the machine alone.
     let file = json!({
         "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": "printer", "type": "Service",

@@ -142,6 +142,7 @@ async fn written(
     table.footprints.push(("1 release".to_owned(), footprint::at_rest(bed, rest).await?));
 
     say("documents and raw writes, one at a time");
+    documents.skip().await?;
     for round in 1..=i64::try_from(settings.documents)? {
         table.raw.push(writer.one().await?);
         let sent = documents.deploy("bench", round).await?;

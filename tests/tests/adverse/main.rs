@@ -13,6 +13,7 @@
 mod certificates;
 mod doctor;
 mod enrolment;
+mod flood;
 mod guest;
 mod impostor;
 mod namespace;

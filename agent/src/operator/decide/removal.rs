@@ -52,33 +52,46 @@ pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> 
         let due = now_due.iter().filter(|(_, live)| !live.terminating);
         writes.extend(due.map(|(reference, live)| Write::delete(reference, live)));
     }
-    let is_empty = ours.is_empty() && pods == 0;
     // Without a recorded set nothing was ever created.
-    let settles = settles.filter(|_| is_empty && !status.objects.is_empty() && !mutant::is(Mutant::CreateForgotten));
-    let next = described(remains, is_empty && settles.is_none(), now);
+    let settles = settles.filter(|_| !status.objects.is_empty() && !mutant::is(Mutant::CreateForgotten));
+    let left = match settles {
+        _ if pods > 0 => Left::Pods,
+        _ if !ours.is_empty() => Left::Objects,
+        Some(settles) => Left::Unanswered(settles),
+        None => Left::Nothing,
+    };
+    let next = described(remains, left, now);
     if next != *status {
         writes.push(Write::Status(Box::new(next)));
     }
-    Decision { writes, wake: settles, repaired: Vec::new() }
+    let wake = if let Left::Unanswered(settles) = left { Some(settles) } else { None };
+    Decision { writes, wake, repaired: Vec::new() }
 }
 
-fn described(remains: &Remains<'_>, gone: bool, now: Timestamp) -> ReleaseStatus {
-    let Remains { identity, status, paused, live, pods, settles } = *remains;
+/// What of a release there may still be.
+#[derive(Clone, Copy, PartialEq)]
+enum Left {
+    Pods,
+    Objects,
+    /// Nothing that is seen; for so long a create without an answer may still come.
+    Unanswered(Duration),
+    Nothing,
+}
+
+fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus {
+    let Remains { identity, status, paused, live: _, pods: _, settles: _ } = *remains;
+    let gone = left == Left::Nothing;
     let mut next = status.clone();
     next.observed_generation = Some(identity.generation);
     next.rollout = None;
     next.failed = None;
     let mut conditions = Conditions::new(&status.conditions, identity.generation, now);
-    let why = if gone {
-        Trouble::new("Deleted", "everything that this release made is gone")
-    } else if paused.is_some() {
-        Trouble::new("Paused", "removal waits, because a person stopped writes to workloads")
-    } else if settles.is_some() && pods == 0 && !live.values().any(|live| live.ours) {
-        unanswered::settling()
-    } else if pods > 0 {
-        Trouble::new("Removing", "pods are being stopped")
-    } else {
-        Trouble::new("Removing", "objects are being removed")
+    let why = match left {
+        Left::Nothing => Trouble::new("Deleted", "everything that this release made is gone"),
+        _ if paused.is_some() => Trouble::new("Paused", "removal waits, because a person stopped writes to workloads"),
+        Left::Unanswered(_) => unanswered::settling(),
+        Left::Pods => Trouble::new("Removing", "pods are being stopped"),
+        Left::Objects => Trouble::new("Removing", "objects are being removed"),
     };
     if let Some(until) = paused {
         conditions.set(

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use protocol::report::FactKind;
 use serde_json::json;
 
 use super::super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView};

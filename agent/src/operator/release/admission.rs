@@ -132,7 +132,7 @@ impl Work<'_> {
         let mut labels = object::environment_labels(&self.shared.id, &place.environment);
         labels.insert(RELEASE.to_owned(), self.identity.name.clone());
         let object = rendering.stored(revision, namespace, self.identity.generation, &labels);
-        self.shared.cluster.create(&object, false).await?;
+        self.shared.cluster.create(&object).await?;
         self.shared.remember_rendering(namespace, revision, rendering);
         Ok(())
     }

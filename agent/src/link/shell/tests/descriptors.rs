@@ -4,7 +4,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::*;
 
-const NAME: &str = "link::shell::tests::descriptors::a_link_without_free_file_descriptors_says_so_and_connects_once_it_has_some";
+const NAME: &str =
+    "link::shell::tests::descriptors::a_link_without_free_file_descriptors_says_so_and_connects_once_it_has_some";
 const ALONE: &str = "PDP_TEST_ALONE";
 
 #[tokio::test]

@@ -1,0 +1,98 @@
+use super::*;
+
+fn rolling(pods: Vec<PodView>) -> Workload {
+    let deployment = DeploymentView {
+        generation: 2,
+        observed_generation: 2,
+        revision: Some("2".to_owned()),
+        desired: 1,
+        updated: 1,
+        total: 2,
+        failure: None,
+    };
+    let set = |hash: &str, revision: &str| ReplicaSetView {
+        template_hash: hash.to_owned(),
+        revision: Some(revision.to_owned()),
+    };
+    Workload {
+        deployment: Some(deployment),
+        replica_sets: vec![set("old", "1"), set("new", "2")],
+        pods,
+        slices: vec![],
+    }
+}
+
+fn pod(hash: &str) -> PodView {
+    PodView { name: format!("web-{hash}"), template_hash: Some(hash.to_owned()), ..PodView::default() }
+}
+
+fn waiting(reason: &str, message: &str) -> PodView {
+    PodView { waiting: Some((reason.to_owned(), message.to_owned())), restarts: 3, ..pod("new") }
+}
+
+#[test]
+fn pods_that_cannot_start_say_why_at_once() {
+    for (pod, expected) in [
+        (waiting("CrashLoopBackOff", "back-off"), "failed CrashLoop"),
+        (PodView { restarts: 1, ..waiting("CrashLoopBackOff", "back-off") }, "progressing"),
+        (
+            waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+            "failed RootImage",
+        ),
+        (waiting("CreateContainerConfigError", "secret \"x\" not found"), "stalled Configuration"),
+        (waiting("InvalidImageName", ""), "failed InvalidImageName"),
+        (waiting("RunContainerError", "no such file"), "failed CannotStart"),
+        (waiting("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: not found"), "stalled ImagePull"),
+        (waiting("ContainerCreating", ""), "progressing"),
+        (PodView { unschedulable: Some("0/1 nodes".to_owned()), ..pod("new") }, "stalled Unschedulable"),
+        (PodView { template_hash: Some("old".to_owned()), ..waiting("CrashLoopBackOff", "") }, "progressing"),
+        (PodView { terminating: true, ..waiting("CrashLoopBackOff", "") }, "progressing"),
+        (PodView { ready: true, ..pod("new") }, "serving"),
+        (PodView { ready: true, ..pod("old") }, "progressing"),
+    ] {
+        assert_eq!(word(&rolling(vec![pod.clone()]).verdict(&[])), expected, "{pod:?}");
+    }
+}
+
+#[test]
+fn ready_pods_serve_only_when_every_service_reaches_them() {
+    let mut workload = rolling(vec![PodView { ready: true, ..pod("new") }, PodView { ready: true, ..pod("old") }]);
+    let services = ["web-http".to_owned()];
+    assert_eq!(word(&workload.verdict(&services)), "progressing");
+    workload.slices.push(SliceView { service: "web-http".to_owned(), ready: BTreeSet::from(["web-old".to_owned()]) });
+    assert_eq!(word(&workload.verdict(&services)), "progressing", "the old pod does not count");
+    workload.slices.push(SliceView { service: "web-http".to_owned(), ready: BTreeSet::from(["web-new".to_owned()]) });
+    assert_eq!(word(&workload.verdict(&services)), "serving");
+}
+
+#[test]
+fn nothing_is_judged_before_the_controller_has_seen_it() {
+    let mut workload = rolling(vec![PodView { ready: true, ..pod("new") }]);
+    workload.deployment.as_mut().unwrap().observed_generation = 1;
+    assert_eq!(word(&workload.verdict(&[])), "progressing");
+}
+
+#[test]
+fn refused_pods_stall_with_the_words_of_who_refused_them() {
+    let mut workload = rolling(vec![]);
+    let failure = |message: &str| Some(("FailedCreate".to_owned(), message.to_owned()));
+    workload.deployment.as_mut().unwrap().failure = failure("pods is forbidden: exceeded quota: pdp");
+    assert_eq!(word(&workload.verdict(&[])), "stalled Quota");
+    workload.deployment.as_mut().unwrap().failure = failure("admission webhook \"no\" denied the request: no");
+    assert_eq!(word(&workload.verdict(&[])), "stalled PolicyDenied");
+}
+
+#[test]
+fn messages_do_not_change_with_every_try() {
+    assert_eq!(steady("Back-off pulling image \"a\": ErrImagePull: gone"), "gone");
+    assert_eq!(steady("not found"), "not found");
+}
+
+fn word(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Serving => "serving".to_owned(),
+        Verdict::Progressing(_) => "progressing".to_owned(),
+        Verdict::Stalled(trouble) => format!("stalled {}", trouble.reason),
+        Verdict::Failed(trouble) => format!("failed {}", trouble.reason),
+    }
+}

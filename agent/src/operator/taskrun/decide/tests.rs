@@ -1,0 +1,114 @@
+use super::*;
+
+const NOW: &str = "2026-01-01T00:01:00Z";
+
+fn blueprint() -> Result<Blueprint, Trouble> {
+    let job = json!({"kind": "Job", "metadata": {"name": "j", "namespace": "ns"}});
+    Ok(Blueprint { namespace: "ns".to_owned(), revision: "r".to_owned(), job })
+}
+
+fn recorded() -> TaskRunStatus {
+    TaskRunStatus {
+        namespace: Some("ns".to_owned()),
+        job: Some("j".to_owned()),
+        revision: Some("r".to_owned()),
+        ..TaskRunStatus::default()
+    }
+}
+
+fn found(job: JobView, pods: Vec<PodView>) -> JobSeen {
+    JobSeen::Found { uid: "u".to_owned(), resource_version: "1".to_owned(), terminating: false, job, pods }
+}
+
+fn round(status: &TaskRunStatus, job: &JobSeen, cancel: bool) -> (String, TaskRunStatus) {
+    round_while(status, job, cancel, None)
+}
+
+fn round_while(
+    status: &TaskRunStatus,
+    job: &JobSeen,
+    cancel: bool,
+    settles: Option<Duration>,
+) -> (String, TaskRunStatus) {
+    let blueprint = blueprint();
+    let again = json!({"kind": "Job", "metadata": {"name": "j"}, "spec": {}});
+    let observed = Observed {
+        name: "run",
+        uid: "t",
+        generation: 3,
+        fact_generation: 3,
+        cancel,
+        status,
+        blueprint: status.job.is_none().then_some(&blueprint),
+        recorded: Some(&again),
+        job,
+        paused: None,
+        settles,
+    };
+    let decision = decide(&observed, NOW.parse().unwrap());
+    let last = decision.writes.iter().find_map(|write| match write {
+        Write::Status(status) => Some((**status).clone()),
+        Write::Create(_) | Write::CreateSecret(_) | Write::Apply { .. } | Write::Delete { .. } => None,
+    });
+    (format!("{:?}", decision.writes), last.unwrap_or_else(|| status.clone()))
+}
+
+#[test]
+fn the_name_is_recorded_before_the_job_is_created() {
+    let (writes, status) = round(&TaskRunStatus::default(), &JobSeen::Missing, false);
+    assert_eq!(writes, "[status, create Job/j]");
+    assert_eq!(status.job.as_deref(), Some("j"));
+    let (writes, _) = round(&status, &JobSeen::Missing, false);
+    assert_eq!(writes, "[create Job/j]", "it was recorded and never created");
+}
+
+#[test]
+fn a_job_that_was_seen_and_is_gone_is_never_made_again() {
+    let (_, status) = round(&recorded(), &found(JobView::default(), vec![]), false);
+    assert_eq!(status.conditions[0].reason, "Pending");
+    let (writes, status) = round(&status, &JobSeen::Missing, false);
+    assert_eq!((writes.as_str(), status.result.as_deref()), ("[status]", Some("Unknown")));
+}
+
+#[test]
+fn start_and_end_are_facts_with_the_exit_code() {
+    let running = PodView { started: Some("2026-01-01T00:00:10Z".to_owned()), ..PodView::default() };
+    let (_, status) =
+        round(&recorded(), &found(JobView { active: 1, ..JobView::default() }, vec![running.clone()]), false);
+    assert_eq!(status.facts[0].kind, FactKind::TaskStarted);
+    let job = JobView {
+        failed: Some(("BackoffLimitExceeded".to_owned(), "no more tries".to_owned())),
+        ended: Some("2026-01-01T00:00:59Z".to_owned()),
+        ..JobView::default()
+    };
+    let (writes, waiting) = round(&status, &found(job.clone(), vec![running.clone()]), false);
+    assert_eq!((writes.as_str(), waiting.result), ("[]", None), "the exit code is waited for");
+    let ended = PodView { terminated: Some(("Error".to_owned(), 3)), ..running };
+    let (_, status) = round(&status, &found(job, vec![ended]), false);
+    assert_eq!((status.result.as_deref(), status.exit_code), (Some("Failed"), Some(3)));
+    assert_eq!((status.facts[1].kind, status.facts[1].exit_code), (FactKind::TaskEnded, Some(3)));
+}
+
+#[test]
+fn a_cancelled_run_is_suspended_and_ends_when_its_pods_are_gone() {
+    let active = JobView { active: 1, ..JobView::default() };
+    let (writes, status) = round(&recorded(), &found(active, vec![]), true);
+    assert_eq!(writes, "[apply Job/j, status]");
+    let still = JobView { active: 1, suspended: true, ..JobView::default() };
+    assert_eq!(round(&status, &found(still, vec![]), true).0, "[]");
+    let (_, status) = round(&status, &found(JobView { suspended: true, ..JobView::default() }, vec![]), true);
+    assert_eq!(status.result.as_deref(), Some("Cancelled"));
+    let (_, status) = round(&TaskRunStatus::default(), &JobSeen::Missing, true);
+    assert_eq!((status.result.as_deref(), status.job), (Some("Cancelled"), None));
+}
+
+#[test]
+fn a_cancelled_run_whose_create_had_no_answer_is_not_called_ended() {
+    let settles = Some(Duration::from_secs(9));
+    let (writes, status) = round_while(&recorded(), &JobSeen::Missing, true, settles);
+    assert_eq!((writes.as_str(), status.result.as_deref()), ("[status]", None));
+    let late = found(JobView { active: 1, ..JobView::default() }, vec![]);
+    assert_eq!(round_while(&status, &late, true, settles).0, "[apply Job/j, status]", "it is stopped when it comes");
+    let (_, status) = round(&status, &JobSeen::Missing, true);
+    assert_eq!(status.result.as_deref(), Some("Cancelled"));
+}
