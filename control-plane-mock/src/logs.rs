@@ -1,7 +1,8 @@
 //! Log streams of one session: from bulk frames to whoever reads them, with credit.
 //!
-//! A stream may have [`WINDOW`] bytes under way, the connection [`CONNECTION_WINDOW`]; credit grows with what was read, so that a
-//! reader who stops, stops the sender and holds no memory. Offsets are the sender's own, cumulative.
+//! A stream may have [`WINDOW`] bytes that its reader has not read: a reader who stops, stops its source and holds little memory.
+//! The connection may have [`CONNECTION_WINDOW`] bytes that were not taken in yet: that one of many readers stops must not stop the
+//! others. Offsets are the sender's own, cumulative.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,10 +15,10 @@ pub mod bulk;
 pub mod follow;
 pub mod forward;
 
-/// Bytes that one stream may have under way.
+/// Bytes of one stream that its reader has not read.
 pub const WINDOW: u64 = 256 * 1024;
 
-/// Bytes that all streams of a connection may have under way.
+/// Bytes of all streams of a connection that were not taken in.
 pub const CONNECTION_WINDOW: u64 = 1024 * 1024;
 
 /// Frames of one stream that wait for their reader; a frame has at least some bytes, credit bounds the rest.
@@ -46,7 +47,6 @@ pub enum Item {
 #[derive(Debug)]
 struct Sink {
     items: mpsc::Sender<Item>,
-    received: u64,
     read: u64,
 }
 
@@ -54,8 +54,9 @@ struct Sink {
 struct Inner {
     last: u32,
     sinks: HashMap<u32, Sink>,
-    /// Read by all streams of the present bulk connection.
-    read: u64,
+    /// Bytes of data taken in from the present bulk connection, and how many it may send.
+    taken: u64,
+    allowed: u64,
     credits: BTreeMap<u32, u64>,
     /// Number of the present bulk connection.
     connection: u64,
@@ -79,7 +80,7 @@ impl Streams {
         let mut inner = self.inner();
         inner.last += 1;
         let number = inner.last;
-        inner.sinks.insert(number, Sink { items, received: 0, read: 0 });
+        inner.sinks.insert(number, Sink { items, read: 0 });
         (number, reader)
     }
 
@@ -87,13 +88,9 @@ impl Streams {
     pub fn read(&self, stream: u32, upto: u64) {
         let mut inner = self.inner();
         let Some(sink) = inner.sinks.get_mut(&stream) else { return };
-        let more = upto.saturating_sub(sink.read);
         sink.read = sink.read.max(upto);
         let limit = sink.read + WINDOW;
-        inner.read += more;
-        let all = inner.read + CONNECTION_WINDOW;
         inner.credits.insert(stream, limit);
-        inner.credits.insert(0, all);
         drop(inner);
         self.credit.notify_one();
     }
@@ -119,7 +116,8 @@ impl Streams {
     /// A bulk connection begins; the credit of all open streams is told anew.
     fn attach(&self) -> u64 {
         let mut inner = self.inner();
-        inner.read = 0;
+        inner.taken = 0;
+        inner.allowed = CONNECTION_WINDOW;
         inner.connection += 1;
         inner.credits.insert(0, CONNECTION_WINDOW);
         let number = inner.connection;
@@ -156,53 +154,57 @@ impl Streams {
             let chunk = LogChunk::decode(payload).map_err(|error| error.to_string())?;
             Ok(Item::Lines { lines: Bytes::copy_from_slice(chunk.lines), head: chunk.head, partial, upto })
         };
-        let mut inner = self.inner();
-        let Some(sink) = inner.sinks.get_mut(&frame.stream) else {
-            // The stream was stopped here and the agent does not know yet: its bytes count as read.
-            drop(inner);
-            return Ok(self.unread(&frame));
-        };
         let carried = match frame.kind {
+            BulkKind::Data { payload, .. } => self.taken(payload.len() as u64)?,
+            BulkKind::Gap(payload) | BulkKind::End(payload) => payload.len() as u64,
+            BulkKind::Credit => return Err("credit comes from the receiver of a stream".into()),
+        };
+        let mut inner = self.inner();
+        // A stream that was stopped here may go on until the agent knows.
+        let Some(sink) = inner.sinks.get_mut(&frame.stream) else { return Ok(carried) };
+        match frame.kind {
             BulkKind::Data { payload, partial } => {
                 let upto = frame.offset + payload.len() as u64;
                 if upto > sink.read + WINDOW {
                     return Err("more log bytes than the credit allows".into());
                 }
-                sink.received = upto;
                 let item = item(payload, partial, upto)?;
                 let full = sink.items.try_send(item).is_err();
                 drop(inner);
                 if full {
                     self.end(frame.stream, "Stopped", "its reader is gone");
                 }
-                payload.len()
             }
             BulkKind::Gap(payload) => {
                 let gap = serde_json::from_slice(payload).map_err(|_| "a gap record cannot be read".to_owned())?;
                 drop(sink.items.try_send(Item::Gap(gap)));
-                payload.len()
             }
             BulkKind::End(payload) => {
                 let end: StreamEnd =
                     serde_json::from_slice(payload).map_err(|_| "an end record cannot be read".to_owned())?;
                 drop(inner);
                 self.end(frame.stream, &end.reason, &end.message);
-                payload.len()
             }
-            BulkKind::Credit => return Err("credit comes from the receiver of a stream".into()),
-        };
-        Ok(carried as u64)
+            BulkKind::Credit => {}
+        }
+        Ok(carried)
     }
 
-    fn unread(&self, frame: &BulkFrame<'_>) -> u64 {
-        let BulkKind::Data { payload, .. } = frame.kind else { return 0 };
+    /// Counts bytes of data. The connection is given more in steps of a quarter, so that not every frame is answered.
+    fn taken(&self, bytes: u64) -> Result<u64, String> {
         let mut inner = self.inner();
-        inner.read += payload.len() as u64;
-        let all = inner.read + CONNECTION_WINDOW;
-        inner.credits.insert(0, all);
-        drop(inner);
-        self.credit.notify_one();
-        payload.len() as u64
+        inner.taken += bytes;
+        if inner.taken > inner.allowed {
+            return Err("more log bytes than the connection's credit allows".into());
+        }
+        let allowed = inner.taken + CONNECTION_WINDOW;
+        if allowed - inner.allowed >= CONNECTION_WINDOW / 4 {
+            inner.allowed = allowed;
+            inner.credits.insert(0, allowed);
+            drop(inner);
+            self.credit.notify_one();
+        }
+        Ok(bytes)
     }
 }
 
@@ -218,8 +220,22 @@ mod tests {
         (frame.encode().unwrap(), length)
     }
 
+    /// Takes in as much of one stream as it may send without a reader. Returns how many bytes those were.
+    fn fill(streams: &Streams, stream: u32) -> u64 {
+        let line = [b'x'; 16_000];
+        let mut offset = 0;
+        loop {
+            let (frame, length) = data(stream, offset, &line);
+            if offset + length > WINDOW {
+                return offset;
+            }
+            streams.take(&frame).unwrap();
+            offset += length;
+        }
+    }
+
     #[tokio::test]
-    async fn what_is_read_becomes_credit_of_stream_and_connection() {
+    async fn what_is_read_becomes_credit_of_its_stream() {
         let streams = Streams::default();
         streams.attach();
         assert_eq!(streams.credits().await, BTreeMap::from([(0, CONNECTION_WINDOW)]));
@@ -229,15 +245,38 @@ mod tests {
         let Some(Item::Lines { upto, .. }) = reader.recv().await else { panic!("lines") };
         assert_eq!(upto, length);
         streams.read(number, upto);
-        assert_eq!(
-            streams.credits().await,
-            BTreeMap::from([(0, CONNECTION_WINDOW + length), (number, WINDOW + length)])
-        );
+        assert_eq!(streams.credits().await, BTreeMap::from([(number, WINDOW + length)]));
+    }
+
+    #[tokio::test]
+    async fn readers_that_stop_leave_the_connection_to_the_others() {
+        let streams = Streams::default();
+        streams.attach();
+        let (mut taken, mut readers) = (0, Vec::new());
+        for _ in 0..3 * CONNECTION_WINDOW / WINDOW {
+            let (number, reader) = streams.open();
+            taken += fill(&streams, number);
+            readers.push(reader);
+        }
+        let credits = streams.credits().await;
+        assert!(credits[&0] > taken + CONNECTION_WINDOW / 2, "{credits:?} after {taken}");
+        assert_eq!(credits.len(), 1, "nobody has read");
+        let (number, _reader) = streams.open();
+        fill(&streams, number);
+    }
+
+    #[test]
+    fn more_than_the_connection_may_send_is_a_breach() {
+        let streams = Streams::default();
+        let (number, _reader) = streams.open();
+        let (frame, _) = data(number, 0, b"a\n");
+        assert!(streams.take(&frame).unwrap_err().contains("connection's credit"), "none was given");
     }
 
     #[test]
     fn more_than_the_credit_is_a_breach() {
         let streams = Streams::default();
+        streams.attach();
         let (number, _reader) = streams.open();
         let (frame, _) = data(number, WINDOW, b"a\n");
         assert!(streams.take(&frame).unwrap_err().contains("credit"));
@@ -248,8 +287,8 @@ mod tests {
         let streams = Streams::default();
         streams.attach();
         streams.credits().await;
-        let (frame, length) = data(9, 0, b"late\n");
-        streams.take(&frame).unwrap();
-        assert_eq!(streams.credits().await, BTreeMap::from([(0, CONNECTION_WINDOW + length)]));
+        let taken = fill(&streams, 9) + fill(&streams, 9);
+        let credits = streams.credits().await;
+        assert!(credits[&0] > taken + CONNECTION_WINDOW / 2, "{credits:?} after {taken}");
     }
 }

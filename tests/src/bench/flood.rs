@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::documents::Documents;
-use crate::support::printer;
+use crate::support::printer::{self, Pace};
 use crate::testbed::{Side, Testbed, wait_until};
 
 /// One way of the delayed link.
@@ -52,7 +52,7 @@ const PINGS: usize = 5;
 
 /// Measures both links with so many documents each.
 pub(super) async fn measure(bed: &Testbed, documents: &Documents, count: usize) -> Result<[Figures; 2]> {
-    let image = printer::image(bed).await?;
+    let image = printer::image(bed, Pace::Restless).await?;
     // Half a core prints more than the link takes and leaves the rest of the machine alone.
     let file = json!({
         "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": "printer", "type": "Service",
