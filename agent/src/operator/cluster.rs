@@ -121,6 +121,8 @@ impl Cluster {
     /// # Errors
     /// Not leading, refused, or no answer.
     pub async fn create(&self, object: &Value) -> Result<Value, ApiError> {
+        // What is no object is never sent, and so leaves nothing open.
+        address(object)?;
         let create = self.unanswered().begin(object, CALL_TIMEOUT, self.started.elapsed());
         let answer = self.post(object, false).await;
         if !answer.as_ref().is_err_and(ApiError::leaves_open) {

@@ -203,6 +203,7 @@ async fn an_api_server_that_goes_back_in_time_ends_leader_and_follower() {
         let error = running.task.join_next().await.unwrap().unwrap().unwrap_err();
         assert_eq!(error.now, 650);
         assert!(error.before > 700, "{error}");
+        assert!(error.to_string().contains("gone back in time (version 650 of the Lease"), "{error}");
         assert_eq!(running.leadership.check(), Err(NotLeading::Standby));
     }
 }
