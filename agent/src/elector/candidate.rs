@@ -4,6 +4,9 @@
 //! own monotonic clock; times inside the Lease are for people. Safety: a leader counts its renewal from before it sent it and
 //! starts no write after [`RENEW_DEADLINE`]; a follower counts from when it saw that renewal, which is later, and waits
 //! [`LEASE_DURATION`], which is longer.
+//!
+//! A Lease that somebody deleted is made again at once, but nothing is led under it until it has lasted for [`LEASE_DURATION`]:
+//! by then everybody's belief in an earlier one has run out. How often it was deleted meanwhile, and whether anybody looked, does not matter.
 
 use std::time::Duration;
 
@@ -58,8 +61,10 @@ pub(crate) enum Decision {
 pub(crate) struct Candidate {
     identity: String,
     observed: Option<(Seen, Tick)>,
-    /// Since when there is no Lease.
-    missing: Option<Tick>,
+    /// Uid of the Lease that was seen last.
+    known: Option<String>,
+    /// Not before this: somebody may believe in an earlier Lease.
+    leads_from: Tick,
     held: Option<Held>,
 }
 
@@ -72,7 +77,7 @@ struct Held {
 impl Candidate {
     /// `identity` must be unique per process: a restarted one is somebody else.
     pub(crate) fn new(identity: String) -> Self {
-        Self { identity, observed: None, missing: None, held: None }
+        Self { identity, observed: None, known: None, leads_from: Tick::ZERO, held: None }
     }
 
     /// The Lease was read. Whoever holds it is believed before anything is written.
@@ -82,7 +87,7 @@ impl Candidate {
             Some(_) | None => now,
         };
         self.observed = Some((seen.clone(), since));
-        self.missing = None;
+        self.meet(&seen, now);
 
         let Seen { uid, holder, transitions, renewed: _, duration } = seen;
         let mine = holder.as_deref() == Some(self.identity.as_str());
@@ -101,38 +106,47 @@ impl Candidate {
         Decision::Wait { expires }
     }
 
-    /// There is no Lease: somebody deleted it. Whoever held it may still believe so, hence it is made anew only when it was seen
-    /// missing for as long as a Lease lasts.
-    pub(crate) fn missing(&mut self, now: Tick) -> Decision {
+    /// There is no Lease: somebody deleted it.
+    pub(crate) fn missing(&mut self) -> Decision {
         (self.held, self.observed) = (None, None);
-        let expires = *self.missing.get_or_insert(now) + LEASE_DURATION;
-        if now >= expires {
-            return Decision::Write { transitions: 1, acquired: true };
-        }
-        Decision::Wait { expires }
+        Decision::Write { transitions: 1, acquired: true }
     }
 
-    /// The write that [`Self::observe`] or [`Self::missing`] asked for was stored. `started` is when the attempt began, before anything was sent.
-    pub(crate) fn written(&mut self, stored: Seen, started: Tick) {
+    /// The write that [`Self::observe`] or [`Self::missing`] asked for was stored. `started` is when the attempt began, before
+    /// anything was sent.
+    pub(crate) fn written(&mut self, stored: Seen, started: Tick, now: Tick) {
+        self.meet(&stored, now);
         self.held = Some(Held {
             epoch: Epoch { lease: stored.uid.clone(), transitions: stored.transitions },
             renewed: started,
         });
         self.observed = Some((stored, started));
-        self.missing = None;
+    }
+
+    /// A Lease that is not the one before, or that names this process at first sight and so was made by it, was preceded by another.
+    fn meet(&mut self, seen: &Seen, now: Tick) {
+        let mine = seen.holder.as_deref() == Some(self.identity.as_str());
+        let another = self.known.as_ref().map_or(mine, |known| *known != seen.uid);
+        if another {
+            self.leads_from = now + LEASE_DURATION;
+        }
+        self.known = Some(seen.uid.clone());
     }
 
     /// The Lease was given back.
     pub(crate) fn released(&mut self) {
-        (self.held, self.observed, self.missing) = (None, None, None);
+        (self.held, self.observed) = (None, None);
     }
 
     /// What this process is at `now`.
     pub(crate) fn state(&self, now: Tick) -> State {
         match &self.held {
-            Some(held) if now.saturating_sub(held.renewed) < RENEW_DEADLINE => State::Leading(held.epoch.clone()),
-            Some(held) => State::Unconfirmed(held.epoch.clone()),
-            None => State::Standby {
+            Some(held) if now >= self.leads_from => {
+                let confirmed = now.saturating_sub(held.renewed) < RENEW_DEADLINE;
+                let state = if confirmed { State::Leading } else { State::Unconfirmed };
+                state(held.epoch.clone())
+            }
+            Some(_) | None => State::Standby {
                 holder: self
                     .observed
                     .as_ref()
@@ -142,9 +156,10 @@ impl Candidate {
         }
     }
 
-    /// When [`Self::state`] changes by time alone.
-    pub(crate) fn deadline(&self) -> Option<Tick> {
-        self.held.as_ref().map(|held| held.renewed + RENEW_DEADLINE)
+    /// When [`Self::state`] next changes by time alone.
+    pub(crate) fn changes(&self, now: Tick) -> Option<Tick> {
+        let held = self.held.as_ref()?;
+        [self.leads_from, held.renewed + RENEW_DEADLINE].into_iter().filter(|at| *at > now).min()
     }
 }
 

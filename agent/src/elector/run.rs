@@ -196,7 +196,7 @@ impl Elector {
                 self.not_older(lease)?;
                 self.candidate.observe(seen(lease)?, self.tick())
             }
-            None => self.candidate.missing(self.tick()),
+            None => self.candidate.missing(),
         };
         let (transitions, acquired) = match decision {
             Decision::Wait { expires } => {
@@ -206,7 +206,7 @@ impl Elector {
         };
         self.publish();
         if lease.is_none() {
-            warn!(lease = %name, "somebody deleted the lease; it is made again");
+            warn!(lease = %name, "somebody deleted the lease; it is made again, and nobody leads until it has lasted for its duration");
         }
         let lease = self.as_holder(lease.unwrap_or_else(|| self.made_again()), transitions, acquired)?;
         #[cfg(feature = "failpoints")]
@@ -217,12 +217,12 @@ impl Elector {
         #[cfg(feature = "failpoints")]
         reach(Edge::After, point);
         self.not_older(&stored)?;
-        self.candidate.written(seen(&stored)?, started);
+        self.candidate.written(seen(&stored)?, started, self.tick());
         self.renewed = begin;
         Ok(RENEW_INTERVAL)
     }
 
-    /// Waits for `work`, at most until `until`; publishes when the deadline of a held Lease passes meanwhile.
+    /// Waits for `work`, at most until `until`; publishes what changes by time alone meanwhile.
     async fn within<T>(
         &mut self,
         stop: &CancellationToken,
@@ -232,13 +232,13 @@ impl Elector {
         let mut work = std::pin::pin!(work);
         loop {
             let now = self.tick();
-            let deadline = self.candidate.deadline().filter(|deadline| *deadline > now).map(|at| self.start + at);
+            let change = self.candidate.changes(now).map(|at| self.start + at);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(AttemptError::Stopped),
                 done = &mut work => return Ok(done),
                 () = sleep_until(until) => return Err(AttemptError::Timeout),
-                () = sleep_until(deadline.unwrap_or(until)), if deadline.is_some() => self.publish(),
+                () = sleep_until(change.unwrap_or(until)), if change.is_some() => self.publish(),
             }
         }
     }

@@ -67,12 +67,12 @@ fn an_absurd_duration_locks_nobody_out() {
 fn a_leader_is_unconfirmed_after_the_deadline_and_leads_again_under_the_same_epoch() {
     let mut candidate = Candidate::new("a".into());
     assert_eq!(candidate.observe(lease(None, 0, "r0"), s(0)), TAKE(1));
-    candidate.written(lease(Some("a"), 1, "r1"), s(0));
+    candidate.written(lease(Some("a"), 1, "r1"), s(0), s(0));
     assert_eq!(candidate.state(s(7)), State::Leading(epoch(1)));
     assert_eq!(candidate.state(s(8)), State::Unconfirmed(epoch(1)));
     assert_eq!(candidate.observe(lease(Some("a"), 1, "r1"), s(60)), KEEP(1));
     assert_eq!(candidate.state(s(60)), State::Unconfirmed(epoch(1)), "a read confirms nothing");
-    candidate.written(lease(Some("a"), 1, "r2"), s(60));
+    candidate.written(lease(Some("a"), 1, "r2"), s(60), s(60));
     assert_eq!(candidate.state(s(61)), State::Leading(epoch(1)));
 }
 
@@ -85,14 +85,49 @@ fn a_leader_that_sees_another_holder_or_another_lease_stands_by_at_once() {
         ("another lease of the same name", other),
         ("a lease from before", lease(Some("a"), 0, "r0")),
     ] {
-        let mut candidate = Candidate::new("a".into());
-        candidate.written(lease(Some("a"), 1, "r1"), s(0));
+        let mut candidate = leader();
         candidate.observe(seen, s(1));
         assert!(matches!(candidate.state(s(1)), State::Standby { .. }), "{name}");
     }
 }
 
-/// A Lease object with compare-and-swap, and processes that reach it slowly, lose answers, stall and crash.
+fn leader() -> Candidate {
+    let mut candidate = Candidate::new("a".into());
+    candidate.observe(lease(None, 0, "r0"), s(0));
+    candidate.written(lease(Some("a"), 1, "r1"), s(0), s(0));
+    assert_eq!(candidate.state(s(0)), State::Leading(epoch(1)));
+    candidate
+}
+
+#[test]
+fn nobody_leads_under_a_lease_that_was_made_again_until_it_has_lasted() {
+    let again = |holder| Seen { uid: "u2".into(), ..lease(holder, 1, "r9") };
+    let fresh = || Candidate::new("a".into());
+    // What it knew, and what it saw before it wrote.
+    for (name, mut candidate, sights) in [
+        ("made by its leader", leader(), vec![None]),
+        ("made by a process that knows no other", fresh(), vec![None]),
+        ("made by a write whose answer was lost", fresh(), vec![None, Some(again(Some("a")))]),
+        ("made by a write that arrived late", leader(), vec![Some(again(Some("a")))]),
+        ("made by somebody else, and free", leader(), vec![None, Some(again(None))]),
+    ] {
+        for sight in sights {
+            match sight {
+                Some(seen) => candidate.observe(seen, s(100)),
+                None => candidate.missing(),
+            };
+        }
+        for at in [100, 105, 110] {
+            candidate.written(again(Some("a")), s(at), s(at));
+            assert!(matches!(candidate.state(s(at)), State::Standby { .. }), "{name}, {at} s");
+        }
+        assert_eq!(candidate.changes(s(110)), Some(s(112)), "{name}");
+        assert_eq!(candidate.state(s(112)), State::Leading(Epoch { lease: "u2".into(), transitions: 1 }), "{name}");
+    }
+}
+
+/// A Lease object with compare-and-swap, which people delete, and processes that reach it slowly, lose answers, give up calls that
+/// arrive all the same, stall and crash.
 struct World {
     /// None: somebody deleted it.
     lease: Option<Seen>,
@@ -100,6 +135,8 @@ struct World {
     /// Leases that there were.
     leases: u64,
     processes: Vec<Process>,
+    /// Writes that were given up and still arrive.
+    late: Vec<Write>,
     /// Which Lease, and its transitions, was written for a new holder, in order.
     lineage: Vec<(u64, i64)>,
 }
@@ -113,15 +150,53 @@ struct Process {
 /// One read and write under way.
 struct Attempt {
     started: Tick,
-    read: Option<(u64, Decision)>,
+    read: Option<Read>,
     stored: Option<Seen>,
+}
+
+struct Read {
+    /// None: there was no Lease.
+    version: Option<u64>,
+    decision: Decision,
+}
+
+/// What the API server is asked for: the precondition, and what to store.
+struct Write {
+    version: Option<u64>,
+    identity: String,
+    transitions: i64,
+    acquired: bool,
+}
+
+/// What befalls a step.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Nothing,
+    Crash,
+    AnswerLost,
+    GivenUp,
+    /// Somebody deletes the Lease.
+    Deleted,
+    /// What was given up arrives.
+    Arrives,
+}
+
+fn fates() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        32 => Just(Fate::Nothing),
+        2 => Just(Fate::Crash),
+        2 => Just(Fate::AnswerLost),
+        1 => Just(Fate::GivenUp),
+        1 => Just(Fate::Deleted),
+        1 => Just(Fate::Arrives),
+    ]
 }
 
 impl World {
     fn new(size: usize) -> Self {
         let processes = (0..size).map(|n| Process::new(n, 0)).collect();
         let lease = Seen { uid: "u1".into(), holder: None, transitions: 0, renewed: None, duration: None };
-        Self { lease: Some(lease), version: 0, leases: 1, processes, lineage: vec![(1, 0)] }
+        Self { lease: Some(lease), version: 0, leases: 1, processes, late: Vec::new(), lineage: vec![(1, 0)] }
     }
 
     fn leaders(&self, now: Tick) -> Vec<i64> {
@@ -132,49 +207,81 @@ impl World {
         epochs.collect()
     }
 
-    fn delete(&mut self) {
-        self.version += 1;
-        self.lease = None;
+    fn befall(&mut self, which: usize, now: Tick, fate: Fate) {
+        match fate {
+            Fate::Crash => {
+                let born = self.processes[which].born + 1;
+                self.processes[which] = Process::new(which, born);
+            }
+            Fate::Deleted => {
+                self.version += 1;
+                self.lease = None;
+            }
+            Fate::Arrives => {
+                if let Some(write) = self.late.pop() {
+                    self.store(write);
+                }
+            }
+            Fate::Nothing | Fate::AnswerLost | Fate::GivenUp => self.step(which, now, fate),
+        }
     }
 
     /// One process goes one step: read, then write, then learn the answer.
-    fn step(&mut self, which: usize, now: Tick, answer_lost: bool) {
+    fn step(&mut self, which: usize, now: Tick, fate: Fate) {
         let process = &mut self.processes[which];
         let attempt = process.attempt.get_or_insert(Attempt { started: now, read: None, stored: None });
         if let Some(stored) = attempt.stored.take() {
             let started = attempt.started;
             process.attempt = None;
-            if !answer_lost {
-                process.candidate.written(stored, started);
+            if !matches!(fate, Fate::AnswerLost) {
+                process.candidate.written(stored, started, now);
             }
-        } else if let Some((version, decision)) = attempt.read.take() {
-            match decision {
-                Decision::Wait { .. } => process.attempt = None,
-                Decision::Write { .. } if version != self.version => process.attempt = None,
-                Decision::Write { transitions, acquired } => {
-                    self.version += 1;
-                    self.leases += u64::from(self.lease.is_none());
-                    let stored = Seen {
-                        holder: Some(process.candidate.identity.clone()),
-                        transitions,
-                        renewed: Some(self.version.to_string()),
-                        duration: Some(LEASE_DURATION),
-                        uid: format!("u{}", self.leases),
-                    };
-                    self.lease = Some(stored.clone());
-                    attempt.stored = Some(stored);
-                    if acquired {
-                        self.lineage.push((self.leases, transitions));
-                    }
-                }
+        } else if let Some(Read { version, decision }) = attempt.read.take() {
+            let Decision::Write { transitions, acquired } = decision else {
+                process.attempt = None;
+                return;
+            };
+            let identity = process.candidate.identity.clone();
+            let write = Write { version, identity, transitions, acquired };
+            let stored = if matches!(fate, Fate::GivenUp) {
+                self.late.push(write);
+                None
+            } else {
+                self.store(write)
+            };
+            let process = &mut self.processes[which];
+            match (stored, &mut process.attempt) {
+                (Some(stored), Some(attempt)) => attempt.stored = Some(stored),
+                _ => process.attempt = None,
             }
         } else {
-            let decision = match &self.lease {
-                Some(lease) => process.candidate.observe(lease.clone(), now),
-                None => process.candidate.missing(now),
+            let (version, decision) = match &self.lease {
+                Some(lease) => (Some(self.version), process.candidate.observe(lease.clone(), now)),
+                None => (None, process.candidate.missing()),
             };
-            attempt.read = Some((self.version, decision));
+            attempt.read = Some(Read { version, decision });
         }
+    }
+
+    fn store(&mut self, write: Write) -> Option<Seen> {
+        let Write { version, identity, transitions, acquired } = write;
+        if version != self.lease.as_ref().map(|_| self.version) {
+            return None;
+        }
+        self.version += 1;
+        self.leases += u64::from(self.lease.is_none());
+        let stored = Seen {
+            holder: Some(identity),
+            transitions,
+            renewed: Some(self.version.to_string()),
+            duration: Some(LEASE_DURATION),
+            uid: format!("u{}", self.leases),
+        };
+        self.lease = Some(stored.clone());
+        if acquired {
+            self.lineage.push((self.leases, transitions));
+        }
+        Some(stored)
     }
 }
 
@@ -195,23 +302,13 @@ proptest! {
     #[test]
     fn there_is_never_more_than_one_leader_and_epochs_only_grow(
         size in 1_usize..4,
-        moves in prop::collection::vec((0_usize..4, pauses(), 0_u8..20), 1..300),
+        moves in prop::collection::vec((0_usize..4, pauses(), fates()), 1..300),
     ) {
         let mut world = World::new(size);
-        let (mut now, mut deleted) = (Tick::ZERO, Tick::ZERO);
+        let mut now = Tick::ZERO;
         for (who, pause, fate) in moves {
             now += Duration::from_millis(pause);
-            let who = who % size;
-            if fate == 0 {
-                let born = world.processes[who].born + 1;
-                world.processes[who] = Process::new(who, born);
-            } else if fate == 2 && now > deleted + s(60) {
-                // Two within one attempt of a third could not be told from one.
-                world.delete();
-                deleted = now;
-            } else {
-                world.step(who, now, fate == 1);
-            }
+            world.befall(who % size, now, fate);
             let leaders = world.leaders(now);
             prop_assert!(leaders.len() <= 1, "{leaders:?} at {now:?}");
             prop_assert!(world.lineage.is_sorted_by(|a, b| a < b), "{:?}", world.lineage);
@@ -222,14 +319,14 @@ proptest! {
     fn a_crashed_leader_is_replaced_within_fifteen_seconds(phase in 0_u64..1000, call in 1_u64..100) {
         let mut world = World::new(2);
         for _ in 0..3 {
-            world.step(0, Tick::ZERO, false);
+            world.step(0, Tick::ZERO, Fate::Nothing);
         }
         prop_assert_eq!(world.leaders(Tick::ZERO), vec![1]);
         // The other one polls as the shell does: every second, and when the lease expires.
         let mut now = Duration::from_millis(phase);
         let replaced = loop {
             for _ in 0..3 {
-                world.step(1, now, false);
+                world.step(1, now, Fate::Nothing);
                 now += Duration::from_millis(call);
             }
             if matches!(world.processes[1].candidate.state(now), State::Leading(_)) {

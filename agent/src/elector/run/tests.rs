@@ -172,7 +172,7 @@ async fn what_is_written_is_a_lease_as_client_go_writes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_somebody_deletes_is_made_again_but_not_while_its_holder_may_believe_in_it() {
+async fn a_lease_that_somebody_deletes_is_made_again_and_nobody_leads_while_its_holder_may_believe_in_it() {
     let api = Api1::new();
     let mut leader = start(&api, "a");
     let before = leader.leadership.acquired().await;
