@@ -24,8 +24,8 @@ pub enum After {
     TakeoverAfterCrash,
     /// The same, after it was asked to stop.
     TakeoverAfterStop,
-    /// A holder of a Lease that was made again.
-    LeaseTaken,
+    /// The holder of a Lease that was made again leads under it.
+    LedAgain,
     /// A document that was asked for afterwards was accepted.
     Flows,
     /// A restored control plane was adopted.
@@ -38,7 +38,7 @@ impl After {
     pub const fn name(self) -> &'static str {
         match self {
             Self::TakeoverAfterCrash | Self::TakeoverAfterStop => "another replica leads",
-            Self::LeaseTaken => "the new Lease is held",
+            Self::LedAgain => "a replica leads again",
             Self::Flows => "a new document is accepted",
             Self::Adopted => "held, then adopted",
         }
@@ -48,7 +48,7 @@ impl After {
     #[must_use]
     pub const fn limit(self) -> Option<Duration> {
         match self {
-            Self::TakeoverAfterCrash | Self::LeaseTaken => Some(Duration::from_secs(15)),
+            Self::TakeoverAfterCrash | Self::LedAgain => Some(Duration::from_secs(15)),
             Self::TakeoverAfterStop => Some(Duration::from_secs(2)),
             Self::Flows | Self::Adopted => None,
         }
@@ -111,7 +111,7 @@ impl Rig {
                 leader.process.signal(Signal::SIGCONT)?;
                 outcome.times.push((After::TakeoverAfterCrash, took?));
             }
-            Fault::Lease(role) => outcome.times.push((After::LeaseTaken, self.lease(*role).await?)),
+            Fault::Lease(role) => outcome.times.push((After::LedAgain, self.lease(*role).await?)),
             Fault::Part(part, length) => {
                 self.bed().kill(*part).await?;
                 tokio::time::sleep(*length).await;
@@ -205,7 +205,7 @@ impl Rig {
         wait_until(Duration::from_secs(3), "the last words", look).await.is_ok()
     }
 
-    /// Deletes a Lease. Gives the time until the agent has made it again and holds it.
+    /// Deletes a Lease. Gives the time until the agent has made it again and its holder says that it leads.
     async fn lease(&self, role: Role) -> Result<Duration> {
         let name = format!("pdp-agent-{}", role.name());
         let get = ["get", "lease", &name, "-n", NAMESPACE, "-o", "json"];
@@ -213,12 +213,16 @@ impl Rig {
         let uid = old.pointer("/metadata/uid").cloned().unwrap_or_default();
         self.bed().kubectl(&["delete", "lease", &name, "-n", NAMESPACE]).await?;
         let since = Instant::now();
-        let held = wait_until(LIMIT, "the new Lease to be held", || async {
+        let led = wait_until(LIMIT, "somebody to lead under the new Lease", || async {
             let lease: Value = serde_json::from_str(&self.bed().kubectl(&get).await?)?;
             let holder = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default();
             ensure!(!holder.is_empty() && lease.pointer("/metadata/uid") != Some(&uid), "{lease}");
+            let pod = holder.split('_').next().unwrap_or_default();
+            let mut all = replicas::replicas(self.bed(), role)?.into_iter();
+            let leader = all.find(|replica| replica.pod == pod).context("the holder does not run")?;
+            ensure!(leader.leads(role).await?, "{holder} does not lead yet");
             Ok::<_, anyhow::Error>(since.elapsed())
         });
-        Ok(held.await?)
+        Ok(led.await?)
     }
 }

@@ -80,6 +80,15 @@ impl Replica {
         Ok(pairs.map(|(role, name)| (role.to_owned(), name.to_owned())).collect())
     }
 
+    /// Whether it says that it leads.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn leads(&self, role: Role) -> Result<bool> {
+        let line = format!("pdp_agent_leader{{role=\"{}\"}} 1", role.name());
+        Ok(self.ask("/metrics").await?.lines().any(|said| said == line))
+    }
+
     /// Arms one failpoint.
     ///
     /// # Errors
