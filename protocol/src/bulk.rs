@@ -3,9 +3,9 @@
 //! One binary WebSocket message is one frame: a header of sixteen bytes, big-endian, and a payload that is passed on
 //! untouched. Streams are numbered by the control connection (`streamStart`); number 0 stands for the connection as a whole.
 //! Flow is governed by cumulative byte offsets of payload: a `credit` frame names the offset up to which may be sent, so a
-//! repeated or late one does no harm, and a sender keeps within the stream's and the connection's credit. A stream begins with the credit that
-//! `streamStart` names, a connection with none. A receiver gives a stream
-//! more as its reader reads, and the connection as bytes are taken in: readers that stop must not stop the others.
+//! repeated or late one does no harm, and a sender keeps within the stream's and the connection's credit.
+//! A stream begins with the credit that `streamStart` names, a connection with none. A receiver gives a stream more as its reader reads,
+//! and the connection as bytes are taken in: readers that stop must not stop the others.
 //!
 //! | bytes | what |
 //! |---|---|

@@ -6,7 +6,8 @@
 //! [`LEASE_DURATION`], which is longer.
 //!
 //! A Lease that somebody deleted is made again at once, but nothing is led under it until it has lasted for [`LEASE_DURATION`]:
-//! by then everybody's belief in an earlier one has run out. How often it was deleted meanwhile, and whether anybody looked, does not matter.
+//! by then everybody's belief in an earlier one has run out. How often it was deleted meanwhile, and whether anybody looked, does not
+//! matter. One that another program made again, held by nobody, looks like the first one to a process that knew no other.
 
 use std::time::Duration;
 

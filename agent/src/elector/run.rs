@@ -140,8 +140,8 @@ impl Elector {
         (elector, Leadership { published })
     }
 
-    /// Takes part until `stop` is cancelled, then gives the Lease back if it is held. The caller cancels `stop` when nothing
-    /// writes any more.
+    /// Takes part until `stop` is cancelled, then gives the Lease back if this process leads under it. The caller cancels `stop`
+    /// when nothing writes any more.
     ///
     /// # Errors
     /// The API server was restored from a backup: the process must start anew.
@@ -276,6 +276,7 @@ impl Elector {
 
     /// Gives the Lease back. Nothing is written under it from the moment this starts.
     async fn release(mut self) {
+        // One that is held and too new to lead under runs out by itself: who takes a free one leads at once.
         let held = !matches!(self.candidate.state(self.tick()), State::Standby { .. });
         self.candidate.released();
         self.publish();

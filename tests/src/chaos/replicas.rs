@@ -1,4 +1,5 @@
-//! The agent's processes as the host sees them, and the failpoints in them. Asks no API server: that may be what is broken.
+//! The agent's processes as the host sees them, the failpoints in them, and whether they say that they lead. Asks no API server: that
+//! may be what is broken.
 
 use std::path::PathBuf;
 use std::time::Duration;
