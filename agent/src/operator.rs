@@ -29,6 +29,7 @@ pub mod environment;
 mod fixture;
 pub mod index;
 mod lead;
+pub mod modified;
 mod names;
 pub mod object;
 pub mod observe;

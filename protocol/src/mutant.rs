@@ -44,6 +44,12 @@ pub enum Mutant {
     ForgetWithoutPrecondition,
     /// With the acknowledged fact all facts leave the status.
     AllFactsRemoved,
+    /// An acknowledged fact leaves the status also when it was merged with a later one since.
+    MergedFactRemoved,
+    /// A change of a stored document is told again at each look.
+    ChangeToldAgain,
+    /// A change of a stored document is a condition and no fact.
+    ChangeNotTold,
     /// What a list did not bring stays in the cache.
     GapsIgnored,
     /// The operator keeps its decision about a failure to itself.
@@ -78,7 +84,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mistake.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::AcceptedOnReceipt,
         Self::AnswerOfAnOlderConnection,
         Self::SilenceIgnored,
@@ -97,6 +103,9 @@ impl Mutant {
         Self::ForgetWithoutFloor,
         Self::ForgetWithoutPrecondition,
         Self::AllFactsRemoved,
+        Self::MergedFactRemoved,
+        Self::ChangeToldAgain,
+        Self::ChangeNotTold,
         Self::GapsIgnored,
         Self::FailureNotRecorded,
         Self::FailedIsTriedAgain,

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::Tree;
 use protocol::message::{DeferReason, Document, Reason, RefusalClass, Verdict};
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
@@ -17,6 +18,7 @@ use protocol::spec::{Body, CheckedDocument, Refusal, check_document};
 use serde_json::{Map, Value, json};
 
 use super::store::{ApiError, Call, DEFAULT, Reply, Step, Table};
+use crate::kinds::PENDING_FACTS;
 
 mod forget;
 mod meaning;
@@ -27,9 +29,6 @@ pub use forget::ForgetJob;
 pub use meaning::{Deferral, Meaning, classify};
 pub use policy::{Owner, Policy, objections};
 pub use stored::{Stamp, Stored, body, body_hash, differences};
-
-/// Facts of one resource that may wait for acknowledgement before its documents have to wait too.
-pub const MAX_FACTS: usize = 32;
 
 /// Decisions per document; more means that somebody else writes all the time.
 const MAX_LOOKS: u8 = 6;
@@ -122,7 +121,7 @@ impl Request {
     /// The answer, if it can never be stored.
     pub fn read(document: &Document) -> Result<Self, Verdict> {
         let checked = check_document(document).map_err(Verdict::from)?;
-        let body = serde_json::from_str(document.body.get()).map_err(|_| {
+        let body: Value = serde_json::from_str(document.body.get()).map_err(|_| {
             // Checked above by a stricter reader.
             let reason = Reason { field: String::new(), message: "body is not JSON".to_owned() };
             Verdict::from(Refusal { class: RefusalClass::Invalid, reasons: vec![reason] })
@@ -131,6 +130,7 @@ impl Request {
             generation: document.generation,
             hash: document.hash.clone(),
             provenance: document.provenance.clone(),
+            fields: Tree::of(&body).map(|body| DocumentStamp::fields_of(&body)).unwrap_or_default(),
         };
         Ok(Self { checked, stamp, body })
     }
@@ -298,10 +298,10 @@ impl DocumentJob {
                 "the stored object is being deleted by somebody in the cluster; waiting until it is gone",
             ));
         }
-        if stored.facts >= MAX_FACTS {
+        if stored.facts >= PENDING_FACTS {
             return Decision::Answer(deferred(Deferral {
                 reason: DeferReason::FactsPending,
-                message: format!("{MAX_FACTS} facts of {key} wait for acknowledgement"),
+                message: format!("{PENDING_FACTS} facts of {key} wait for acknowledgement"),
                 retry_after: BUSY,
             }));
         }

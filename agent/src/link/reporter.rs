@@ -132,7 +132,8 @@ impl Removal {
         let before = facts.len();
         // One that was merged with a later one since it was sent stays: its sum is not recorded yet.
         facts.retain(|stored| {
-            Fact::deserialize(stored).map_or(true, |stored| !self.acknowledged.contains(&stored))
+            Fact::deserialize(stored)
+                .map_or(true, |stored| !self.acknowledged.iter().any(|fact| is_same(fact, &stored)))
                 && !mutant::is(Mutant::AllFactsRemoved)
                 && !mutant::is(Mutant::FactsCoalesced)
         });
@@ -142,6 +143,10 @@ impl Removal {
         self.writing = true;
         Step::Call(Call::UpdateStatus { table: self.key.kind.into(), name: self.key.name.clone(), body: object })
     }
+}
+
+fn is_same(sent: &Fact, stored: &Fact) -> bool {
+    sent == stored || (mutant::is(Mutant::MergedFactRemoved) && sent.id == stored.id)
 }
 
 fn retries(error: &ApiError) -> bool {

@@ -5,9 +5,11 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use protocol::name::Kind;
 use serde_json::{Value, json};
 
 use super::cluster::{ApiError, Cluster};
+use super::modified::{self, Ledger, MODIFIED, Modified};
 use super::report::{Conditions, Trouble};
 use crate::kinds::{self, DataPlane, REVISION_ANNOTATION, SCHEMA_REVISION};
 
@@ -114,9 +116,13 @@ pub async fn record(
         Standing::Good => conditions.set(OPERATOR_READY, true, &Trouble::new("Working", "the operator works")),
         Standing::Held(trouble) => conditions.set(OPERATOR_READY, false, trouble),
     }
+    let spec = &data_plane.spec;
+    let modified = Modified::of(Kind::DataPlane, "default", spec.document.as_ref(), &spec.body);
+    let ledger = Ledger { uid: &uid, facts: &mut next.facts, last: &mut next.last_fact };
+    modified::tell(modified.as_ref(), &mut conditions, ledger);
     let ours = conditions.finish();
     // The link writes the other conditions of this object.
-    next.conditions.retain(|condition| condition.condition_type != OPERATOR_READY);
+    next.conditions.retain(|other| other.condition_type != OPERATOR_READY && other.condition_type != MODIFIED);
     next.conditions.extend(ours);
     next.conditions.sort_by(|a, b| a.condition_type.cmp(&b.condition_type));
     if next == status {

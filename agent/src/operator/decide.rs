@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use protocol::mutant::{self, Mutant};
 use serde_json::Value;
 
+use super::modified::Modified;
 use super::object::{self, ObjectKind};
 use super::progress::{APPLYING, Verdict, Workload};
 use super::prune;
@@ -55,6 +56,8 @@ pub struct Identity {
     pub content_hash: String,
     /// Name of the rendering of that content.
     pub revision: String,
+    /// How the stored spec differs from the document that came.
+    pub modified: Option<Modified>,
 }
 
 impl Identity {

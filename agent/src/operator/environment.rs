@@ -9,12 +9,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
+use protocol::name::Kind;
 use protocol::spec::Desired;
 use serde_json::{Value, json};
 
 use super::apply::{self, Subject};
 use super::cluster::{ApiError, Class};
 use super::index::Own;
+use super::modified::Modified;
 use super::object::{self, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKind};
 use super::observe::{self, Owner};
 use super::report::Trouble;
@@ -102,7 +104,8 @@ impl Round<'_> {
         }
         let warning = if ours { self.secrets(&namespace).await? } else { None };
         let status = self.environment.status.clone().unwrap_or_default();
-        let observed = self.observed(&status, &namespace, &live);
+        let modified = self.modified();
+        let observed = self.observed(&status, modified.as_ref(), &namespace, &live);
         let decision = decide::decide(&observed, wanted.as_ref(), warning.as_ref(), self.now);
         apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
         let made_objects = decision.writes.iter().any(|write| !matches!(write, super::write::Write::Status(_)));
@@ -255,7 +258,8 @@ impl Round<'_> {
             };
         }
         let going = !live.is_empty();
-        let observed = self.observed(&status, &namespace, &live);
+        let modified = self.modified();
+        let observed = self.observed(&status, modified.as_ref(), &namespace, &live);
         let decision = decide::remove(&observed, &obstacle, self.now);
         apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
         Ok(decision.wake.or(going.then_some(AGAIN)))
@@ -333,9 +337,15 @@ impl Round<'_> {
         }
     }
 
+    fn modified(&self) -> Option<Modified> {
+        let spec = &self.environment.spec;
+        Modified::of(Kind::Environment, self.name, spec.document.as_ref(), &spec.body)
+    }
+
     fn observed<'b>(
         &'b self,
         status: &'b crate::kinds::EnvironmentStatus,
+        modified: Option<&'b Modified>,
         namespace: &'b str,
         live: &'b BTreeMap<ObjectRef, Live>,
     ) -> Observed<'b> {
@@ -345,6 +355,7 @@ impl Round<'_> {
             generation: document
                 .map_or_else(|| self.environment.metadata.generation.unwrap_or(1), |document| document.generation),
             fact_generation: document.map_or(0, |document| document.generation),
+            modified,
             status,
             namespace,
             paused: self.pause.map(|pause| pause.words.as_str()),

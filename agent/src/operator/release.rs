@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use protocol::name::Kind;
 use protocol::spec::Desired;
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use super::apply::{self, Material, Subject};
 use super::cluster::{ApiError, Class};
 use super::decide::{self, Identity, Observed, Remains, Standing, Target};
 use super::index::Own;
+use super::modified::{self, Ledger, Modified};
 use super::object::{self, DATA_PLANE, ObjectKind, RELEASE};
 use super::observe::{self, Owner};
 use super::prune;
@@ -84,6 +86,7 @@ impl<'a> Work<'a> {
             local: document.is_none(),
             revision: rendering::revision_name(&name, &content_hash),
             content_hash,
+            modified: Modified::of(Kind::Release, &name, document, &release.spec.body),
             name: name.clone(),
         };
         let subject = Subject {
@@ -318,14 +321,19 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Writes a trouble into the conditions and nothing else.
+    /// Writes a trouble into the conditions and nothing else: what else they say was said of this generation and stands.
     async fn say(&mut self, trouble: &Trouble) -> Result<(), ApiError> {
         let mut status = self.status.clone();
         let mut conditions =
             super::report::Conditions::new(&self.status.conditions, self.identity.generation, self.now);
         conditions.set("Ready", false, trouble);
         conditions.set("Stalled", true, trouble);
-        status.conditions = conditions.finish();
+        let ledger = Ledger { uid: &self.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };
+        modified::tell(self.identity.modified.as_ref(), &mut conditions, ledger);
+        let said = conditions.finish();
+        status.conditions.retain(|before| said.iter().all(|said| said.condition_type != before.condition_type));
+        status.conditions.extend(said);
+        status.conditions.sort_by(|a, b| a.condition_type.cmp(&b.condition_type));
         if status == self.status { Ok(()) } else { self.record(status).await }
     }
 
@@ -335,9 +343,18 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Where a rendering of it is, though no namespace was recorded: its creation came to no recording.
+    fn namespace_of_renderings(&self) -> Option<String> {
+        let contents = self.shared.index.lock();
+        let mut renderings =
+            contents.of_release(&self.identity.name).filter(|(place, _)| place.kind == ObjectKind::ControllerRevision);
+        let found = renderings.find(|(_, tracked)| observe::plain(self.shared, self.owner(), tracked).ours);
+        found.map(|(place, _)| place.namespace.to_string())
+    }
+
     async fn absent(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {
         self.shared.forget_refusal(&self.identity.name);
-        let namespace = self.status.namespace.clone().unwrap_or_default();
+        let namespace = self.status.namespace.clone().or_else(|| self.namespace_of_renderings()).unwrap_or_default();
         let mut live: BTreeMap<ObjectRef, Live> = BTreeMap::new();
         let mut pods = 0;
         if !namespace.is_empty() {

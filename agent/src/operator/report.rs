@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 use protocol::report::{Condition, Fact, FactKind};
 
-/// Facts that are kept unacknowledged at most; while there are so many, the link defers documents for the resource.
-pub const MAX_FACTS: usize = 32;
+use crate::kinds::PENDING_FACTS;
+
+/// Facts that are kept unacknowledged at most. The link defers documents for the resource from [`PENDING_FACTS`] on; what
+/// the last generation before has to say, a failure, the way back and a change of it, still finds room.
+pub const MAX_FACTS: usize = PENDING_FACTS + 8;
 
 /// Something worth a condition: one word and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,23 @@ impl<'a> Conditions<'a> {
     #[must_use]
     pub const fn new(previous: &'a [Condition], generation: i64, now: Timestamp) -> Self {
         Self { previous, generation, now, next: Vec::new() }
+    }
+
+    /// When this is.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whether status says just this of the generation already.
+    #[must_use]
+    pub fn stood(&self, condition_type: &str, trouble: &Trouble) -> bool {
+        self.previous.iter().any(|before| {
+            before.condition_type == condition_type
+                && before.status == "True"
+                && before.observed_generation == Some(self.generation)
+                && before.message == bounded(&trouble.message)
+        })
     }
 
     /// Sets one condition. The time changes only when the status does.

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use protocol::name::Kind;
 use serde_json::{Value, json};
 
 use super::apply::{self, Subject};
 use super::cluster::ApiError;
 use super::decide as releases;
 use super::index::{Own, Place, View};
+use super::modified::Modified;
 use super::object::{self, DATA_PLANE, ObjectKind, TASK_RUN};
 use super::rendering::Rendering;
 use super::report::Trouble;
@@ -70,11 +72,13 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
     } else {
         None
     };
+    let modified = Modified::of(Kind::TaskRun, name, document, &run.spec.body);
     let observed = Observed {
         name,
         uid: run.metadata.uid.as_deref().unwrap_or_default(),
         generation: document.map_or_else(|| run.metadata.generation.unwrap_or(1), |document| document.generation),
         fact_generation: document.map_or(0, |document| document.generation),
+        modified: modified.as_ref(),
         cancel,
         status: &status,
         blueprint: blueprint.as_ref(),

@@ -94,13 +94,13 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
         )?
         .execute(params![data_plane, fact.id, kind, name, fact.generation, format!("{:?}", fact.kind), text, fact.at])?;
     if added == 0 {
-        if fact.count.is_some() {
-            // Merged facts grow under one id.
-            execute(
-                c,
-                "UPDATE fact SET fact = ?3 WHERE data_plane = ?1 AND id = ?2",
-                params![data_plane, fact.id, text],
-            )?;
+        // Merged facts grow under one id.
+        let grown =
+            "UPDATE fact SET fact = ?3 WHERE data_plane = ?1 AND id = ?2 AND coalesce(fact ->> '$.count', 1) < ?4";
+        if let Some(count) = fact.count
+            && execute(c, grown, params![data_plane, fact.id, text, count])? > 0
+        {
+            events::add(c, data_plane, Some((kind, name)), "Fact", &serde_json::to_value(fact)?)?;
         }
         return Ok(false);
     }

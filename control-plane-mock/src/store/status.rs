@@ -180,42 +180,53 @@ fn accepted(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link) -
         let why = state.and_then(worst).map_or_else(|| "its objects are being removed".into(), said);
         return ("Removing", format!("{why}{stale}"));
     }
-    if let Some(back) = fact(FactKind::RolledBack) {
-        let why = fact(FactKind::Failed).map_or_else(|| back.message.clone(), |failed| failed.message.clone());
-        return ("RolledBack", format!("it failed ({why}); the last good release serves again{stale}"));
+    let state = state.filter(|state| state.observed_generation == Some(wish.generation));
+    let is_true = |kind: &str| state.and_then(|state| condition(state, kind));
+    // Facts tell the first outcome. An edit in the cluster may have made it serve since: the state knows that.
+    let fact = |kind: FactKind| fact(kind).filter(|_| is_true("Ready").is_none());
+    let changed = is_true("Modified").map(|modified| format!("; {}", modified.message)).unwrap_or_default();
+    let tail = format!("{changed}{stale}");
+    let back = fact(FactKind::RolledBack).map(|fact| &fact.message);
+    if let Some(back) = back.or_else(|| is_true("RolledBack").map(|condition| &condition.message)) {
+        let failed = fact(FactKind::Failed).map(|fact| &fact.message);
+        let why = failed.or_else(|| is_true("Failed").map(|condition| &condition.message)).unwrap_or(back);
+        return ("RolledBack", format!("it failed ({why}); the last good release serves again{tail}"));
     }
     if let Some(failed) = fact(FactKind::Failed) {
-        return ("Failed", format!("{}: {}{stale}", failed.reason, failed.message));
+        return ("Failed", format!("{}: {}{tail}", failed.reason, failed.message));
     }
-    let Some(state) = state.filter(|state| state.observed_generation == Some(wish.generation)) else {
-        return ("Progressing", format!("accepted; the operator has not acted on it yet{stale}"));
+    let Some(state) = state else {
+        return ("Progressing", format!("accepted; the operator has not acted on it yet{tail}"));
     };
-    let is_true = |kind: &str| state.conditions.iter().find(|c| c.condition_type == kind && c.status == "True");
     if let Some(failed) = is_true("Failed") {
-        return ("Failed", format!("{}{stale}", said(failed)));
+        return ("Failed", format!("{}{tail}", said(failed)));
     }
     if let Some(paused) = is_true("Paused") {
-        return ("Paused", format!("{}{stale}", said(paused)));
+        return ("Paused", format!("{}{tail}", said(paused)));
     }
     if let Some(ready) = is_true("Ready") {
         let counts = state.replicas.map(|pods| format!("{}/{} pods ready", pods.ready, pods.desired));
-        let more = is_true("Contested").or_else(|| is_true("Modified")).map(said);
-        let words: Vec<String> = counts.into_iter().chain(more).collect();
+        let words: Vec<String> = counts.into_iter().chain(is_true("Contested").map(said)).collect();
         let words = if words.is_empty() { ready.message.clone() } else { words.join("; ") };
-        return ("Ready", format!("{words}{stale}"));
+        return ("Ready", format!("{words}{tail}"));
     }
     if let Some(stalled) = is_true("Stalled").or_else(|| is_true("PolicyDenied")).or_else(|| is_true("Blocked")) {
-        return ("Stalled", format!("{}{stale}", said(stalled)));
+        return ("Stalled", format!("{}{tail}", said(stalled)));
     }
     let why = worst(state).map_or_else(|| "being rolled out".into(), said);
     let counts =
         state.replicas.map(|pods| format!(", {}/{} pods ready, {} new", pods.ready, pods.desired, pods.updated));
-    ("Progressing", format!("{why}{}{stale}", counts.unwrap_or_default()))
+    ("Progressing", format!("{why}{}{tail}", counts.unwrap_or_default()))
+}
+
+fn condition<'a>(state: &'a State, kind: &str) -> Option<&'a Condition> {
+    state.conditions.iter().find(|condition| condition.condition_type == kind && condition.status == "True")
 }
 
 /// The condition that says most about why it is not ready.
 fn worst(state: &State) -> Option<&Condition> {
-    let wrong = |c: &&Condition| c.condition_type != "Ready" && c.status == "True";
+    // That it was changed is said beside it.
+    let wrong = |c: &&Condition| !matches!(c.condition_type.as_str(), "Ready" | "Modified") && c.status == "True";
     state.conditions.iter().find(wrong).or_else(|| state.conditions.iter().find(|c| c.condition_type == "Ready"))
 }
 
@@ -287,6 +298,37 @@ mod tests {
         assert_eq!(explain(&wish(Some(Verdict::Already)), Some(&state), &[], &link).0, "Progressing");
         state.observed_generation = Some(7);
         assert_eq!(explain(&wish(Some(Verdict::Already)), Some(&state), &[], &link).0, "Ready");
+    }
+
+    #[test]
+    fn what_an_edit_in_the_cluster_made_of_a_generation_counts_and_is_said() {
+        let link = Link { connected: true, ..Link::default() };
+        let fact = |kind| Fact {
+            id: format!("u/7/{kind:?}/1"),
+            kind,
+            generation: 7,
+            at: String::new(),
+            reason: "R".into(),
+            message: "no such image".into(),
+            exit_code: None,
+            count: None,
+        };
+        let modified = condition("Modified", "True", "ChangedInCluster", "spec.image is not as generation 7 came");
+        let explained = |more: &[Condition], facts: &[Fact]| {
+            let conditions = more.iter().chain([&modified]).cloned().collect();
+            let state = State { observed_generation: Some(7), conditions, ..State::default() };
+            explain(&wish(Some(Verdict::Already)), Some(&state), facts, &link)
+        };
+        let failed = [fact(FactKind::Failed), fact(FactKind::RolledBack)];
+        let (phase, message) = explained(&[condition("Ready", "True", "Serving", "all pods serve")], &failed);
+        assert_eq!((phase, message.as_str()), ("Ready", "all pods serve; spec.image is not as generation 7 came"));
+        assert_eq!(explained(&[condition("Ready", "False", "Failed", "")], &failed).0, "RolledBack");
+        let now =
+            [condition("Failed", "True", "CrashLoop", "it ends with 1"), condition("RolledBack", "True", "R", "back")];
+        let (phase, message) = explained(&now, &[fact(FactKind::Ready)]);
+        assert_eq!(phase, "RolledBack");
+        assert!(message.starts_with("it failed (it ends with 1)"), "{message}");
+        assert_eq!(explained(&now[..1], &[fact(FactKind::Ready)]).0, "Failed");
     }
 
     #[test]

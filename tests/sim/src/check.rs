@@ -9,6 +9,7 @@ use protocol::session::Millis;
 use serde_json::Value;
 
 use super::api::{AGENT, Api, Change, Id, generation, is_terminating, text};
+use super::edits::Edits;
 use super::event::Caller;
 use super::operator::owner_of;
 use super::plane::{Picture, Plane};
@@ -54,6 +55,7 @@ pub(super) struct Checks {
     decided: BTreeSet<(u64, ResourceKey)>,
     /// Newest process of either role that has changed an object.
     touched: BTreeMap<(Id, bool), u64>,
+    edits: Edits,
     /// Jobs that were made, by run: for which object, and when somebody has deleted it.
     jobs: BTreeMap<String, (String, Option<Millis>)>,
 }
@@ -66,7 +68,7 @@ fn is_own(id: &Id) -> bool {
     matches!(id.kind.as_str(), "Release" | "Environment" | "TaskRun")
 }
 
-fn key_of(id: &Id) -> Option<ResourceKey> {
+pub(super) fn key_of(id: &Id) -> Option<ResourceKey> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == id.kind)?;
     Some(ResourceKey { kind, name: id.name.clone() })
 }
@@ -92,6 +94,7 @@ impl Checks {
         self.forgotten.clear();
         self.touched.clear();
         self.jobs.clear();
+        self.edits.restored();
     }
 
     /// Somebody deletes a Job. If its run does not say yet that it was seen, nobody can know that there was one.
@@ -113,6 +116,7 @@ impl Checks {
     /// After every change in the API server.
     pub(super) fn changed(&mut self, change: &Change, moment: &Moment, plane: &Plane, api: &Api) {
         self.leaders(change, moment);
+        self.edits.changed(change);
         let terminating = |object: &Option<std::rc::Rc<Value>>| object.as_deref().is_some_and(is_terminating);
         let (was_deleted, is_deleted) = (terminating(&change.before), terminating(&change.after));
         match change.id.kind.as_str() {
@@ -130,7 +134,7 @@ impl Checks {
                     }
                     Some(_) | None if was_deleted => {}
                     Some(_) if is_deleted => self.deleted(change, moment, plane),
-                    Some(after) => self.stored(change, after, plane, moment.now),
+                    Some(after) => self.stored(change, after, plane, moment),
                     None => self.deleted(change, moment, plane),
                 }
             }
@@ -186,7 +190,7 @@ impl Checks {
         }
     }
 
-    fn stored(&mut self, change: &Change, after: &Value, plane: &Plane, now: Millis) {
+    fn stored(&mut self, change: &Change, after: &Value, plane: &Plane, moment: &Moment) {
         let (id, before) = (&change.id, change.before.as_deref());
         let stored = generation(after);
         let highest = self.highest.get(id).copied().unwrap_or(0);
@@ -194,7 +198,7 @@ impl Checks {
             self.broken("I3", format!("{id} fell from generation {highest} to {stored}"));
         }
         // The intake writes the spec, the operator the status: a second change of the spec has no reason.
-        let changed = before.is_some_and(|before| before.get("spec") != after.get("spec"));
+        let changed = before.is_some_and(|before| before.get("spec") != after.get("spec")) && moment.by.is_some();
         if changed && stored == highest {
             self.broken("I2", format!("{id} was changed twice for generation {stored}"));
         }
@@ -204,7 +208,7 @@ impl Checks {
         }
         self.highest.insert(id.clone(), highest.max(stored));
         if is_absent(after) {
-            self.absent.insert(id.clone(), now);
+            self.absent.insert(id.clone(), moment.now);
         }
         let says_ready = |object: &Value| {
             let facts = object.pointer("/status/facts").and_then(Value::as_array);
@@ -214,7 +218,8 @@ impl Checks {
             })
         };
         let image = after.pointer("/spec/image").and_then(Value::as_str).unwrap_or_default();
-        if image.contains("/bad@") && says_ready(after) {
+        // Somebody may have edited it since it was said.
+        if image.contains("/bad@") && says_ready(after) && !before.is_some_and(says_ready) {
             self.broken("I7", format!("{id} says that generation {stored} is ready, and it cannot serve"));
         }
     }
@@ -294,6 +299,9 @@ impl Checks {
                 self.broken("I7", format!("{key} is observed at {observed:?}, the control plane knows {known:?}"));
             }
         }
+        let lost = |id: &Id| self.api_restored || self.restored || self.by_hand.contains_key(id);
+        let edits = self.edits.finish(&picture, api, lost);
+        edits.into_iter().for_each(|what| self.broken("I7", what));
         // Of an ended run the Job stays, for its log.
         let made = api.iter().filter(|(id, _)| !is_own(id) && id.kind != "Job");
         for (id, owner) in made.filter_map(|(id, object)| Some((id, owner_of(object)?))) {

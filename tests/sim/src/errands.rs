@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use pdp_agent::kinds::{EnvironmentStatus, TaskRunStatus};
+use pdp_agent::link::intake::body;
 use pdp_agent::operator::compare;
 use pdp_agent::operator::environment::decide::{self as environments, Obstacle};
 use pdp_agent::operator::environment::objects::Wanted;
+use pdp_agent::operator::modified::Modified;
 use pdp_agent::operator::object::{ENVIRONMENT, ObjectKind, TASK_RUN};
 use pdp_agent::operator::taskrun::decide::{self as runs, Blueprint, JobSeen};
 use pdp_agent::operator::write::Live;
+use protocol::name::Kind;
+use protocol::spec::{DocumentStamp, EnvironmentSpec, TaskRunSpec};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{AGENT, Id, generation, is_terminating, text};
@@ -19,6 +24,13 @@ use super::world::World;
 
 fn status<S: DeserializeOwned + Default>(object: &Value) -> Option<S> {
     object.get("status").map_or_else(|| Some(S::default()), |status| S::deserialize(status).ok())
+}
+
+/// As the operator compares what is stored with what came.
+pub(super) fn modified<S: DeserializeOwned + Serialize>(kind: Kind, name: &str, object: &Value) -> Option<Modified> {
+    let spec = object.get("spec")?;
+    let stamp = DocumentStamp::deserialize(spec.get("document")?).ok()?;
+    Modified::of(kind, name, Some(&stamp), &S::deserialize(body(spec)).ok()?)
 }
 
 impl Operator {
@@ -47,10 +59,12 @@ impl Operator {
         });
         let live: BTreeMap<_, _> =
             live.map(|live| (ObjectKind::Namespace.named(&namespace), live)).into_iter().collect();
+        let modified = modified::<EnvironmentSpec>(Kind::Environment, name, object);
         let observed = environments::Observed {
             uid: text(object, "uid"),
             generation: generation(object),
             fact_generation: generation(object),
+            modified: modified.as_ref(),
             status: &status,
             namespace: &namespace,
             paused: None,
@@ -84,7 +98,7 @@ impl World {
         let seen = match self.api.get(&id).filter(|_| status.job.is_some()) {
             None => JobSeen::Missing,
             Some(found) => {
-                let (view, pods) = self.pods.job(&id);
+                let (view, pods) = operator.pods.as_ref().unwrap_or(&self.pods).job(&id);
                 JobSeen::Found {
                     uid: text(found, "uid").to_owned(),
                     resource_version: text(found, "resourceVersion").to_owned(),
@@ -96,11 +110,13 @@ impl World {
         };
         let blueprint =
             Ok(Blueprint { namespace: NAMESPACE.to_owned(), revision: "r1-0".to_owned(), job: job.clone() });
+        let modified = modified::<TaskRunSpec>(Kind::TaskRun, name, object);
         let observed = runs::Observed {
             name,
             uid,
             generation: generation(object),
             fact_generation: generation(object),
+            modified: modified.as_ref(),
             cancel: object.pointer("/spec/cancel").and_then(Value::as_bool).unwrap_or(false),
             status: &status,
             blueprint: Some(&blueprint),

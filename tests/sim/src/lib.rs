@@ -14,6 +14,7 @@ mod check;
 mod clock;
 mod control;
 mod dice;
+mod edits;
 mod errands;
 mod event;
 mod gateway;
@@ -67,6 +68,8 @@ pub enum Fault {
     ApiRestored,
     /// Somebody puts a finalizer on one of our objects, for a while.
     FinalizerAdded,
+    /// Somebody edits a stored document.
+    DocumentEdited,
     /// A call never reached the API server.
     CallLost,
     /// A call was carried out, its answer never came.
@@ -93,7 +96,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::LinkCut,
         Self::LinkSilent,
         Self::GatewayRestart,
@@ -109,6 +112,7 @@ impl Fault {
         Self::JobDeleted,
         Self::ApiRestored,
         Self::FinalizerAdded,
+        Self::DocumentEdited,
         Self::CallLost,
         Self::AnswerLost,
         Self::TooManyRequests,
@@ -139,7 +143,8 @@ impl Fault {
             | Self::ObjectDeleted
             | Self::JobDeleted
             | Self::ApiRestored
-            | Self::FinalizerAdded => true,
+            | Self::FinalizerAdded
+            | Self::DocumentEdited => true,
             Self::CallLost
             | Self::AnswerLost
             | Self::TooManyRequests

@@ -19,6 +19,7 @@ use super::Bug;
 use super::api::{Answer, Change, Id, Request, text};
 use super::calls::CALL_DEADLINE;
 use super::event::{Caller, Event};
+use super::pods::Pods;
 use super::renderings::{Known, Spec, Views};
 use super::trace::note;
 use super::world::World;
@@ -30,6 +31,8 @@ pub(super) struct Operator {
     /// Whether it holds the lease: looked at before each write.
     pub(super) leads: bool,
     pub(super) cache: BTreeMap<Id, Rc<Value>>,
+    /// What it saw of pods last, if the API server went back in time since: its watches are silent.
+    pub(super) pods: Option<Pods>,
     /// Parsed renderings and their bound objects, by name.
     pub(super) renderings: BTreeMap<String, Rc<Known>>,
     /// Objects as the decision saw them last.
@@ -78,6 +81,7 @@ impl World {
         let mut operator = Operator {
             leads: true,
             cache,
+            pods: None,
             renderings: BTreeMap::new(),
             views: Views::default(),
             specs: BTreeMap::new(),
@@ -197,9 +201,10 @@ impl World {
     fn release(&self, operator: &mut Operator, release: &str, now: Timestamp) -> Option<Decided> {
         let deployments = operator.ids(release, "Deployment");
         let services: Vec<String> = operator.ids(release, "Service").into_iter().map(|id| id.name).collect();
-        let workload = deployments.first().map_or_else(Workload::default, |id| self.pods.view(id, &services));
+        let seen = operator.pods.as_ref().unwrap_or(&self.pods);
+        let workload = deployments.first().map_or_else(Workload::default, |id| seen.view(id, &services));
         // The kubelet's pods outlive their Deployment for a moment.
-        let pods = self.pods.count(&Id {
+        let pods = seen.count(&Id {
             kind: "Deployment".to_owned(),
             namespace: NAMESPACE.to_owned(),
             name: deployments.first().map_or_else(String::new, |id| id.name.clone()),

@@ -134,6 +134,7 @@ impl World {
             Fault::JobDeleted => reached = self.delete_by_hand("Job"),
             Fault::ApiRestored => reached = self.restore_api(),
             Fault::FinalizerAdded => reached = self.add_finalizer(),
+            Fault::DocumentEdited => reached = self.edit_document(),
             Fault::OldDocument => self.old_document(),
             Fault::CallLost
             | Fault::AnswerLost

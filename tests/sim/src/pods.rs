@@ -12,21 +12,21 @@ use serde_json::Value;
 use super::api::{Api, Id};
 
 /// Workloads by Deployment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Pods {
     workloads: BTreeMap<Id, Running>,
     jobs: BTreeMap<Id, Run>,
 }
 
 /// One Job: suspended, pending, started, ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Run {
     suspended: bool,
     started: bool,
     ended: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Running {
     generation: i64,
     observed: i64,
@@ -36,14 +36,14 @@ struct Running {
     deleted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Template {
     hash: String,
     bad: bool,
     pods: Vec<Pod>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pod {
     name: String,
     ready: bool,

@@ -8,13 +8,15 @@ use pdp_agent::kinds::{ObjectRef, ReleaseStatus, SecurityLevel};
 use pdp_agent::link::intake::body;
 use pdp_agent::operator::build::Input;
 use pdp_agent::operator::decide::{self, Admission, Identity, Observed, Remains, Standing, Target};
+use pdp_agent::operator::modified::Modified;
 use pdp_agent::operator::object::{DATA_PLANE, RELEASE};
 use pdp_agent::operator::progress::Workload;
 use pdp_agent::operator::rendering::{Rendering, Slots, content_hash, revision_name};
 use pdp_agent::operator::report::Trouble;
 use pdp_agent::operator::validated::ValidRelease;
 use pdp_agent::operator::write::{Live, Write};
-use protocol::spec::{Desired, ReleaseSpec};
+use protocol::name::Kind;
+use protocol::spec::{Desired, DocumentStamp, ReleaseSpec};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -47,6 +49,7 @@ impl Operator {
             local: false,
             revision: revision_name(release, &hash),
             content_hash: hash,
+            modified: read.modified.clone(),
         };
         let revisions = self.live(release, true, None);
         if spec.state == Desired::Absent {
@@ -98,7 +101,9 @@ impl Operator {
             None => {
                 let spec: ReleaseSpec = serde_json::from_value(body(json)).ok()?;
                 let hash = content_hash(&spec);
-                let read = Rc::new(Spec { json: json.clone(), spec, hash });
+                let modified = json.get("document").and_then(|stamp| DocumentStamp::deserialize(stamp).ok());
+                let modified = Modified::of(Kind::Release, release, modified.as_ref(), &spec);
+                let read = Rc::new(Spec { json: json.clone(), spec, hash, modified });
                 self.specs.insert(release.to_owned(), Rc::clone(&read));
                 Some(read)
             }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use pdp_agent::kinds::ObjectRef;
 use pdp_agent::operator::build::{self, Input};
+use pdp_agent::operator::modified::Modified;
 use pdp_agent::operator::object;
 use pdp_agent::operator::rendering::{Rendering, Slots};
 use pdp_agent::operator::{compare, write::Live};
@@ -42,6 +43,7 @@ pub(super) struct Spec {
     pub(super) json: Value,
     pub(super) spec: ReleaseSpec,
     pub(super) hash: String,
+    pub(super) modified: Option<Modified>,
 }
 
 /// A rendering, and the objects that it is bound to. No release here has slots, so there is one way only.

@@ -26,6 +26,9 @@ impl World {
         self.restores += 1;
         self.api.restore(&snapshot.api);
         self.transitions = snapshot.transitions;
+        for operator in self.operators.values_mut() {
+            operator.pods.get_or_insert_with(|| self.pods.clone());
+        }
         self.pods.restore(&self.api);
         self.checks.api_restored(&self.api, self.now);
         let controlled = |id: &&Id| matches!(id.kind.as_str(), "Deployment" | "Job");

@@ -54,7 +54,7 @@ fn every_invariant_holds_and_every_fault_is_reached() {
     let reached = reached.into_inner().unwrap();
     println!("{seeds} seeds, {} documents accepted; seeds that reached each fault:", accepted.load(Ordering::Relaxed));
     for fault in Fault::ALL {
-        println!("  {:<16} {}", format!("{fault:?}"), reached.get(&fault).unwrap_or(&0));
+        println!("  {:<18} {}", format!("{fault:?}"), reached.get(&fault).unwrap_or(&0));
     }
     let never: Vec<_> = Fault::ALL.into_iter().filter(|fault| !reached.contains_key(fault)).collect();
     assert_eq!(never, [], "these faults were never reached");

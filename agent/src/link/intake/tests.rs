@@ -104,7 +104,7 @@ fn without_document(mut object: Value) -> Value {
 #[test]
 fn what_is_stored_decides() {
     let other = BODY.replace("v1.0", "v2.0");
-    let facts: Vec<_> = (0..MAX_FACTS).map(|n| json!({ "id": n })).collect();
+    let facts: Vec<_> = (0..PENDING_FACTS).map(|n| json!({ "id": n })).collect();
     for (what, stored, expected) in [
         ("nothing", None, "create"),
         ("an older generation", Some(release(6)), "update"),
@@ -163,8 +163,12 @@ fn a_write_carries_the_document_its_stamp_and_the_preconditions() {
     assert_eq!(body["metadata"]["resourceVersion"], "70");
     assert_eq!(body["metadata"]["annotations"]["pdp-agent.dev/paused-until"], "2030-01-01T00:00:00Z");
     assert!(body["metadata"].get("managedFields").is_none());
-    assert_eq!(body["spec"]["document"], json!({ "generation": 7, "hash": hash(Kind::Release, "web", BODY) }));
-    assert_eq!(super::body(&body["spec"]), serde_json::from_str::<Value>(BODY).unwrap());
+    let sent = serde_json::from_str::<Value>(BODY).unwrap();
+    let fields = DocumentStamp::fields_of(&Tree::of(&sent).unwrap());
+    assert!(fields.contains_key("image"));
+    let stamp = json!({ "generation": 7, "hash": hash(Kind::Release, "web", BODY), "fields": fields });
+    assert_eq!(body["spec"]["document"], stamp);
+    assert_eq!(super::body(&body["spec"]), sent);
 
     let (_, next) = read_then_decide(&document(Kind::Release, "web", 7, BODY), view(), None);
     let Next::Call(Call::Create { body, .. }) = next else { panic!("{next:?}") };

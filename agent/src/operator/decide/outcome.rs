@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use protocol::report::{EndpointState, PodState, Replicas};
 
+use super::super::modified::{self, Ledger};
 use super::super::progress::{DeploymentView, PodView, Verdict};
 use super::super::report::{self, Conditions, Trouble};
 use super::{Observed, Standing, standing};
@@ -61,6 +62,8 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
             &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
     }
+    let ledger = Ledger { uid: &observed.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };
+    modified::tell(observed.identity.modified.as_ref(), &mut conditions, ledger);
     status.conditions = conditions.finish();
     counts(observed, status);
 }

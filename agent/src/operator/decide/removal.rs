@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 
+use super::super::modified::{self, Ledger};
 use super::super::object::ObjectKind;
 use super::super::report::{self, Conditions, NewFact, Trouble};
 use super::super::unanswered;
@@ -52,8 +53,9 @@ pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> 
         let due = now_due.iter().filter(|(_, live)| !live.terminating);
         writes.extend(due.map(|(reference, live)| Write::delete(reference, live)));
     }
-    // Without a recorded set nothing was ever created.
-    let settles = settles.filter(|_| !status.objects.is_empty() && !mutant::is(Mutant::CreateForgotten));
+    // A rendering is created before anything is recorded. Once all was said to be gone, nobody created anything any more.
+    let over = said(remains) && status.objects.is_empty();
+    let settles = settles.filter(|_| !over && !mutant::is(Mutant::CreateForgotten));
     let left = match settles {
         _ if pods > 0 => Left::Pods,
         _ if !ours.is_empty() => Left::Objects,
@@ -76,6 +78,13 @@ enum Left {
     /// Nothing that is seen; for so long a create without an answer may still come.
     Unanswered(Duration),
     Nothing,
+}
+
+/// Whether it was said of this generation that everything is gone.
+fn said(remains: &Remains<'_>) -> bool {
+    remains.status.conditions.iter().any(|condition| {
+        condition.condition_type == REMOVED && condition.observed_generation == Some(remains.identity.generation)
+    })
 }
 
 fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus {
@@ -102,12 +111,12 @@ fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus
     }
     conditions.set("Ready", false, &why);
     // Said once per generation, also when something that was created late appears and is removed afterwards.
-    let said = status.conditions.iter().any(|condition| {
-        condition.condition_type == REMOVED && condition.observed_generation == Some(identity.generation)
-    });
+    let said = said(remains);
     if gone || said {
         conditions.set(REMOVED, true, &Trouble::new("Deleted", "everything that this release had made was removed"));
     }
+    let ledger = Ledger { uid: &identity.uid, facts: &mut next.facts, last: &mut next.last_fact };
+    modified::tell(identity.modified.as_ref(), &mut conditions, ledger);
     if gone {
         if !said || mutant::is(Mutant::OutcomeSaidAgain) {
             let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };

@@ -8,7 +8,7 @@ use protocol::report::{Effective, FactKind};
 
 use super::super::report::{self, NewFact, Trouble};
 use super::{Observed, outcome};
-use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout};
+use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout, ToldOutcome};
 
 /// One step of a rollout.
 pub(super) struct Step<'a> {
@@ -28,7 +28,11 @@ impl Step<'_> {
         });
         // A generation that was overtaken while it rolled has no outcome of its own.
         if self.rollout.generation == self.observed.identity.generation {
-            self.fact(status, FactKind::Ready, Trouble::new("Serving", "the new pods serve"));
+            let generation = self.rollout.generation;
+            if first(status, generation) {
+                self.fact(status, FactKind::Ready, Trouble::new("Serving", "the new pods serve"));
+            }
+            status.outcome = Some(ToldOutcome { generation, kind: FactKind::Ready });
         }
     }
 
@@ -48,7 +52,10 @@ impl Step<'_> {
             reason: trouble.reason.clone(),
             message: trouble.message.clone(),
         });
-        self.fact(status, FactKind::Failed, trouble.clone());
+        if first(status, identity.generation) {
+            self.fact(status, FactKind::Failed, trouble.clone());
+            status.outcome = Some(ToldOutcome { generation: identity.generation, kind: FactKind::Failed });
+        }
     }
 
     fn fact(&self, status: &mut ReleaseStatus, kind: FactKind, what: Trouble) {
@@ -77,6 +84,11 @@ impl Step<'_> {
     }
 }
 
+/// Whether nothing was told of this generation yet. A second outcome comes of an edit in the cluster: the state says it.
+fn first(status: &ReleaseStatus, generation: i64) -> bool {
+    status.outcome.is_none_or(|told| told.generation != generation)
+}
+
 fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, what: Trouble, now: Timestamp) {
     let identity = observed.identity;
     let fact = NewFact { kind, what, exit_code: None };
@@ -86,10 +98,16 @@ fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, w
 /// Says once that the last good revision serves again after a failure.
 pub(super) fn rolled_back(observed: &Observed<'_>, status: &mut ReleaseStatus, now: Timestamp) {
     let said = report::is_true(&observed.status.conditions, outcome::ROLLED_BACK);
-    let (Some(_), Some(effective), false) = (&status.failed, &status.effective, said) else { return };
+    let (Some(failed), Some(effective), false) = (&status.failed, &status.effective, said) else { return };
+    let generation = failed.generation;
+    // Only after a failure that was told.
+    if status.outcome.is_some_and(|told| told.generation == generation && told.kind != FactKind::Failed) {
+        return;
+    }
     let message = match effective.generation {
         Some(generation) => format!("generation {generation} serves again"),
         None => "the last good revision serves again".to_owned(),
     };
     append(observed, status, FactKind::RolledBack, Trouble::new("RolledBack", message), now);
+    status.outcome = Some(ToldOutcome { generation, kind: FactKind::RolledBack });
 }

@@ -7,6 +7,9 @@ use super::super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView}
 use super::*;
 use crate::kinds::ObjectRef;
 
+mod edits;
+mod removal;
+
 /// A cluster small enough to read: what a release sees of it, and one decision at a time.
 struct Scene {
     identity: Identity,
@@ -65,6 +68,7 @@ impl Scene {
                 local: false,
                 content_hash: "h1".to_owned(),
                 revision: "rev1".to_owned(),
+                modified: None,
             },
             status: ReleaseStatus::default(),
             live: BTreeMap::new(),
@@ -430,41 +434,6 @@ fn ten_revisions_are_kept_and_the_serving_one_always() {
     let kept: Vec<&str> = scene.status.bindings.iter().map(|binding| binding.revision.as_str()).collect();
     assert_eq!(kept.len(), KEPT_REVISIONS);
     assert!(kept.contains(&"rev1") && kept.contains(&"rev29") && !kept.contains(&"rev2"), "{kept:?}");
-}
-
-#[test]
-fn an_absent_release_stops_its_pods_first_and_says_once_that_all_is_gone() {
-    let mut scene = Scene::serving();
-    scene.generation(2);
-    let mut settles = Some(Duration::from_secs(9));
-    let round = |scene: &mut Scene, pods: usize, settles: Option<Duration>| {
-        let Scene { identity, status, paused, live, .. } = &*scene;
-        let remains = Remains { identity, status, paused: *paused, live, pods, settles };
-        let decision = remove(&remains, scene.now);
-        for write in &decision.writes {
-            if let Write::Status(status) = write {
-                scene.status = (**status).clone();
-            }
-        }
-        format!("{:?}", decision.writes)
-    };
-    scene.paused = Some("until tomorrow");
-    assert_eq!(round(&mut scene, 1, settles), "[status]");
-    scene.paused = None;
-    assert_eq!(round(&mut scene, 1, settles), "[delete Deployment/web, status]");
-    scene.live.remove(&reference(ObjectKind::Deployment, "web"));
-    assert_eq!(round(&mut scene, 1, settles), "[]", "a pod still runs");
-    let writes = round(&mut scene, 0, settles);
-    assert!(writes.contains("delete ConfigMap/config-rev1") && writes.contains("delete Service/web-http"), "{writes}");
-    scene.live.clear();
-    round(&mut scene, 0, settles);
-    assert_eq!(scene.condition("Ready"), "False Settling");
-    assert_eq!(round(&mut scene, 0, settles), "[]", "a create may still come");
-    settles = None;
-    round(&mut scene, 0, settles);
-    assert_eq!(scene.facts(), [(FactKind::Ready, 1), (FactKind::Deleted, 2)]);
-    assert!(scene.status.objects.is_empty() && scene.status.bindings.is_empty());
-    assert_eq!(round(&mut scene, 0, settles), "[]");
 }
 
 #[test]

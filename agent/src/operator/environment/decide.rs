@@ -8,6 +8,7 @@ use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 
 use super::super::decide::Decision;
+use super::super::modified::{self, Ledger, Modified};
 use super::super::object::{self, ObjectKind};
 use super::super::report::{self, Conditions, NewFact, Trouble};
 use super::super::unanswered;
@@ -24,6 +25,8 @@ pub struct Observed<'a> {
     pub generation: i64,
     /// Generation that facts carry.
     pub fact_generation: i64,
+    /// How the stored spec differs from the document that came.
+    pub modified: Option<&'a Modified>,
     /// Its status as stored.
     pub status: &'a EnvironmentStatus,
     /// Its namespace.
@@ -112,6 +115,8 @@ pub fn decide(
     if ready || said {
         conditions.set(PREPARED, true, &Trouble::new("Prepared", "the namespace was ready for releases"));
     }
+    let ledger = Ledger { uid: observed.uid, facts: &mut status.facts, last: &mut status.last_fact };
+    modified::tell(observed.modified, &mut conditions, ledger);
     status.conditions = conditions.finish();
     if ready && !said {
         let fact = NewFact { kind: FactKind::Ready, what: why, exit_code: None };
@@ -231,6 +236,8 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
         let what = Trouble::new("Deleted", "everything that this environment had made was removed");
         conditions.set(REMOVED, true, &what);
     }
+    let ledger = Ledger { uid: observed.uid, facts: &mut status.facts, last: &mut status.last_fact };
+    modified::tell(observed.modified, &mut conditions, ledger);
     status.conditions = conditions.finish();
     if gone {
         if !said {

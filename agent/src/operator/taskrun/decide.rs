@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::decide::Decision;
 use super::super::index::JobView;
+use super::super::modified::{self, Ledger, Modified};
 use super::super::progress::PodView;
 use super::super::report::{self, Conditions, NewFact, Trouble};
 use super::super::unanswered;
@@ -29,6 +30,8 @@ pub struct Observed<'a> {
     pub generation: i64,
     /// Generation that facts carry.
     pub fact_generation: i64,
+    /// How the stored spec differs from the document that came.
+    pub modified: Option<&'a Modified>,
     /// Whether it shall end.
     pub cancel: bool,
     /// Its status as stored.
@@ -102,6 +105,8 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus
         Said::Goes(trouble) => conditions.set("Ended", false, &trouble),
         Said::Ended(trouble) => conditions.set("Ended", true, &trouble),
     }
+    let ledger = Ledger { uid: observed.uid, facts: &mut step.next.facts, last: &mut step.next.last_fact };
+    modified::tell(observed.modified, &mut conditions, ledger);
     step.next.conditions = conditions.finish();
     if step.next != *observed.status {
         // A name is recorded before the Job is made; everything else is said after it was done.

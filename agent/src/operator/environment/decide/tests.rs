@@ -22,6 +22,7 @@ fn observed<'a>(status: &'a EnvironmentStatus, live: &'a BTreeMap<ObjectRef, Liv
         uid: "e",
         generation: 4,
         fact_generation: 4,
+        modified: None,
         status,
         namespace: NAMESPACE,
         paused: None,

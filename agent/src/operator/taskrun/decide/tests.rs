@@ -37,6 +37,7 @@ fn round_while(
         uid: "t",
         generation: 3,
         fact_generation: 3,
+        modified: None,
         cancel,
         status,
         blueprint: status.job.is_none().then_some(&blueprint),
