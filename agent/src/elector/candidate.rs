@@ -57,6 +57,17 @@ pub(crate) enum Decision {
     Wait { expires: Tick },
 }
 
+/// What a process leaves to the others when it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// The Lease is not its own, as far as it knows.
+    Nothing,
+    /// A free Lease: who takes it leads at once.
+    Free,
+    /// A Lease that it holds for so long yet: until then somebody may believe in an earlier one.
+    HeldFor(Duration),
+}
+
 /// One process that wants to lead.
 #[derive(Debug)]
 pub(crate) struct Candidate {
@@ -132,6 +143,15 @@ impl Candidate {
             self.leads_from = now + LEASE_DURATION;
         }
         self.known = Some(seen.uid.clone());
+    }
+
+    /// What is to be written when this process stops.
+    pub(crate) fn farewell(&self, now: Tick) -> Farewell {
+        match &self.held {
+            None => Farewell::Nothing,
+            Some(_) if now >= self.leads_from => Farewell::Free,
+            Some(_) => Farewell::HeldFor(self.leads_from - now),
+        }
     }
 
     /// The Lease was given back.

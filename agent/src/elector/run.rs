@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::candidate::{Candidate, Decision, LEASE_DURATION, POLL_INTERVAL, RENEW_INTERVAL, Seen, Tick};
+use super::candidate::{Candidate, Decision, Farewell, LEASE_DURATION, POLL_INTERVAL, RENEW_INTERVAL, Seen, Tick};
 use super::{Leadership, Published, Renewed, State};
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{Act, Edge, reach};
@@ -140,8 +140,8 @@ impl Elector {
         (elector, Leadership { published })
     }
 
-    /// Takes part until `stop` is cancelled, then gives the Lease back if this process leads under it. The caller cancels `stop`
-    /// when nothing writes any more.
+    /// Takes part until `stop` is cancelled, then gives the Lease back; one that is too new to lead under is left for as long as it is.
+    /// The caller cancels `stop` when nothing writes any more.
     ///
     /// # Errors
     /// The API server was restored from a backup: the process must start anew.
@@ -276,29 +276,35 @@ impl Elector {
 
     /// Gives the Lease back. Nothing is written under it from the moment this starts.
     async fn release(mut self) {
-        // One that is held and too new to lead under runs out by itself: who takes a free one leads at once.
-        let held = !matches!(self.candidate.state(self.tick()), State::Standby { .. });
+        let farewell = self.candidate.farewell(self.tick());
         self.candidate.released();
         self.publish();
-        if !held {
-            return;
-        }
-        match timeout(RELEASE_LIMIT, self.give_back()).await.unwrap_or(Err(AttemptError::Timeout)) {
-            Ok(()) => info!(lease = %self.name, "lease released"),
+        let left = match farewell {
+            Farewell::Nothing => return,
+            Farewell::Free => None,
+            Farewell::HeldFor(left) => Some(left),
+        };
+        match timeout(RELEASE_LIMIT, self.give_back(left)).await.unwrap_or(Err(AttemptError::Timeout)) {
+            Ok(()) => info!(lease = %self.name, for_ms = left.map(|left| left.as_millis()), "lease released"),
             Err(error) => {
                 warn!(lease = %self.name, error = %telemetry::chain(&error), "the lease could not be released; it expires by itself");
             }
         }
     }
 
-    async fn give_back(&self) -> Result<(), AttemptError> {
+    /// Frees the Lease, or holds it for the time that is `left`, and no longer.
+    async fn give_back(&self, left: Option<Duration>) -> Result<(), AttemptError> {
         loop {
             let mut lease = self.leases.get(&self.name).await?;
             let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.identity))
             else {
                 return Ok(());
             };
-            spec.holder_identity = None;
+            match left {
+                None => spec.holder_identity = None,
+                // In whole seconds, rounded up.
+                Some(left) => spec.lease_duration_seconds = i32::try_from(left.as_secs() + 1).ok(),
+            }
             spec.renew_time = Some(MicroTime(jiff::Timestamp::now()));
             #[cfg(feature = "failpoints")]
             reach(Edge::Before, Some(Act::Release));

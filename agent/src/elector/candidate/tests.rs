@@ -126,6 +126,20 @@ fn nobody_leads_under_a_lease_that_was_made_again_until_it_has_lasted() {
     }
 }
 
+#[test]
+fn a_stop_leaves_what_nobody_has_to_wait_for_longer_than_for_the_lease_itself() {
+    let mut candidate = leader();
+    assert_eq!(candidate.farewell(s(7)), Farewell::Free);
+    assert_eq!(candidate.farewell(s(30)), Farewell::Free, "also when it is not confirmed");
+    candidate.missing();
+    assert_eq!(candidate.farewell(s(7)), Farewell::Nothing);
+    candidate.written(Seen { uid: "u2".into(), ..lease(Some("a"), 1, "r9") }, s(7), s(7));
+    assert_eq!(candidate.farewell(s(10)), Farewell::HeldFor(s(9)));
+    assert_eq!(candidate.farewell(s(19)), Farewell::Free);
+    candidate.observe(Seen { uid: "u2".into(), ..lease(Some("b"), 2, "r10") }, s(20));
+    assert_eq!(candidate.farewell(s(20)), Farewell::Nothing);
+}
+
 /// A Lease object with compare-and-swap, which people delete, and processes that reach it slowly, lose answers, give up calls that
 /// arrive all the same, stall and crash.
 struct World {
@@ -163,7 +177,8 @@ struct Read {
 /// What the API server is asked for: the precondition, and what to store.
 struct Write {
     version: Option<u64>,
-    identity: String,
+    holder: Option<String>,
+    duration: Duration,
     transitions: i64,
     acquired: bool,
 }
@@ -179,6 +194,10 @@ enum Fate {
     Deleted,
     /// What was given up arrives.
     Arrives,
+    /// The process stops in order; a new one takes its place.
+    Stopped,
+    /// The same, and its last write arrives later.
+    StoppedLate,
 }
 
 fn fates() -> impl Strategy<Value = Fate> {
@@ -189,6 +208,8 @@ fn fates() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::GivenUp),
         1 => Just(Fate::Deleted),
         1 => Just(Fate::Arrives),
+        1 => Just(Fate::Stopped),
+        1 => Just(Fate::StoppedLate),
     ]
 }
 
@@ -222,7 +243,26 @@ impl World {
                     self.store(write);
                 }
             }
+            Fate::Stopped | Fate::StoppedLate => self.stop(which, now, matches!(fate, Fate::StoppedLate)),
             Fate::Nothing | Fate::AnswerLost | Fate::GivenUp => self.step(which, now, fate),
+        }
+    }
+
+    fn stop(&mut self, which: usize, now: Tick, late: bool) {
+        let Process { candidate, born, .. } = &self.processes[which];
+        let (farewell, identity, born) = (candidate.farewell(now), candidate.identity.clone(), born + 1);
+        self.processes[which] = Process::new(which, born);
+        let Some(lease) = self.lease.as_ref().filter(|lease| lease.holder.as_ref() == Some(&identity)) else { return };
+        let (version, transitions, acquired) = (Some(self.version), lease.transitions, false);
+        let write = match farewell {
+            Farewell::Nothing => return,
+            Farewell::Free => Write { version, holder: None, duration: LEASE_DURATION, transitions, acquired },
+            Farewell::HeldFor(duration) => Write { version, holder: Some(identity), duration, transitions, acquired },
+        };
+        if late {
+            self.late.push(write);
+        } else {
+            self.store(write);
         }
     }
 
@@ -241,8 +281,8 @@ impl World {
                 process.attempt = None;
                 return;
             };
-            let identity = process.candidate.identity.clone();
-            let write = Write { version, identity, transitions, acquired };
+            let holder = Some(process.candidate.identity.clone());
+            let write = Write { version, holder, duration: LEASE_DURATION, transitions, acquired };
             let stored = if matches!(fate, Fate::GivenUp) {
                 self.late.push(write);
                 None
@@ -264,17 +304,17 @@ impl World {
     }
 
     fn store(&mut self, write: Write) -> Option<Seen> {
-        let Write { version, identity, transitions, acquired } = write;
+        let Write { version, holder, duration, transitions, acquired } = write;
         if version != self.lease.as_ref().map(|_| self.version) {
             return None;
         }
         self.version += 1;
         self.leases += u64::from(self.lease.is_none());
         let stored = Seen {
-            holder: Some(identity),
+            holder,
             transitions,
             renewed: Some(self.version.to_string()),
-            duration: Some(LEASE_DURATION),
+            duration: Some(duration),
             uid: format!("u{}", self.leases),
         };
         self.lease = Some(stored.clone());

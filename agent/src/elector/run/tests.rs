@@ -191,6 +191,24 @@ async fn a_lease_that_somebody_deletes_is_made_again_and_nobody_leads_while_its_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_soon_after_the_lease_was_deleted_makes_nobody_wait_longer_than_without_it() {
+    let api = Api1::new();
+    let mut leader = start(&api, "a");
+    leader.leadership.acquired().await;
+    *api.lease.lock().unwrap() = Value::Null;
+    let since = Instant::now();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    leader.stop.cancel();
+    leader.task.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(api.spec()["holderIdentity"], "a", "a free one would be taken at once");
+    let left = api.spec()["leaseDurationSeconds"].as_i64().unwrap();
+    assert!((4..=6).contains(&left), "{left}");
+    let mut newborn = start(&api, "b");
+    newborn.leadership.acquired().await;
+    assert!(since.elapsed() >= LEASE_DURATION && since.elapsed() <= Duration::from_secs(16), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_goes_back_in_time_ends_leader_and_follower() {
     let api = Api1::new();
     api.lease.lock().unwrap()["metadata"]["resourceVersion"] = json!("700");
