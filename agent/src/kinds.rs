@@ -5,11 +5,12 @@
 //! on transitions only. No defaults stand in the schema; bounds and rules do, so that the API server refuses what does not fit.
 
 use kube::CustomResource;
-use protocol::report::{Condition, Effective, EndpointState, Fact, FactKind, PodState, Replicas};
+use protocol::report::{Condition, Effective, EndpointState, Fact, PodState, Replicas};
 use protocol::spec::{DataPlaneSpec, DocumentStamp, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod fields;
 mod policy;
 mod schema;
 
@@ -94,25 +95,12 @@ pub struct ReleaseStatus {
     /// Number of the last fact, so that ids are never reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_fact: Option<i64>,
-    /// The outcome that was told of a generation: only its first one is, whatever an edit in the cluster makes of it later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<ToldOutcome>,
     /// Pods worth a word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodState>,
     /// Addresses by endpoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointState>,
-}
-
-/// What the control plane was told of a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ToldOutcome {
-    /// Which.
-    pub generation: i64,
-    /// `Ready`, `Failed`, or `RolledBack` after it.
-    pub kind: FactKind,
 }
 
 /// A rollout under way.
@@ -331,7 +319,4 @@ pub struct DataPlaneStatus {
     /// Facts that the control plane has not acknowledged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<Fact>,
-    /// Number of the last fact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_fact: Option<i64>,
 }

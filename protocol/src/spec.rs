@@ -4,12 +4,8 @@
 //! the agent when it renders, so that the stored document stays what was sent. Every list and string has a bound; the
 //! agent's custom resource definitions repeat the bounds, so that the API server refuses what does not fit.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::{ContentHash, Tree};
 
 mod check;
 mod environment;
@@ -65,17 +61,4 @@ pub struct DocumentStamp {
     /// Who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
-    /// First digits of the hash of each field as received: they name what was changed since.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64), inner(length(max = 64)))]
-    pub fields: BTreeMap<String, String>,
-}
-
-impl DocumentStamp {
-    /// What `fields` says of `body`.
-    #[must_use]
-    pub fn fields_of(body: &Tree) -> BTreeMap<String, String> {
-        let Tree::Map(members) = body else { return BTreeMap::new() };
-        members.iter().map(|(name, value)| (name.clone(), ContentHash::of(value).short())).collect()
-    }
 }

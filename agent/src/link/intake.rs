@@ -18,7 +18,7 @@ use protocol::spec::{Body, CheckedDocument, Refusal, check_document};
 use serde_json::{Map, Value, json};
 
 use super::store::{ApiError, Call, DEFAULT, Reply, Step, Table};
-use crate::kinds::PENDING_FACTS;
+use crate::kinds::{PENDING_FACTS, fields};
 
 mod forget;
 mod meaning;
@@ -111,6 +111,8 @@ impl Job {
 pub struct Request {
     checked: CheckedDocument,
     stamp: DocumentStamp,
+    /// Of its fields, for whoever compares what is stored.
+    note: String,
     body: Value,
 }
 
@@ -130,15 +132,27 @@ impl Request {
             generation: document.generation,
             hash: document.hash.clone(),
             provenance: document.provenance.clone(),
-            fields: Tree::of(&body).map(|body| DocumentStamp::fields_of(&body)).unwrap_or_default(),
         };
-        Ok(Self { checked, stamp, body })
+        let note = Tree::of(&body).map(|body| fields::note(&body)).unwrap_or_default();
+        Ok(Self { checked, stamp, note, body })
     }
 
     /// Which resource.
     #[must_use]
     pub const fn key(&self) -> &ResourceKey {
         &self.checked.key
+    }
+
+    /// The document as it is stored.
+    fn object(&self, table: Table, mut metadata: Map<String, Value>) -> Value {
+        let mut spec = self.body.clone();
+        if let Some(members) = spec.as_object_mut() {
+            members.insert("document".to_owned(), json!(self.stamp));
+        }
+        if let Some(annotations) = metadata.entry("annotations").or_insert_with(|| json!({})).as_object_mut() {
+            annotations.insert(fields::FIELDS.to_owned(), json!(self.note));
+        }
+        stored::object(table, metadata, spec)
     }
 
     /// Name of the Environment that a Release names: its owner belongs into the [`View`].
@@ -248,7 +262,7 @@ impl DocumentJob {
 
     /// The decision: desired and stored in, answer or write out.
     fn decide(&self, stored: Option<&Stored>) -> Decision {
-        let Request { checked, stamp, body } = &self.request;
+        let Request { checked, stamp, note: _, body } = &self.request;
         let key = &checked.key;
         let table = Table::from(key.kind);
         let stored = match stored {
@@ -269,7 +283,7 @@ impl DocumentJob {
                 return self.allowed().unwrap_or_else(|| {
                     let mut metadata = Map::new();
                     metadata.insert("name".to_owned(), json!(key.name));
-                    let body = stored::object(table, metadata, stamped(stamp, body));
+                    let body = self.request.object(table, metadata);
                     Decision::Write(Call::Create { table, name: key.name.clone(), body })
                 });
             }
@@ -311,7 +325,7 @@ impl DocumentJob {
             return Decision::Answer(Verdict::Refused { class: RefusalClass::Invalid, reasons });
         }
         self.allowed().unwrap_or_else(|| {
-            let body = stored::object(table, stored.metadata.clone(), stamped(stamp, body));
+            let body = self.request.object(table, stored.metadata.clone());
             Decision::Write(Call::Update { table, name: key.name.clone(), body })
         })
     }
@@ -350,14 +364,6 @@ impl DocumentJob {
 enum Decision {
     Answer(Verdict),
     Write(Call),
-}
-
-fn stamped(stamp: &DocumentStamp, body: &Value) -> Value {
-    let mut spec = body.clone();
-    if let Some(members) = spec.as_object_mut() {
-        members.insert("document".to_owned(), json!(stamp));
-    }
-    spec
 }
 
 /// A run that is stored may only be cancelled.

@@ -5,11 +5,11 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 
 use super::cluster::{ApiError, Cluster};
-use super::modified::{self, Ledger, MODIFIED, Modified};
+use super::modified::{self, Ledger, MODIFIED, Modified, note};
 use super::report::{Conditions, Trouble};
 use crate::kinds::{self, DataPlane, REVISION_ANNOTATION, SCHEMA_REVISION};
 
@@ -117,8 +117,11 @@ pub async fn record(
         Standing::Held(trouble) => conditions.set(OPERATOR_READY, false, trouble),
     }
     let spec = &data_plane.spec;
-    let modified = Modified::of(Kind::DataPlane, "default", spec.document.as_ref(), &spec.body);
-    let ledger = Ledger { uid: &uid, facts: &mut next.facts, last: &mut next.last_fact };
+    let key = ResourceKey { kind: Kind::DataPlane, name: "default".to_owned() };
+    let modified = Modified::of(&key, spec.document.as_ref(), note(data_plane), &spec.body);
+    // Each change of a spec has a number already, and nothing else is told of an installation.
+    let mut number = data_plane.metadata.generation.map(|generation| generation - 1);
+    let ledger = Ledger { uid: &uid, facts: &mut next.facts, last: &mut number };
     modified::tell(modified.as_ref(), &mut conditions, ledger);
     let ours = conditions.finish();
     // The link writes the other conditions of this object.

@@ -157,7 +157,12 @@ pub fn admit(admission: &Admission<'_>, now: Timestamp) -> ReleaseStatus {
         workload,
         fights: &BTreeMap::new(),
     };
-    let seen = outcome::Seen { verdict: &Verdict::Progressing(APPLYING.to_owned()), contested: None, in_the_way: None };
+    let seen = outcome::Seen {
+        verdict: &Verdict::Progressing(APPLYING.to_owned()),
+        contested: None,
+        in_the_way: None,
+        told: outcome::told(&observed),
+    };
     outcome::describe(&observed, &seen, &mut next, now);
     next
 }
@@ -247,26 +252,27 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     let verdict = verdict(observed, &applied);
     let mut wake = None;
     let mut failed_now = false;
+    let mut told = outcome::told(observed);
     if let Some(rollout) = status.rollout.clone() {
         let progress = Step { observed, rollout: &rollout, now };
         match &verdict {
-            Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status),
+            Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status, &mut told),
             Verdict::Serving => {}
             Verdict::Failed(trouble) => {
-                progress.failed(&mut status, trouble);
+                progress.failed(&mut status, &mut told, trouble);
                 failed_now = true;
             }
             Verdict::Stalled(_) => {}
             Verdict::Progressing(doing) => match progress.deadline(&mut status, doing) {
                 Ok(left) => wake = Some(left),
                 Err(trouble) => {
-                    progress.failed(&mut status, &trouble);
+                    progress.failed(&mut status, &mut told, &trouble);
                     failed_now = true;
                 }
             },
         }
     } else if verdict == Verdict::Serving {
-        rolled_back(observed, &mut status, now);
+        rolled_back(observed, &mut status, &mut told, now);
     }
     if applied.in_the_way.is_some() {
         wake = Some(IN_THE_WAY_RETRY);
@@ -288,6 +294,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
         verdict: &verdict,
         contested: applied.contested.as_ref(),
         in_the_way: applied.in_the_way.as_ref(),
+        told,
     };
     outcome::describe(observed, &seen, &mut status, now);
     if status != *observed.status {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::{Value, json};
 
 use super::apply::{self, Subject};
 use super::cluster::{ApiError, Class};
 use super::index::Own;
-use super::modified::Modified;
+use super::modified::{Modified, note};
 use super::object::{self, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKind};
 use super::observe::{self, Owner};
 use super::report::Trouble;
@@ -339,7 +339,8 @@ impl Round<'_> {
 
     fn modified(&self) -> Option<Modified> {
         let spec = &self.environment.spec;
-        Modified::of(Kind::Environment, self.name, spec.document.as_ref(), &spec.body)
+        let key = ResourceKey { kind: Kind::Environment, name: self.name.to_owned() };
+        Modified::of(&key, spec.document.as_ref(), note(self.environment), &spec.body)
     }
 
     fn observed<'b>(

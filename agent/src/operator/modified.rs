@@ -4,14 +4,16 @@
 //! for each time (a fact). Edits that the control plane has not heard of yet become one fact with a count: a controller that
 //! fights over a spec must not fill the status, nor hold up the documents that would end the fight.
 
+use kube::ResourceExt;
 use protocol::mutant::{self, Mutant};
-use protocol::name::Kind;
+use protocol::name::ResourceKey;
 use protocol::report::{Fact, FactKind};
 use protocol::spec::DocumentStamp;
 use protocol::{ContentHash, Tree};
 use serde::Serialize;
 
 use super::report::{self, Conditions, NewFact, Trouble};
+use crate::kinds::fields;
 
 /// Condition that stands while the stored document is not the one that came.
 pub const MODIFIED: &str = "Modified";
@@ -25,23 +27,19 @@ pub struct Modified {
 }
 
 impl Modified {
-    /// Compares the stored `body` with what its stamp says of the document as received. None for local objects.
+    /// Compares the stored `body` with the hash of the document that came; `note` is what the link noted of its fields. None for local
+    /// objects.
     #[must_use]
-    pub fn of<B: Serialize>(kind: Kind, name: &str, stamp: Option<&DocumentStamp>, body: &B) -> Option<Self> {
+    pub fn of<B: Serialize>(
+        key: &ResourceKey,
+        stamp: Option<&DocumentStamp>,
+        note: Option<&str>,
+        body: &B,
+    ) -> Option<Self> {
         let stamp = stamp?;
         let body = Tree::parse(&serde_json::to_vec(body).ok()?).ok()?;
-        let hash = ContentHash::of_document(kind.as_str(), name, &body).to_string();
-        if hash == stamp.hash {
-            return None;
-        }
-        let mut fields = Vec::new();
-        // An agent that did not write them yet may have stored it.
-        if !stamp.fields.is_empty() {
-            let stored = DocumentStamp::fields_of(&body);
-            let names = stamp.fields.keys().chain(stored.keys().filter(|name| !stamp.fields.contains_key(*name)));
-            fields = names.filter(|name| stamp.fields.get(*name) != stored.get(*name)).cloned().collect();
-            fields.sort();
-        }
+        let hash = ContentHash::of_document(key.kind.as_str(), &key.name, &body).to_string();
+        let fields = if hash == stamp.hash { return None } else { fields::changed(note, &body) };
         Some(Self { generation: stamp.generation, hash, fields })
     }
 
@@ -62,6 +60,11 @@ impl Modified {
             ),
         )
     }
+}
+
+/// What the link noted of the fields of a document.
+pub fn note(object: &impl ResourceExt) -> Option<&str> {
+    object.annotations().get(fields::FIELDS).map(String::as_str)
 }
 
 /// The facts of one resource.
@@ -103,71 +106,59 @@ pub fn tell(modified: Option<&Modified>, conditions: &mut Conditions<'_>, ledger
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use protocol::name::Kind;
     use protocol::report::Condition;
     use protocol::spec::EnvironmentSpec;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn stamp(generation: i64, body: &Value) -> DocumentStamp {
-        let tree = Tree::of(body).unwrap();
-        let hash = ContentHash::of_document("Release", "web", &tree).to_string();
-        DocumentStamp { generation, hash, provenance: None, fields: DocumentStamp::fields_of(&tree) }
+    fn key() -> ResourceKey {
+        ResourceKey { kind: Kind::Environment, name: "e".to_owned() }
     }
 
-    fn compared(stamp: &DocumentStamp, body: &Value) -> Option<Modified> {
-        Modified::of(Kind::Release, "web", Some(stamp), body)
+    fn came(generation: i64, body: &Value) -> DocumentStamp {
+        let hash = ContentHash::of_document("Environment", "e", &Tree::of(body).unwrap()).to_string();
+        DocumentStamp { generation, hash, provenance: None }
     }
 
-    fn words(modified: &Modified) -> String {
-        modified.trouble().message
+    fn words(came: &Value, note: bool, stored: &Value) -> Option<String> {
+        let note = note.then(|| fields::note(&Tree::of(came).unwrap()));
+        let modified = Modified::of(&key(), Some(&self::came(7, came)), note.as_deref(), stored)?;
+        Some(modified.trouble().message)
     }
 
     #[test]
-    fn what_was_changed_added_or_taken_away_is_named() {
+    fn the_sentence_names_what_was_changed_if_that_is_known() {
         let came = json!({ "state": "Present", "image": "a", "scaling": { "replicas": 1 } });
-        let stamp = stamp(7, &came);
-        assert_eq!(compared(&stamp, &came), None);
+        assert_eq!(words(&came, true, &came), None);
         for (stored, expected) in [
             (
                 json!({ "state": "Present", "image": "b", "scaling": { "replicas": 1 } }),
                 "spec.image is not as generation 7",
             ),
-            (json!({ "state": "Present", "image": "a" }), "spec.scaling is not as"),
-            (
-                json!({ "state": "Present", "image": "a", "scaling": { "replicas": 2 }, "env": [] }),
-                "spec.env and spec.scaling are",
-            ),
+            (json!({ "state": "Present" }), "spec.image and spec.scaling are not as"),
             (json!({ "state": "Absent" }), "spec.image, spec.scaling and spec.state are not as"),
         ] {
-            let modified = compared(&stamp, &stored).unwrap();
-            assert!(words(&modified).starts_with(expected), "{}", words(&modified));
+            let said = words(&came, true, &stored).unwrap();
+            assert!(said.starts_with(expected), "{said}");
         }
-    }
-
-    #[test]
-    fn a_stamp_without_fields_tells_that_something_was_changed() {
-        let mut stamp = stamp(7, &json!({ "state": "Present" }));
-        stamp.fields.clear();
-        let modified = compared(&stamp, &json!({ "state": "Absent" })).unwrap();
-        assert!(words(&modified).starts_with("the spec is not as generation 7 came"), "{}", words(&modified));
+        let said = words(&came, false, &json!({})).unwrap();
+        assert!(said.starts_with("the spec is not as generation 7 came"), "{said}");
     }
 
     #[test]
     fn a_local_object_is_nobodys_document() {
-        assert_eq!(Modified::of(Kind::Release, "web", None, &json!({})), None);
+        assert_eq!(Modified::of(&key(), None, None, &json!({})), None);
     }
 
     #[test]
     fn a_typed_body_has_the_hash_of_the_document_as_it_came() {
-        let came = json!({
+        let body = json!({
             "state": "Present", "organization": "o", "project": "p", "environment": "dev", "quota": { "pods": 3 }, "egress": false,
         });
-        let tree = Tree::of(&came).unwrap();
-        let hash = ContentHash::of_document("Environment", "e", &tree).to_string();
-        let stamp = DocumentStamp { generation: 1, hash, provenance: None, fields: DocumentStamp::fields_of(&tree) };
-        let typed: EnvironmentSpec = serde_json::from_value(came).unwrap();
-        assert_eq!(Modified::of(Kind::Environment, "e", Some(&stamp), &typed), None);
+        let typed: EnvironmentSpec = serde_json::from_value(body.clone()).unwrap();
+        assert_eq!(Modified::of(&key(), Some(&came(1, &body)), None, &typed), None);
     }
 
     /// What stands in status from one look to the next.
@@ -183,7 +174,8 @@ mod tests {
             let previous = std::mem::take(&mut self.conditions);
             let mut conditions = Conditions::new(&previous, stamp.generation, Timestamp::UNIX_EPOCH);
             let ledger = Ledger { uid: "u", facts: &mut self.facts, last: &mut self.last };
-            tell(compared(stamp, stored).as_ref(), &mut conditions, ledger);
+            let modified = Modified::of(&key(), Some(stamp), None, stored);
+            tell(modified.as_ref(), &mut conditions, ledger);
             self.conditions = conditions.finish();
         }
 
@@ -195,7 +187,7 @@ mod tests {
     #[test]
     fn each_change_is_told_once_and_merged_with_what_is_not_acknowledged() {
         let mut status = Status::default();
-        let came = stamp(7, &json!({ "replicas": 1 }));
+        let came = came(7, &json!({ "replicas": 1 }));
         for replicas in [1, 2, 2, 3, 3, 2] {
             status.look(&came, &json!({ "replicas": replicas }));
         }
@@ -210,7 +202,7 @@ mod tests {
     #[test]
     fn a_change_that_was_taken_back_is_told_again_when_it_comes_again() {
         let mut status = Status::default();
-        let came = stamp(7, &json!({ "replicas": 1 }));
+        let came = came(7, &json!({ "replicas": 1 }));
         for replicas in [2, 1, 2] {
             status.look(&came, &json!({ "replicas": replicas }));
         }
@@ -223,7 +215,7 @@ mod tests {
     fn the_same_change_of_another_generation_is_another_fact() {
         let mut status = Status::default();
         for generation in [7, 8] {
-            status.look(&stamp(generation, &json!({ "replicas": 1 })), &json!({ "replicas": 2 }));
+            status.look(&came(generation, &json!({ "replicas": 1 })), &json!({ "replicas": 2 }));
         }
         assert_eq!(status.told(), [("u/7/Modified/1", None), ("u/8/Modified/2", None)]);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use super::apply::{self, Material, Subject};
 use super::cluster::{ApiError, Class};
 use super::decide::{self, Identity, Observed, Remains, Standing, Target};
 use super::index::Own;
-use super::modified::{self, Ledger, Modified};
+use super::modified::{self, Ledger, Modified, note};
 use super::object::{self, DATA_PLANE, ObjectKind, RELEASE};
 use super::observe::{self, Owner};
 use super::prune;
@@ -79,6 +79,7 @@ impl<'a> Work<'a> {
         let document = release.spec.document.as_ref();
         let content_hash = rendering::content_hash(&release.spec.body);
         let name = release.name_any();
+        let key = ResourceKey { kind: Kind::Release, name: name.clone() };
         let identity = Identity {
             uid: release.uid().unwrap_or_default(),
             generation: document
@@ -86,7 +87,7 @@ impl<'a> Work<'a> {
             local: document.is_none(),
             revision: rendering::revision_name(&name, &content_hash),
             content_hash,
-            modified: Modified::of(Kind::Release, &name, document, &release.spec.body),
+            modified: Modified::of(&key, document, note(release), &release.spec.body),
             name: name.clone(),
         };
         let subject = Subject {

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 
 use super::apply::{self, Subject};
 use super::cluster::ApiError;
 use super::decide as releases;
 use super::index::{Own, Place, View};
-use super::modified::Modified;
+use super::modified::{Modified, note};
 use super::object::{self, DATA_PLANE, ObjectKind, TASK_RUN};
 use super::rendering::Rendering;
 use super::report::Trouble;
@@ -72,7 +72,8 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
     } else {
         None
     };
-    let modified = Modified::of(Kind::TaskRun, name, document, &run.spec.body);
+    let key = ResourceKey { kind: Kind::TaskRun, name: name.to_owned() };
+    let modified = Modified::of(&key, document, note(run.as_ref()), &run.spec.body);
     let observed = Observed {
         name,
         uid: run.metadata.uid.as_deref().unwrap_or_default(),

@@ -225,8 +225,11 @@ fn condition<'a>(state: &'a State, kind: &str) -> Option<&'a Condition> {
 
 /// The condition that says most about why it is not ready.
 fn worst(state: &State) -> Option<&Condition> {
-    // That it was changed is said beside it.
-    let wrong = |c: &&Condition| !matches!(c.condition_type.as_str(), "Ready" | "Modified") && c.status == "True";
+    // What was told before, and that it was changed, is not why.
+    let other = |c: &Condition| {
+        matches!(c.condition_type.as_str(), "Ready" | "Prepared" | "Removed" | "Concluded" | "Modified")
+    };
+    let wrong = |c: &&Condition| !other(c) && c.status == "True";
     state.conditions.iter().find(wrong).or_else(|| state.conditions.iter().find(|c| c.condition_type == "Ready"))
 }
 

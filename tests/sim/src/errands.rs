@@ -12,7 +12,7 @@ use pdp_agent::operator::modified::Modified;
 use pdp_agent::operator::object::{ENVIRONMENT, ObjectKind, TASK_RUN};
 use pdp_agent::operator::taskrun::decide::{self as runs, Blueprint, JobSeen};
 use pdp_agent::operator::write::Live;
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use protocol::spec::{DocumentStamp, EnvironmentSpec, TaskRunSpec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
@@ -27,10 +27,11 @@ fn status<S: DeserializeOwned + Default>(object: &Value) -> Option<S> {
 }
 
 /// As the operator compares what is stored with what came.
-pub(super) fn modified<S: DeserializeOwned + Serialize>(kind: Kind, name: &str, object: &Value) -> Option<Modified> {
+fn modified<S: DeserializeOwned + Serialize>(kind: Kind, name: &str, object: &Value) -> Option<Modified> {
     let spec = object.get("spec")?;
+    let key = ResourceKey { kind, name: name.to_owned() };
     let stamp = DocumentStamp::deserialize(spec.get("document")?).ok()?;
-    Modified::of(kind, name, Some(&stamp), &S::deserialize(body(spec)).ok()?)
+    Modified::of(&key, Some(&stamp), None, &S::deserialize(body(spec)).ok()?)
 }
 
 impl Operator {

@@ -15,7 +15,7 @@ use pdp_agent::operator::rendering::{Rendering, Slots, content_hash, revision_na
 use pdp_agent::operator::report::Trouble;
 use pdp_agent::operator::validated::ValidRelease;
 use pdp_agent::operator::write::{Live, Write};
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use protocol::spec::{Desired, DocumentStamp, ReleaseSpec};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -102,7 +102,8 @@ impl Operator {
                 let spec: ReleaseSpec = serde_json::from_value(body(json)).ok()?;
                 let hash = content_hash(&spec);
                 let modified = json.get("document").and_then(|stamp| DocumentStamp::deserialize(stamp).ok());
-                let modified = Modified::of(Kind::Release, release, modified.as_ref(), &spec);
+                let key = ResourceKey { kind: Kind::Release, name: release.to_owned() };
+                let modified = Modified::of(&key, modified.as_ref(), None, &spec);
                 let read = Rc::new(Spec { json: json.clone(), spec, hash, modified });
                 self.specs.insert(release.to_owned(), Rc::clone(&read));
                 Some(read)

@@ -12,6 +12,7 @@
 
 mod deploy;
 mod drift;
+mod edited;
 mod failing;
 mod link;
 mod logs;

@@ -5,6 +5,7 @@ use protocol::spec::Desired;
 use protocol::{ContentHash, Tree};
 use serde_json::{Map, Value, json};
 
+use crate::kinds::fields::FIELDS;
 use crate::link::store::Table;
 
 /// A stored object of one of our kinds.
@@ -42,6 +43,10 @@ impl Stored {
         let document = stamp(spec);
         let mut metadata = object.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         metadata.remove("managedFields");
+        // The next document brings its own.
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(FIELDS);
+        }
         let desired = if spec.get("state").and_then(Value::as_str) == Some("Absent") {
             Desired::Absent
         } else {

@@ -1,7 +1,7 @@
 //! What status says after a decision: conditions, counts, pods, addresses.
 
 use jiff::Timestamp;
-use protocol::report::{EndpointState, PodState, Replicas};
+use protocol::report::{EndpointState, FactKind, PodState, Replicas};
 
 use super::super::modified::{self, Ledger};
 use super::super::progress::{DeploymentView, PodView, Verdict};
@@ -12,6 +12,17 @@ use crate::kinds::ReleaseStatus;
 /// Condition that says whether the last good revision serves again after a failure.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
 
+/// Condition that says which outcome of the generation was told: the first one, whatever an edit in the cluster makes of it later.
+const CONCLUDED: &str = "Concluded";
+
+/// The outcome of this generation that was told, if one was.
+pub(super) fn told(observed: &Observed<'_>) -> Option<FactKind> {
+    let generation = Some(observed.identity.generation);
+    let told = observed.status.conditions.iter().find(|condition| condition.condition_type == CONCLUDED);
+    let reason = told.filter(|told| told.observed_generation == generation)?.reason.as_str();
+    [FactKind::Ready, FactKind::Failed, FactKind::RolledBack].into_iter().find(|kind| format!("{kind:?}") == reason)
+}
+
 /// Pods that are listed at most.
 const MAX_PODS: usize = 10;
 
@@ -20,6 +31,8 @@ pub(super) struct Seen<'a> {
     pub(super) verdict: &'a Verdict,
     pub(super) contested: Option<&'a Trouble>,
     pub(super) in_the_way: Option<&'a Trouble>,
+    /// The outcome that was told.
+    pub(super) told: Option<FactKind>,
 }
 
 pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut ReleaseStatus, now: Timestamp) {
@@ -61,6 +74,10 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
             true,
             &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
+    }
+    if let Some(told) = seen.told {
+        let what = Trouble::new(&format!("{told:?}"), "the first outcome of this generation, as it was told");
+        conditions.set(CONCLUDED, true, &what);
     }
     let ledger = Ledger { uid: &observed.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };
     modified::tell(observed.identity.modified.as_ref(), &mut conditions, ledger);

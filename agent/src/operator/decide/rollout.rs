@@ -8,7 +8,7 @@ use protocol::report::{Effective, FactKind};
 
 use super::super::report::{self, NewFact, Trouble};
 use super::{Observed, outcome};
-use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout, ToldOutcome};
+use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout};
 
 /// One step of a rollout.
 pub(super) struct Step<'a> {
@@ -18,7 +18,7 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
-    pub(super) fn served(&self, status: &mut ReleaseStatus) {
+    pub(super) fn served(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>) {
         let Some(target) = &self.observed.target else { return };
         status.rollout = None;
         status.effective = Some(Effective {
@@ -28,15 +28,16 @@ impl Step<'_> {
         });
         // A generation that was overtaken while it rolled has no outcome of its own.
         if self.rollout.generation == self.observed.identity.generation {
-            let generation = self.rollout.generation;
-            if first(status, generation) {
-                self.fact(status, FactKind::Ready, Trouble::new("Serving", "the new pods serve"));
+            // A later outcome comes of an edit in the cluster: the state says it.
+            if told.is_none() {
+                let what = Trouble::new("Serving", "the new pods serve");
+                append(self.observed, status, FactKind::Ready, what, self.now);
             }
-            status.outcome = Some(ToldOutcome { generation, kind: FactKind::Ready });
+            *told = Some(FactKind::Ready);
         }
     }
 
-    pub(super) fn failed(&self, status: &mut ReleaseStatus, trouble: &Trouble) {
+    pub(super) fn failed(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>, trouble: &Trouble) {
         let identity = self.observed.identity;
         status.rollout = None;
         if mutant::is(Mutant::FailureNotRecorded) {
@@ -52,14 +53,10 @@ impl Step<'_> {
             reason: trouble.reason.clone(),
             message: trouble.message.clone(),
         });
-        if first(status, identity.generation) {
-            self.fact(status, FactKind::Failed, trouble.clone());
-            status.outcome = Some(ToldOutcome { generation: identity.generation, kind: FactKind::Failed });
+        if told.is_none() {
+            append(self.observed, status, FactKind::Failed, trouble.clone(), self.now);
+            *told = Some(FactKind::Failed);
         }
-    }
-
-    fn fact(&self, status: &mut ReleaseStatus, kind: FactKind, what: Trouble) {
-        append(self.observed, status, kind, what, self.now);
     }
 
     /// Time left, or why it is over. The clock stands still while the rollout is stalled.
@@ -84,30 +81,26 @@ impl Step<'_> {
     }
 }
 
-/// Whether nothing was told of this generation yet. A second outcome comes of an edit in the cluster: the state says it.
-fn first(status: &ReleaseStatus, generation: i64) -> bool {
-    status.outcome.is_none_or(|told| told.generation != generation)
-}
-
 fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, what: Trouble, now: Timestamp) {
     let identity = observed.identity;
     let fact = NewFact { kind, what, exit_code: None };
     report::append(&mut status.facts, &mut status.last_fact, &identity.uid, identity.fact_generation(), fact, now);
 }
 
-/// Says once that the last good revision serves again after a failure.
-pub(super) fn rolled_back(observed: &Observed<'_>, status: &mut ReleaseStatus, now: Timestamp) {
-    let said = report::is_true(&observed.status.conditions, outcome::ROLLED_BACK);
-    let (Some(failed), Some(effective), false) = (&status.failed, &status.effective, said) else { return };
-    let generation = failed.generation;
-    // Only after a failure that was told.
-    if status.outcome.is_some_and(|told| told.generation == generation && told.kind != FactKind::Failed) {
-        return;
-    }
+/// Says once that the last good revision serves again after a failure that was told.
+pub(super) fn rolled_back(
+    observed: &Observed<'_>,
+    status: &mut ReleaseStatus,
+    told: &mut Option<FactKind>,
+    now: Timestamp,
+) {
+    let said = report::is_true(&observed.status.conditions, outcome::ROLLED_BACK)
+        || told.is_some_and(|told| told != FactKind::Failed);
+    let (Some(_), Some(effective), false) = (&status.failed, &status.effective, said) else { return };
     let message = match effective.generation {
         Some(generation) => format!("generation {generation} serves again"),
         None => "the last good revision serves again".to_owned(),
     };
     append(observed, status, FactKind::RolledBack, Trouble::new("RolledBack", message), now);
-    status.outcome = Some(ToldOutcome { generation, kind: FactKind::RolledBack });
+    *told = Some(FactKind::RolledBack);
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::model::Action;
 use crate::store::deployments::Place;
 use crate::store::documents::Belongs;
-use crate::store::{self, tasks};
+use crate::store::{self, reports, tasks};
 use protocol::message::Verdict;
 
 const OPEN: Standing = Standing { open: true, held: false, paused: false };
@@ -87,6 +87,21 @@ fn forgetting() -> (Connection, Core, ResourceKey) {
     (c, core, key)
 }
 
+#[test]
+fn a_merged_fact_grows_under_its_id_and_never_shrinks() {
+    let (c, mut core) = opened();
+    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+    let counts = [None, Some(3), Some(2), Some(3), None].map(|count| {
+        core.handle(&c, counted(&key, FactKind::Modified, "ChangedInCluster", count), OPEN).unwrap();
+        let facts = reports::facts(&c, "dp", &key, 1).unwrap();
+        assert_eq!(facts.len(), 1);
+        facts[0].count
+    });
+    assert_eq!(counts, [None, Some(3), Some(3), Some(3), Some(3)]);
+    let events: i64 = c.query_row("SELECT count(*) FROM event WHERE what = 'Fact'", [], |row| row.get(0)).unwrap();
+    assert_eq!(events, 2, "once when it came and once when it grew");
+}
+
 fn opened() -> (Connection, Core) {
     let mut c = Connection::open_in_memory().unwrap();
     store::prepare(&mut c).unwrap();
@@ -130,6 +145,10 @@ fn told(event: ControlEvent) -> Input {
 }
 
 fn fact(key: &ResourceKey, kind: FactKind, reason: &str) -> Input {
+    counted(key, kind, reason, None)
+}
+
+fn counted(key: &ResourceKey, kind: FactKind, reason: &str, count: Option<i64>) -> Input {
     let fact = Fact {
         id: "uid/1/fact/1".to_owned(),
         kind,
@@ -138,7 +157,7 @@ fn fact(key: &ResourceKey, kind: FactKind, reason: &str) -> Input {
         reason: reason.to_owned(),
         message: String::new(),
         exit_code: None,
-        count: None,
+        count,
     };
     told(ControlEvent::Fact(FactReport { key: key.clone(), fact }))
 }

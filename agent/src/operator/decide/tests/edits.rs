@@ -1,6 +1,6 @@
 //! A person edits the stored spec: that content runs, the change is told, and no second outcome.
 
-use protocol::name::Kind;
+use protocol::name::{Kind, ResourceKey};
 use protocol::spec::DocumentStamp;
 
 use super::*;
@@ -9,8 +9,9 @@ impl Scene {
     /// The stored spec becomes `content`, under the same generation.
     fn edit(&mut self, content: &str) {
         let generation = self.identity.generation;
-        let stamp = DocumentStamp { generation, hash: "0".repeat(64), provenance: None, fields: BTreeMap::new() };
-        self.identity.modified = Modified::of(Kind::Release, "web", Some(&stamp), &json!({ "image": content }));
+        let stamp = DocumentStamp { generation, hash: "0".repeat(64), provenance: None };
+        let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+        self.identity.modified = Modified::of(&key, Some(&stamp), None, &json!({ "image": content }));
         self.identity.content_hash = format!("h{content}");
         self.identity.revision = format!("rev{content}");
     }
