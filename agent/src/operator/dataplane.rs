@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::cluster::{ApiError, Cluster};
 use super::modified::{self, Ledger, MODIFIED, Modified, note};
 use super::report::{Conditions, Trouble};
-use crate::kinds::{self, DataPlane, REVISION_ANNOTATION, SCHEMA_REVISION};
+use crate::kinds::{self, DataPlane, DataPlaneStatus, REVISION_ANNOTATION, SCHEMA_REVISION};
 
 /// Annotation that carries the uid under which the installation was first seen.
 pub const UID: &str = "pdp-agent.dev/uid";
@@ -107,6 +107,22 @@ pub async fn record(
         let answer = cluster.merge("DataPlane", "dataplanes", &format!("{namespace}/default"), false, &patch).await?;
         version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
     }
+    let next = described(data_plane, facts, standing, now);
+    if data_plane.status.as_ref() == Some(&next) {
+        return Ok(());
+    }
+    let object = json!({
+        "apiVersion": format!("{}/v1alpha1", kinds::GROUP),
+        "kind": "DataPlane",
+        "metadata": {"name": "default", "namespace": namespace, "uid": uid, "resourceVersion": version},
+        "status": next,
+    });
+    cluster.replace_status("DataPlane", "dataplanes", &object).await.map(drop)
+}
+
+/// The status that says so.
+fn described(data_plane: &DataPlane, facts: &Facts, standing: &Standing, now: Timestamp) -> DataPlaneStatus {
+    let uid = data_plane.uid().unwrap_or_default();
     let status = data_plane.status.clone().unwrap_or_default();
     let mut next = status.clone();
     next.cluster = Some(facts.cluster.clone());
@@ -128,16 +144,7 @@ pub async fn record(
     next.conditions.retain(|other| other.condition_type != OPERATOR_READY && other.condition_type != MODIFIED);
     next.conditions.extend(ours);
     next.conditions.sort_by(|a, b| a.condition_type.cmp(&b.condition_type));
-    if next == status {
-        return Ok(());
-    }
-    let object = json!({
-        "apiVersion": format!("{}/v1alpha1", kinds::GROUP),
-        "kind": "DataPlane",
-        "metadata": {"name": "default", "namespace": namespace, "uid": uid, "resourceVersion": version},
-        "status": next,
-    });
-    cluster.replace_status("DataPlane", "dataplanes", &object).await.map(drop)
+    next
 }
 
 #[cfg(test)]
@@ -167,6 +174,29 @@ mod tests {
             };
             assert_eq!(reason.as_deref(), expected);
         }
+    }
+
+    #[test]
+    fn an_edit_of_what_the_control_plane_set_is_told_beside_what_the_link_says() {
+        let document = json!({ "generation": 4, "hash": "0".repeat(64) });
+        let spec = json!({ "document": document, "displayName": "by hand" });
+        let mut data_plane = DataPlane::new("default", serde_json::from_value(spec).unwrap());
+        data_plane.metadata.uid = Some("u".to_owned());
+        data_plane.metadata.generation = Some(7);
+        data_plane.status = serde_json::from_value(json!({
+            "conditions": [{ "type": "Connected", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": "t" }],
+        }))
+        .unwrap();
+        let facts = Facts { cluster: "c".to_owned(), schema: 1 };
+        let look = |data_plane: &DataPlane| described(data_plane, &facts, &Standing::Good, Timestamp::UNIX_EPOCH);
+        let first = look(&data_plane);
+        let types: Vec<_> = first.conditions.iter().map(|one| one.condition_type.as_str()).collect();
+        assert_eq!(types, ["Connected", "Modified", "OperatorReady"]);
+        assert_eq!(first.facts[0].id, "u/4/Modified/7");
+        data_plane.status = Some(first.clone());
+        assert_eq!(look(&data_plane), first, "it is told once");
+        data_plane.spec.document = None;
+        assert_eq!(look(&data_plane).conditions.len(), 2);
     }
 
     #[test]
