@@ -9,25 +9,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::Tree;
-use protocol::message::{DeferReason, Document, Reason, RefusalClass, Verdict};
+use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::DocumentStamp;
-use protocol::spec::{Body, CheckedDocument, Refusal, check_document};
 use serde_json::{Map, Value, json};
 
 use super::store::{ApiError, Call, DEFAULT, Reply, Step, Table};
-use crate::kinds::{PENDING_FACTS, fields};
+use crate::kinds::PENDING_FACTS;
 
 mod forget;
 mod meaning;
 mod policy;
+mod request;
 mod stored;
 
 pub use forget::ForgetJob;
 pub use meaning::{Deferral, Meaning, classify};
 pub use policy::{Owner, Policy, objections};
+pub use request::Request;
 pub use stored::{Stamp, Stored, body, body_hash, differences};
 
 /// Decisions per document; more means that somebody else writes all the time.
@@ -103,65 +102,6 @@ impl Job {
             (DeferReason::NotLeading, "another replica of the agent leads now; its session takes the document")
         };
         deferred(Deferral { reason, message: message.to_owned(), retry_after: BUSY })
-    }
-}
-
-/// A document that has passed every check that needs no cluster.
-#[derive(Debug, Clone)]
-pub struct Request {
-    checked: CheckedDocument,
-    stamp: DocumentStamp,
-    /// Of its fields, for whoever compares what is stored.
-    note: String,
-    body: Value,
-}
-
-impl Request {
-    /// Checks a document as received.
-    ///
-    /// # Errors
-    /// The answer, if it can never be stored.
-    pub fn read(document: &Document) -> Result<Self, Verdict> {
-        let checked = check_document(document).map_err(Verdict::from)?;
-        let body: Value = serde_json::from_str(document.body.get()).map_err(|_| {
-            // Checked above by a stricter reader.
-            let reason = Reason { field: String::new(), message: "body is not JSON".to_owned() };
-            Verdict::from(Refusal { class: RefusalClass::Invalid, reasons: vec![reason] })
-        })?;
-        let stamp = DocumentStamp {
-            generation: document.generation,
-            hash: document.hash.clone(),
-            provenance: document.provenance.clone(),
-        };
-        let note = Tree::of(&body).map(|body| fields::note(&body)).unwrap_or_default();
-        Ok(Self { checked, stamp, note, body })
-    }
-
-    /// Which resource.
-    #[must_use]
-    pub const fn key(&self) -> &ResourceKey {
-        &self.checked.key
-    }
-
-    /// The document as it is stored.
-    fn object(&self, table: Table, mut metadata: Map<String, Value>) -> Value {
-        let mut spec = self.body.clone();
-        if let Some(members) = spec.as_object_mut() {
-            members.insert("document".to_owned(), json!(self.stamp));
-        }
-        if let Some(annotations) = metadata.entry("annotations").or_insert_with(|| json!({})).as_object_mut() {
-            annotations.insert(fields::FIELDS.to_owned(), json!(self.note));
-        }
-        stored::object(table, metadata, spec)
-    }
-
-    /// Name of the Environment that a Release names: its owner belongs into the [`View`].
-    #[must_use]
-    pub fn environment(&self) -> Option<&str> {
-        match &self.checked.checked.body {
-            Body::Release(spec) => spec.environment.as_deref(),
-            Body::DataPlane(_) | Body::Environment(_) | Body::TaskRun(_) => None,
-        }
     }
 }
 
@@ -262,7 +202,7 @@ impl DocumentJob {
 
     /// The decision: desired and stored in, answer or write out.
     fn decide(&self, stored: Option<&Stored>) -> Decision {
-        let Request { checked, stamp, note: _, body } = &self.request;
+        let Request { checked, stamp, body, .. } = &self.request;
         let key = &checked.key;
         let table = Table::from(key.kind);
         let stored = match stored {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::apply::{self, Material, Subject};
 use super::cluster::{ApiError, Class};
-use super::decide::{self, Identity, Observed, Remains, Standing, Target};
+use super::decide::{self, Identity, Observed, Standing, Target};
 use super::index::Own;
 use super::modified::{self, Ledger, Modified, note};
 use super::object::{self, DATA_PLANE, ObjectKind, RELEASE};
@@ -28,6 +28,7 @@ use super::write::Live;
 use crate::kinds::{ObjectRef, Release, ReleaseStatus};
 
 mod admission;
+mod removal;
 
 /// Slot under which the ConfigMap of a revision is recorded, so that pruning knows what belongs to a kept revision.
 const CONFIG: &str = "config";
@@ -342,69 +343,6 @@ impl<'a> Work<'a> {
         apply::status::<Release>(self.shared, &mut self.subject, &json!(status)).await?;
         self.status = status;
         Ok(())
-    }
-
-    /// Where a rendering of it is, though no namespace was recorded: its creation came to no recording.
-    fn namespace_of_renderings(&self) -> Option<String> {
-        let contents = self.shared.index.lock();
-        let mut renderings =
-            contents.of_release(&self.identity.name).filter(|(place, _)| place.kind == ObjectKind::ControllerRevision);
-        let found = renderings.find(|(_, tracked)| observe::plain(self.shared, self.owner(), tracked).ours);
-        found.map(|(place, _)| place.namespace.to_string())
-    }
-
-    async fn absent(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {
-        self.shared.forget_refusal(&self.identity.name);
-        let namespace = self.status.namespace.clone().or_else(|| self.namespace_of_renderings()).unwrap_or_default();
-        let mut live: BTreeMap<ObjectRef, Live> = BTreeMap::new();
-        let mut pods = 0;
-        if !namespace.is_empty() {
-            let contents = self.shared.index.lock();
-            for (place, tracked) in
-                contents.of_release(&self.identity.name).filter(|(place, _)| *place.namespace == *namespace)
-            {
-                match place.kind {
-                    ObjectKind::Pod => pods += 1,
-                    // These go with what made them.
-                    ObjectKind::ReplicaSet | ObjectKind::EndpointSlice => {}
-                    ObjectKind::Namespace
-                    | ObjectKind::RoleBinding
-                    | ObjectKind::ServiceAccount
-                    | ObjectKind::ResourceQuota
-                    | ObjectKind::LimitRange
-                    | ObjectKind::NetworkPolicy
-                    | ObjectKind::ConfigMap
-                    | ObjectKind::Secret
-                    | ObjectKind::Service
-                    | ObjectKind::Deployment
-                    | ObjectKind::PodDisruptionBudget
-                    | ObjectKind::ControllerRevision
-                    | ObjectKind::Job => {
-                        live.insert(place.reference(), observe::plain(self.shared, self.owner(), tracked));
-                    }
-                }
-            }
-        }
-        // Secrets are not watched: those that were recorded are asked for by name.
-        for reference in self.status.objects.iter().filter(|reference| reference.kind == "Secret") {
-            if let Some(found) = observe::existing(self.shared, self.owner(), &namespace, reference).await? {
-                live.insert(reference.clone(), found);
-            }
-        }
-        let remains = Remains {
-            identity: &self.identity,
-            status: &self.status,
-            paused: pause.as_ref().map(|pause| pause.words.as_str()),
-            live: &live,
-            pods,
-            settles: self.shared.cluster.settles(RELEASE, &self.identity.name),
-        };
-        let decision = decide::remove(&remains, self.now);
-        let secrets_left = live.keys().any(|reference| reference.kind == "Secret");
-        self.perform(&namespace, None, &decision.writes).await?;
-        // No watch tells when a Secret is gone.
-        let again = secrets_left.then_some(Duration::from_secs(1));
-        Ok([pause.and_then(|pause| pause.left), again, decision.wake].into_iter().flatten().min())
     }
 }
 

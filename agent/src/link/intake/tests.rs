@@ -1,10 +1,12 @@
 //! Every answer of the intake, as tables over what is stored and what the API server says.
 
+use protocol::Tree;
+use protocol::message::Document;
 use protocol::name::Kind;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::kinds::{DataPlanePolicySpec, Registry};
+use crate::kinds::{DataPlanePolicySpec, Registry, fields};
 use crate::link::store::{ApiCause, ApiStatus};
 
 const BODY: &str = r#"{"state":"Present","environment":"shop-dev","owner":{"component":"web","track":"v1.0"},"type":"Service","image":"r.example/web@sha256:0000000000000000000000000000000000000000000000000000000000000000"}"#;

@@ -1,0 +1,70 @@
+//! A document as the intake takes it up: checked as far as that needs no cluster, and as it is stored.
+
+use protocol::Tree;
+use protocol::message::{Document, Reason, RefusalClass, Verdict};
+use protocol::name::ResourceKey;
+use protocol::spec::{Body, CheckedDocument, DocumentStamp, Refusal, check_document};
+use serde_json::{Map, Value, json};
+
+use super::stored;
+use crate::kinds::fields;
+use crate::link::store::Table;
+
+/// A document that has passed every check that needs no cluster.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(super) checked: CheckedDocument,
+    pub(super) stamp: DocumentStamp,
+    /// Of its fields, for whoever compares what is stored.
+    note: String,
+    pub(super) body: Value,
+}
+
+impl Request {
+    /// Checks a document as received.
+    ///
+    /// # Errors
+    /// The answer, if it can never be stored.
+    pub fn read(document: &Document) -> Result<Self, Verdict> {
+        let checked = check_document(document).map_err(Verdict::from)?;
+        let body: Value = serde_json::from_str(document.body.get()).map_err(|_| {
+            // Checked above by a stricter reader.
+            let reason = Reason { field: String::new(), message: "body is not JSON".to_owned() };
+            Verdict::from(Refusal { class: RefusalClass::Invalid, reasons: vec![reason] })
+        })?;
+        let stamp = DocumentStamp {
+            generation: document.generation,
+            hash: document.hash.clone(),
+            provenance: document.provenance.clone(),
+        };
+        let note = Tree::of(&body).map(|body| fields::note(&body)).unwrap_or_default();
+        Ok(Self { checked, stamp, note, body })
+    }
+
+    /// Which resource.
+    #[must_use]
+    pub const fn key(&self) -> &ResourceKey {
+        &self.checked.key
+    }
+
+    /// The document as it is stored.
+    pub(super) fn object(&self, table: Table, mut metadata: Map<String, Value>) -> Value {
+        let mut spec = self.body.clone();
+        if let Some(members) = spec.as_object_mut() {
+            members.insert("document".to_owned(), json!(self.stamp));
+        }
+        if let Some(annotations) = metadata.entry("annotations").or_insert_with(|| json!({})).as_object_mut() {
+            annotations.insert(fields::FIELDS.to_owned(), json!(self.note));
+        }
+        stored::object(table, metadata, spec)
+    }
+
+    /// Name of the Environment that a Release names: its owner belongs into the [`View`].
+    #[must_use]
+    pub fn environment(&self) -> Option<&str> {
+        match &self.checked.checked.body {
+            Body::Release(spec) => spec.environment.as_deref(),
+            Body::DataPlane(_) | Body::Environment(_) | Body::TaskRun(_) => None,
+        }
+    }
+}

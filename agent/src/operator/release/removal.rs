@@ -1,0 +1,78 @@
+//! Removing what an absent release made: everything that carries its label, and what its status has recorded.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::cluster::ApiError;
+use super::super::decide::{self, Remains};
+use super::super::object::{ObjectKind, RELEASE};
+use super::super::observe;
+use super::super::shared::Pause;
+use super::super::write::Live;
+use super::Work;
+use crate::kinds::ObjectRef;
+
+impl Work<'_> {
+    /// Where a rendering of it is, though no namespace was recorded: its creation came to no recording.
+    fn namespace_of_renderings(&self) -> Option<String> {
+        let contents = self.shared.index.lock();
+        let mut renderings =
+            contents.of_release(&self.identity.name).filter(|(place, _)| place.kind == ObjectKind::ControllerRevision);
+        let found = renderings.find(|(_, tracked)| observe::plain(self.shared, self.owner(), tracked).ours);
+        found.map(|(place, _)| place.namespace.to_string())
+    }
+
+    pub(super) async fn absent(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {
+        self.shared.forget_refusal(&self.identity.name);
+        let namespace = self.status.namespace.clone().or_else(|| self.namespace_of_renderings()).unwrap_or_default();
+        let mut live: BTreeMap<ObjectRef, Live> = BTreeMap::new();
+        let mut pods = 0;
+        if !namespace.is_empty() {
+            let contents = self.shared.index.lock();
+            for (place, tracked) in
+                contents.of_release(&self.identity.name).filter(|(place, _)| *place.namespace == *namespace)
+            {
+                match place.kind {
+                    ObjectKind::Pod => pods += 1,
+                    // These go with what made them.
+                    ObjectKind::ReplicaSet | ObjectKind::EndpointSlice => {}
+                    ObjectKind::Namespace
+                    | ObjectKind::RoleBinding
+                    | ObjectKind::ServiceAccount
+                    | ObjectKind::ResourceQuota
+                    | ObjectKind::LimitRange
+                    | ObjectKind::NetworkPolicy
+                    | ObjectKind::ConfigMap
+                    | ObjectKind::Secret
+                    | ObjectKind::Service
+                    | ObjectKind::Deployment
+                    | ObjectKind::PodDisruptionBudget
+                    | ObjectKind::ControllerRevision
+                    | ObjectKind::Job => {
+                        live.insert(place.reference(), observe::plain(self.shared, self.owner(), tracked));
+                    }
+                }
+            }
+        }
+        // Secrets are not watched: those that were recorded are asked for by name.
+        for reference in self.status.objects.iter().filter(|reference| reference.kind == "Secret") {
+            if let Some(found) = observe::existing(self.shared, self.owner(), &namespace, reference).await? {
+                live.insert(reference.clone(), found);
+            }
+        }
+        let remains = Remains {
+            identity: &self.identity,
+            status: &self.status,
+            paused: pause.as_ref().map(|pause| pause.words.as_str()),
+            live: &live,
+            pods,
+            settles: self.shared.cluster.settles(RELEASE, &self.identity.name),
+        };
+        let decision = decide::remove(&remains, self.now);
+        let secrets_left = live.keys().any(|reference| reference.kind == "Secret");
+        self.perform(&namespace, None, &decision.writes).await?;
+        // No watch tells when a Secret is gone.
+        let again = secrets_left.then_some(Duration::from_secs(1));
+        Ok([pause.and_then(|pause| pause.left), again, decision.wake].into_iter().flatten().min())
+    }
+}
