@@ -2,29 +2,40 @@
 //!
 //! The note is an annotation, because definitions of an older revision know nothing of it and would refuse a field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{ContentHash, Tree};
 
 /// Annotation of a stored document: a JSON object with the first digits of the hash of each field as received.
 pub const FIELDS: &str = "pdp-agent.dev/fields";
 
-/// The annotation's value for `body`.
+/// Member of the note that says of which document it is. No field of a body has this name.
+const DOCUMENT: &str = "document";
+
+/// The annotation's value for the document with this hash and `body`.
 #[must_use]
-pub fn note(body: &Tree) -> String {
-    serde_json::to_string(&hashes(body)).unwrap_or_default()
+pub fn note(hash: &str, body: &Tree) -> String {
+    let mut note = hashes(body);
+    note.insert(DOCUMENT.to_owned(), start(hash));
+    serde_json::to_string(&note).unwrap_or_default()
 }
 
-/// Names of the fields of `body` that are not as `note` says, in order. Empty without a note that can be read: an older agent made
-/// none, and anybody may edit it.
+/// Names of the fields of `body` that are not as `note` says, in order. Empty without a note of the document with this hash: an
+/// older agent makes none and leaves that of an earlier document, and anybody may edit it.
 #[must_use]
-pub fn changed(note: Option<&str>, body: &Tree) -> Vec<String> {
-    let Some(came) = note.and_then(|note| serde_json::from_str::<BTreeMap<String, String>>(note).ok()) else {
+pub fn changed(note: Option<&str>, hash: &str, body: &Tree) -> Vec<String> {
+    let came = note.and_then(|note| serde_json::from_str::<BTreeMap<String, String>>(note).ok());
+    let Some(mut came) = came else { return Vec::new() };
+    if came.remove(DOCUMENT) != Some(start(hash)) {
         return Vec::new();
-    };
+    }
     let stored = hashes(body);
-    let names: std::collections::BTreeSet<&String> = came.keys().chain(stored.keys()).collect();
+    let names: BTreeSet<&String> = came.keys().chain(stored.keys()).collect();
     names.into_iter().filter(|name| came.get(*name) != stored.get(*name)).cloned().collect()
+}
+
+fn start(hash: &str) -> String {
+    hash.chars().take(8).collect()
 }
 
 fn hashes(body: &Tree) -> BTreeMap<String, String> {
@@ -38,6 +49,8 @@ mod tests {
 
     use super::*;
 
+    const HASH: &str = "0123456789abcdef";
+
     fn tree(value: &Value) -> Tree {
         Tree::of(value).unwrap()
     }
@@ -45,7 +58,7 @@ mod tests {
     #[test]
     fn what_was_changed_added_or_taken_away_is_named_in_order() {
         let came = json!({ "state": "Present", "image": "a", "scaling": { "replicas": 1 } });
-        let note = note(&tree(&came));
+        let note = note(HASH, &tree(&came));
         for (stored, expected) in [
             (came, vec![]),
             (json!({ "state": "Present", "image": "b", "scaling": { "replicas": 1 } }), vec!["image"]),
@@ -56,14 +69,15 @@ mod tests {
             ),
             (json!({ "state": "Absent" }), vec!["image", "scaling", "state"]),
         ] {
-            assert_eq!(changed(Some(&note), &tree(&stored)), expected, "{stored}");
+            assert_eq!(changed(Some(&note), HASH, &tree(&stored)), expected, "{stored}");
         }
     }
 
     #[test]
-    fn without_a_note_that_can_be_read_nothing_is_named() {
-        for note in [None, Some(""), Some("3"), Some(r#"{"a":1}"#)] {
-            assert_eq!(changed(note, &tree(&json!({ "a": 1 }))), Vec::<String>::new(), "{note:?}");
+    fn without_a_note_of_this_document_nothing_is_named() {
+        let other = note("fedcba9876543210", &tree(&json!({ "a": 1 })));
+        for note in [None, Some(""), Some("3"), Some(r#"{"a":1}"#), Some(r#"{"a":"1"}"#), Some(other.as_str())] {
+            assert_eq!(changed(note, HASH, &tree(&json!({ "a": 2 }))), Vec::<String>::new(), "{note:?}");
         }
     }
 }

@@ -39,7 +39,10 @@ impl Modified {
         let stamp = stamp?;
         let body = Tree::parse(&serde_json::to_vec(body).ok()?).ok()?;
         let hash = ContentHash::of_document(key.kind.as_str(), &key.name, &body).to_string();
-        let fields = if hash == stamp.hash { return None } else { fields::changed(note, &body) };
+        if hash == stamp.hash {
+            return None;
+        }
+        let fields = fields::changed(note, &stamp.hash, &body);
         Some(Self { generation: stamp.generation, hash, fields })
     }
 
@@ -123,8 +126,9 @@ mod tests {
     }
 
     fn words(came: &Value, note: bool, stored: &Value) -> Option<String> {
-        let note = note.then(|| fields::note(&Tree::of(came).unwrap()));
-        let modified = Modified::of(&key(), Some(&self::came(7, came)), note.as_deref(), stored)?;
+        let stamp = self::came(7, came);
+        let note = note.then(|| fields::note(&stamp.hash, &Tree::of(came).unwrap()));
+        let modified = Modified::of(&key(), Some(&stamp), note.as_deref(), stored)?;
         Some(modified.trouble().message)
     }
 

@@ -37,7 +37,7 @@ impl Request {
             hash: document.hash.clone(),
             provenance: document.provenance.clone(),
         };
-        let note = Tree::of(&body).map(|body| fields::note(&body)).unwrap_or_default();
+        let note = Tree::of(&body).map(|body| fields::note(&stamp.hash, &body)).unwrap_or_default();
         Ok(Self { checked, stamp, note, body })
     }
 

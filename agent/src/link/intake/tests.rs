@@ -166,7 +166,7 @@ fn a_write_carries_the_document_its_stamp_and_the_preconditions() {
     assert_eq!(body["metadata"]["annotations"]["pdp-agent.dev/paused-until"], "2030-01-01T00:00:00Z");
     assert!(body["metadata"].get("managedFields").is_none());
     let sent = serde_json::from_str::<Value>(BODY).unwrap();
-    let note = fields::note(&Tree::of(&sent).unwrap());
+    let note = fields::note(&hash(Kind::Release, "web", BODY), &Tree::of(&sent).unwrap());
     assert!(note.contains("\"image\""), "{note}");
     assert_eq!(body["metadata"]["annotations"][fields::FIELDS], note);
     assert_eq!(body["spec"]["document"], json!({ "generation": 7, "hash": hash(Kind::Release, "web", BODY) }));
