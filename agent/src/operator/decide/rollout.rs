@@ -32,8 +32,8 @@ impl Step<'_> {
             if told.is_none() {
                 let what = Trouble::new("Serving", "the new pods serve");
                 append(self.observed, status, FactKind::Ready, what, self.now);
+                *told = Some(FactKind::Ready);
             }
-            *told = Some(FactKind::Ready);
         }
     }
 
