@@ -2,6 +2,7 @@
 //!
 //! `resolve` → `build` → `check` for content that is new; then, for whatever shall run, observe → `decide` → `apply`. The
 //! decision holds `switch`, `prune` and `report`. It ends after one round; the watches say when to look again.
+//! What an absent release made is removed in `removal`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

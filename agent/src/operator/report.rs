@@ -1,4 +1,4 @@
-//! Status: conditions that change on transitions only, and facts that are appended once.
+//! Status: conditions that change on transitions only, and facts that are appended once (`modified` merges those of edits).
 
 use jiff::Timestamp;
 use protocol::report::{Condition, Fact, FactKind};

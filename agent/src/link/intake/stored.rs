@@ -11,7 +11,7 @@ use crate::link::store::Table;
 /// A stored object of one of our kinds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// `metadata` without `managedFields`: goes back unchanged with the next update, annotations of people included.
+    /// `metadata` without `managedFields` and the note of fields: goes back unchanged with the next update, annotations of people included.
     pub metadata: Map<String, Value>,
     /// Generation and hash as received; none for local objects.
     pub document: Option<Stamp>,
