@@ -151,13 +151,12 @@ impl Checks {
                 });
                 let name = run.map_or_else(String::new, |run| run.name);
                 // An object that came back cannot know that there was a Job if somebody has deleted that too.
-                // A create that was under way when somebody deleted the Job cannot be held back.
-                let again = self.jobs.get(&name).is_some_and(|(before, by_hand)| match by_hand {
-                    Some(at) => *before == uid && moment.since >= *at,
-                    None => true,
-                });
-                self.jobs.insert(name.clone(), (uid, None));
-                if ended {
+                // A create that was under way when somebody deleted the Job cannot be held back, nor the end of the run, which
+                // follows from the deletion.
+                let before = self.jobs.insert(name.clone(), (uid.clone(), None));
+                let late = before.as_ref().and_then(|(_, by_hand)| *by_hand).is_some_and(|at| moment.since < at);
+                let again = before.is_some_and(|(before, by_hand)| !late && (by_hand.is_none() || before == uid));
+                if ended && !late {
                     self.broken("left", format!("the Job of run {name} was made after the run had ended"));
                 }
                 if again {
@@ -275,7 +274,7 @@ impl Checks {
     pub(super) fn finish(&mut self, plane: &Plane, api: &Api) {
         let picture = plane.picture();
         for (key, accepted) in &plane.record.accepted {
-            self.outcome(key, *accepted, plane, &picture);
+            self.outcome(key, *accepted, plane, (&picture, api));
         }
         for (key, wish) in &picture.wanted {
             let stored = api.get(&Id::own(key.kind.as_str(), &key.name)).map_or(0, generation);
@@ -319,7 +318,7 @@ impl Checks {
     }
 
     /// I1: every accepted generation has an outcome, or a higher one was accepted.
-    fn outcome(&mut self, key: &ResourceKey, accepted: i64, plane: &Plane, picture: &Picture) {
+    fn outcome(&mut self, key: &ResourceKey, accepted: i64, plane: &Plane, (picture, api): (&Picture, &Api)) {
         let outcome = |kind: FactKind| match kind {
             FactKind::Ready | FactKind::Failed | FactKind::Deleted | FactKind::TaskEnded => true,
             FactKind::RolledBack | FactKind::TaskStarted | FactKind::Modified => false,
@@ -334,7 +333,11 @@ impl Checks {
             .filter_map(|(_, fact)| fact.id.split('/').next())
             .collect();
         let told = |(of, fact): &(ResourceKey, Fact)| of == key && fact.generation == accepted && outcome(fact.kind);
-        let lost = plane.told_to_the_lost.iter().any(told);
+        let restored = self.restored && self.api_restored;
+        // A fact alone reached this store, while a person had to decide; then the API server forgot the resource too.
+        let unknown =
+            restored && !picture.wanted.contains_key(key) && api.get(&Id::own(key.kind.as_str(), &key.name)).is_none();
+        let lost = unknown || plane.told_to_the_lost.iter().any(told);
         if !overtaken && !lost && outcomes.is_empty() && !picture.ended.contains(key) {
             let state = picture.states.get(key).map(|state| &state.conditions);
             self.broken("I1", format!("{key} {accepted} was accepted and its outcome never came: {state:?}"));

@@ -170,11 +170,12 @@ impl World {
     fn told(&mut self, wire: u64, session: &mut ControlSession, event: ControlEvent) {
         let compared = matches!(event, ControlEvent::Compared { .. });
         let listed = matches!(event, ControlEvent::InventoryReceived { .. });
-        let (mut answered, mut stored) = (None, None);
+        let (mut answered, mut stored, mut gone) = (None, None, None);
         if let ControlEvent::Answered { key, generation, hash, verdict } = &event {
             note!(self, "control {key} {generation} {}", words(verdict));
             let stored = matches!(verdict, Verdict::Accepted { .. } | Verdict::Already);
             answered = stored.then(|| (key.clone(), *generation));
+            gone = matches!(verdict, Verdict::Forgotten { .. }).then(|| key.clone());
             if matches!(verdict, Verdict::Refused { class: RefusalClass::Policy, .. }) && hash.is_some() {
                 self.after(30_000, 60_000, Event::AskAgain);
             }
@@ -189,6 +190,9 @@ impl World {
         if let Some((key, generation)) = &answered {
             self.checks.acknowledged(key, *generation, &self.api, self.now);
             self.checks.answered(wire, key);
+        }
+        if let Some(key) = &gone {
+            self.gone(key);
         }
         self.plane.record.accepted.extend(answered.into_iter().chain(stored));
         if compared || listed {

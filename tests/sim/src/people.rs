@@ -59,6 +59,23 @@ impl World {
         drop(self.in_store(|c| plane::wish(c, &ResourceKey { kind, name }, &body)));
     }
 
+    /// Somebody has waited until it was gone, and asks for it again at once.
+    pub(super) fn gone(&mut self, key: &ResourceKey) {
+        if !self.dice.per_mille(400) {
+            return;
+        }
+        let number = |name: &str| name.get(1..).and_then(|number| number.parse().ok());
+        let Some(number) = number(&key.name) else { return };
+        let user = match key.kind {
+            Kind::Release => User::Deploy { release: number, content: self.dice.between(1, 5), bad: false },
+            Kind::Environment => {
+                User::Environment { environment: number, present: true, pods: self.dice.between(1, 3) }
+            }
+            Kind::TaskRun | Kind::DataPlane => return,
+        };
+        self.after(0, 1_500, Event::User(user));
+    }
+
     pub(super) fn break_something(&mut self, fault: Fault) {
         note!(self, "fault {fault:?}");
         let link = self.link.filter(|link| self.sleeps(*link).is_none());

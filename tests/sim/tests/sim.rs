@@ -16,7 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Seeds of one test run, unless `SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1_500;
 /// Seeds within which a mistake must be found.
-const SEEDS_PER_MISTAKE: u64 = 6_000;
+const SEEDS_PER_MISTAKE: u64 = 4_000;
 
 #[test]
 fn every_invariant_holds_and_every_fault_is_reached() {
