@@ -1,7 +1,7 @@
 //! Documents through the control plane: wishes by its API, times from its record.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,6 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::member;
 use crate::installation::{ControlPlane, Place};
@@ -16,6 +17,12 @@ use crate::testbed::wait_until;
 
 /// Time within which anything must happen.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Between two looks at the record while much happens.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Before the answer to a single document is looked for: it has come by then.
+const SOON: Duration = Duration::from_millis(50);
 
 /// The control plane as its people and its record see it.
 #[derive(Debug)]
@@ -99,32 +106,6 @@ impl Documents {
         Ok(())
     }
 
-    /// Times of sending and of answering, by generation, of all documents in the record after what was seen.
-    async fn times(&self) -> Result<Vec<(i64, Timestamp, Option<Timestamp>)>> {
-        // Not the whole record: under a flood most of it is log chunks.
-        let mut entries = self.entries("Sent").await?;
-        entries.extend(self.entries("Message").await?);
-        let at =
-            |entry: &Value| -> Result<Timestamp> { Ok(member(entry, "/at")?.as_str().unwrap_or_default().parse()?) };
-        let of = |entry: &&Value, what: &str, kind: &str| {
-            entry.get("what").and_then(Value::as_str) == Some(what)
-                && entry.pointer("/data/type").and_then(Value::as_str) == Some(kind)
-        };
-        let mut times = Vec::new();
-        for sent in entries.iter().filter(|entry| of(entry, "Sent", "document")) {
-            let id = member(sent, "/data/id")?;
-            let answer =
-                entries.iter().find(|entry| of(entry, "Message", "answer") && entry.pointer("/data/to") == Some(id));
-            let answered = answer.map(|answer| {
-                let verdict = member(answer, "/data/answer")?.as_str().unwrap_or_default().to_owned();
-                ensure!(verdict == "accepted", "a document was {verdict}: {answer}");
-                at(answer)
-            });
-            times.push((member(sent, "/data/generation")?.as_i64().unwrap_or(0), at(sent)?, answered.transpose()?));
-        }
-        Ok(times)
-    }
-
     async fn record(&self) -> Result<Value> {
         self.call(Method::GET, &format!("/api/v1/admin/record?after={}", self.seen.get()), None).await
     }
@@ -139,13 +120,12 @@ impl Documents {
 
     /// Time from sending a generation to its answer.
     pub(super) async fn acknowledged(&self, generation: i64) -> Result<Duration> {
-        let took = wait_until(LIMIT, "the answer", || async {
-            let times = self.times().await?;
-            let found = times.into_iter().find(|(sent, _, _)| *sent == generation);
-            let (_, sent, answered) = found.context("it was not sent")?;
-            Ok::<_, anyhow::Error>(answered.context("no answer")?.duration_since(sent))
-        })
-        .await?;
+        let took = self
+            .until(LIMIT, "the answer", SOON, |traffic| {
+                let sent = traffic.sent.get(&generation).context("it was not sent")?;
+                Ok(traffic.answered.get(&generation).context("no answer")?.duration_since(*sent))
+            })
+            .await?;
         self.skip().await?;
         Ok(Duration::try_from(took)?)
     }
@@ -155,8 +135,8 @@ impl Documents {
         self.call(Method::POST, "/api/v1/admin/faults", Some(fault)).await.map(drop)
     }
 
-    async fn entries(&self, what: &str) -> Result<Vec<Value>> {
-        let path = format!("/api/v1/admin/record?after={}&what={what}", self.seen.get());
+    async fn entries(&self, what: &str, after: u64) -> Result<Vec<Value>> {
+        let path = format!("/api/v1/admin/record?after={after}&what={what}");
         let entries = self.call(Method::GET, &path, None).await?;
         Ok(entries.as_array().context("the record is no list")?.clone())
     }
@@ -169,7 +149,7 @@ impl Documents {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         let pongs = wait_until(LIMIT, "the last pong", || async {
-            let pongs = self.entries("Pong").await?;
+            let pongs = self.entries("Pong", self.seen.get()).await?;
             ensure!(pongs.len() >= count, "{} of {count} have come", pongs.len());
             Ok::<_, anyhow::Error>(pongs)
         })
@@ -238,22 +218,11 @@ impl Documents {
     /// Lets documents go: time from the first sending to the last answer, and to the last report of a release that is ready.
     pub(super) async fn released(&self, count: usize) -> Result<(Duration, Duration)> {
         self.call(Method::DELETE, "/api/v1/admin/faults", None).await?;
-        let limit = Duration::from_secs(600);
-        wait_until(limit, "all releases to be ready", || async {
-            let traffic = self.traffic().await?;
-            let sent: BTreeSet<i64> = traffic.sent.keys().copied().collect();
-            ensure!(sent.len() == count, "{} were sent", sent.len());
-            let first = traffic.sent.values().min().context("none was sent")?;
-            let last = |times: &BTreeMap<i64, Timestamp>| -> Result<Duration> {
-                let missing = sent.iter().filter(|generation| !times.contains_key(generation)).count();
-                ensure!(missing == 0, "{missing} of {count} are missing");
-                let last = sent.iter().filter_map(|generation| times.get(generation)).max();
-                Ok(Duration::try_from(last.context("none")?.duration_since(*first))?)
-            };
-            Ok::<_, anyhow::Error>((last(&traffic.answered)?, last(&traffic.ready)?))
+        self.until(Duration::from_secs(600), "all releases to be ready", LOOK, |traffic| {
+            ensure!(traffic.sent.len() == count, "{} were sent", traffic.sent.len());
+            Ok((traffic.took(&traffic.answered)?, traffic.took(&traffic.ready)?))
         })
         .await
-        .map_err(Into::into)
     }
 
     /// One release after the other at a steady pace; from sending each to its first state.
@@ -264,54 +233,45 @@ impl Documents {
             tick.tick().await;
             self.deploy(&format!("many-{number}"), round).await?;
         }
-        let times = wait_until(LIMIT, "the state of all", || async {
-            let traffic = self.traffic().await?;
+        self.until(LIMIT, "the state of all", LOOK, |traffic| {
             ensure!(traffic.sent.len() == count, "{} were sent", traffic.sent.len());
-            let mut times = Vec::new();
-            for (generation, sent) in &traffic.sent {
+            let took = |(generation, sent): (&i64, &Timestamp)| {
                 let state = traffic.states.get(generation).context("a state is missing")?;
-                times.push(Duration::try_from(state.duration_since(*sent))?);
-            }
-            Ok::<_, anyhow::Error>(times)
+                Ok(Duration::try_from(state.duration_since(*sent))?)
+            };
+            traffic.sent.iter().map(took).collect()
         })
-        .await?;
-        Ok(times)
+        .await
     }
 
-    /// What went over the link since the record was last put aside.
-    async fn traffic(&self) -> Result<Traffic> {
-        let entries = self.record().await?;
-        let mut traffic = Traffic::default();
-        let mut documents = BTreeMap::new();
-        for entry in entries.as_array().context("the record is no list")? {
-            let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let number = |pointer: &str| entry.pointer(pointer).and_then(Value::as_i64);
-            let at: Timestamp = text("/at").parse()?;
-            match (text("/what"), text("/data/type")) {
-                ("Sent", "document") => {
-                    let generation = number("/data/generation").unwrap_or(0);
-                    documents.insert(number("/data/id"), generation);
-                    traffic.sent.entry(generation).or_insert(at);
-                }
-                ("Message", "answer") => {
-                    if let Some(generation) = documents.get(&number("/data/to")) {
-                        traffic.answered.entry(*generation).or_insert(at);
-                    }
-                }
-                ("Message", "state") => {
-                    if let Some(generation) = number("/data/state/observedGeneration") {
-                        traffic.states.entry(generation).or_insert(at);
-                    }
-                }
-                ("Message", "fact") if text("/data/fact/kind") == "Ready" => {
-                    if let Some(generation) = number("/data/fact/generation") {
-                        traffic.ready.entry(generation).or_insert(at);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(traffic)
+    /// Waits until `judge` finds what it looks for in the record. Looks seldom: what looks takes of the processors that are measured.
+    async fn until<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        pace: Duration,
+        judge: impl Fn(&Traffic) -> Result<T>,
+    ) -> Result<T> {
+        let traffic = Mutex::new(Traffic { upto: [self.seen.get(); 2], ..Traffic::default() });
+        let look = || async {
+            tokio::time::sleep(pace).await;
+            let mut traffic = traffic.lock().await;
+            self.read_on(&mut traffic).await?;
+            judge(&traffic)
+        };
+        Ok(wait_until(limit, what, look).await?)
+    }
+
+    /// Reads what went over the link since the last time.
+    async fn read_on(&self, traffic: &mut Traffic) -> Result<()> {
+        // What was sent is read last, so that it is there for every answer.
+        let [upto_sent, upto_message] = traffic.upto;
+        let messages = self.entries("Message", upto_message).await?;
+        let sent = self.entries("Sent", upto_sent).await?;
+        let last =
+            |entries: &[Value], before| entries.last().and_then(|last| last.get("seq")?.as_u64()).unwrap_or(before);
+        traffic.upto = [last(&sent, upto_sent), last(&messages, upto_message)];
+        sent.iter().chain(&messages).try_for_each(|entry| traffic.take(entry))
     }
 
     /// Lets so many documents go at once: time from the first sending to the last answer.
@@ -322,24 +282,64 @@ impl Documents {
         }
         self.skip().await?;
         self.call(Method::DELETE, "/api/v1/admin/faults", None).await?;
-        let took = wait_until(LIMIT, "all answers", || async {
-            let times = self.times().await?;
-            ensure!(times.len() == count, "{} were sent", times.len());
-            let first = times.iter().map(|(_, sent, _)| *sent).min().context("none was sent")?;
-            let answered: Option<Vec<_>> = times.iter().map(|(_, _, answered)| *answered).collect();
-            let last = answered.context("not all are answered")?.into_iter().max().context("none was answered")?;
-            Ok::<_, anyhow::Error>(last.duration_since(first))
+        self.until(LIMIT, "all answers", LOOK, |traffic| {
+            ensure!(traffic.sent.len() == count, "{} were sent", traffic.sent.len());
+            traffic.took(&traffic.answered)
         })
-        .await?;
-        Ok(Duration::try_from(took)?)
+        .await
     }
 }
 
-/// Times by generation.
+/// What went over the link, by generation.
 #[derive(Debug, Default)]
 struct Traffic {
+    /// Numbers in the record up to which it is read: of what was sent, of what came.
+    upto: [u64; 2],
+    documents: BTreeMap<i64, i64>,
     sent: BTreeMap<i64, Timestamp>,
     answered: BTreeMap<i64, Timestamp>,
     states: BTreeMap<i64, Timestamp>,
     ready: BTreeMap<i64, Timestamp>,
+}
+
+impl Traffic {
+    /// Takes in an entry of the record.
+    fn take(&mut self, entry: &Value) -> Result<()> {
+        let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let number = |pointer: &str| entry.pointer(pointer).and_then(Value::as_i64);
+        let (times, generation) = match (text("/what"), text("/data/type")) {
+            ("Sent", "document") => {
+                let generation = number("/data/generation");
+                self.documents.extend(number("/data/id").zip(generation));
+                (&mut self.sent, generation)
+            }
+            ("Message", "answer") => {
+                let generation = number("/data/to").and_then(|id| self.documents.get(&id).copied());
+                let verdict = text("/data/answer");
+                // Of a forget, and of a document that will be sent again.
+                if generation.is_none() || verdict == "deferred" {
+                    return Ok(());
+                }
+                ensure!(verdict == "accepted", "a document was {verdict}: {entry}");
+                (&mut self.answered, generation)
+            }
+            ("Message", "state") => (&mut self.states, number("/data/state/observedGeneration")),
+            ("Message", "fact") if text("/data/fact/kind") == "Ready" => {
+                (&mut self.ready, number("/data/fact/generation"))
+            }
+            _ => return Ok(()),
+        };
+        if let Some(generation) = generation {
+            times.entry(generation).or_insert(text("/at").parse()?);
+        }
+        Ok(())
+    }
+
+    /// Time from the first sending until all that was sent is in `times`.
+    fn took(&self, times: &BTreeMap<i64, Timestamp>) -> Result<Duration> {
+        let first = self.sent.values().min().context("none was sent")?;
+        let of_all: Option<Vec<_>> = self.sent.keys().map(|generation| times.get(generation)).collect();
+        let last = of_all.context("some are missing")?.into_iter().max().context("none was sent")?;
+        Ok(Duration::try_from(last.duration_since(*first))?)
+    }
 }

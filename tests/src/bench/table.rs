@@ -1,6 +1,6 @@
 //! The figures beside targets and peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Rates;
@@ -141,9 +141,14 @@ fn releases(figures: &thousand::Figures) {
     let each = |calls: usize| {
         f64::from(u32::try_from(calls).unwrap_or(u32::MAX)) / f64::from(u32::try_from(*releases).unwrap_or(1))
     };
-    println!("| calls of the API server for each release | {:.1} | | OpenChoreo 27 at every resync |", each(*calls));
-    println!("\nCalls of one first release by itself:");
-    for (what, count) in sample {
-        println!("- {count} × {what}");
+    println!(
+        "| calls of the API server for each release | {:.1} | | OpenChoreo 27 at every resync |",
+        each(calls.values().sum())
+    );
+    head(&["Calls for one first release", "By itself", "At once, each"]);
+    let kinds: BTreeSet<&String> = sample.keys().chain(calls.keys()).collect();
+    for what in kinds {
+        let at_once = each(calls.get(what).copied().unwrap_or(0));
+        println!("| {what} | {} | {at_once:.2} |", sample.get(what).unwrap_or(&0));
     }
 }

@@ -3,6 +3,7 @@
 //! "The same calls" is taken literally: what the agent asked of the API server for one first release, read off the audit log, is
 //! replayed with the objects that it made, under other names, sixteen releases at a time.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,8 +26,9 @@ pub(super) struct Figures {
     pub(super) accepted: Duration,
     pub(super) raw: Duration,
     pub(super) raw_calls: usize,
-    pub(super) calls: usize,
-    pub(super) sample: Vec<(String, usize)>,
+    /// By what they do, of all releases together.
+    pub(super) calls: BTreeMap<String, usize>,
+    pub(super) sample: BTreeMap<String, usize>,
 }
 
 /// Which calls one first release takes, as steps to replay; and their counts.
@@ -34,7 +36,7 @@ pub(super) async fn sample(
     bed: &Testbed,
     documents: &Documents,
     namespace: &str,
-) -> Result<(Vec<Step>, Vec<(String, usize)>)> {
+) -> Result<(Vec<Step>, BTreeMap<String, usize>)> {
     let from = Timestamp::now();
     documents.deploy("sample", 0).await?;
     documents.ready("sample").await?;
@@ -42,7 +44,7 @@ pub(super) async fn sample(
     let calls = calls::between(bed, from, Timestamp::now())?;
     let release = documents.release("sample").await?;
     let objects = objects(bed, namespace, &release).await?;
-    let counts = calls::counted(&calls).into_iter().collect();
+    let counts = calls::counted(&calls);
     let steps = calls.iter().filter_map(|call| step(call, &objects, &release)).collect();
     Ok((steps, counts))
 }
@@ -140,7 +142,7 @@ pub(super) async fn measure(
     documents: &Documents,
     writer: &mut Writer,
     releases: usize,
-    (steps, sample): (Vec<Step>, Vec<(String, usize)>),
+    (steps, sample): (Vec<Step>, BTreeMap<String, usize>),
     release: &str,
     folder: &Path,
 ) -> Result<Figures> {
@@ -152,5 +154,5 @@ pub(super) async fn measure(
     let from = Timestamp::now();
     let (accepted, applied) = documents.released(releases).await?;
     let calls = calls::between(bed, from, Timestamp::now())?;
-    Ok(Figures { releases, applied, accepted, raw, raw_calls: steps.len(), calls: calls.len(), sample })
+    Ok(Figures { releases, applied, accepted, raw, raw_calls: steps.len(), calls: calls::counted(&calls), sample })
 }
