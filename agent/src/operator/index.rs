@@ -29,7 +29,8 @@ pub enum Own<K> {
 }
 
 impl<K: Resource> Own<K> {
-    fn metadata(&self) -> &ObjectMeta {
+    /// Its head.
+    pub fn metadata(&self) -> &ObjectMeta {
         match self {
             Self::Read(object) => object.meta(),
             Self::Unreadable { metadata, .. } => metadata,

@@ -1,14 +1,18 @@
 //! Which resource is due: one at a time per resource, many in parallel.
 //!
-//! A resource that failed waits longer each time; an event of the resource itself (somebody changed what is wanted) does not
+//! What has begun goes before what has not ([`lines`]). A resource that failed waits longer each time; an event of the resource itself (somebody changed what is wanted) does not
 //! wait. The queue holds every resource at most once, so the number of resources bounds it.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use lines::{Line, Lines};
+
+mod lines;
 
 /// One of our resources.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,8 +47,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 struct State {
-    ready: VecDeque<Key>,
-    queued: HashSet<Key>,
+    ready: Lines,
     running: HashSet<Key>,
     again: HashSet<Key>,
     timers: BTreeSet<(Instant, Key)>,
@@ -67,12 +70,15 @@ impl Queue {
             state.again.insert(key);
             return;
         }
-        match cause {
+        let line = match cause {
             Cause::Observed if state.failures.contains_key(&key) && state.due.contains_key(&key) => return,
-            Cause::Observed => {}
-            Cause::Wanted => drop(state.failures.remove(&key)),
-        }
-        state.enqueue(key);
+            Cause::Observed => Line::Begun,
+            Cause::Wanted => {
+                state.failures.remove(&key);
+                Line::Fresh
+            }
+        };
+        state.enqueue(key, line);
         drop(state);
         self.changed.notify_one();
     }
@@ -83,8 +89,7 @@ impl Queue {
             let wait = {
                 let mut state = self.lock();
                 state.fire(Instant::now());
-                if let Some(key) = state.ready.pop_front() {
-                    state.queued.remove(&key);
+                if let Some(key) = state.ready.pop() {
                     state.running.insert(key.clone());
                     return key;
                 }
@@ -106,7 +111,7 @@ impl Queue {
         state.failures.remove(&key);
         state.running.remove(&key);
         if state.again.remove(&key) {
-            state.enqueue(key);
+            state.enqueue(key, Line::Begun);
         } else if let Some(wake) = wake {
             state.schedule(key, Instant::now() + wake);
         }
@@ -147,17 +152,15 @@ impl Queue {
 }
 
 impl State {
-    fn enqueue(&mut self, key: Key) {
+    fn enqueue(&mut self, key: Key, line: Line) {
         if let Some(at) = self.due.remove(&key) {
             self.timers.remove(&(at, key.clone()));
         }
-        if self.queued.insert(key.clone()) {
-            self.ready.push_back(key);
-        }
+        self.ready.push(key, line);
     }
 
     fn schedule(&mut self, key: Key, at: Instant) {
-        if self.queued.contains(&key) {
+        if self.ready.contains(&key) {
             return;
         }
         if let Some(before) = self.due.insert(key.clone(), at) {
@@ -173,9 +176,7 @@ impl State {
             }
             self.timers.remove(&(at, key.clone()));
             self.due.remove(&key);
-            if self.queued.insert(key.clone()) {
-                self.ready.push_back(key);
-            }
+            self.ready.push(key, Line::Begun);
         }
     }
 }

@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 
 use super::object::{self, ObjectKind};
 
+mod memory;
+
+pub use memory::Memory;
+
 /// Version of `build`. Raised when the same release would render differently.
 pub const RENDERER: u32 = 1;
 

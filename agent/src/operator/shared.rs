@@ -14,14 +14,11 @@ use super::decide::FIGHT_WINDOW;
 use super::index::{Contents, Index};
 use super::object::LOCAL;
 use super::queue::Queue;
-use super::rendering::Rendering;
+use super::rendering::{self, Rendering};
 use super::report::Trouble;
 use crate::kinds::{ObjectRef, PAUSED_UNTIL};
 use crate::settings::Settings;
 use crate::vault::Vault;
-
-/// Renderings that are kept in memory at most; the others are read again when needed.
-const CACHED_RENDERINGS: usize = 64;
 
 /// See the module.
 pub struct Shared {
@@ -43,8 +40,7 @@ pub struct Shared {
 
 #[derive(Default)]
 struct Memory {
-    /// As JSON: as values in memory they are seven times as large.
-    renderings: HashMap<(String, String), Box<[u8]>>,
+    renderings: rendering::Memory,
     fights: BTreeMap<(String, ObjectRef), Vec<Timestamp>>,
     refusals: HashMap<String, Refusal>,
 }
@@ -88,24 +84,17 @@ impl Shared {
     /// A rendering that was read or made before.
     #[must_use]
     pub fn rendering(&self, namespace: &str, revision: &str) -> Option<Rendering> {
-        let memory = self.memory();
-        let text = memory.renderings.get(&(namespace.to_owned(), revision.to_owned()))?;
-        serde_json::from_slice(text).ok()
+        self.memory().renderings.get(namespace, revision)
     }
 
     /// Remembers a stored rendering.
     pub fn remember_rendering(&self, namespace: &str, revision: &str, rendering: &Rendering) {
-        let Ok(text) = serde_json::to_vec(rendering) else { return };
-        let mut memory = self.memory();
-        if memory.renderings.len() >= CACHED_RENDERINGS {
-            memory.renderings.clear();
-        }
-        memory.renderings.insert((namespace.to_owned(), revision.to_owned()), text.into());
+        self.memory().renderings.put(namespace, revision, rendering);
     }
 
     /// Forgets one: what is stored has to be read again.
     pub fn forget_rendering(&self, namespace: &str, revision: &str) {
-        self.memory().renderings.remove(&(namespace.to_owned(), revision.to_owned()));
+        self.memory().renderings.forget(namespace, revision);
     }
 
     /// Recent repairs in a namespace.

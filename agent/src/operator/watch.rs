@@ -31,19 +31,13 @@ use super::queue::{Cause, Key, Queue};
 use super::view;
 use crate::kinds::{DataPlane, DataPlanePolicy, Environment, Release, TaskRun};
 
+mod due;
+
+pub use due::all;
+use due::{Sink, asks_the_same, cause, keys};
+
 /// Objects of one page of a list.
 const PAGE: u32 = 50;
-
-/// What every watch works on.
-#[derive(Clone)]
-pub struct Sink {
-    /// Kept current.
-    pub index: Arc<Index>,
-    /// Told what is due.
-    pub queue: Arc<Queue>,
-    /// Watches whose first list is not complete yet.
-    pending: Arc<watch::Sender<usize>>,
-}
 
 /// The running watches. They end when this is dropped.
 pub struct Watches {
@@ -61,8 +55,8 @@ impl Watches {
         watches.own::<Release>(client, namespace, &sink, |contents| &mut contents.releases, Key::Release);
         watches.own::<Environment>(client, namespace, &sink, |contents| &mut contents.environments, Key::Environment);
         watches.own::<TaskRun>(client, namespace, &sink, |contents| &mut contents.task_runs, Key::TaskRun);
-        watches.single::<DataPlane>(client, namespace, &sink, |contents, found| contents.data_plane = found);
-        watches.single::<DataPlanePolicy>(client, namespace, &sink, |contents, found| contents.policy = found);
+        watches.single::<DataPlane>(client, namespace, &sink, |contents| &mut contents.data_plane);
+        watches.single::<DataPlanePolicy>(client, namespace, &sink, |contents| &mut contents.policy);
 
         let labels = format!("{DATA_PLANE} in ({id},{LOCAL})");
         watches.objects(client, &labels, &sink, ObjectKind::Deployment, |object: &Deployment| {
@@ -156,18 +150,25 @@ impl Watches {
                     Event::Apply(object) | Event::InitApply(object) => {
                         let name = object.meta().name.clone().unwrap_or_default();
                         unseen.remove(&name);
-                        map(&mut sink.index.lock()).insert(name.clone(), unwrapped(object));
-                        sink.wanted(key(name));
+                        let object = unwrapped(object);
+                        let cause = {
+                            let mut contents = sink.index.lock();
+                            let known = map(&mut contents);
+                            let cause = cause(known.get(&name), &object);
+                            known.insert(name.clone(), object);
+                            cause
+                        };
+                        sink.changed(key(name), cause);
                     }
                     Event::Delete(object) => {
                         let name = object.meta().name.clone().unwrap_or_default();
                         map(&mut sink.index.lock()).remove(&name);
-                        sink.wanted(key(name));
+                        sink.changed(key(name), Cause::Wanted);
                     }
                     Event::InitDone => {
                         for name in std::mem::take(&mut unseen) {
                             map(&mut sink.index.lock()).remove(&name);
-                            sink.wanted(key(name));
+                            sink.changed(key(name), Cause::Wanted);
                         }
                         sink.listed(&mut first);
                     }
@@ -176,7 +177,7 @@ impl Watches {
         });
     }
 
-    fn single<K>(&mut self, client: &Client, namespace: &str, sink: &Sink, set: fn(&mut Contents, Option<K>))
+    fn single<K>(&mut self, client: &Client, namespace: &str, sink: &Sink, kept_in: fn(&mut Contents) -> &mut Option<K>)
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
             + Clone
@@ -201,16 +202,26 @@ impl Watches {
                         seen = true;
                         // One that cannot be read counts as none: what it allows is not known.
                         let object = object.0.inspect_err(|error| unreadable(&K::kind(&()), error)).ok().map(kept);
-                        set(&mut sink.index.lock(), object);
-                        sink.everything();
+                        let same = {
+                            let mut contents = sink.index.lock();
+                            let known = kept_in(&mut contents);
+                            let same = asks_the_same(known.as_ref(), object.as_ref());
+                            *known = object;
+                            same
+                        };
+                        if same {
+                            sink.queue.add(Key::DataPlane, Cause::Wanted);
+                        } else {
+                            sink.everything();
+                        }
                     }
                     Ok(Event::Delete(_)) => {
-                        set(&mut sink.index.lock(), None);
+                        *kept_in(&mut sink.index.lock()) = None;
                         sink.everything();
                     }
                     Ok(Event::InitDone) => {
                         if !seen {
-                            set(&mut sink.index.lock(), None);
+                            *kept_in(&mut sink.index.lock()) = None;
                             sink.everything();
                         }
                         sink.listed(&mut first);
@@ -267,81 +278,6 @@ impl<K: Resource> Objects<K> {
         let meta = object.meta();
         Place::new(self.kind, meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
-}
-
-/// Resources that an object concerns.
-fn keys(tracked: &Tracked) -> Vec<Key> {
-    let run = tracked.task_run.as_deref().map(|run| Key::TaskRun(run.to_owned()));
-    let release = tracked.release.as_deref().map(|release| Key::Release(release.to_owned()));
-    let environment = tracked.environment.as_deref().filter(|_| release.is_none());
-    let environment = environment.map(|environment| Key::Environment(environment.to_owned()));
-    [run, release, environment].into_iter().flatten().collect()
-}
-
-impl Sink {
-    fn observed(&self, keys: Vec<Key>) {
-        for key in keys {
-            self.queue.add(key, Cause::Observed);
-        }
-    }
-
-    /// A resource of ours changed: it, and what depends on it.
-    fn wanted(&self, key: Key) {
-        let dependants: Vec<Key> = match &key {
-            Key::Environment(name) => {
-                let contents = self.index.lock();
-                let within = contents.releases.iter().filter(|(_, release)| match release {
-                    Own::Read(release) => release.spec.body.environment.as_deref() == Some(name),
-                    Own::Unreadable { .. } => false,
-                });
-                within.map(|(release, _)| Key::Release(release.clone())).collect()
-            }
-            Key::Release(name) => {
-                let contents = self.index.lock();
-                let of = contents.task_runs.iter().filter(|(_, run)| match run {
-                    Own::Read(run) => {
-                        run.spec.body.release == *name
-                            && run.status.as_ref().is_none_or(|status| status.result.is_none())
-                    }
-                    Own::Unreadable { .. } => false,
-                });
-                let mut keys: Vec<Key> = of.map(|(run, _)| Key::TaskRun(run.clone())).collect();
-                let absent = contents.environments.iter().filter(|(_, environment)| match environment {
-                    Own::Read(environment) => environment.spec.body.state == protocol::spec::Desired::Absent,
-                    Own::Unreadable { .. } => false,
-                });
-                keys.extend(absent.map(|(environment, _)| Key::Environment(environment.clone())));
-                keys
-            }
-            Key::TaskRun(_) | Key::DataPlane => Vec::new(),
-        };
-        self.queue.add(key, Cause::Wanted);
-        for key in dependants {
-            self.queue.add(key, Cause::Wanted);
-        }
-    }
-
-    /// Settings or policy changed: everything is looked at again.
-    fn everything(&self) {
-        for key in all(&self.index.lock()) {
-            self.queue.add(key, Cause::Wanted);
-        }
-    }
-
-    fn listed(&self, first: &mut bool) {
-        if std::mem::take(first) {
-            self.pending.send_modify(|pending| *pending = pending.saturating_sub(1));
-        }
-    }
-}
-
-/// Every resource there is.
-#[must_use]
-pub fn all(contents: &Contents) -> Vec<Key> {
-    let environments = contents.environments.keys().cloned().map(Key::Environment);
-    let releases = contents.releases.keys().cloned().map(Key::Release);
-    let runs = contents.task_runs.keys().cloned().map(Key::TaskRun);
-    std::iter::once(Key::DataPlane).chain(environments).chain(releases).chain(runs).collect()
 }
 
 fn unwrapped<K: Resource>(object: DeserializeGuard<K>) -> Own<K> {

@@ -1,0 +1,70 @@
+//! Renderings that were made or read lately; the others are read again when needed.
+
+use std::collections::VecDeque;
+
+use super::Rendering;
+
+/// Most that are kept.
+const KEPT: usize = 64;
+
+/// By namespace and name, the latest last. As JSON: as values in memory they are seven times as large.
+#[derive(Debug, Default)]
+pub struct Memory(VecDeque<((String, String), Box<[u8]>)>);
+
+impl Memory {
+    /// One that is kept.
+    #[must_use]
+    pub fn get(&self, namespace: &str, revision: &str) -> Option<Rendering> {
+        let (_, text) = self.0.iter().find(|(place, _)| is_at(place, namespace, revision))?;
+        serde_json::from_slice(text).ok()
+    }
+
+    /// Keeps one as it is stored. The oldest makes room.
+    pub fn put(&mut self, namespace: &str, revision: &str, rendering: &Rendering) {
+        self.forget(namespace, revision);
+        let Ok(text) = serde_json::to_vec(rendering) else { return };
+        if self.0.len() >= KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(((namespace.to_owned(), revision.to_owned()), text.into()));
+    }
+
+    /// What is stored has to be read again.
+    pub fn forget(&mut self, namespace: &str, revision: &str) {
+        self.0.retain(|(place, _)| !is_at(place, namespace, revision));
+    }
+}
+
+fn is_at((within, name): &(String, String), namespace: &str, revision: &str) -> bool {
+    within == namespace && name == revision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendering(image: &str) -> Rendering {
+        serde_json::from_value(
+            serde_json::json!({ "renderer": 1, "image": image, "deadlineSeconds": 1, "objects": [] }),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_a_place_holds_one() {
+        let mut memory = Memory::default();
+        for number in 0..KEPT {
+            memory.put("shop", &format!("r{number}"), &rendering("a"));
+        }
+        memory.put("shop", "r0", &rendering("b"));
+        memory.put("other", "r2", &rendering("c"));
+        let image = |namespace, revision| memory.get(namespace, revision).map(|rendering| rendering.image);
+        assert_eq!(image("shop", "r0").as_deref(), Some("b"), "it is the latest but one");
+        assert_eq!(image("shop", "r1"), None, "it was the oldest");
+        assert_eq!(image("shop", "r2").as_deref(), Some("a"));
+        assert_eq!(image("other", "r2").as_deref(), Some("c"));
+        memory.forget("other", "r2");
+        assert_eq!(memory.get("other", "r2"), None);
+        assert_eq!(memory.0.len(), KEPT - 1);
+    }
+}
