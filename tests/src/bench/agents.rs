@@ -53,6 +53,8 @@ pub(super) struct Figures {
     back: Duration,
     spread: Duration,
     failures: BTreeMap<String, u64>,
+    failed: u64,
+    cut_off: u64,
     refused: u64,
     load: String,
 }
@@ -135,6 +137,11 @@ impl Load {
     fn standing(&self) -> Standing {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// What failed but dials that nobody listened to.
+fn handshakes(failures: &BTreeMap<String, u64>) -> u64 {
+    failures.iter().filter(|(what, _)| *what != load::REFUSED).map(|(_, count)| count).sum()
 }
 
 fn total(loads: &[Load]) -> Standing {
@@ -221,6 +228,9 @@ async fn measure(settings: &Settings) -> Result<Figures> {
     for gateway in &mut gateways {
         gateway.kill().await?;
     }
+    // What was under way ends with the gateways, and is said within this time.
+    tokio::time::sleep(load::SAY * 2).await;
+    let cut_off = handshakes(&total(&loads).failures) - handshakes(&steady.failures);
     let mut again = Vec::new();
     for (number, gateway) in gateways.iter().enumerate() {
         again.push(Gateway::start(folder, number, &gateway.address.to_string(), settings).await?);
@@ -230,8 +240,9 @@ async fn measure(settings: &Settings) -> Result<Figures> {
     let back = back.await?;
     tokio::time::sleep(Duration::from_secs(15)).await;
     let (gateways_after, _) = all_taken(&again)?;
-    let mut failures = total(&loads).failures;
-    let refused = failures.remove("connect: refused").unwrap_or(0);
+    let failures = total(&loads).failures;
+    let refused = failures.get(load::REFUSED).copied().unwrap_or(0);
+    let failed = handshakes(&failures) - cut_off;
     let spread = Duration::from_secs(wanted / u64::from(settings.reconnects_per_second.max(1)));
     let agents = settings.agents;
     Ok(Figures {
@@ -244,6 +255,8 @@ async fn measure(settings: &Settings) -> Result<Figures> {
         back,
         spread,
         failures,
+        failed,
+        cut_off,
         refused,
         load: super::load_average(),
     })
@@ -276,8 +289,8 @@ impl Figures {
             self.spread.as_secs(),
             self.back.as_secs_f64()
         );
-        let failures: u64 = self.failures.values().sum();
-        println!("| failed handshakes meanwhile | {failures} {:?} | 0 | |", self.failures);
+        println!("| failed handshakes in all this | {} {:?} | 0 | |", self.failed, self.failures);
+        println!("| handshakes that were under way when the gateways were killed | {} | | |", self.cut_off);
         println!("| dials while no gateway listened | {} | | |", self.refused);
     }
 }

@@ -62,6 +62,12 @@ pub enum Part {
 const RELEASES: usize = 100;
 /// Rounds of many documents at once.
 const ROUNDS: i64 = 5;
+/// Generations after which a release has as many kept revisions as it ever has.
+const WARM: i64 = 12;
+/// Release that is written raw, as somebody would make it.
+const BARE: &str = "bench";
+/// The same with the status that ours have, which the API server reads and checks at each write.
+const WITH_STATUS: &str = "with-status";
 
 /// Eight variables, so that a release has the size of one that people write.
 pub(crate) fn environment(generation: i64) -> Value {
@@ -143,8 +149,15 @@ async fn written(
 
     say("documents and raw writes, one at a time");
     documents.skip().await?;
+    for round in 1..=WARM {
+        documents.deploy("bench", -round).await?;
+        documents.ready("bench").await?;
+    }
+    copy_with_status(bed, &mut writer, &documents.release("bench").await?).await?;
+    documents.skip().await?;
     for round in 1..=i64::try_from(settings.documents)? {
-        table.raw.push(writer.one().await?);
+        table.raw.push(writer.one(BARE).await?);
+        table.raw_with_status.push(writer.one(WITH_STATUS).await?);
         let sent = documents.deploy("bench", round).await?;
         table.acknowledged.push(documents.acknowledged(sent).await?);
         documents.ready("bench").await?;
@@ -178,6 +191,17 @@ async fn written(
     tokio::time::sleep(Duration::from_secs(settings.quiet)).await;
     let calls = calls::between(bed, from, jiff::Timestamp::now())?;
     table.quiet = Some((settings.quiet, calls.iter().filter(|call| call.writes()).count(), calls::counted(&calls)));
+    Ok(())
+}
+
+/// Makes a Release that is written raw as large as `release`.
+async fn copy_with_status(bed: &Testbed, writer: &mut raw::Writer, release: &str) -> Result<()> {
+    let get = ["get", "releases.pdp-agent.dev", release, "-n", "pdp-agent", "-o", "json"];
+    let stored: Value = serde_json::from_str(&bed.kubectl(&get).await?)?;
+    let status = json!({ "status": member(&stored, "/status")? }).to_string();
+    writer.one(WITH_STATUS).await?;
+    let to = ["releases.pdp-agent.dev", WITH_STATUS, "-n", raw::NAMESPACE];
+    bed.kubectl(&[&["patch"], &to[..], &["--subresource=status", "--type=merge", "-p", &status]].concat()).await?;
     Ok(())
 }
 

@@ -58,8 +58,8 @@ impl Writer {
     ///
     /// # Errors
     /// It fails.
-    pub async fn one(&mut self) -> Result<Duration> {
-        self.ask("one bench").await
+    pub async fn one(&mut self, name: &str) -> Result<Duration> {
+        self.ask(&format!("one {name}")).await
     }
 
     /// The steps of one release for so many releases, sixteen releases at a time. `file` holds the name to be replaced and the steps.

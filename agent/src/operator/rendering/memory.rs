@@ -5,38 +5,48 @@ use std::collections::VecDeque;
 use super::Rendering;
 
 /// Most that are kept.
-const KEPT: usize = 64;
+const MOST: usize = 64;
 
-/// By namespace and name, the latest last. As JSON: as values in memory they are seven times as large.
+/// The latest last.
 #[derive(Debug, Default)]
-pub struct Memory(VecDeque<((String, String), Box<[u8]>)>);
+pub struct Memory(VecDeque<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    namespace: String,
+    revision: String,
+    /// As JSON: as values in memory it is seven times as large.
+    text: Box<[u8]>,
+}
+
+impl Kept {
+    fn is(&self, namespace: &str, revision: &str) -> bool {
+        self.namespace == namespace && self.revision == revision
+    }
+}
 
 impl Memory {
     /// One that is kept.
     #[must_use]
     pub fn get(&self, namespace: &str, revision: &str) -> Option<Rendering> {
-        let (_, text) = self.0.iter().find(|(place, _)| is_at(place, namespace, revision))?;
-        serde_json::from_slice(text).ok()
+        let kept = self.0.iter().find(|kept| kept.is(namespace, revision))?;
+        serde_json::from_slice(&kept.text).ok()
     }
 
     /// Keeps one as it is stored. The oldest makes room.
     pub fn put(&mut self, namespace: &str, revision: &str, rendering: &Rendering) {
         self.forget(namespace, revision);
         let Ok(text) = serde_json::to_vec(rendering) else { return };
-        if self.0.len() >= KEPT {
+        if self.0.len() >= MOST {
             self.0.pop_front();
         }
-        self.0.push_back(((namespace.to_owned(), revision.to_owned()), text.into()));
+        self.0.push_back(Kept { namespace: namespace.to_owned(), revision: revision.to_owned(), text: text.into() });
     }
 
     /// What is stored has to be read again.
     pub fn forget(&mut self, namespace: &str, revision: &str) {
-        self.0.retain(|(place, _)| !is_at(place, namespace, revision));
+        self.0.retain(|kept| !kept.is(namespace, revision));
     }
-}
-
-fn is_at((within, name): &(String, String), namespace: &str, revision: &str) -> bool {
-    within == namespace && name == revision
 }
 
 #[cfg(test)]
@@ -53,7 +63,7 @@ mod tests {
     #[test]
     fn the_oldest_makes_room_and_a_place_holds_one() {
         let mut memory = Memory::default();
-        for number in 0..KEPT {
+        for number in 0..MOST {
             memory.put("shop", &format!("r{number}"), &rendering("a"));
         }
         memory.put("shop", "r0", &rendering("b"));
@@ -65,6 +75,6 @@ mod tests {
         assert_eq!(image("other", "r2").as_deref(), Some("c"));
         memory.forget("other", "r2");
         assert_eq!(memory.get("other", "r2"), None);
-        assert_eq!(memory.0.len(), KEPT - 1);
+        assert_eq!(memory.0.len(), MOST - 1);
     }
 }

@@ -37,8 +37,10 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 const WIDTH: usize = 48;
 /// As the real agent has it.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Nobody listens there.
+pub(super) const REFUSED: &str = "connect: refused";
 /// How often the process says how it stands.
-const SAY: Duration = Duration::from_millis(250);
+pub(super) const SAY: Duration = Duration::from_millis(250);
 
 /// How a load process stands.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -274,7 +276,7 @@ impl Agent {
 
     async fn dial(&self) -> Result<Socket, &'static str> {
         let tcp = timeout(HANDSHAKE, TcpStream::connect(self.shared.gateway)).await;
-        let tcp = tcp.map_err(|_| "connect: time out")?.map_err(|_| "connect: refused")?;
+        let tcp = tcp.map_err(|_| "connect: time out")?.map_err(|_| REFUSED)?;
         let _no_delay = tcp.set_nodelay(true);
         let mut config = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
             .with_webpki_verifier(Arc::clone(&self.shared.verifier))
