@@ -215,12 +215,13 @@ impl Documents {
         futures::stream::iter(wishes).buffer_unordered(8).try_collect().await
     }
 
-    /// Lets documents go: time from the first sending to the last answer, and to the last report of a release that is ready.
-    pub(super) async fn released(&self, count: usize) -> Result<(Duration, Duration)> {
+    /// Lets documents go: time from the first sending to the last answer, and until half and all of the releases are told ready.
+    pub(super) async fn released(&self, count: usize) -> Result<[Duration; 3]> {
         self.call(Method::DELETE, "/api/v1/admin/faults", None).await?;
         self.until(Duration::from_secs(600), "all releases to be ready", LOOK, |traffic| {
             ensure!(traffic.sent.len() == count, "{} were sent", traffic.sent.len());
-            Ok((traffic.took(&traffic.answered)?, traffic.took(&traffic.ready)?))
+            let all = traffic.took(&traffic.ready)?;
+            Ok([traffic.took(&traffic.answered)?, traffic.half(&traffic.ready)?, all])
         })
         .await
     }
@@ -333,6 +334,15 @@ impl Traffic {
             times.entry(generation).or_insert(text("/at").parse()?);
         }
         Ok(())
+    }
+
+    /// Time from the first sending until half of `times`.
+    fn half(&self, times: &BTreeMap<i64, Timestamp>) -> Result<Duration> {
+        let first = self.sent.values().min().context("none was sent")?;
+        let mut sorted: Vec<_> = times.values().collect();
+        sorted.sort();
+        let half = sorted.get(sorted.len() / 2).context("none has come")?;
+        Ok(Duration::try_from(half.duration_since(*first))?)
     }
 
     /// Time from the first sending until all that was sent is in `times`.

@@ -22,6 +22,8 @@ pub(super) struct Figures {
     pub(super) releases: usize,
     /// First document sent until the last release was reported ready.
     pub(super) applied: Duration,
+    /// The same until half of them were.
+    pub(super) half: Duration,
     /// First document sent until the last answer.
     pub(super) accepted: Duration,
     pub(super) raw: Duration,
@@ -152,7 +154,16 @@ pub(super) async fn measure(
     documents.hold().await?;
     documents.deploy_many("thousand", releases, 0).await?;
     let from = Timestamp::now();
-    let (accepted, applied) = documents.released(releases).await?;
+    let [accepted, half, applied] = documents.released(releases).await?;
     let calls = calls::between(bed, from, Timestamp::now())?;
-    Ok(Figures { releases, applied, accepted, raw, raw_calls: steps.len(), calls: calls::counted(&calls), sample })
+    Ok(Figures {
+        releases,
+        half,
+        applied,
+        accepted,
+        raw,
+        raw_calls: steps.len(),
+        calls: calls::counted(&calls),
+        sample,
+    })
 }
