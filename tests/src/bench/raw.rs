@@ -112,8 +112,8 @@ async fn steps(client: &Client, text: &str, name: &str, number: usize) -> Result
         let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
         match client.request_text(request.body(body)?).await {
             Ok(_) => {}
-            // A second create of what is there, and a look at what is not there yet, cost the same.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            // A look at what is not there yet.
+            Err(kube::Error::Api(status)) if how == "GET" && status.code == 404 => {}
             Err(error) => return Err(error).with_context(|| format!("{how} {path}")),
         }
     }
