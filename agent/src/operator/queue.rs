@@ -1,7 +1,8 @@
 //! Which resource is due: one at a time per resource, many in parallel.
 //!
-//! What has begun goes before what has not ([`lines`]). A resource that failed waits longer each time; an event of the resource itself (somebody changed what is wanted) does not
-//! wait. The queue holds every resource at most once, so the number of resources bounds it.
+//! What has begun goes before what has not ([`lines`]). A resource that failed waits longer each time; an event of the resource
+//! itself (somebody changed what is wanted) does not wait. The queue holds every resource at most once, so the number of
+//! resources bounds it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
