@@ -1,7 +1,8 @@
 # Tests. The lists of executed tests are committed: a test that silently stops to run fails the build.
 
-# Beside the checkout, so that a clean clone is warm.
+# Beside the checkout, so that a clean clone is warm. What was compiled may come from another one: snapshots are those of this one.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/pdp-agent/target
+export INSTA_WORKSPACE_ROOT := $(CURDIR)
 BIN := $(CARGO_TARGET_DIR)/debug
 E2E := e2e
 # A failing test shows what it saw; where an error was made inside is of no use there.

@@ -14,8 +14,8 @@ use control_plane_mock::pdpctl::{self, Io, Width};
 use protocol::message::{Reason, RefusalClass, Verdict};
 use serde_json::Value;
 
-const SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples/httpbin.yaml");
-const TASK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples/task.yaml");
+const SERVICE: &str = "../config/samples/httpbin.yaml";
+const TASK: &str = "../config/samples/task.yaml";
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);

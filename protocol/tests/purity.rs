@@ -41,7 +41,6 @@ fn nothing_in_the_tree_does_io_or_knows_a_clock_or_chance() {
             "--format",
             "{p}",
         ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     let tree = String::from_utf8(output.stdout).unwrap();

@@ -3,11 +3,9 @@
 //! The committed lists are what ran, since a run whose tests differ from its list fails.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 fn text(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    std::fs::read_to_string(root.join(path)).unwrap()
+    std::fs::read_to_string(crate::installation::artifacts::file(path)).unwrap()
 }
 
 fn executed() -> BTreeSet<String> {

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 const VARIANTS: [&str; 4] = ["minimal", "single", "full", "openshift"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    tests::installation::artifacts::file("")
 }
 
 fn chart() -> PathBuf {

@@ -125,7 +125,7 @@ async fn each_account_has_the_committed_rights_and_no_other() {
         }
     }
     let text = text.replace(&installation.name, "NAME");
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/rights-reviewed.txt");
+    let file = tests::installation::artifacts::file("tests/golden/rights-reviewed.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&file, &text).unwrap();
     }

@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_example_file_names_every_setting_and_no_other() {
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/control-plane-mock.yaml");
+        let example = Path::new("../config/control-plane-mock.yaml");
         let File {
             listen,
             store,
@@ -279,7 +279,7 @@ mod tests {
             retry_refused,
             chart,
             record_limit,
-        } = read_file(Some(&example)).unwrap();
+        } = read_file(Some(example)).unwrap();
         assert!(
             listen.is_some() && store.is_some() && output.is_some() && !sans.is_empty() && public_address.is_some()
         );

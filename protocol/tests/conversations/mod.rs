@@ -4,7 +4,7 @@
 //! `RECORD=1 cargo test -p protocol --test sessions conversations` writes the one of today's revision, if there is none.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use protocol::session::Millis;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::pair::Pair;
 const TODAY: u32 = 1;
 
 fn file(revision: u32) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/conversations/revision-{revision}.jsonl"))
+    format!("goldens/conversations/revision-{revision}.jsonl").into()
 }
 
 /// Three releases of which one is replaced and one refused. What is wished, and when.

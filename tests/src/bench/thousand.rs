@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 use super::calls::{self, Call};
 use super::documents::Documents;
 use super::raw::{NAMESPACE, Step, Writer};
-use crate::testbed::Testbed;
+use crate::testbed::{Testbed, wait_until};
 
-/// Until what is kept beside the raw Services is gone too.
-const CLEARED: Duration = Duration::from_secs(30);
+/// Within which the raw Services and what the cluster keeps beside them are gone.
+const CLEARED: Duration = Duration::from_mins(2);
+/// The node's proxy follows a little later.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// All figures of this part.
 #[derive(Debug, Clone)]
@@ -162,7 +164,14 @@ pub(super) async fn measure(
     let raw = writer.same(&file, releases).await?;
     // Each Service costs the node's proxy something at every change of another; the agent's shall find as few as the raw ones did.
     bed.kubectl(&["delete", "--raw", &format!("/api/v1/namespaces/{NAMESPACE}/services")]).await?;
-    tokio::time::sleep(CLEARED).await;
+    wait_until(CLEARED, "the raw Services to be gone", async || {
+        let left = bed.kubectl(&["get", "services,endpointslices", "-n", NAMESPACE, "-o", "name"]).await?;
+        let left = left.lines().count();
+        anyhow::ensure!(left == 0, "{left} objects");
+        Ok(())
+    })
+    .await?;
+    tokio::time::sleep(SETTLED).await;
     documents.hold().await?;
     documents.deploy_many("thousand", releases, 0).await?;
     let from = Timestamp::now();

@@ -1,7 +1,5 @@
 //! One installation of the chart with accounts and rights but no pods, in a namespace of its own.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 use tests::testbed::Testbed;
 
@@ -45,7 +43,7 @@ impl Installation {
     }
 
     pub(crate) async fn upgrade(&self, more: &[&str]) {
-        let chart: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("helm/pdp-agent");
+        let chart = tests::installation::artifacts::file("helm/pdp-agent");
         let (chart, values) = (chart.display().to_string(), self.values.path().display().to_string());
         // The definitions belong to whoever came last; all bring the same.
         let mut args = vec!["upgrade", "--install", &self.name, &chart, "--values", &values, "--take-ownership"];
