@@ -32,6 +32,7 @@ use crate::store::sessions;
 
 pub mod core;
 mod intake;
+mod scripted;
 
 use self::core::{Core, Input};
 
@@ -103,6 +104,8 @@ struct Link {
     socket: Socket,
     session: ControlSession,
     started: Instant,
+    /// When anything came last, by the wall clock.
+    heard: jiff::Timestamp,
     /// Id of the session once it is welcomed.
     id: Option<String>,
     wake: Arc<Notify>,
@@ -115,6 +118,8 @@ struct Link {
     admission: Option<Admission>,
     /// The session has ended.
     over: bool,
+    /// Why, for people; empty where nobody knows.
+    why: String,
     /// Nothing can be written any more.
     broken: bool,
 }
@@ -129,6 +134,7 @@ impl Link {
             socket,
             session: ControlSession::new(ControlSettings::default(), 0, seed),
             started: Instant::now(),
+            heard: jiff::Timestamp::now(),
             id: None,
             wake: Arc::new(Notify::new()),
             requests,
@@ -137,6 +143,7 @@ impl Link {
             core: None,
             admission,
             over: false,
+            why: String::new(),
             broken: false,
         }
     }
@@ -207,6 +214,9 @@ impl Link {
         for _ in 0..BURST {
             let Some(frame) = next.take() else { break };
             let now = self.now();
+            if let Some(Ok(_)) = frame {
+                self.heard = jiff::Timestamp::now();
+            }
             match frame {
                 Some(Ok(Message::Text(text))) => self.text(now, text.as_str()),
                 Some(Ok(Message::Pong(sent))) => {
@@ -309,56 +319,18 @@ impl Link {
         Ok(written)
     }
 
-    /// Faults that a running link carries out itself.
-    async fn scripted(&mut self) {
-        let data_plane = Some(self.peer.data_plane.as_str());
-        if self.id.is_none() {
-            return;
-        }
-        let close = |fault: &Fault| if let Fault::Close { code } = fault { Some(*code) } else { None };
-        if let Some(code) = self.shared.faults.take(data_plane, close) {
-            self.session.close(CloseCode::from(code), "scripted fault");
-        }
-        let kill = |fault: &Fault| matches!(fault, Fault::Kill).then_some(());
-        if self.shared.faults.take(data_plane, kill).is_some() {
-            self.broken = true;
-            self.session.handle_disconnected(Disconnect::Cut, "scripted fault");
-        }
-        let drain = |fault: &Fault| if let Fault::Drain { millis } = fault { Some(*millis) } else { None };
-        if let Some(millis) = self.shared.faults.take(data_plane, drain) {
-            self.session.drain(millis);
-        }
-        let ping = |fault: &Fault| matches!(fault, Fault::Ping).then_some(());
-        if self.shared.faults.take(data_plane, ping).is_some() {
-            let sent = self.micros().to_be_bytes().to_vec();
-            if let Err(reason) = deadline(self.socket.send(Message::Ping(sent.into()))).await {
-                self.broken = true;
-                self.session.handle_disconnected(Disconnect::Cut, &reason);
-            }
-        }
-        // A pause that was taken back, for instance.
-        self.wake.notify_one();
-    }
-
-    fn micros(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    /// The answer to a ping that was asked for.
-    fn pong(&self, sent: &[u8]) {
-        if let Ok(sent) = sent.try_into() {
-            let took = self.micros().saturating_sub(u64::from_be_bytes(sent));
-            self.shared.record.add("Pong", Some(self.data_plane()), json!({ "micros": took }));
-        }
-    }
-
     async fn leave(mut self) {
         self.streams.end_all("AgentGone", "the link to the data plane was lost");
         let Some(id) = self.id.take() else { return };
         self.shared.hub.leave(&self.peer.data_plane, &id);
         self.shared.record.add("Disconnect", Some(&self.peer.data_plane), json!({ "session": id }));
-        let (data_plane, reason) = (self.peer.data_plane.clone(), "the link was lost".to_owned());
-        let closed = self.shared.store.run(move |c| sessions::close(c, &data_plane, &id, &reason)).await;
+        let (data_plane, heard) = (self.peer.data_plane.clone(), self.heard);
+        let mut reason = "the link was lost".to_owned();
+        if !self.why.is_empty() {
+            reason.push_str(": ");
+            reason.push_str(&self.why);
+        }
+        let closed = self.shared.store.run(move |c| sessions::close(c, &data_plane, &id, heard, &reason)).await;
         if let Err(error) = closed {
             tracing::warn!(%error, "end of a session could not be recorded");
         }

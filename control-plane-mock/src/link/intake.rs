@@ -31,6 +31,7 @@ impl Link {
                     self.over = true;
                     let unanswered = unanswered.len();
                     tracing::info!(data_plane = self.data_plane(), ?cause, reason, unanswered, "link is down");
+                    self.why.clone_from(reason);
                     told.push(event);
                 }
                 ControlEvent::InventoryReceived { .. }

@@ -9,7 +9,7 @@ use protocol::name::Kind;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::{Error, Result, events, execute, now, query_row, setting};
+use super::{Error, Result, events, execute, now, query_row, setting, stamp};
 
 /// What became of an attempt to open a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,18 +132,19 @@ pub fn is_live(c: &Connection, data_plane: &str) -> Result<bool> {
     Ok(query_row(c, sql, [data_plane], |row| row.get(0))?)
 }
 
-/// Ends a session, if it is the current one.
+/// Ends a session, if it is the current one. `heard` is when anything came last: a silent link ends later than that.
 ///
 /// # Errors
 /// SQLite's.
-pub fn close(c: &Connection, data_plane: &str, id: &str, reason: &str) -> Result<()> {
+pub fn close(c: &Connection, data_plane: &str, id: &str, heard: jiff::Timestamp, reason: &str) -> Result<()> {
     let ended = execute(
         c,
         "UPDATE session SET ended = ?3, reason = ?4 WHERE data_plane = ?1 AND id = ?2 AND ended IS NULL",
         params![data_plane, id, now(), reason],
     )?;
     if ended > 0 {
-        execute(c, "UPDATE data_plane SET last_seen = ?2 WHERE id = ?1", params![data_plane, now()])?;
+        let sql = "UPDATE data_plane SET last_seen = max(coalesce(last_seen, ''), ?2) WHERE id = ?1";
+        execute(c, sql, params![data_plane, stamp(heard)])?;
         events::add(c, data_plane, None, "Disconnected", &json!({ "reason": reason }))?;
     }
     Ok(())

@@ -102,6 +102,19 @@ fn a_merged_fact_grows_under_its_id_and_never_shrinks() {
     assert_eq!(events, 2, "once when it came and once when it grew");
 }
 
+/// The end of a silent link is noticed fifteen seconds after anything was heard.
+#[test]
+fn a_data_plane_was_seen_last_when_anything_came_from_it() {
+    let (c, _) = opened();
+    let seen = || identity::data_planes(&c, 1, None).unwrap().remove(0).last_seen;
+    let opened = seen();
+    let heard = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(2);
+    sessions::close(&c, "dp", "another", heard, "the link was lost").unwrap();
+    assert_eq!(seen(), opened, "not the current session");
+    sessions::close(&c, "dp", "session", heard, "the link was lost").unwrap();
+    assert_eq!(seen(), Some(store::stamp(heard)));
+}
+
 fn opened() -> (Connection, Core) {
     let mut c = Connection::open_in_memory().unwrap();
     store::prepare(&mut c).unwrap();
