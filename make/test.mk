@@ -77,7 +77,7 @@ test-lists: ## Write the committed lists of tests anew, from what ran last
 	tests/executed.sh --accept
 
 .PHONY: check
-check: ## Format, lints, purity of the protocol
+check: ## Format and lints
 	cargo fmt --all -- --check
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --workspace --all-targets --quiet -- -Dwarnings
 

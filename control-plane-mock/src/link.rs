@@ -228,9 +228,7 @@ impl Link {
                     self.session.close(CloseCode::Protocol, "the control connection carries text only");
                 }
                 Some(Ok(Message::Close(frame))) => {
-                    let (cause, reason) = frame.map_or((Disconnect::Cut, String::new()), |frame| {
-                        (Disconnect::Closed(CloseCode::from(u16::from(frame.code))), frame.reason.as_str().to_owned())
-                    });
+                    let (cause, reason) = closed(frame);
                     self.session.handle_disconnected(cause, &reason);
                 }
                 Some(Err(tungstenite::Error::Capacity(error))) => {
@@ -347,6 +345,16 @@ impl Link {
             streams: Arc::clone(&self.streams),
         });
     }
+}
+
+/// What a close frame says; one without a reason has its code told.
+fn closed(frame: Option<CloseFrame>) -> (Disconnect, String) {
+    let Some(CloseFrame { code, reason }) = frame else {
+        return (Disconnect::Cut, "the data plane closed it and did not say why".to_owned());
+    };
+    let code = u16::from(code);
+    let reason = if reason.is_empty() { format!("the data plane closed it (code {code})") } else { reason.to_string() };
+    (Disconnect::Closed(CloseCode::from(code)), reason)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -28,14 +28,16 @@ pub mod artifacts {
         folder.join(name)
     }
 
-    /// A file of the checkout: the one that cargo runs, or that of the working directory. What was compiled in may be another one
-    /// that shares the target directory.
+    /// A file of the checkout: of the one that cargo runs, or of the working directory if that has it. What was compiled in may be
+    /// another one that shares the target directory.
     #[must_use]
     pub fn file(below: &str) -> PathBuf {
-        let cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-        let here = || std::env::current_dir().ok().map(|folder| folder.join("tests")).filter(|tests| tests.is_dir());
-        let member = cargo.or_else(here).unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        member.parent().unwrap_or_else(|| Path::new(".")).join(below)
+        let of = |member: &Path| member.parent().unwrap_or_else(|| Path::new(".")).join(below);
+        if let Some(member) = std::env::var_os("CARGO_MANIFEST_DIR") {
+            return of(Path::new(&member));
+        }
+        let here = std::env::current_dir().unwrap_or_default().join(below);
+        if here.exists() { here } else { of(Path::new(env!("CARGO_MANIFEST_DIR"))) }
     }
 }
 

@@ -179,6 +179,40 @@ async fn each_scripted_fault_of_a_running_link_happens() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_link_is_shown_with_its_reason_and_since_when_nothing_came() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    agent.until("a session", |world| world.held).await;
+    let milliseconds = |time: jiff::Timestamp| format!("{time:.3}");
+    let asked = milliseconds(jiff::Timestamp::now());
+    plane.faults().add(Scripted { fault: Fault::Ping, data_plane: None, times: Some(1) });
+    soon("its answer", plane.record().wait_for(|entry| entry.what == "Pong")).await;
+    let answered = jiff::Timestamp::now();
+    let quiet = jiff::SignedDuration::from_millis(50);
+    until("nothing to come for a while", || async {
+        (answered.duration_until(jiff::Timestamp::now()) > quiet).then_some(())
+    })
+    .await;
+    // It does not come back.
+    let refuse = Fault::RefuseUpgrade { status: 503, retry_after: None };
+    plane.faults().add(Scripted { fault: refuse, data_plane: None, times: None });
+    agent.tell.send(Tell::Cut).await.unwrap();
+    let shown = until("the end", || async {
+        let shown = api.get("/api/v1/organizations/acme/data-planes/home").await;
+        (shown["status"] == "Disconnected").then_some(shown)
+    })
+    .await;
+    let message = shown["message"].as_str().unwrap();
+    assert!(message.len() > "the link was lost: ".len() && message.starts_with("the link was lost: "), "{message}");
+    let seen = shown["lastSeen"].as_str().unwrap();
+    assert!(seen >= asked.as_str() && seen <= milliseconds(answered).as_str(), "{asked}, {seen}, {answered}");
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn agents_are_let_in_one_after_the_other_and_each_gives_its_place_back() {
     let plane = start(Config { concurrent_handshakes: 1, ..Config::default() }).await;
     let api = Api::of(&plane);

@@ -128,9 +128,8 @@ impl World {
 
     /// The end of a session is recorded.
     pub(super) fn left(&mut self, wire: u64) {
-        drop(self.in_store(|c| {
-            sessions::close(c, DATA_PLANE, &session_id(wire), jiff::Timestamp::now(), "the link was lost")
-        }));
+        let heard = self.wall_clock();
+        drop(self.in_store(|c| sessions::close(c, DATA_PLANE, &session_id(wire), heard, "the link was lost")));
     }
 
     fn hello(&mut self, wire: u64, session: &mut ControlSession, hello: &Hello) {

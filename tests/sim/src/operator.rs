@@ -145,9 +145,14 @@ impl World {
         self.wake_all(10);
     }
 
+    /// The virtual clock as a time of day.
+    pub(super) fn wall_clock(&self) -> Timestamp {
+        Timestamp::from_second(1_770_000_000).unwrap_or_default()
+            + jiff::SignedDuration::from_millis(i64::try_from(self.now).unwrap_or(0))
+    }
+
     pub(super) fn reconcile(&mut self, incarnation: u64, id: &Id) {
-        let now = Timestamp::from_second(1_770_000_000).unwrap_or_default()
-            + jiff::SignedDuration::from_millis(i64::try_from(self.now).unwrap_or(0));
+        let now = self.wall_clock();
         let Some(mut operator) = self.operators.remove(&incarnation) else { return };
         operator.queued.remove(id);
         operator.now = Duration::from_millis(self.now);

@@ -18,8 +18,6 @@ use crate::testbed::{Testbed, wait_until};
 
 /// Within which the raw Services and what the cluster keeps beside them are gone.
 const CLEARED: Duration = Duration::from_mins(2);
-/// The node's proxy follows a little later.
-const SETTLED: Duration = Duration::from_secs(5);
 
 /// All figures of this part.
 #[derive(Debug, Clone)]
@@ -171,7 +169,6 @@ pub(super) async fn measure(
         Ok(())
     })
     .await?;
-    tokio::time::sleep(SETTLED).await;
     documents.hold().await?;
     documents.deploy_many("thousand", releases, 0).await?;
     let from = Timestamp::now();
