@@ -5,12 +5,13 @@
 # prebuilt  compiles on this machine and packs the binary
 # source    compiles in TOOLCHAIN_IMAGE (default: a stand-in made of this machine's toolchain, since base images may be out of reach)
 #
-# The result is an OCI archive for `skopeo copy`. It and everything else, buildah's storage too, is kept in PDP_IMAGE_CACHE
-# (~/.cache/pdp-agent-image), outside the checkout.
+# The result is an OCI archive for `skopeo copy`, pdp-agent.oci.tar in CARGO_TARGET_DIR. Buildah's storage lies beside it.
+# What the stand-in compiles of other people's crates is kept for all checkouts of this machine, in ~/.cache/pdp-agent-image.
 set -euo pipefail
 how="${1:?usage: .ci/image.sh prebuilt|source}"
 root="$(cd "$(dirname "$0")/.." && pwd)"
-cache="${PDP_IMAGE_CACHE:-$HOME/.cache/pdp-agent-image}"
+target="${CARGO_TARGET_DIR:-$root/target}"
+cache="$target/image"
 version="$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)"
 revision="$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)"
 # The time of the commit, so that the same commit gives the same digest.
@@ -48,7 +49,11 @@ case "$how" in
             TOOLCHAIN_IMAGE=localhost/pdp-agent-toolchain
             # shellcheck source=/dev/null
             source "$root/.ci/toolchain-image.sh" "$TOOLCHAIN_IMAGE"
-            arguments+=("${toolchain_volumes[@]}")
+            compiled="$HOME/.cache/pdp-agent-image"
+            mkdir -p "$compiled"
+            exec {lock}>"$compiled.lock"
+            flock "$lock"
+            arguments+=("${toolchain_volumes[@]}" --volume "$compiled:/work/target")
         fi
         arguments+=(--build-arg TOOLCHAIN_IMAGE="$TOOLCHAIN_IMAGE")
         ;;
@@ -57,7 +62,7 @@ esac
 
 buildah bud "${arguments[@]}" --file "$root/Dockerfile" "$context"
 
-archive="$cache/pdp-agent.oci.tar"
+archive="$target/pdp-agent.oci.tar"
 rm -f "$archive"
 skopeo copy --quiet "containers-storage:$image" "oci-archive:$archive:$image"
 manifest="$(skopeo inspect --raw "oci-archive:$archive:$image")"

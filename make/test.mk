@@ -1,24 +1,27 @@
 # Tests. The lists of executed tests are committed: a test that silently stops to run fails the build.
 
-# Beside the checkout, so that a clean clone is warm. What was compiled may come from another one: snapshots are those of this one.
-export CARGO_TARGET_DIR ?= $(HOME)/.cache/pdp-agent/target
+# Snapshots are those of this checkout, wherever a test was compiled.
 export INSTA_WORKSPACE_ROOT := $(CURDIR)
-BIN := $(CARGO_TARGET_DIR)/debug
-E2E := e2e
+# Test clusters of this checkout's tests only: never one that a person made.
+E2E := e2e-$(ID)
+OUTAGE := e2e-outage-$(ID)
+CHAOS := e2e-chaos-$(ID)
 # A failing test shows what it saw; where an error was made inside is of no use there.
 export RUST_LIB_BACKTRACE := 0
 
 # Root on Debian 12 makes clusters of its own. Elsewhere an existing one serves, for what needs no more than its API.
 ifeq ($(shell id -u),0)
+READY := prepare
 ON_A_CLUSTER := test-cluster test-demo
 else
+READY := build
 ON_A_CLUSTER := test-elsewhere
 endif
 
 .PHONY: test
 # All seeds come in test-sim.
 test: export SIM_SEEDS := 200
-test: check test-fast test-sim $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, 10,000 seeds, the end-to-end tests on a real cluster, the demo
+test: $(READY) check test-fast test-sim $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, 10,000 seeds, the end-to-end tests on a real cluster, the demo
 
 # One set of features for all runs, so that nothing is compiled twice.
 FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim
@@ -32,7 +35,7 @@ test-fast: ## Tests that need no cluster
 	tests/executed.sh tests/lists/fast.txt cargo test --workspace $(FAST)
 
 .PHONY: test-cluster
-test-cluster: build failpoints ## End-to-end tests on fresh test clusters
+test-cluster: prepare failpoints ## End-to-end tests on fresh test clusters
 	$(call fresh,$(E2E))
 	$(MAKE) --no-print-directory image-from-source
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt cargo test --workspace $(CLUSTER) -- --test-threads=4
@@ -40,7 +43,7 @@ test-cluster: build failpoints ## End-to-end tests on fresh test clusters
 
 # They mostly wait, and each meets everybody on its cluster at once: one after the other inside, two side by side on clusters of their own.
 .PHONY: test-serial
-test-serial: build failpoints ## Bad surroundings, long outages and the short chaos, with the image built last
+test-serial: prepare failpoints ## Bad surroundings, long outages and the short chaos, with the image built last
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-adverse test-outage test-chaos
 
 .PHONY: test-adverse test-outage test-chaos
@@ -49,12 +52,12 @@ test-adverse:
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/adverse.txt cargo test --workspace --test adverse -- --test-threads=1
 	$(call gone,$(E2E))
 test-outage:
-	$(call fresh,$(E2E)-outage)
-	PDP_TESTBED_NAME=$(E2E)-outage tests/executed.sh tests/lists/outage.txt cargo test --workspace --test outage -- --test-threads=1
-	$(call gone,$(E2E)-outage)
+	$(call fresh,$(OUTAGE))
+	PDP_TESTBED_NAME=$(OUTAGE) tests/executed.sh tests/lists/outage.txt cargo test --workspace --test outage -- --test-threads=1
+	$(call gone,$(OUTAGE))
 test-chaos:
-	PDP_TESTBED_NAME=$(E2E)-chaos tests/executed.sh tests/lists/chaos.txt cargo test --workspace --test chaos -- --show-output
-	$(call gone,$(E2E)-chaos)
+	PDP_TESTBED_NAME=$(CHAOS) tests/executed.sh tests/lists/chaos.txt cargo test --workspace --test chaos -- --show-output
+	$(call gone,$(CHAOS))
 
 .PHONY: test-elsewhere
 test-elsewhere: ## What can be tested on the cluster of KUBECONFIG (kind, k3d); names what cannot
@@ -64,13 +67,8 @@ test-elsewhere: ## What can be tested on the cluster of KUBECONFIG (kind, k3d); 
 	@sort tests/lists/{cluster,adverse,outage,chaos,faults}.txt | comm -23 - <(sort tests/lists/elsewhere.txt) | sed 's/^/  /'
 
 .PHONY: test-faults
-test-faults: build ## Every fault of the test cluster itself
+test-faults: prepare ## Every fault of the test cluster itself
 	tests/executed.sh tests/lists/faults.txt cargo test --workspace --test testbed_faults
-
-.PHONY: test-demo
-test-demo: build ## The demo, and that nothing is left after it
-	$(BIN)/demo --yes --down
-	$(BIN)/testbed --name demo verify-down
 
 .PHONY: test-lists
 test-lists: ## Write the committed lists of tests anew, from what ran last
@@ -81,20 +79,7 @@ check: ## Format and lints
 	cargo fmt --all -- --check
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --workspace --all-targets --quiet -- -Dwarnings
 
-.PHONY: build
-build:
-	cargo build --workspace --bins
-
 # The agent that tests may make do otherwise; a binary of its own, never shipped.
 .PHONY: failpoints
 failpoints:
 	cargo build --workspace --bin pdp-agent-failpoints --features pdp-agent/failpoints
-
-.PHONY: demo
-demo: build ## The whole story on a real cluster on this machine; leaves it up
-	$(BIN)/demo
-
-.PHONY: demo-down
-demo-down: build ## Remove what the demo left
-	$(BIN)/testbed --name demo down
-	$(BIN)/testbed --name demo verify-down

@@ -11,9 +11,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::demo::steps::image_archive;
 use crate::installation::{ControlPlane, Ended, Installation, Options, Place, artifacts};
-use crate::testbed::{ImageSpec, Sample, Testbed, wait_until};
+use crate::testbed::{Sample, Testbed, wait_until};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -59,9 +58,14 @@ async fn install() -> Result<Installation> {
 /// There is no image, or the registry does not take it.
 pub async fn push_agent(bed: &Testbed) -> Result<String> {
     Ok(match std::env::var_os("PDP_AGENT_BINARY") {
-        Some(binary) => bed.push_image(&dynamic(binary.as_ref()), "pdp-agent:dev").await?,
-        None => bed.push_archive(&image_archive(), "pdp-agent:e2e").await?,
+        Some(binary) => push_binary(bed, binary.as_ref(), "pdp-agent:dev").await?,
+        None => bed.push_archive(&artifacts::image_archive(), "pdp-agent:e2e").await?,
     })
+}
+
+async fn push_binary(bed: &Testbed, binary: &Path, name: &str) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    Ok(bed.push_image(&artifacts::dynamic_image(binary, folder.path()).await, name).await?)
 }
 
 /// Pushes the agent with failpoints (feature `failpoints`) and returns the image by digest.
@@ -72,24 +76,7 @@ pub async fn push_failpoints(bed: &Testbed) -> Result<String> {
     let binary = artifacts::binary("pdp-agent-failpoints");
     let build = "cargo build --workspace --bin pdp-agent-failpoints --features pdp-agent/failpoints";
     ensure!(binary.exists(), "{} is missing: {build}", binary.display());
-    let folder = tempfile::tempdir()?;
-    let stripped = folder.path().join("pdp-agent");
-    // Without its lines of source it is a tenth.
-    let done = tokio::process::Command::new("strip").arg("-o").arg(&stripped).arg(&binary).status().await;
-    let binary = if done.is_ok_and(|status| status.success()) { stripped } else { binary };
-    Ok(bed.push_image(&dynamic(&binary), "pdp-agent:failpoints").await?)
-}
-
-/// An image of a binary that was linked on this machine, with the libraries that it needs.
-fn dynamic(binary: &Path) -> ImageSpec {
-    let mut spec = ImageSpec::binary(binary, "pdp-agent");
-    for library in ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"] {
-        spec.files.push((format!("/lib/{library}").into(), format!("/lib/{library}")));
-    }
-    for file in ["/etc/ssl/certs/ca-certificates.crt", "/lib64/ld-linux-x86-64.so.2"] {
-        spec.files.push((file.into(), file.to_owned()));
-    }
-    spec
+    push_binary(bed, &binary, "pdp-agent:failpoints").await
 }
 
 /// A new project with an environment `dev`. `name` is made unique.

@@ -18,8 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::demo::steps::image_archive;
-use crate::installation::{ControlPlane, Installation, Options, Place};
+use crate::installation::{artifacts, ControlPlane, Installation, Options, Place};
 use crate::testbed::Testbed;
 use documents::Documents;
 use table::Table;
@@ -103,7 +102,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
 async fn measure(bed: &Testbed, settings: &Settings, table: &mut Table) -> Result<()> {
     let state = bed.instance()?.path("control-plane-state");
     let plane = ControlPlane::start(bed, &state, &["--record-limit", "200000"]).await?;
-    let image = bed.push_archive(&image_archive(), "pdp-agent:bench").await?;
+    let image = bed.push_archive(&artifacts::image_archive(), "pdp-agent:bench").await?;
     let options = Options {
         namespace: "pdp-agent".to_owned(),
         release: "pdp-agent".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tests::demo::Demo;
-use tests::testbed::{Testbed, UpOptions, up};
+use tests::testbed::{Instance, Testbed, UpOptions, down, up};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How much later than its commands the demo may hear of a Ctrl-C.
@@ -20,6 +20,12 @@ struct Args {
     /// Install and build what this machine lacks without asking (also under CI=true).
     #[arg(long, short)]
     yes: bool,
+    /// Remove a demo that is up, and begin anew.
+    #[arg(long)]
+    fresh: bool,
+    /// Fail unless a demo is up already.
+    #[arg(long, conflicts_with = "fresh")]
+    standing: bool,
     /// Remove everything at the end.
     #[arg(long)]
     down: bool,
@@ -28,7 +34,16 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    if args.fresh
+        && let Ok(instance) = Instance::named(&args.name)
+    {
+        down::down(&instance, false).await?;
+    }
     let mut demo = Demo::new(&args.name);
+    if args.standing && !demo.goes_on() {
+        eprintln!("demo: {} is not up", args.name);
+        return Ok(ExitCode::FAILURE);
+    }
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let options = UpOptions { yes: args.yes, ..UpOptions::default() };
     let prepared = tokio::select! {
@@ -64,13 +79,16 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Err(error)) => {
             demo.failed(error);
             demo.say(
-                "All is left as it is, to look at: testbed status, testbed logs. Remove it with `make demo-down`.",
+                "All is left as it is, to look at: testbed status, testbed logs. Remove it with `make demo-down`, or begin anew with `make demo FRESH=1`.",
             );
             ExitCode::FAILURE
         }
         None => ExitCode::from(130),
     };
-    if played.is_none() || args.down {
+    if played.is_none() && demo.goes_on() && !args.down {
+        demo.say("");
+        demo.say("The demo that was up before is left as it is. Remove it with `make demo-down`.");
+    } else if played.is_none() || args.down {
         demo.say("");
         demo.say("Removing the test cluster …");
         if let Ok(bed) = Testbed::attach(&args.name) {

@@ -1,7 +1,5 @@
 //! How the demo runs what it shows: the command as a person would type it, and what it printed.
 
-use std::collections::VecDeque;
-
 use anyhow::{Result, ensure};
 use tokio::process::Command;
 
@@ -54,24 +52,6 @@ impl Demo {
     /// Runs a command and shows its lines as they come.
     pub(super) async fn stream(&self, command: Command) -> Result<()> {
         let status = lines_of(command, |line| self.screen.output(line)).await?;
-        ensure!(status.success(), "the command above ended with {status}");
-        Ok(())
-    }
-
-    /// Runs a command that says much: its last lines are shown, more of them if it fails.
-    pub(super) async fn build(&self, command: Command) -> Result<()> {
-        let mut tail: VecDeque<String> = VecDeque::new();
-        let status = lines_of(command, |line| {
-            self.screen.passing(line);
-            tail.push_back(line.to_owned());
-            if tail.len() > 30 {
-                tail.pop_front();
-            }
-        })
-        .await?;
-        self.screen.passed();
-        let shown = if status.success() { 5 } else { tail.len() };
-        tail.iter().skip(tail.len().saturating_sub(shown)).for_each(|line| self.screen.output(line));
         ensure!(status.success(), "the command above ended with {status}");
         Ok(())
     }

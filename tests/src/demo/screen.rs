@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Screen {
     width: usize,
-    terminal: bool,
     colour: bool,
     steps: usize,
     step: usize,
@@ -26,7 +25,6 @@ impl Screen {
         let width = terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0));
         Self {
             width: width.clamp(60, 120),
-            terminal,
             colour: terminal && std::env::var_os("NO_COLOR").is_none(),
             steps,
             step: 0,
@@ -75,23 +73,6 @@ impl Screen {
         for (index, part) in text.chunks(room).enumerate() {
             let lead = if index == 0 { "       " } else { "         " };
             self.line(&format!("{lead}{}", String::from_iter(part)));
-        }
-    }
-
-    /// What a long command says at the moment: one line that the next one replaces, on a terminal only.
-    pub fn passing(&self, text: &str) {
-        if self.terminal {
-            let text: String = plain(text).chars().take(self.width.saturating_sub(9)).collect();
-            drop(write!(std::io::stdout(), "\r\u{1b}[K       {text}"));
-            drop(std::io::stdout().flush());
-        }
-    }
-
-    /// Removes what [`Self::passing`] left.
-    pub fn passed(&self) {
-        if self.terminal {
-            drop(write!(std::io::stdout(), "\r\u{1b}[K"));
-            drop(std::io::stdout().flush());
         }
     }
 

@@ -1,6 +1,5 @@
 //! The steps of the demo, in order. Each reads as what a person does and ends with what it proved.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -24,6 +23,8 @@ const STEPS: usize = 10;
 pub struct Demo {
     pub(super) screen: Screen,
     instance: String,
+    /// One was there already: it is gone on with, and never removed.
+    standing: bool,
 }
 
 /// The service as the customer's network reaches it.
@@ -38,7 +39,14 @@ impl Demo {
     /// A demo on the test cluster of this name.
     #[must_use]
     pub fn new(instance: &str) -> Self {
-        Self { screen: Screen::new(STEPS), instance: instance.to_owned() }
+        let standing = Testbed::attach(instance).is_ok();
+        Self { screen: Screen::new(STEPS), instance: instance.to_owned(), standing }
+    }
+
+    /// Whether it goes on with a demo that was left up.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        self.standing
     }
 
     /// Plays all steps. Not cancel safe: the caller removes the test cluster when it drops this.
@@ -46,6 +54,12 @@ impl Demo {
     /// # Errors
     /// The first step that fails, with what was said.
     pub async fn play(&mut self) -> Result<()> {
+        if self.standing {
+            self.screen.say(&format!(
+                "A demo is up already ({}): going on with its cluster, its control plane and its agent. `make demo FRESH=1` removes it and begins anew.",
+                self.instance
+            ));
+        }
         let bed = self.cluster().await?;
         let image = self.image(&bed).await?;
         let plane = self.control_plane(&bed).await?;
@@ -68,6 +82,8 @@ impl Demo {
         command.args(["--name", &self.instance, "up", "--yes"]);
         self.stream(command).await?;
         let bed = Testbed::attach(&self.instance)?;
+        // A demo that was stopped while the link was cut.
+        bed.restore_link().await?;
         let version =
             bed.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}"]).await?;
         // The API server listens on all addresses of the node; only the firewall is in the way.
@@ -82,25 +98,24 @@ impl Demo {
     }
 
     async fn image(&mut self, bed: &Testbed) -> Result<String> {
-        self.screen.step("The agent's image: static, from scratch, pushed to the customer's registry");
-        self.screen.command("make image");
-        let mut command = Command::new("make");
-        command.args(["--no-print-directory", "-C"]).arg(artifacts::file("")).arg("image");
-        self.build(command).await?;
-        let archive = image_archive();
-        let megabytes =
-            std::fs::metadata(&archive).with_context(|| format!("read {}", archive.display()))?.len() as f64 / 1e6;
-        let reference = bed.push_archive(&archive, "pdp-agent:demo").await?;
+        self.screen.step("The agent's image, pushed to the customer's registry");
+        self.screen.command("testbed image push pdp-agent:demo target/debug/pdp-agent");
+        let folder = tempfile::tempdir()?;
+        let spec = artifacts::dynamic_image(&artifacts::binary("pdp-agent"), folder.path()).await;
+        let reference = bed.push_image(&spec, "pdp-agent:demo").await?;
         self.screen.output(&reference);
-        self.screen
-            .proves(&format!("{megabytes:.1} MB with nothing in it but the binary and CA roots; deployed by digest"));
+        self.screen.proves(
+            "nothing in it but this checkout's agent, as compiled for tests, and the C library; deployed by digest. \
+             `make image` makes the one that ships: static, from scratch, under 10 MB",
+        );
         Ok(reference)
     }
 
     async fn control_plane(&mut self, bed: &Testbed) -> Result<ControlPlane> {
         self.screen.step("The control plane: somebody else's, across the firewall");
         let state = bed.instance()?.path("control-plane-state");
-        if state.exists() {
+        // An agent that is enrolled goes on with its control plane: it would not take another one's token.
+        if state.exists() && !enrolled(bed).await? {
             std::fs::remove_dir_all(&state)?;
         }
         self.screen.command("control-plane-mock serve --listen 10.77.1.1:8443 --store store.db");
@@ -122,14 +137,17 @@ impl Demo {
         self.screen.command(&format!("pdpctl create organization {ORGANIZATION}"));
         self.screen.command("pdpctl create data-plane berlin");
         let agent = Installation { bed: bed.clone(), control_plane: plane.clone(), options };
-        let token = agent.register().await?;
-        self.screen.output("one-time token, good for an hour and for this data plane only");
+        let token = agent.token().await?;
+        self.screen.output(match token {
+            Some(_) => "one-time token, good for an hour and for this data plane only",
+            None => "enrolled already: no token is needed, the chart is upgraded",
+        });
         agent.prepare_namespace().await?;
         self.screen.command(
             "helm install pdp-agent helm/pdp-agent -n pdp-agent --set controlPlane.url=https://control-plane.test:8443 \
              --set enrolment.token=… --set-file controlPlane.caBundle=ca.crt",
         );
-        agent.helm_install(Some(&token)).await?;
+        agent.helm_install(token.as_deref()).await?;
         agent.connected(Duration::from_secs(60)).await?;
         let cli = plane.pdpctl().within(ORGANIZATION, "");
         self.show(&cli, &["get", "data-plane", "berlin"]).await?;
@@ -139,9 +157,9 @@ impl Demo {
 
     async fn organization(&mut self, bed: &Testbed, cli: &Pdpctl, agent: &Installation) -> Result<String> {
         self.screen.step("A project with two environments, and a secret that never leaves the customer's vault");
-        self.show(cli, &["create", "project", PROJECT]).await?;
+        self.create(cli, &["project", PROJECT], &[]).await?;
         for environment in ["dev", "prod"] {
-            self.show(cli, &["create", "environment", environment, "--data-plane", &agent.options.data_plane]).await?;
+            self.create(cli, &["environment", environment], &["--data-plane", &agent.options.data_plane]).await?;
         }
         let mut namespaces = Vec::new();
         for environment in ["dev", "prod"] {
@@ -332,6 +350,15 @@ impl Demo {
         Ok(())
     }
 
+    /// Shows how an object of the control plane is made; one that is there already is shown itself.
+    async fn create(&self, cli: &Pdpctl, object: &[&str], more: &[&str]) -> Result<()> {
+        let get = [&["get"], object].concat();
+        if cli.ended(&get).await?.code == 0 {
+            return self.show(cli, &get).await;
+        }
+        self.show(cli, &[&["create"], object, more].concat()).await
+    }
+
     fn next(&self, bed: &Testbed, agent: &Installation) -> Result<()> {
         self.screen.summary();
         self.screen.say("");
@@ -368,12 +395,10 @@ impl Demo {
     }
 }
 
-/// Where `make image` leaves the image.
-#[must_use]
-pub fn image_archive() -> PathBuf {
-    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
-    let cache = std::env::var_os("PDP_IMAGE_CACHE").map_or_else(|| home.join(".cache/pdp-agent-image"), PathBuf::from);
-    cache.join("pdp-agent.oci.tar")
+/// Whether the cluster holds an agent's identity.
+async fn enrolled(bed: &Testbed) -> Result<bool> {
+    let args = ["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "--ignore-not-found", "-o", "jsonpath={.data}"];
+    Ok(!bed.kubectl(&args).await?.trim().is_empty())
 }
 
 async fn uid(bed: &Testbed, service: &Service) -> Result<String> {

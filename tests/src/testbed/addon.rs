@@ -7,10 +7,11 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 
 use super::process::{clean, run};
-use super::recipe::{self, Recipe};
+use prepare::{Artifact, Recipe};
+
 use super::registry::{self, Own};
 use super::up::{deployment_available, kubectl_apply};
-use super::{Cache, Error, Instance, files, kubectl, wait_until};
+use super::{Cache, Error, Instance, files, kubectl, recipe, wait_until};
 
 /// A part that `up --with` installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,11 +44,12 @@ impl Addon {
     }
 
     /// What it is made of.
-    pub(crate) const fn recipes(self) -> &'static [Recipe] {
-        match self {
-            Self::MetricsServer => &[recipe::METRICS_SERVER],
+    pub(crate) fn recipes(self) -> Vec<Recipe> {
+        let artifacts = match self {
+            Self::MetricsServer => &[recipe::METRICS_SERVER][..],
             Self::EnvoyGateway => &[recipe::ENVOY_GATEWAY, recipe::ENVOY_GATEWAY_CHART, recipe::ENVOY],
-        }
+        };
+        artifacts.iter().map(|artifact| *artifact.recipe).collect()
     }
 
     /// Installs it and waits until it works. Does nothing that is done already.
@@ -104,10 +106,10 @@ async fn envoy_gateway(instance: &Instance, cache: &Cache, client: &Client) -> R
 }
 
 /// An image with one binary at `place`, imported without a registry.
-fn local(cache: &Cache, recipe: &Recipe, place: &str) -> Own {
-    let reference = format!("localhost/{}:{}", recipe.name, recipe.version);
-    let mut own = Own::of(cache, recipe, reference, recipe.name);
-    own.spec.files = vec![(cache.file(recipe), place.to_owned())];
+fn local(cache: &Cache, artifact: &Artifact, place: &str) -> Own {
+    let reference = format!("localhost/{}:{}", artifact.name, artifact.recipe.version);
+    let mut own = Own::of(cache, artifact, reference, artifact.name);
+    own.spec.files = vec![(cache.file(artifact), place.to_owned())];
     own.spec.entrypoint = vec![place.to_owned()];
     own.spec.env.push("PATH=/bin".to_owned());
     own

@@ -83,7 +83,7 @@ pub(crate) async fn ensure(instance: &Instance, record: &Record) -> Result<(), E
         let text = template
             .replace("{{state}}", &state)
             .replace("{{cgroup}}", &instance.cgroup())
-            .replace("{{coredns}}", recipe::COREDNS);
+            .replace("{{coredns}}", recipe::COREDNS_VERSION);
         files::write(&instance.path(place), text)?;
     }
     files::write(&instance.path("config/resolv.conf"), "")?;

@@ -119,11 +119,7 @@ impl Testbed {
     #[must_use]
     pub fn kubectl_command(&self) -> Command {
         let mut command = match &self.kind {
-            Kind::Own(_) => {
-                let mut command = super::process::clean(Cache::from_env().file(&recipe::TESTCLUSTER));
-                command.arg("kubectl");
-                command
-            }
+            Kind::Own(_) => super::process::clean(Cache::from_env().file(&recipe::KUBECTL)),
             Kind::External(_) => Command::new("kubectl"),
         };
         command.arg("--kubeconfig").arg(self.kubeconfig());

@@ -7,7 +7,6 @@
 //! Programs that are left running are known by pid files; there is no daemon.
 
 pub mod addon;
-pub mod cache;
 mod cgroup;
 mod config;
 pub mod down;
@@ -20,11 +19,9 @@ pub mod image;
 pub mod init;
 pub mod instance;
 pub mod network;
-mod packages;
 pub mod parts;
 mod pki;
 mod process;
-mod recipe;
 mod registry;
 mod services;
 pub mod status;
@@ -40,7 +37,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 pub use addon::Addon;
-pub use cache::Cache;
+use prepare::{Cache, recipe};
 pub use error::Error;
 pub use forward::Sockets;
 pub use handle::Testbed;
@@ -115,7 +112,7 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client, Error> {
 
 /// `kubectl` of the instance with all rights, to be given its arguments.
 fn kubectl(instance: &Instance) -> Result<Command, Error> {
-    let mut command = process::clean(Cache::from_env().file(&recipe::TESTCLUSTER));
-    command.arg("kubectl").arg("--kubeconfig").arg(instance.kubeconfig());
+    let mut command = process::clean(Cache::from_env().file(&recipe::KUBECTL));
+    command.arg("--kubeconfig").arg(instance.kubeconfig());
     Ok(command)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::cache::Cache;
+use prepare::Cache;
 use super::instance::{API_PORT, NODE_IP, REGISTRY, VAULT_HOST};
 use super::process::{Background, Process};
 use super::{Error, Instance, Side, files, network, recipe};

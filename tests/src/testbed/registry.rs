@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use prepare::Artifact;
+
 use super::config;
 use super::image::{self, ImageSpec, Layout};
 use super::instance::REGISTRY;
 use super::parts::inside;
 use super::process::{clean, run};
-use super::recipe::{self, Recipe};
-use super::{Cache, Error, Instance, files, wait_until};
+use super::{Cache, Error, Instance, files, recipe, wait_until};
 
 /// Pushes an image and returns its reference by digest, as the cluster pulls it.
 pub(crate) async fn push(instance: &Instance, layout: &Layout, name: &str) -> Result<String, Error> {
@@ -65,9 +66,9 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    pub(crate) fn of(cache: &Cache, recipe: &Recipe, reference: String, file: &str) -> Self {
-        let spec = ImageSpec::binary(&cache.file(recipe), file);
-        Self { name: recipe.name, reference, spec, key: recipe.key() }
+    pub(crate) fn of(cache: &Cache, artifact: &Artifact, reference: String, file: &str) -> Self {
+        let spec = ImageSpec::binary(&cache.file(artifact), file);
+        Self { name: artifact.name, reference, spec, key: artifact.key() }
     }
 
     pub(crate) fn running_as_root(mut self) -> Self {
@@ -78,18 +79,19 @@ impl Own {
 
 /// Images that the node needs before it can pull.
 pub(crate) fn node_images(cache: &Cache) -> Vec<Own> {
-    let coredns = format!("localhost/coredns:{}", recipe::COREDNS);
+    let coredns = format!("localhost/coredns:{}", recipe::COREDNS_VERSION);
     vec![
         Own::of(cache, &recipe::PAUSE, "localhost/pause:1".to_owned(), "pause").running_as_root(),
-        Own::of(cache, &recipe::COREDNS_BINARY, coredns, "coredns").running_as_root(),
+        Own::of(cache, &recipe::COREDNS, coredns, "coredns").running_as_root(),
     ]
 }
 
 /// Images that tests run, pushed to the registry.
 pub(crate) fn samples(cache: &Cache) -> Vec<Own> {
-    let httpbin = |recipe: &Recipe| {
-        let mut own = Own::of(cache, recipe, format!("samples/httpbin:{}", recipe.version), "go-httpbin");
-        own.spec = own.spec.env("USE_FULL_VERSION", "true").env("HTTPBIN_ENV_VERSION", recipe.version);
+    let httpbin = |artifact: &Artifact| {
+        let version = artifact.recipe.version;
+        let mut own = Own::of(cache, artifact, format!("samples/httpbin:{version}"), "go-httpbin");
+        own.spec = own.spec.env("USE_FULL_VERSION", "true").env("HTTPBIN_ENV_VERSION", version);
         own
     };
     vec![

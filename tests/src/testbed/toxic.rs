@@ -24,7 +24,7 @@ impl Testbed {
     /// # Errors
     /// The build fails.
     pub async fn prepare_slow_link(&self) -> Result<(), Error> {
-        Cache::from_env().ensure(&[recipe::TOXIPROXY], true).await
+        super::up::ready(vec![*recipe::TOXIPROXY.recipe], true).await
     }
 
     /// From now on new connections to the control plane are slow: every piece takes `delay` (give or take a half) longer, each way,

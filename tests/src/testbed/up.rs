@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::{Api, Client};
+use prepare::{Recipe, Wanted};
 
 use super::addon::Addon;
 use super::config::{self, Record};
@@ -15,9 +16,7 @@ use super::instance::{API_PORT, NODE_IP};
 use super::parts::{self, Part};
 use super::process::run;
 use super::vault::Vault;
-use super::{
-    Cache, Error, Instance, Lock, Side, Sockets, cgroup, files, network, packages, pki, recipe, registry, verify,
-};
+use super::{Cache, Error, Instance, Lock, Side, Sockets, cgroup, files, network, pki, recipe, registry, verify};
 use super::{kubectl, wait_until};
 
 /// Choices of `up`.
@@ -36,10 +35,16 @@ pub struct UpOptions {
 /// # Errors
 /// The user says no, or something cannot be installed or built.
 pub async fn prepare(options: &UpOptions) -> Result<(), Error> {
-    packages::ensure(options.yes).await?;
     let on_demand = options.with.iter().flat_map(|addon| addon.recipes());
-    let recipes: Vec<_> = recipe::BASE.iter().chain(on_demand).copied().collect();
-    Cache::from_env().ensure(&recipes, options.yes).await
+    ready(recipe::BASE.iter().copied().chain(on_demand).collect(), options.yes).await
+}
+
+/// The same for parts that are named. Not cancel safe: what was begun goes on until the process ends.
+pub(crate) async fn ready(parts: Vec<Recipe>, yes: bool) -> Result<(), Error> {
+    let wanted = Wanted { cluster: Some(parts), programs: None, yes };
+    let done = tokio::task::spawn_blocking(|| prepare::ensure(wanted)).await;
+    let done = done.map_err(|error| Error::Kubernetes(error.to_string()))?;
+    done.map_err(|error| Error::Machine { problem: error.problem, fix: error.fix })
 }
 
 /// Brings the instance up. A second call at the same time waits for the first.
@@ -153,13 +158,13 @@ fn verify_parts(instance: &Instance) -> Result<(), Error> {
 
 /// Small programs named as people type them, for `testbed env` and `testbed shell`.
 fn shortcuts(instance: &Instance, cache: &Cache) -> Result<(), Error> {
-    for (name, line) in [
-        ("kubectl", format!("{} kubectl", cache.file(&recipe::TESTCLUSTER).display())),
-        ("helm", cache.file(&recipe::HELM).display().to_string()),
-        ("bao", cache.file(&recipe::OPENBAO).display().to_string()),
+    for (name, program) in [
+        ("kubectl", cache.file(&recipe::KUBECTL)),
+        ("helm", cache.file(&recipe::HELM)),
+        ("bao", cache.file(&recipe::OPENBAO)),
     ] {
         let file = instance.path("bin").join(name);
-        files::write(&file, format!("#!/bin/sh\nexec {line} \"$@\"\n"))?;
+        files::write(&file, format!("#!/bin/sh\nexec {} \"$@\"\n", program.display()))?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&file, mode).map_err(Error::io("write", &file))?;
     }
