@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::cluster::{ApiError, Class, Cluster};
+use super::cluster::{ApiError, Class, Cluster, Path};
 use super::index::Place;
 use super::object::ObjectKind;
 
@@ -19,7 +19,7 @@ pub async fn replicas(cluster: &Cluster, place: &Place, live: &Value) -> Result<
     if place.kind != ObjectKind::Deployment {
         return Ok(None);
     }
-    let path = format!("/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers", place.namespace);
+    let path = Path::listed("/apis/autoscaling/v2", &place.namespace, "horizontalpodautoscalers")?;
     match cluster.get_path(&path).await {
         Ok(list) if scaled(&list, &place.name) => Ok(live.pointer(REPLICAS).and_then(Value::as_i64)),
         Ok(_) => Ok(None),

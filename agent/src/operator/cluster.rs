@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::fields::converted;
-use self::paths::{path, query};
 use super::object::ObjectKind;
 use super::unanswered::Unanswered;
 use crate::elector::Leadership;
@@ -31,6 +30,7 @@ mod paths;
 
 pub use error::{ApiError, Class};
 pub use fields::rival;
+pub use paths::Path;
 
 /// Longest a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -89,7 +89,7 @@ impl Cluster {
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn get(&self, kind: ObjectKind, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
-        let path = path(kind, namespace, Some(name));
+        let path = Path::of(kind, namespace, Some(name))?;
         match self.call(&format!("get {} {name}", kind.names().1), Method::GET, &path, JSON, None).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.class() == Class::Missing => Ok(None),
@@ -97,12 +97,12 @@ impl Cluster {
         }
     }
 
-    /// Any path, read-only.
+    /// What is at a path, read-only.
     ///
     /// # Errors
     /// The API server refused or did not answer.
-    pub async fn get_path(&self, path: &str) -> Result<Value, ApiError> {
-        self.call(&format!("get {path}"), Method::GET, path, JSON, None).await
+    pub async fn get_path(&self, path: &Path) -> Result<Value, ApiError> {
+        self.call(&format!("get {}", path.as_str()), Method::GET, path, JSON, None).await
     }
 
     /// Objects of a kind in a namespace, by label.
@@ -110,8 +110,7 @@ impl Cluster {
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn list(&self, kind: ObjectKind, namespace: &str, selector: &str) -> Result<Vec<Value>, ApiError> {
-        let selector = selector.replace('=', "%3D").replace('/', "%2F");
-        let path = format!("{}?labelSelector={selector}", path(kind, namespace, None));
+        let path = Path::of(kind, namespace, None)?.with(&[&format!("labelSelector={selector}")]);
         let mut list: Value = self.call(&format!("list {}", kind.names().2), Method::GET, &path, JSON, None).await?;
         Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
     }
@@ -141,7 +140,7 @@ impl Cluster {
 
     async fn post<T: DeserializeOwned>(&self, object: &Value, dry_run: bool) -> Result<T, ApiError> {
         let (kind, namespace, name) = address(object)?;
-        let path = format!("{}?{}", path(kind, namespace, None), query(dry_run));
+        let path = Path::of(kind, namespace, None)?.written(dry_run);
         self.write("create", kind.names().1, name, dry_run, Method::POST, &path, JSON, object).await
     }
 
@@ -176,7 +175,7 @@ impl Cluster {
             metadata.insert("uid".to_owned(), json!(uid));
             metadata.insert("resourceVersion".to_owned(), json!(version));
         }
-        let path = format!("{}?force=true&{}", path(kind, namespace, Some(name)), query(dry_run));
+        let path = Path::of(kind, namespace, Some(name))?.with(&["force=true"]).written(dry_run);
         self.write("apply", kind.names().1, name, dry_run, Method::PATCH, &path, APPLY, &object).await
     }
 
@@ -203,7 +202,7 @@ impl Cluster {
             {"op": "replace", "path": "/metadata/managedFields", "value": entries},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
         ]);
-        let path = path(kind, namespace, Some(name));
+        let path = Path::of(kind, namespace, Some(name))?;
         let object: Value =
             self.write("convert", kind.names().1, name, false, Method::PATCH, &path, JSON_PATCH, &patch).await?;
         Ok(object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or(version).to_owned())
@@ -227,7 +226,7 @@ impl Cluster {
             "propagationPolicy": "Background",
             "preconditions": {"uid": uid, "resourceVersion": version},
         });
-        let path = path(kind, namespace, Some(name));
+        let path = Path::of(kind, namespace, Some(name))?;
         match self
             .write::<IgnoredAny>("delete", kind.names().1, name, false, Method::DELETE, &path, JSON, &options)
             .await
@@ -243,11 +242,15 @@ impl Cluster {
     ///
     /// # Errors
     /// Not leading, refused, or no answer.
-    pub async fn replace_status(&self, kind: &'static str, plural: &str, object: &Value) -> Result<Value, ApiError> {
+    pub async fn replace_status(
+        &self,
+        kind: &'static str,
+        plural: &'static str,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
         let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (namespace, name) = (at("/metadata/namespace"), at("/metadata/name"));
-        let path =
-            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}/status?{}", query(false));
+        let path = Path::own(plural, namespace, name)?.part("status").written(false);
         self.write("status", kind, name, false, Method::PUT, &path, JSON, object).await
     }
 
@@ -258,15 +261,14 @@ impl Cluster {
     pub async fn merge(
         &self,
         kind: &'static str,
-        plural: &str,
+        plural: &'static str,
         at: &str,
         status: bool,
         patch: &Value,
     ) -> Result<Value, ApiError> {
         let (namespace, name) = at.split_once('/').unwrap_or_default();
-        let part = if status { "/status" } else { "" };
-        let path =
-            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}{part}?{}", query(false));
+        let path = Path::own(plural, namespace, name)?;
+        let path = if status { path.part("status") } else { path }.written(false);
         let verb = if status { "status" } else { "apply" };
         self.write(verb, kind, name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
     }
@@ -287,7 +289,7 @@ impl Cluster {
             "kind": "TokenRequest",
             "spec": {"audiences": [audience], "expirationSeconds": seconds},
         });
-        let path = format!("{}/token", path(ObjectKind::ServiceAccount, namespace, Some(account)));
+        let path = Path::of(ObjectKind::ServiceAccount, namespace, Some(account))?.part("token");
         self.leadership.check()?;
         let doing = format!("request a token of ServiceAccount {account}");
         let answer: Value = self.call(&doing, Method::POST, &path, JSON, Some(&request)).await?;
@@ -303,7 +305,7 @@ impl Cluster {
         name: &str,
         dry_run: bool,
         method: Method,
-        path: &str,
+        path: &Path,
         content_type: &str,
         body: &Value,
     ) -> Result<T, ApiError> {
@@ -328,7 +330,7 @@ impl Cluster {
         &self,
         doing: &str,
         method: Method,
-        path: &str,
+        path: &Path,
         content_type: &str,
         body: Option<&Value>,
     ) -> Result<T, ApiError> {
@@ -336,7 +338,7 @@ impl Cluster {
         let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| no_answer(error.to_string()))?;
         let request = Request::builder()
             .method(method)
-            .uri(path)
+            .uri(path.as_str())
             .header("Content-Type", content_type)
             .header("Accept", JSON)
             .body(bytes.unwrap_or_default())

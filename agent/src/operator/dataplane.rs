@@ -8,8 +8,9 @@ use kube::ResourceExt;
 use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 
-use super::cluster::{ApiError, Cluster};
+use super::cluster::{ApiError, Cluster, Path};
 use super::modified::{self, Ledger, MODIFIED, Modified, note};
+use super::object::ObjectKind;
 use super::report::{Conditions, Trouble};
 use crate::kinds::{self, DataPlane, DataPlaneStatus, REVISION_ANNOTATION, SCHEMA_REVISION};
 
@@ -42,10 +43,11 @@ pub struct Facts {
 /// # Errors
 /// The API server refused or did not answer.
 pub async fn facts(cluster: &Cluster) -> Result<Facts, ApiError> {
-    let system = cluster.get_path("/api/v1/namespaces/kube-system").await?;
+    let system = cluster.get_path(&Path::of(ObjectKind::Namespace, "", Some("kube-system"))?).await?;
     let mut schema = u32::MAX;
     for plural in ["dataplanes", "dataplanepolicies", "environments", "releases", "taskruns"] {
-        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{}", kinds::GROUP);
+        let path =
+            Path::fixed(format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{}", kinds::GROUP));
         schema = schema.min(revision(&cluster.get_path(&path).await?));
     }
     let uid = system.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();

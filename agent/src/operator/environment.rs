@@ -14,7 +14,7 @@ use protocol::spec::Desired;
 use serde_json::{Value, json};
 
 use super::apply::{self, Subject};
-use super::cluster::{ApiError, Class};
+use super::cluster::{ApiError, Class, Path};
 use super::index::Own;
 use super::modified::{Modified, note};
 use super::object::{self, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKind};
@@ -316,7 +316,7 @@ impl Round<'_> {
             foreign.extend(names.map(|name| format!("{}/{name}", kind.names().1)));
         }
         // Data that nobody could bring back.
-        let claims = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims?limit=10");
+        let claims = Path::listed("/api/v1", namespace, "persistentvolumeclaims")?.with(&["limit=10"]);
         let listed = self.shared.cluster.get_path(&claims).await?;
         let items = listed.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let names = items.iter().filter_map(|claim| claim.pointer("/metadata/name").and_then(Value::as_str));

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{ApiError, Class, Cluster};
+use super::cluster::{ApiError, Class, Cluster, Path};
 use super::dataplane::{self, Facts, Standing};
 use super::index::Index;
 use super::object::LOCAL;
@@ -64,9 +64,9 @@ pub(super) async fn lead(context: &OperatorContext, cluster: &Cluster, pulse: &P
 
 /// The id that labels carry. Waits until the API server can be asked.
 async fn data_plane_id(cluster: &Cluster, namespace: &str) -> String {
-    let path = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{namespace}/dataplanes/default");
+    let found = async || cluster.get_path(&Path::own("dataplanes", namespace, "default")?).await;
     loop {
-        match cluster.get_path(&path).await {
+        match found().await {
             Ok(found) => {
                 let id = found.pointer("/status/id").and_then(serde_json::Value::as_str);
                 return id.unwrap_or(LOCAL).to_owned();

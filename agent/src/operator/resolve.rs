@@ -9,6 +9,7 @@ use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec, SecretRef};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::Sha256;
 
+use super::environment::objects::namespace_name;
 use super::index::{Contents, Own};
 use super::object;
 use super::report::{self, Trouble};
@@ -94,8 +95,14 @@ pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpe
     let level = rule(policy, &owner)?;
     let status = found.status.as_ref();
     let ready = status.is_some_and(|status| report::is_true(&status.conditions, "Ready"));
-    match status.and_then(|status| status.namespace.clone()).filter(|_| ready) {
-        Some(namespace) => Ok(Place { environment: environment.to_owned(), namespace, owner, level }),
+    // Who can write a status must not choose whose secrets are read: the namespace comes of the handles, and the status only agrees.
+    let [organization, project, handle] = &owner;
+    let namespace = namespace_name(organization, project, handle);
+    match status.and_then(|status| status.namespace.as_deref()).filter(|_| ready) {
+        Some(told) if told == namespace => Ok(Place { environment: environment.to_owned(), namespace, owner, level }),
+        Some(_) => {
+            Err(waiting(&format!("names another namespace in its status than {namespace}, which its handles give")))
+        }
         None => Err(waiting("is not ready")),
     }
 }
@@ -235,7 +242,7 @@ mod tests {
         let environment: Environment = serde_json::from_value(json!({
             "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "shop-dev"},
             "spec": {"state": "Present", "organization": "acme", "project": "shop", "environment": "dev"},
-            "status": {"namespace": "dp-acme-shop-dev", "conditions": [{"type": "Ready", "status": if ready {"True"} else {"False"},
+            "status": {"namespace": namespace_name("acme", "shop", "dev"), "conditions": [{"type": "Ready", "status": if ready {"True"} else {"False"},
                 "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
         }))
         .unwrap();
@@ -273,6 +280,18 @@ mod tests {
             let trouble = admissible(&contents(policy, ready), &fixture::service()).unwrap_err();
             assert_eq!(trouble.reason, reason);
             assert!(trouble.message.contains(part), "{part} in {}", trouble.message);
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_a_status_claims_is_believed_only_if_the_handles_give_the_same() {
+        for forged in [namespace_name("acme", "shop", "prod"), "kube-system".to_owned(), "a/b?x=".to_owned()] {
+            let mut contents = contents(Some(policy(open())), true);
+            let Some(Own::Read(environment)) = contents.environments.get_mut("shop-dev") else { panic!("none") };
+            environment.status.as_mut().unwrap().namespace = Some(forged);
+            let trouble = admissible(&contents, &fixture::service()).unwrap_err();
+            assert_eq!(trouble.reason, "EnvironmentNotReady");
+            assert!(trouble.message.contains("names another namespace in its status"), "{}", trouble.message);
         }
     }
 

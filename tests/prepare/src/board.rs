@@ -236,7 +236,11 @@ fn left(lines: &[Line], passed: f64, cores: f64) -> f64 {
 }
 
 fn about(seconds: f64) -> String {
-    if seconds < 50.0 { "less than a minute left".to_owned() } else { format!("about {:.0} min left", (seconds / 60.0).ceil()) }
+    if seconds < 50.0 {
+        "less than a minute left".to_owned()
+    } else {
+        format!("about {:.0} min left", (seconds / 60.0).ceil())
+    }
 }
 
 fn span(time: Duration) -> String {
@@ -247,7 +251,11 @@ fn span(time: Duration) -> String {
 }
 
 fn told(line: &Line) -> String {
-    if line.total == 0 { format!("{} ({})", line.name, line.now) } else { format!("{} {}/{}", line.name, line.done, line.total) }
+    if line.total == 0 {
+        format!("{} ({})", line.name, line.now)
+    } else {
+        format!("{} {}/{}", line.name, line.done, line.total)
+    }
 }
 
 /// Name, bar, count and what it is at, in one line of the terminal.
@@ -277,7 +285,15 @@ mod tests {
     use super::*;
 
     fn line(state: State, done: usize) -> Line {
-        Line { name: "cluster", cost: 400.0, done, total: 100, now: "k8s.io/api/core/v1".to_owned(), state, ..Line::default() }
+        Line {
+            name: "cluster",
+            cost: 400.0,
+            done,
+            total: 100,
+            now: "k8s.io/api/core/v1".to_owned(),
+            state,
+            ..Line::default()
+        }
     }
 
     #[test]

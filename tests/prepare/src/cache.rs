@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::Error;
 use crate::board::{Job, Report};
 use crate::command::{follow, make_executable, run};
 use crate::recipe::{Artifact, Recipe, Source};
-use crate::Error;
 
 /// The folder of built parts.
 #[derive(Debug, Clone)]

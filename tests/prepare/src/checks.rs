@@ -112,9 +112,9 @@ fn tool(program: &str, args: &[&str], oldest: (u32, u32), name: &str) -> Option<
         Err(error) => Some(Error::new(error.problem, fix)),
         Ok(printed) => {
             let found = version(&printed);
-            found.is_none_or(|found| found < oldest).then(|| {
-                Error::new(format!("{} is too old for this: {wanted} is needed", printed.trim()), fix)
-            })
+            found
+                .is_none_or(|found| found < oldest)
+                .then(|| Error::new(format!("{} is too old for this: {wanted} is needed", printed.trim()), fix))
         }
     }
 }

@@ -79,7 +79,10 @@ pub fn ensure(wanted: Wanted) -> Result<(), Error> {
     if !(packages.is_empty() && parts.is_empty() && !fresh) {
         plan(&packages, &parts, fresh, &cache);
         if !agreed("go on?", wanted.yes)? {
-            return Err(Error::new("nothing was installed or built", "run again and say y, or never be asked with YES=1"));
+            return Err(Error::new(
+                "nothing was installed or built",
+                "run again and say y, or never be asked with YES=1",
+            ));
         }
     }
     packages::install(&packages)?;

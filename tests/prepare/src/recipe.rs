@@ -68,8 +68,9 @@ impl Recipe {
     pub fn key(&self) -> String {
         // FNV-1a: short, and the same in every build of this program.
         let text = format!("{} {:?} {}", self.version, self.source, self.ldflags);
-        let digest =
-            text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let digest = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         format!("{}-{digest:016x}", self.name)
     }
 
@@ -288,8 +289,21 @@ mod tests {
     #[test]
     fn every_artifact_is_a_file_of_its_recipe() {
         let all = [
-            TESTCLUSTER, COREDNS, KUBE_ROUTER, PAUSE, PROBE, HELM, KUBECTL, OPENBAO, HTTPBIN_1, HTTPBIN_2, METRICS_SERVER,
-            ENVOY_GATEWAY, ENVOY_GATEWAY_CHART, ENVOY, TOXIPROXY,
+            TESTCLUSTER,
+            COREDNS,
+            KUBE_ROUTER,
+            PAUSE,
+            PROBE,
+            HELM,
+            KUBECTL,
+            OPENBAO,
+            HTTPBIN_1,
+            HTTPBIN_2,
+            METRICS_SERVER,
+            ENVOY_GATEWAY,
+            ENVOY_GATEWAY_CHART,
+            ENVOY,
+            TOXIPROXY,
         ];
         for artifact in all {
             assert!(artifact.recipe.files().contains(&artifact.name), "{artifact:?}");

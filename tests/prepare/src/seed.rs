@@ -119,7 +119,8 @@ mod tests {
         }
         let programs = Programs { checkout, target: target.clone() };
         copy(&donor, &programs).unwrap();
-        let time = |folder: &Path| std::fs::metadata(folder.join("debug/deps/libserde-1.rlib")).unwrap().modified().unwrap();
+        let time =
+            |folder: &Path| std::fs::metadata(folder.join("debug/deps/libserde-1.rlib")).unwrap().modified().unwrap();
         assert_eq!(time(&donor), time(&target));
         assert!(target.join("debug/.fingerprint/serde-1/lib-serde").exists());
         assert!(!target.join("debug/.fingerprint/pdp-agent-1").exists());

@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::installation::{artifacts, ControlPlane, Installation, Options, Place};
+use crate::installation::{ControlPlane, Installation, Options, Place, artifacts};
 use crate::testbed::Testbed;
 use documents::Documents;
 use table::Table;

@@ -105,7 +105,7 @@ impl Demo {
         let reference = bed.push_image(&spec, "pdp-agent:demo").await?;
         self.screen.output(&reference);
         self.screen.proves(
-            "nothing in it but this checkout's agent, as compiled for tests, and the C library; deployed by digest. \
+            "nothing in it but this checkout's agent as compiled for tests, the C library and CA roots; deployed by digest. \
              `make image` makes the one that ships: static, from scratch, under 10 MB",
         );
         Ok(reference)
@@ -397,7 +397,8 @@ impl Demo {
 
 /// Whether the cluster holds an agent's identity.
 async fn enrolled(bed: &Testbed) -> Result<bool> {
-    let args = ["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "--ignore-not-found", "-o", "jsonpath={.data}"];
+    let args =
+        ["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "--ignore-not-found", "-o", "jsonpath={.data}"];
     Ok(!bed.kubectl(&args).await?.trim().is_empty())
 }
 

@@ -37,7 +37,6 @@ use std::path::Path;
 use tokio::process::Command;
 
 pub use addon::Addon;
-use prepare::{Cache, recipe};
 pub use error::Error;
 pub use forward::Sockets;
 pub use handle::Testbed;
@@ -45,6 +44,7 @@ pub use image::ImageSpec;
 pub use instance::{Instance, Side};
 pub use network::Cut;
 pub use parts::Part;
+use prepare::{Cache, recipe};
 pub use process::{Process, group, processes};
 pub use services::Sample;
 pub use up::UpOptions;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use prepare::Cache;
 use super::instance::{API_PORT, NODE_IP, REGISTRY, VAULT_HOST};
 use super::process::{Background, Process};
 use super::{Error, Instance, Side, files, network, recipe};
+use prepare::Cache;
 
 /// A process of the test cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
