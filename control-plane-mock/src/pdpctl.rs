@@ -95,7 +95,7 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
         Command::Create { kind } => catalog::create(io, &global, kind).await,
         Command::Get { kind } => catalog::get(io, &global, kind).await,
         Command::Delete { kind } => catalog::delete(io, &global, kind).await,
-        Command::Revoke { name } => catalog::revoke(io, &global, &name).await,
+        Command::Revoke { name, yes } => catalog::revoke(io, &global, &name, yes).await,
         Command::Adopt { name } => catalog::adopt(io, &global, &name).await,
         Command::Deploy(ask) => rollout::deploy(io, &global, ask).await,
         Command::Restart(ask) => rollout::restart(io, &global, ask).await,

@@ -69,6 +69,7 @@ impl Developer {
         let (out, err) = (Buffer::default(), Buffer::default());
         let mut io = Io {
             vars: BTreeMap::from([("HOME".to_owned(), self.home.path().display().to_string())]),
+            input: Box::new(std::io::empty()),
             out: Box::new(out.clone()),
             err: Box::new(err.clone()),
             out_width: Width::Columns(100),

@@ -72,7 +72,7 @@ pub struct Replicas {
     pub desired: i32,
     /// Of the newest rendering.
     pub updated: i32,
-    /// Ready to serve, of any rendering.
+    /// Ready to serve, of any rendering; never more than `desired`, also while older pods are still going.
     pub ready: i32,
 }
 

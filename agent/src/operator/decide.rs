@@ -225,6 +225,14 @@ pub struct Target<'a> {
     pub secret: Option<&'a str>,
 }
 
+impl Target<'_> {
+    /// Whether it has pods that serve: a task has pods only while it runs.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.objects.iter().filter_map(object::reference).any(|(kind, _)| kind == ObjectKind::Deployment)
+    }
+}
+
 /// What to do now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision<S> {
@@ -318,7 +326,7 @@ fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
         let objects = target.objects.iter().filter_map(object::reference);
         objects.filter(move |(found, _)| *found == kind).map(|(_, reference)| reference.name)
     };
-    if of_kind(ObjectKind::Deployment).next().is_none() {
+    if !target.serves() {
         return if applied.writes.is_empty() { Verdict::Serving } else { Verdict::Progressing(APPLYING.to_owned()) };
     }
     if mutant::is(Mutant::ReadyTooEarly) {

@@ -96,6 +96,9 @@ pub(super) enum Command {
         /// Data plane
         #[arg(add = ArgValueCandidates::new(complete::data_planes))]
         name: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Accept what a held data plane has, after a restore of the control plane; ends an alarm too
     Adopt {

@@ -241,9 +241,7 @@ async fn environments(
         let path = session.in_project(&["environments", name])?;
         let question =
             format!("Delete environment {name} of project {} with everything that runs in it?", session.project()?);
-        if !yes && io.interactive && !io.confirm(&question) {
-            return Err(Error::Interrupted(format!("environment {name} stays")));
-        }
+        agreed(io, yes, &question, || format!("environment {name} stays"))?;
         session.client.delete(&path, &[]).await?;
         if wait.wait {
             await_removal(io, session, name, wait.timeout).await?;
@@ -253,6 +251,11 @@ async fn environments(
         }
     }
     Ok(())
+}
+
+/// Asks a person before what cannot be taken back; a script has said what it wants.
+fn agreed(io: &mut Io, yes: bool, question: &str, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
+    if yes || !io.interactive || io.confirm(question) { Ok(()) } else { Err(Error::Interrupted(otherwise())) }
 }
 
 async fn await_removal(io: &mut Io, session: &Session, name: &str, timeout: Duration) -> Result<(), Error> {
@@ -286,8 +289,11 @@ async fn await_removal(io: &mut Io, session: &Session, name: &str, timeout: Dura
 }
 
 /// `revoke DATA_PLANE`.
-pub(super) async fn revoke(io: &mut Io, global: &Global, name: &str) -> Result<(), Error> {
+pub(super) async fn revoke(io: &mut Io, global: &Global, name: &str, yes: bool) -> Result<(), Error> {
     let session = Session::open(io, global)?;
+    let question =
+        format!("Take the access of data plane {name} away for good? It must be enrolled again with a new token.");
+    agreed(io, yes, &question, || format!("data plane {name} keeps its access"))?;
     session.client.post_only(&session.in_organization(&["data-planes", name, "revoke"])?).await?;
     said_gone(io, global.output, &format!("data-plane/{name}"), "revoked")
 }

@@ -117,15 +117,30 @@ impl Fake {
 
 /// Runs one command line with these variables.
 pub(super) async fn run(line: &str, vars: BTreeMap<String, String>, width: Width) -> Outcome {
+    run_with(line, vars, width, None).await
+}
+
+/// Runs one command line on a terminal, where a person answers every question with `answer`.
+pub(super) async fn run_on_a_terminal(line: &str, vars: BTreeMap<String, String>, answer: &'static str) -> Outcome {
+    run_with(line, vars, Width::Columns(100), Some(answer)).await
+}
+
+async fn run_with(
+    line: &str,
+    vars: BTreeMap<String, String>,
+    width: Width,
+    answer: Option<&'static str>,
+) -> Outcome {
     let (out, err) = (Buffer::default(), Buffer::default());
     let mut io = Io {
         vars,
+        input: Box::new(answer.unwrap_or_default().as_bytes()),
         out: Box::new(out.clone()),
         err: Box::new(err.clone()),
         out_width: width,
         err_width: width,
         color: false,
-        interactive: false,
+        interactive: answer.is_some(),
         now: || Timestamp::from_second(1_795_262_400).unwrap(),
     };
     let words = std::iter::once("pdpctl").chain(line.split_whitespace());

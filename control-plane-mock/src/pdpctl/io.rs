@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 
 use jiff::Timestamp;
 
@@ -39,6 +39,8 @@ impl Width {
 pub struct Io {
     /// Environment variables.
     pub vars: BTreeMap<String, String>,
+    /// Answers to questions.
+    pub input: Box<dyn BufRead + Send>,
     /// Results.
     pub out: Box<dyn Write + Send>,
     /// Progress and complaints.
@@ -78,6 +80,7 @@ impl Io {
             err_width: width(err.is_terminal() && !dumb),
             color,
             interactive: err.is_terminal() && std::io::stdin().is_terminal(),
+            input: Box::new(BufReader::new(std::io::stdin())),
             out: Box::new(out),
             err: Box::new(err),
             vars,
@@ -117,6 +120,6 @@ impl Io {
     pub fn confirm(&mut self, question: &str) -> bool {
         drop(write!(self.err, "{question} [y/N] ").and_then(|()| self.err.flush()));
         let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+        self.input.read_line(&mut answer).is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
     }
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use super::fake::{Fake, run};
+use super::fake::{Fake, run, run_on_a_terminal};
 use super::io::Width;
 
 const PROJECT: &str = "/organizations/acme/projects/shop";
@@ -284,6 +284,31 @@ async fn status_fits_80_and_160_columns() {
         shown.push('\n');
     }
     insta::assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn access_is_taken_away_only_when_a_person_agrees() {
+    let revoke = "POST /organizations/acme/data-planes/eu-1/revoke";
+    for (line, answer, done) in [
+        ("revoke eu-1", Some("n\n"), false),
+        ("revoke eu-1", Some(""), false),
+        ("revoke eu-1", Some("y\n"), true),
+        ("revoke eu-1 --yes", Some("n\n"), true),
+        ("revoke eu-1", None, true),
+    ] {
+        let fake = Fake::start().await;
+        fake.reply(revoke, [(200, json!({}))]);
+        let outcome = match answer {
+            Some(answer) => run_on_a_terminal(line, fake.vars(), answer).await,
+            None => fake.run(line).await,
+        };
+        let expected = if done { (0, vec![revoke.to_owned()]) } else { (130, Vec::new()) };
+        assert_eq!((outcome.code, fake.whats()), expected, "{line} {answer:?}: {}", outcome.err);
+        if !done {
+            assert!(outcome.err.contains("Take the access of data plane eu-1 away for good?"), "{}", outcome.err);
+            assert!(outcome.err.contains("data plane eu-1 keeps its access"), "{}", outcome.err);
+        }
+    }
 }
 
 #[tokio::test]

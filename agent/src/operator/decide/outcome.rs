@@ -109,7 +109,7 @@ fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stand
             (false, Trouble::new(reason, format!("{message}; {after}")))
         }
         Standing::Effective => match seen.verdict {
-            Verdict::Serving => (true, Trouble::new("Serving", "all pods serve on every endpoint")),
+            Verdict::Serving => (true, serving(observed)),
             Verdict::Progressing(doing) => (false, Trouble::new("NotServing", doing.clone())),
             Verdict::Stalled(trouble) | Verdict::Failed(trouble) => (false, trouble.clone()),
         },
@@ -121,6 +121,19 @@ fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stand
             Verdict::Progressing(doing) => (false, Trouble::new("RollingOut", format!("{doing}{}", serving_on()))),
             Verdict::Failed(trouble) => (false, trouble.clone()),
         },
+    }
+}
+
+/// What is true of a release that is as wanted.
+fn serving(observed: &Observed<'_>) -> Trouble {
+    let endpoints = observed.target.is_some_and(|target| !target.rendering.addresses.is_empty());
+    match observed.workload.deployment.as_ref().filter(|_| observed.target.is_some_and(|target| target.serves())) {
+        None => Trouble::new("Runnable", "the task can be run; it has no pods of its own, each run gets one"),
+        Some(deployment) if deployment.desired == 0 => {
+            Trouble::new("Serving", "the release asks for no pods, and none runs")
+        }
+        Some(_) if endpoints => Trouble::new("Serving", "all pods serve on every endpoint"),
+        Some(_) => Trouble::new("Serving", "all pods are ready; the release has no endpoints"),
     }
 }
 
@@ -142,7 +155,9 @@ fn counts(observed: &Observed<'_>, status: &mut ReleaseStatus) {
         status.replicas = workload.deployment.as_ref().map(|deployment| Replicas {
             desired: deployment.desired,
             updated: count(workload.newest_pods().count()),
-            ready: count(workload.pods.iter().filter(|pod| pod.ready && !pod.terminating && pod.job.is_none()).count()),
+            // Old pods may still be going, so more than the wanted number can be ready.
+            ready: count(workload.pods.iter().filter(|pod| pod.ready && !pod.terminating && pod.job.is_none()).count())
+                .min(deployment.desired),
         });
     }
     let mut pods: Vec<PodState> = workload.pods.iter().filter(|pod| pod.job.is_none()).filter_map(pod_state).collect();

@@ -30,7 +30,11 @@ impl Step<'_> {
         if self.rollout.generation == self.observed.identity.generation {
             // A later outcome comes of an edit in the cluster: the state says it.
             if told.is_none() {
-                let what = Trouble::new("Serving", "the new pods serve");
+                let what = if target.serves() {
+                    Trouble::new("Serving", "the new pods serve")
+                } else {
+                    Trouble::new("Runnable", "the task can be run")
+                };
                 append(self.observed, status, FactKind::Ready, what, self.now);
                 *told = Some(FactKind::Ready);
             }

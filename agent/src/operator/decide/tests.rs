@@ -9,6 +9,7 @@ use crate::kinds::ObjectRef;
 
 mod edits;
 mod removal;
+mod sentences;
 
 /// A cluster small enough to read: what a release sees of it, and one decision at a time.
 struct Scene {
@@ -22,6 +23,15 @@ struct Scene {
     paused: Option<&'static str>,
     blocked: Option<Trouble>,
     now: Timestamp,
+    kind: Kind,
+}
+
+/// What the release is.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Service,
+    WithoutEndpoints,
+    Task,
 }
 
 fn objects(revision: &str) -> Vec<Value> {
@@ -37,7 +47,7 @@ fn rendering(revision: &str) -> Rendering {
         objects: objects(revision),
         job: None,
         secrets: BTreeMap::new(),
-        addresses: BTreeMap::new(),
+        addresses: BTreeMap::from([("http".to_owned(), "http://web-http.ns.svc:8080".to_owned())]),
     }
 }
 
@@ -79,6 +89,7 @@ impl Scene {
             paused: None,
             blocked: None,
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            kind: Kind::Service,
         }
     }
 
@@ -159,8 +170,16 @@ impl Scene {
     /// One decision.
     fn decide(&self) -> Decision<ReleaseStatus> {
         let revision = target(&self.status).map(str::to_owned);
-        let rendering = revision.as_deref().map(rendering);
-        let objects = revision.as_deref().map(objects).unwrap_or_default();
+        let mut rendering = revision.as_deref().map(rendering);
+        let mut objects = revision.as_deref().map(objects).unwrap_or_default();
+        match self.kind {
+            Kind::Service => {}
+            Kind::WithoutEndpoints => {
+                rendering.iter_mut().for_each(|rendering| rendering.addresses.clear());
+                objects.retain(|object| object["kind"] != "Service");
+            }
+            Kind::Task => objects.retain(|object| object["kind"] == "ConfigMap"),
+        }
         decide(
             &Observed {
                 identity: &self.identity,
