@@ -125,12 +125,7 @@ pub(super) async fn run_on_a_terminal(line: &str, vars: BTreeMap<String, String>
     run_with(line, vars, Width::Columns(100), Some(answer)).await
 }
 
-async fn run_with(
-    line: &str,
-    vars: BTreeMap<String, String>,
-    width: Width,
-    answer: Option<&'static str>,
-) -> Outcome {
+async fn run_with(line: &str, vars: BTreeMap<String, String>, width: Width, answer: Option<&'static str>) -> Outcome {
     let (out, err) = (Buffer::default(), Buffer::default());
     let mut io = Io {
         vars,

@@ -20,12 +20,14 @@ pub(crate) fn cores() -> f64 {
     thread::available_parallelism().map_or(1.0, |count| u32::try_from(count.get()).map_or(1.0, f64::from))
 }
 
+type Work = Box<dyn FnOnce(&Report) -> Result<(), Error> + Send>;
+
 /// One thing to do.
 pub(crate) struct Job {
     name: &'static str,
     /// Seconds of one processor, as expected.
     cost: f64,
-    work: Box<dyn FnOnce(&Report) -> Result<(), Error> + Send>,
+    work: Work,
 }
 
 impl Job {
@@ -159,7 +161,7 @@ impl Board {
         text.push(cut(&format!("  {}", self.times(lines)), width));
         self.clear();
         let mut out = std::io::stderr().lock();
-        drop(write!(out, "{}\n", text.join("\n")));
+        drop(writeln!(out, "{}", text.join("\n")));
         drop(out.flush());
         self.shown = text.len();
     }
@@ -173,8 +175,7 @@ impl Board {
     }
 
     fn tell(&self, lines: &[Line]) {
-        let running: Vec<_> =
-            lines.iter().filter(|line| matches!(line.state, State::Runs(_))).map(|line| told(line)).collect();
+        let running: Vec<_> = lines.iter().filter(|line| matches!(line.state, State::Runs(_))).map(told).collect();
         eprintln!("  {}: {}", self.times(lines), running.join("; "));
     }
 
@@ -197,8 +198,6 @@ impl Board {
         eprintln!("  all is there after {} (side by side: {})", span(self.begun.elapsed()), times.join(", "));
     }
 }
-
-type Work = Box<dyn FnOnce(&Report) -> Result<(), Error> + Send>;
 
 fn in_order(lines: &Arc<Mutex<Lines>>, jobs: Vec<(usize, Work)>) -> Result<(), Error> {
     for (index, work) in jobs {
