@@ -1,3 +1,0 @@
-module pdp-agent.dev/testbed/tools
-
-go 1.24
