@@ -82,6 +82,9 @@ pub struct LinkArgs {
     /// Where the control plane is: https://host:port
     #[arg(long, env = "PDP_CONTROL_PLANE_URL")]
     pub control_plane_url: ControlPlaneUrl,
+    /// Hosts beside that one that log streams may go to, separated by commas
+    #[arg(long = "bulk-host", env = "PDP_BULK_HOSTS", value_delimiter = ',')]
+    pub bulk_hosts: Vec<String>,
     /// CA bundle of the control plane, PEM; platform roots when left out
     #[arg(long, env = "PDP_CA_BUNDLE_FILE")]
     pub ca_bundle_file: Option<PathBuf>,
@@ -167,8 +170,8 @@ impl LinkArgs {
     /// As settings.
     #[must_use]
     pub fn settings(self) -> LinkSettings {
-        let Self { control_plane_url, ca_bundle_file, enrolment_token_file } = self;
-        LinkSettings { control_plane: control_plane_url, ca_bundle_file, enrolment_token_file }
+        let Self { control_plane_url, bulk_hosts, ca_bundle_file, enrolment_token_file } = self;
+        LinkSettings { control_plane: control_plane_url, bulk_hosts, ca_bundle_file, enrolment_token_file }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::header::{HeaderValue, USER_AGENT};
 use kube::Client;
+use nix::sys::resource::{Resource, setrlimit};
 use pdp_agent::admin::{self, Health};
 use pdp_agent::cli::{self, Command, CommonArgs, DoctorArgs, Output};
 use pdp_agent::doctor;
@@ -17,7 +18,7 @@ use pdp_agent::settings::{LinkSettings, Settings};
 use pdp_agent::supervisor::{ExitPolicy, Outcome, Stage, Supervisor};
 use pdp_agent::telemetry::{self, LevelHandle, Metrics};
 use pdp_agent::{kinds, yaml};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// From the first signal to the last task's end; the chart's grace period is longer.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
@@ -85,9 +86,18 @@ fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Keys and secret values are in this process's memory: no core dump is written, and no other process of the same user may read it.
+fn close_memory() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    nix::sys::prctl::set_dumpable(false)
+}
+
 /// Runs one or both roles until a signal comes or one of them fails.
 fn roles(common: &CommonArgs, link: Option<LinkSettings>, operator: bool) -> anyhow::Result<ExitCode> {
     let level = telemetry::start(common.log_format, common.log_level.into()).context("the log cannot be started")?;
+    if let Err(error) = close_memory() {
+        warn!(error = %error, "core dumps and debuggers could not be switched off");
+    }
     let settings = common.settings();
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -185,4 +195,19 @@ async fn client(metrics: &Metrics) -> anyhow::Result<Client> {
     config.default_retry = false;
     config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("pdp-agent/", env!("CARGO_PKG_VERSION")))));
     pdp_agent::client::client(config, metrics).context("the API server's address or trust is malformed")
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::prctl::get_dumpable;
+    use nix::sys::resource::getrlimit;
+
+    use super::*;
+
+    #[test]
+    fn no_core_dump_is_written_and_no_debugger_attaches() {
+        close_memory().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
+        assert!(!get_dumpable().unwrap());
+    }
 }

@@ -23,6 +23,8 @@ pub struct Settings {
 pub struct LinkSettings {
     /// Where the control plane is.
     pub control_plane: ControlPlaneUrl,
+    /// Hosts beside the control plane's own that bulk connections may go to.
+    pub bulk_hosts: Vec<String>,
     /// CA bundle of the control plane, PEM; platform roots when left out.
     pub ca_bundle_file: Option<PathBuf>,
     /// One-time token; needed only until enrolment is done. The file may be missing.

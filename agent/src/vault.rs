@@ -307,6 +307,13 @@ fn client(policy: &VaultPolicy, token: &SecretString) -> Result<VaultClient, Vau
     // The builder below panics on what is not a URL.
     let url: reqwest::Url =
         policy.address.parse().map_err(|_| VaultError::Settings("address is not a URL".to_owned()))?;
+    if url.scheme() != "https" && !matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+        return Err(VaultError::Settings(
+            "address is not https: token and secret values would cross the network in clear; only a proxy in the same pod may be asked \
+             without TLS"
+                .to_owned(),
+        ));
+    }
     let mut http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
     if let Some(bundle) = &policy.ca_bundle {
         let certificates =

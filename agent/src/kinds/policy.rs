@@ -108,7 +108,7 @@ pub enum LogMode {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VaultPolicy {
     /// `https://vault.example.com:8200`.
-    #[schemars(length(max = 512), regex(pattern = "^https?://"))]
+    #[schemars(length(max = 512), regex(pattern = r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])(:|/|$))"))]
     pub address: String,
     /// CA bundle of that address, PEM; platform roots when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

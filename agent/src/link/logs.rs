@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::telemetry::Metrics;
 
@@ -50,6 +50,9 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// Longest time of opening the bulk connection.
 const OPEN: Duration = Duration::from_secs(20);
+
+/// Why no stream can start, whatever the reason.
+const UNAVAILABLE: &str = "the bulk connection cannot be opened; the agent's log says why";
 
 /// What the control connection says about streams.
 #[derive(Debug)]
@@ -190,12 +193,14 @@ impl Streams {
         if self.bulk.is_none() {
             match timeout(OPEN, open()).await {
                 Ok(Ok(socket)) => self.bulk = Some(Bulk::new(socket, self.round_trip.subscribe())),
+                // What stood in the way is for the customer's eyes only: it tells what listens where.
                 Ok(Err(error)) => {
-                    let message = format!("the bulk connection cannot be opened: {}", crate::telemetry::chain(&error));
-                    return self.refuse(number, "BulkUnavailable", &message).await;
+                    warn!(error = %crate::telemetry::chain(&error), "the bulk connection cannot be opened");
+                    return self.refuse(number, "BulkUnavailable", UNAVAILABLE).await;
                 }
                 Err(_) => {
-                    return self.refuse(number, "BulkUnavailable", "the bulk connection was not opened in time").await;
+                    warn!("the bulk connection was not opened in time");
+                    return self.refuse(number, "BulkUnavailable", UNAVAILABLE).await;
                 }
             }
         }

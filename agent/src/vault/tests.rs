@@ -118,6 +118,16 @@ async fn an_unreachable_vault_is_named_by_its_address() {
     assert!(error.to_string().contains("http://127.0.0.1:1 cannot be reached"), "{error}");
 }
 
+#[tokio::test]
+async fn a_vault_is_not_asked_in_clear_over_the_network() {
+    let references = BTreeMap::from([("env.A".to_owned(), reference("db", "password"))]);
+    for address in ["http://vault.example.com:8200", "http://127.0.0.1.example.com", "http://10.0.0.1"] {
+        let error = Vault::default().read(&policy(address), &READER, &references, jwt).await.unwrap_err();
+        assert_eq!(error.reason(), "VaultSettings");
+        assert!(error.to_string().contains("address is not https"), "{error}");
+    }
+}
+
 #[test]
 fn placeholders_of_the_prefix_are_replaced() {
     for (prefix, path) in [
@@ -125,7 +135,7 @@ fn placeholders_of_the_prefix_are_replaced() {
         ("/{namespace}", "dp-acme-shop-dev/db"),
         ("", "db"),
     ] {
-        let policy = VaultPolicy { prefix: prefix.to_owned(), ..policy("http://x") };
+        let policy = VaultPolicy { prefix: prefix.to_owned(), ..policy("https://x") };
         assert_eq!(full_path(&policy, &READER, "db"), path);
     }
 }

@@ -20,6 +20,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "pdp.fullname" . }}-operator
 {{- end }}
 
+{{- define "pdp.linkUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "pdp.fullname" . }}-link
+{{- end }}
+
 {{- define "pdp.enrolmentSecret" -}}
 {{- .Values.enrolment.existingSecret | default (printf "%s-enrolment" (include "pdp.fullname" .)) -}}
 {{- end }}

@@ -148,6 +148,10 @@ spec:
 {{- if .outside }}
 - name: PDP_CONTROL_PLANE_URL
   value: {{ $root.Values.controlPlane.url | quote }}
+{{- with $root.Values.controlPlane.bulkHosts }}
+- name: PDP_BULK_HOSTS
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: PDP_ENROLMENT_TOKEN_FILE
   value: /run/pdp-agent/enrolment/token
 {{- if $root.Values.controlPlane.caBundle }}

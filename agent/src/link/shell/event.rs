@@ -300,7 +300,7 @@ impl<S: Store> Term<'_, S> {
         self.streams = match (&self.parts.logs, &self.credentials) {
             (Some(logs), Some(credentials)) => {
                 let (dialer, credentials) = (self.parts.dialer.clone(), credentials.clone());
-                Some(LogStreams::new(logs.clone(), dialer, credentials, welcome))
+                Some(LogStreams::new(logs.clone(), dialer, credentials, &self.parts.link, welcome))
             }
             (Some(_) | None, _) => None,
         };

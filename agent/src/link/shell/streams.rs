@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::link::dial::{DialError, Dialer, Limits, Socket};
 use crate::link::enrol::Credentials;
 use crate::link::logs::{self, LogContext, LogRequest};
-use crate::settings::ControlPlaneUrl;
+use crate::settings::{ControlPlaneUrl, LinkSettings};
 
 /// Requests that wait while a bulk connection is opened.
 const REQUESTS: usize = 64;
@@ -31,11 +31,17 @@ pub(super) struct LogStreams {
 
 impl LogStreams {
     /// Begins to serve a session.
-    pub(super) fn new(context: LogContext, dialer: Dialer, credentials: Credentials, welcome: &Welcome) -> Self {
+    pub(super) fn new(
+        context: LogContext,
+        dialer: Dialer,
+        credentials: Credentials,
+        link: &LinkSettings,
+        welcome: &Welcome,
+    ) -> Self {
         let (requests, incoming) = mpsc::channel(REQUESTS);
         let (ends, ended) = mpsc::channel(ENDS);
         let stop = CancellationToken::new();
-        let address = address(&welcome.bulk, &welcome.session);
+        let address = address(&welcome.bulk, &welcome.session, link);
         let open = move || open(dialer.clone(), credentials.clone(), address.clone());
         let (round_trip, _) = watch::channel(None);
         let mut serving = JoinSet::new();
@@ -79,17 +85,24 @@ async fn open(
     address: Option<(ControlPlaneUrl, String)>,
 ) -> Result<Socket, DialError> {
     let Some((url, path)) = address else {
-        return Err(DialError::Http { detail: "the address for bulk connections in welcome is malformed".to_owned() });
+        let detail = "the address for bulk connections in welcome is malformed, or its host is neither the control plane's own nor \
+                      one of controlPlane.bulkHosts";
+        return Err(DialError::Http { detail: detail.to_owned() });
     };
     let limits = Limits { frame: MAX_BULK_FRAME, write_buffer: 4 * MAX_BULK_FRAME };
     dialer.websocket(&url, &path, BULK_SUBPROTOCOL, &credentials.client, credentials.ca.as_deref(), limits).await
 }
 
-/// Server and path of `wss://host:port[/path][?query]`; the session is in the query.
-fn address(bulk: &str, session: &str) -> Option<(ControlPlaneUrl, String)> {
+/// Server and path of `wss://host:port[/path][?query]`; the session is in the query. The control plane chooses the address, so only
+/// hosts that the customer named are dialled: anything else would ask what listens in the customer's network.
+fn address(bulk: &str, session: &str, link: &LinkSettings) -> Option<(ControlPlaneUrl, String)> {
     let uri: http::Uri = bulk.parse().ok()?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("wss"))?;
-    let url = format!("https://{authority}").parse().ok()?;
+    let url: ControlPlaneUrl = format!("https://{authority}").parse().ok()?;
+    let named = |host: &String| host.eq_ignore_ascii_case(&url.host);
+    if !named(&link.control_plane.host) && !link.bulk_hosts.iter().any(named) {
+        return None;
+    }
     let path = if uri.path().len() > 1 { uri.path() } else { BULK_PATH };
     let query = match uri.query() {
         Some(query) if query.split('&').any(|pair| pair.starts_with("session=")) => query.to_owned(),
@@ -103,6 +116,31 @@ fn address(bulk: &str, session: &str) -> Option<(ControlPlaneUrl, String)> {
 mod tests {
     use super::*;
 
+    fn link() -> LinkSettings {
+        LinkSettings {
+            control_plane: "https://gw1.example.com".parse().unwrap(),
+            bulk_hosts: vec!["gw2.example.com".to_owned()],
+            ca_bundle_file: None,
+            enrolment_token_file: None,
+        }
+    }
+
+    #[test]
+    fn bulk_connections_go_to_no_host_that_the_customer_has_not_named() {
+        for (bulk, allowed) in [
+            ("wss://gw1.example.com:9443", true),
+            ("wss://GW1.example.com", true),
+            ("wss://gw2.example.com", true),
+            ("wss://gw3.example.com", false),
+            ("wss://gw1.example.com.evil.test", false),
+            ("wss://10.96.0.1", false),
+            ("wss://kubernetes.default.svc:443", false),
+            ("wss://[::1]:10250", false),
+        ] {
+            assert_eq!(address(bulk, "s1", &link()).is_some(), allowed, "{bulk}");
+        }
+    }
+
     #[test]
     fn the_address_of_bulk_connections_names_server_and_session() {
         for (bulk, expected) in [
@@ -114,7 +152,7 @@ mod tests {
             ("wss://user:pw@gw1.example.com", None),
             ("", None),
         ] {
-            let found = address(bulk, "s1").map(|(url, path)| format!("{url} {path}"));
+            let found = address(bulk, "s1", &link()).map(|(url, path)| format!("{url} {path}"));
             assert_eq!(found.as_deref(), expected, "{bulk}");
         }
     }

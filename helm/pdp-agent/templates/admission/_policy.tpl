@@ -1,6 +1,6 @@
 {{/*
-One ValidatingAdmissionPolicy on the operator's account, and its binding. Takes root, name, rules (resourceRules as YAML) and
-validations (YAML); variables (YAML) if there are any.
+One ValidatingAdmissionPolicy on the operator's account (account `link`: on the link's), and its binding. Takes root, name, rules
+(resourceRules as YAML) and validations (YAML); variables (YAML) if there are any.
 
 No policy here takes parameters: with a parameter kind that is gone, the API server would refuse the matched requests of
 everybody, since match conditions are read after parameters. So what depends on the customer's policy is rendered in.
@@ -16,8 +16,8 @@ spec:
   matchConstraints:
     resourceRules: {{- .rules | nindent 6 }}
   matchConditions:
-    - name: operator-only
-      expression: request.userInfo.username == '{{ include "pdp.operatorUser" .root }}'
+    - name: {{ .account | default "operator" }}-only
+      expression: request.userInfo.username == '{{ .account | default "operator" | eq "link" | ternary (include "pdp.linkUser" .root) (include "pdp.operatorUser" .root) }}'
   {{- with .variables }}
   variables: {{- . | nindent 4 }}
   {{- end }}

@@ -158,6 +158,7 @@ impl Agent {
             settings,
             link: LinkSettings {
                 control_plane: self.url.clone(),
+                bulk_hosts: Vec::new(),
                 ca_bundle_file: Some(self.bundle.clone()),
                 enrolment_token_file: Some(self.token.clone()),
             },
