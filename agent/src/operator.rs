@@ -21,10 +21,13 @@ pub mod autoscaler;
 pub mod build;
 pub mod check;
 pub mod cluster;
+pub mod cluster_words;
 pub mod compare;
 pub mod dataplane;
 pub mod decide;
 pub mod environment;
+#[cfg(test)]
+mod expansion_tests;
 #[cfg(test)]
 mod fixture;
 pub mod index;

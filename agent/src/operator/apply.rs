@@ -135,7 +135,7 @@ async fn once<K: OwnKind, S: Serialize>(
                 return Ok(());
             };
             let secret = build::secret(name, namespace, &material.labels, &material.values);
-            create(shared, &secret, &Value::Null).await
+            create(shared, &secret, &Value::Null).await.map_err(ApiError::withheld)
         }
         Write::Apply { object, uid, resource_version } => {
             let Some((kind, reference)) = object::reference(object) else { return Ok(()) };

@@ -20,10 +20,14 @@ mod config;
 mod deployment;
 mod disruption;
 mod job;
+mod literal;
 mod pod;
 mod service;
 
 pub use config::secret;
+#[cfg(test)]
+pub(crate) use literal::expand;
+pub(crate) use literal::literals;
 pub(crate) use pod::{CONTAINER, DEFAULT_LIMITS, DEFAULT_REQUESTS};
 
 /// What a rendering is made of, beside the release itself.

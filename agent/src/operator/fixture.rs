@@ -61,3 +61,50 @@ pub(crate) fn task() -> ReleaseSpec {
     }))
     .unwrap()
 }
+
+/// Stands in every text that a kubelet, a runtime, the scheduler or a controller writes into [`planted_pod`].
+pub(crate) const CANARY: &str = "s3cret-of-the-customer";
+
+/// Reasons with which a container waits, and one that only a runtime could have made up.
+pub(crate) const WAITING: [&str; 14] = [
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "StartError",
+    "PostStartHookError",
+    CANARY,
+];
+
+/// A pod of the template `new` with the canary wherever the cluster puts words: reasons, messages, conditions.
+pub(crate) fn planted_pod(waiting: &str, scheduled: bool) -> k8s_openapi::api::core::v1::Pod {
+    let words =
+        format!("exec: \"/{CANARY}\": stat /{CANARY}: no such file or directory; runAsNonRoot; insufficient {CANARY}");
+    let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": words});
+    let place = if scheduled { ("True", "") } else { ("False", "Unschedulable") };
+    serde_json::from_value(json!({
+        "metadata": {"name": "web-new-1", "namespace": "ns",
+            "labels": {"pod-template-hash": "new", "batch.kubernetes.io/job-name": "j"}},
+        "status": {
+            "phase": "Pending", "reason": CANARY, "message": words,
+            "conditions": [
+                condition("PodScheduled", place.0, place.1),
+                condition("Ready", "False", CANARY),
+                condition("DisruptionTarget", "True", CANARY),
+            ],
+            "containerStatuses": [{
+                "name": "main", "ready": false, "restartCount": 3, "image": "i", "imageID": CANARY,
+                "state": {"waiting": {"reason": waiting, "message": words}},
+                "lastState": {"terminated": {"reason": CANARY, "exitCode": 128, "message": words, "containerID": CANARY}},
+            }],
+        },
+    }))
+    .unwrap()
+}

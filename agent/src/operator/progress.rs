@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::cluster_words::ClusterWords;
 use super::report::Trouble;
 
 /// What is known of a release's workload.
@@ -35,8 +36,8 @@ pub struct DeploymentView {
     pub updated: i32,
     /// Pods of any template.
     pub total: i32,
-    /// Reason and message of condition `ReplicaFailure`.
-    pub failure: Option<(String, String)>,
+    /// Message of condition `ReplicaFailure`.
+    pub failure: Option<ClusterWords>,
 }
 
 impl DeploymentView {
@@ -61,6 +62,8 @@ pub struct ReplicaSetView {
 pub struct PodView {
     /// Name.
     pub name: String,
+    /// Its namespace.
+    pub namespace: String,
     /// Label `pod-template-hash`.
     pub template_hash: Option<String>,
     /// Label `job-name`.
@@ -69,18 +72,33 @@ pub struct PodView {
     pub ready: bool,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// `Pending`, `Running`, …
-    pub phase: String,
     /// Message of the scheduler, if it found no node.
-    pub unschedulable: Option<String>,
+    pub unschedulable: Option<ClusterWords>,
     /// Restarts of its container.
     pub restarts: i32,
-    /// Reason and message for which the container waits.
-    pub waiting: Option<(String, String)>,
+    /// What the container waits for.
+    pub waiting: Option<Waiting>,
     /// Reason and exit code of the last termination.
-    pub terminated: Option<(String, i32)>,
+    pub terminated: Option<(ClusterWords, i32)>,
     /// Start of its container, RFC 3339.
     pub started: Option<String>,
+}
+
+/// Why a container does not run yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Reason of the kubelet.
+    pub reason: ClusterWords,
+    /// Message of the kubelet, often with that of the runtime in it.
+    pub message: ClusterWords,
+}
+
+impl PodView {
+    /// A sentence of our own, and where the cluster's stands.
+    #[must_use]
+    pub fn explained(&self, sentence: &str) -> String {
+        format!("{sentence}; `kubectl describe pod {} -n {}` shows the cluster's own words", self.name, self.namespace)
+    }
 }
 
 /// What matters of an EndpointSlice.
@@ -178,79 +196,67 @@ impl Workload {
 
     /// Pods that the API server refused to the replica set.
     fn refused(&self) -> Option<Trouble> {
-        let (_, message) = self.deployment.as_ref()?.failure.as_ref()?;
-        let quota = message.contains("exceeded quota");
-        Some(if quota {
-            Trouble::new("Quota", format!("the namespace's quota leaves no room for the new pods: {message}"))
+        let failure = self.deployment.as_ref()?.failure.as_ref()?;
+        let shown = "`kubectl get events` in its namespace shows the refusal";
+        Some(if failure.speaks_of_quota() {
+            Trouble::new("Quota", format!("the namespace's quota leaves no room for the new pods; {shown}"))
         } else {
-            Trouble::new("PolicyDenied", format!("the cluster refuses the new pods: {message}"))
+            Trouble::new("PolicyDenied", format!("the cluster refuses the new pods at admission; {shown}"))
         })
     }
 }
 
 /// What a pod does to itself.
 fn hopeless(pod: &PodView) -> Option<Trouble> {
-    let (reason, message) = pod.waiting.as_ref()?;
-    let exit =
-        pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| format!(" with exit code {code} ({reason})"));
-    match reason.as_str() {
+    let Waiting { reason, message } = pod.waiting.as_ref()?;
+    let exit = pod
+        .terminated
+        .as_ref()
+        .map_or_else(String::new, |(reason, code)| format!(" with exit code {code} ({})", reason.reason()));
+    match reason.reason() {
         "CrashLoopBackOff" if pod.restarts >= CRASH_LOOP_RESTARTS => {
             Some(Trouble::new("CrashLoop", format!("the new container ends again and again{exit}; its log says why")))
         }
         "InvalidImageName" => {
-            Some(Trouble::new("InvalidImageName", format!("the kubelet refuses the image's name: {message}")))
+            Some(Trouble::new("InvalidImageName", pod.explained("the kubelet refuses the image's name")))
         }
-        "CreateContainerConfigError" if is_root(message) => Some(Trouble::new(
+        "CreateContainerConfigError" if message.speaks_of_root() => Some(Trouble::new(
             "RootImage",
-            format!(
-                "the image runs as root or its user is not numeric, and this environment does not allow it: {message}; set a \
-                 numeric USER in the image or security.runAsUser in the release"
-            ),
+            "the image runs as root or its user is not numeric, and this environment does not allow it; set a numeric USER in \
+             the image or security.runAsUser in the release",
         )),
-        "RunContainerError" | "CreateContainerError" | "StartError" if pod.restarts >= 1 => Some(Trouble::new(
-            "CannotStart",
-            format!("the container cannot be started; check command and args: {message}"),
-        )),
+        "RunContainerError" | "CreateContainerError" | "StartError" if pod.restarts >= 1 => {
+            let sentence = format!("{}; check command and args", message.start_failure());
+            Some(Trouble::new("CannotStart", pod.explained(&sentence)))
+        }
         _ => None,
     }
 }
 
-fn is_root(message: &str) -> bool {
-    message.contains("runAsNonRoot") || message.contains("run as root") || message.contains("non-numeric user")
-}
-
-/// What others have to give.
-fn waiting_for_others(pod: &PodView) -> Option<Trouble> {
+/// What others have to give, to a pod of a release or of a run.
+pub(super) fn waiting_for_others(pod: &PodView) -> Option<Trouble> {
     if let Some(message) = &pod.unschedulable {
-        return Some(Trouble::new("Unschedulable", format!("no node takes the new pods: {message}")));
+        let sentence = format!("no node takes the pod: {}", message.lacking());
+        return Some(Trouble::new("Unschedulable", pod.explained(&sentence)));
     }
-    let (reason, message) = pod.waiting.as_ref()?;
-    match reason.as_str() {
+    let Waiting { reason, message } = pod.waiting.as_ref()?;
+    match reason.reason() {
         "ErrImagePull"
         | "ImagePullBackOff"
         | "ImageInspectError"
         | "RegistryUnavailable"
         | "ErrImageNeverPull"
-        | "SignatureValidationFailed" => Some(Trouble::new(
-            "ImagePull",
-            format!(
-                "the image cannot be pulled; check that the digest exists and the pull secret is right: {}",
-                steady(message)
-            ),
-        )),
-        "CreateContainerConfigError" => {
-            Some(Trouble::new("Configuration", format!("the kubelet cannot put the configuration together: {message}")))
+        | "SignatureValidationFailed" => {
+            let check = "check that the digest exists and the pull secret is right";
+            let sentence = format!("the image cannot be pulled: {}; {check}", message.pull_failure());
+            Some(Trouble::new("ImagePull", pod.explained(&sentence)))
         }
+        "CreateContainerConfigError" => Some(Trouble::new(
+            "Configuration",
+            pod.explained("the kubelet cannot put the container's configuration together"),
+        )),
         _ => None,
     }
-}
-
-/// A message of the kubelet without what changes at every try, so that status is not written again and again.
-fn steady(message: &str) -> &str {
-    let cause = message
-        .strip_prefix("Back-off pulling image")
-        .map_or(message, |rest| rest.split_once(": ").map_or("", |(_, cause)| cause));
-    cause.strip_prefix("ErrImagePull: ").unwrap_or(cause)
 }
 
 #[cfg(test)]

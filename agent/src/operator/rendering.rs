@@ -18,7 +18,7 @@ mod memory;
 pub use memory::Memory;
 
 /// Version of `build`. Raised when the same release would render differently.
-pub const RENDERER: u32 = 1;
+pub const RENDERER: u32 = 2;
 
 /// Start of a string that stands for a name bound late.
 const SLOT: &str = "pdp-slot:";

@@ -13,6 +13,7 @@ use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 
 use super::apply::{self, Subject};
+use super::build::literals;
 use super::cluster::ApiError;
 use super::decide as releases;
 use super::index::{Own, Place, View};
@@ -166,7 +167,7 @@ fn job_name(run: &TaskRun) -> String {
 const JOB_NAME: usize = 57;
 
 /// The rendered Job with this run's name, label and arguments.
-fn named(mut job: Value, run: &TaskRun, name: &str) -> Value {
+pub(super) fn named(mut job: Value, run: &TaskRun, name: &str) -> Value {
     let run_name = run.name_any();
     if let Some(metadata) = job.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("name".to_owned(), json!(name));
@@ -179,7 +180,7 @@ fn named(mut job: Value, run: &TaskRun, name: &str) -> Value {
     if let (Some(args), Some(container)) =
         (&run.spec.body.args, job.pointer_mut("/spec/template/spec/containers/0").and_then(Value::as_object_mut))
     {
-        container.insert("args".to_owned(), json!(args));
+        container.insert("args".to_owned(), json!(literals(args)));
     }
     job
 }

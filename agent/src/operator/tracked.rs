@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest as _, Sha256};
 
+use super::cluster_words::ClusterWords;
 use super::names::Names;
 use super::object::{DATA_PLANE, ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
 use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView};
@@ -98,8 +99,8 @@ pub struct JobView {
     pub active: i32,
     /// Condition `Complete`.
     pub complete: bool,
-    /// Reason and message of condition `Failed`.
-    pub failed: Option<(String, String)>,
+    /// Reason of condition `Failed`.
+    pub failed: Option<ClusterWords>,
     /// Start, RFC 3339.
     pub started: Option<String>,
     /// End, RFC 3339.

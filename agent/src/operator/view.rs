@@ -7,8 +7,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::build::CONTAINER;
+use super::cluster_words::ClusterWords;
 use super::index::JobView;
-use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView};
+use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Waiting};
 use super::report::timestamp;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -36,9 +37,7 @@ pub fn deployment(object: &Deployment) -> DeploymentView {
         desired: object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
         updated: status.and_then(|status| status.updated_replicas).unwrap_or_default(),
         total: status.and_then(|status| status.replicas).unwrap_or_default(),
-        failure: failure.map(|condition| {
-            (condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default())
-        }),
+        failure: failure.map(|condition| ClusterWords::of(condition.message.as_ref())),
     }
 }
 
@@ -59,7 +58,7 @@ pub fn pod(object: &Pod) -> PodView {
     let condition = |name: &str| conditions.and_then(|all| all.iter().find(|condition| condition.type_ == name));
     let unschedulable = condition("PodScheduled")
         .filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"))
-        .map(|condition| condition.message.clone().unwrap_or_default());
+        .map(|condition| ClusterWords::of(condition.message.as_ref()));
     let container = status
         .and_then(|status| status.container_statuses.as_ref())
         .and_then(|all| all.iter().find(|container| container.name == CONTAINER));
@@ -67,26 +66,28 @@ pub fn pod(object: &Pod) -> PodView {
     let waiting = state.and_then(|state| state.waiting.as_ref());
     PodView {
         name: object.metadata.name.clone().unwrap_or_default(),
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
         template_hash: label(&object.metadata, TEMPLATE_HASH),
         job: label(&object.metadata, "batch.kubernetes.io/job-name"),
         ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
         terminating: object.metadata.deletion_timestamp.is_some(),
-        phase: status.and_then(|status| status.phase.clone()).unwrap_or_default(),
         unschedulable,
         restarts: container.map_or(0, |container| container.restart_count),
-        waiting: waiting
-            .map(|waiting| (waiting.reason.clone().unwrap_or_default(), waiting.message.clone().unwrap_or_default())),
+        waiting: waiting.map(|waiting| Waiting {
+            reason: ClusterWords::of(waiting.reason.as_ref()),
+            message: ClusterWords::of(waiting.message.as_ref()),
+        }),
         terminated: container.and_then(terminated),
         started: started(container),
     }
 }
 
-fn terminated(container: &ContainerStatus) -> Option<(String, i32)> {
+fn terminated(container: &ContainerStatus) -> Option<(ClusterWords, i32)> {
     let of = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
         state.as_ref().and_then(|state| state.terminated.clone())
     };
     let ended = of(&container.state).or_else(|| of(&container.last_state))?;
-    Some((ended.reason.unwrap_or_default(), ended.exit_code))
+    Some((ClusterWords::of(ended.reason.as_ref()), ended.exit_code))
 }
 
 fn started(container: Option<&ContainerStatus>) -> Option<String> {
@@ -123,9 +124,7 @@ pub fn job(object: &Job) -> JobView {
         suspended: object.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default(),
         active: status.and_then(|status| status.active).unwrap_or_default(),
         complete: condition("Complete").is_some(),
-        failed: failed.map(|condition| {
-            (condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default())
-        }),
+        failed: failed.map(|condition| ClusterWords::of(condition.reason.as_ref())),
         started: status.and_then(|status| status.start_time.clone()).map(|time| timestamp(time.0)),
         ended: ended.map(|time| timestamp(time.0)),
     }

@@ -13,6 +13,7 @@ use super::edits::Edits;
 use super::event::Caller;
 use super::operator::owner_of;
 use super::plane::{Picture, Plane};
+use super::pods::CANARY;
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,16 @@ fn is_own(id: &Id) -> bool {
     matches!(id.kind.as_str(), "Release" | "Environment" | "TaskRun")
 }
 
+/// Whether a text of the cluster's own has come into what leaves the cluster.
+fn says_what_a_runtime_said(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(CANARY),
+        Value::Array(items) => items.iter().any(says_what_a_runtime_said),
+        Value::Object(members) => members.values().any(says_what_a_runtime_said),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 pub(super) fn key_of(id: &Id) -> Option<ResourceKey> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == id.kind)?;
     Some(ResourceKey { kind, name: id.name.clone() })
@@ -117,6 +128,12 @@ impl Checks {
     pub(super) fn changed(&mut self, change: &Change, moment: &Moment, plane: &Plane, api: &Api) {
         self.leaders(change, moment);
         self.edits.changed(change);
+        if is_own(&change.id)
+            && let Some(after) = &change.after
+            && after.get("status").is_some_and(says_what_a_runtime_said)
+        {
+            self.broken("words", format!("{} says what a kubelet or runtime said", change.id));
+        }
         let terminating = |object: &Option<std::rc::Rc<Value>>| object.as_deref().is_some_and(is_terminating);
         let (was_deleted, is_deleted) = (terminating(&change.before), terminating(&change.after));
         match change.id.kind.as_str() {

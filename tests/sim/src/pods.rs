@@ -5,11 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pdp_agent::operator::cluster_words::ClusterWords;
 use pdp_agent::operator::index::JobView;
-use pdp_agent::operator::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Workload};
+use pdp_agent::operator::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Waiting, Workload};
 use serde_json::Value;
 
 use super::api::{Api, Id};
+
+/// Stands in every text that a kubelet or a runtime writes here, as a secret value could. It must not be in any status or report.
+pub(super) const CANARY: &str = "canary-of-the-runtime";
 
 /// Workloads by Deployment.
 #[derive(Debug, Default, Clone)]
@@ -147,7 +151,7 @@ impl Pods {
         let pod = PodView {
             name: format!("{}-0", id.name),
             started: at(job.started),
-            terminated: job.ended.then(|| ("Completed".to_owned(), 0)),
+            terminated: job.ended.then(|| (ClusterWords::new("Completed"), 0)),
             ..PodView::default()
         };
         (view, if job.started { vec![pod] } else { Vec::new() })
@@ -198,10 +202,12 @@ fn view(hash: &str, pod: &Pod) -> PodView {
         name: pod.name.clone(),
         template_hash: Some(hash.to_owned()),
         ready: pod.ready,
-        phase: "Running".to_owned(),
         restarts: if pod.crashed { 3 } else { 0 },
-        waiting: pod.crashed.then(|| ("CrashLoopBackOff".to_owned(), "back-off".to_owned())),
-        terminated: pod.crashed.then(|| ("Error".to_owned(), 1)),
+        waiting: pod.crashed.then(|| Waiting {
+            reason: ClusterWords::new("CrashLoopBackOff"),
+            message: ClusterWords::new(format!("back-off {CANARY}")),
+        }),
+        terminated: pod.crashed.then(|| (ClusterWords::new("Error"), 1)),
         ..PodView::default()
     }
 }

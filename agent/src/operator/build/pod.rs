@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::super::quantity::larger;
 use super::Input;
 use super::config::Config;
+use super::literal::literals;
 use crate::kinds::SecurityLevel;
 
 /// What one pod gets when its release says nothing; the environment's LimitRange says the same for foreign pods.
@@ -36,8 +37,8 @@ pub(super) fn template(input: &Input<'_>, config: &Config, purpose: Purpose) -> 
         "securityContext": container_security(input.level),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     });
-    set(&mut container, "command", release.command.as_ref().map(|command| json!(command)));
-    set(&mut container, "args", release.args.as_ref().map(|args| json!(args)));
+    set(&mut container, "command", release.command.as_ref().map(|command| json!(literals(command))));
+    set(&mut container, "args", release.args.as_ref().map(|args| json!(literals(args))));
     set(&mut container, "env", (!config.env.is_empty()).then(|| json!(config.env)));
     set(&mut container, "volumeMounts", (!config.mounts.is_empty()).then(|| json!(config.mounts)));
     if purpose == Purpose::Serve {

@@ -72,6 +72,28 @@ impl ApiError {
         }
     }
 
+    /// Without the words of a refusal, which may quote the values of the object: for Secrets. The class stays.
+    #[must_use]
+    pub fn withheld(self) -> Self {
+        let class = self.class();
+        match (self, class) {
+            (Self::Refused { doing, code, reason, .. }, Class::Policy | Class::Quota | Class::Invalid) => {
+                let message = match class {
+                    Class::Quota => "exceeded quota: the namespace has no room for the release's Secret",
+                    Class::Policy => "a policy of the cluster denied the request for the release's Secret",
+                    Class::NotLeading
+                    | Class::Conflict
+                    | Class::Missing
+                    | Class::Invalid
+                    | Class::Rights
+                    | Class::Transient => "the API server refuses the release's Secret as such",
+                };
+                Self::Refused { doing, code, reason, message: message.to_owned() }
+            }
+            (other, _) => other,
+        }
+    }
+
     /// The API server's own words, where it spoke.
     #[must_use]
     pub fn words(&self) -> String {
@@ -104,6 +126,25 @@ fn classify(code: u16, reason: &str, message: &str) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_secret_keeps_its_class_and_none_of_the_words() {
+        for (code, message) in [
+            (400, "admission webhook \"w\" denied the request: data.a is s3cret"),
+            (403, "secrets \"a\" is forbidden: exceeded quota: s3cret"),
+            (422, "Secret \"a\" is invalid: data[s3cret]: Invalid value"),
+        ] {
+            let refused = || ApiError::Refused {
+                doing: "create Secret ns/a".to_owned(),
+                code,
+                reason: "Invalid".to_owned(),
+                message: message.to_owned(),
+            };
+            let withheld = refused().withheld();
+            assert_eq!(withheld.class(), refused().class(), "{message}");
+            assert!(!format!("{withheld} {withheld:?} {}", withheld.words()).contains("s3cret"), "{withheld:?}");
+        }
+    }
 
     #[test]
     fn refusals_have_a_class() {

@@ -173,17 +173,17 @@ fn counts(observed: &Observed<'_>, status: &mut ReleaseStatus) {
 
 /// A pod that is worth a word. Reasons that every healthy pod passes through are none.
 fn pod_state(pod: &PodView) -> Option<PodState> {
-    let waiting = pod.waiting.as_ref().map(|(reason, _)| reason.clone());
-    let waiting = waiting.filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing");
-    let unschedulable = pod.unschedulable.as_ref().map(|_| "Unschedulable".to_owned());
-    let reason = waiting.or(unschedulable).or_else(|| pod.terminated.as_ref().map(|(reason, _)| reason.clone()));
+    let waiting = pod.waiting.as_ref().map(|waiting| waiting.reason.reason());
+    let waiting = waiting.filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"));
+    let unschedulable = pod.unschedulable.as_ref().map(|_| "Unschedulable");
+    let reason = waiting.or(unschedulable).or_else(|| pod.terminated.as_ref().map(|(reason, _)| reason.reason()));
     if pod.terminating || (reason.is_none() && pod.restarts == 0) {
         return None;
     }
     Some(PodState {
         name: pod.name.clone(),
         restarts: pod.restarts,
-        reason,
+        reason: reason.map(str::to_owned),
         exit_code: pod.terminated.as_ref().map(|(_, code)| *code),
     })
 }

@@ -3,13 +3,15 @@ use std::collections::BTreeSet;
 use protocol::report::FactKind;
 use serde_json::json;
 
-use super::super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView};
+use super::super::cluster_words::ClusterWords;
+use super::super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView, Waiting};
 use super::*;
 use crate::kinds::ObjectRef;
 
 mod edits;
 mod removal;
 mod sentences;
+mod words;
 
 /// A cluster small enough to read: what a release sees of it, and one decision at a time.
 struct Scene {
@@ -163,7 +165,8 @@ impl Scene {
 
     fn crashes(&mut self) {
         let pod = &mut self.workload.pods[0];
-        pod.waiting = Some(("CrashLoopBackOff".to_owned(), "back-off".to_owned()));
+        pod.waiting =
+            Some(Waiting { reason: ClusterWords::new("CrashLoopBackOff"), message: ClusterWords::new("back-off") });
         pod.restarts = 3;
     }
 
@@ -341,7 +344,7 @@ fn the_deadline_fails_a_rollout_and_stands_still_while_it_is_stalled() {
     scene.everything_is_there();
     scene.pods("rev2", false);
     scene.step();
-    scene.workload.pods[0].unschedulable = Some("0/1 nodes".to_owned());
+    scene.workload.pods[0].unschedulable = Some(ClusterWords::new("0/1 nodes"));
     scene.now += SignedDuration::from_secs(200);
     scene.step();
     assert_eq!(scene.condition("Stalled"), "True Unschedulable");

@@ -27,7 +27,8 @@ fn pod(hash: &str) -> PodView {
 }
 
 fn waiting(reason: &str, message: &str) -> PodView {
-    PodView { waiting: Some((reason.to_owned(), message.to_owned())), restarts: 3, ..pod("new") }
+    let (reason, message) = (ClusterWords::new(reason), ClusterWords::new(message));
+    PodView { waiting: Some(Waiting { reason, message }), restarts: 3, ..pod("new") }
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn pods_that_cannot_start_say_why_at_once() {
         (waiting("RunContainerError", "no such file"), "failed CannotStart"),
         (waiting("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: not found"), "stalled ImagePull"),
         (waiting("ContainerCreating", ""), "progressing"),
-        (PodView { unschedulable: Some("0/1 nodes".to_owned()), ..pod("new") }, "stalled Unschedulable"),
+        (PodView { unschedulable: Some(ClusterWords::new("0/1 nodes")), ..pod("new") }, "stalled Unschedulable"),
         (PodView { template_hash: Some("old".to_owned()), ..waiting("CrashLoopBackOff", "") }, "progressing"),
         (PodView { terminating: true, ..waiting("CrashLoopBackOff", "") }, "progressing"),
         (PodView { ready: true, ..pod("new") }, "serving"),
@@ -73,9 +74,9 @@ fn nothing_is_judged_before_the_controller_has_seen_it() {
 }
 
 #[test]
-fn refused_pods_stall_with_the_words_of_who_refused_them() {
+fn refused_pods_stall_and_say_by_whom_they_are_refused() {
     let mut workload = rolling(vec![]);
-    let failure = |message: &str| Some(("FailedCreate".to_owned(), message.to_owned()));
+    let failure = |message: &str| Some(ClusterWords::new(message));
     workload.deployment.as_mut().unwrap().failure = failure("pods is forbidden: exceeded quota: pdp");
     assert_eq!(word(&workload.verdict(&[])), "stalled Quota");
     workload.deployment.as_mut().unwrap().failure = failure("admission webhook \"no\" denied the request: no");
@@ -84,8 +85,12 @@ fn refused_pods_stall_with_the_words_of_who_refused_them() {
 
 #[test]
 fn messages_do_not_change_with_every_try() {
-    assert_eq!(steady("Back-off pulling image \"a\": ErrImagePull: gone"), "gone");
-    assert_eq!(steady("not found"), "not found");
+    let said = |reason: &str, message: &str| rolling(vec![waiting(reason, message)]).verdict(&[]);
+    let cause = "failed to pull image \"r.test/timeout\": r.test/timeout@sha256:0: not found";
+    let first = said("ErrImagePull", cause);
+    let again = format!("Back-off pulling image \"r.test/timeout\": ErrImagePull: {cause}");
+    assert_eq!(first, said("ImagePullBackOff", &again));
+    assert!(matches!(&first, Verdict::Stalled(trouble) if trouble.message.contains("has no such image")), "{first:?}");
 }
 
 fn word(verdict: &Verdict) -> String {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::decide::Decision;
 use super::super::index::JobView;
 use super::super::modified::{self, Ledger, Modified};
-use super::super::progress::PodView;
+use super::super::progress::{self, PodView, Waiting};
 use super::super::report::{self, Conditions, NewFact, Trouble};
 use super::super::unanswered;
 use super::super::write::Write;
@@ -209,10 +209,13 @@ impl Step<'_> {
         if job.complete {
             return self.ended(job, exit, "Succeeded", Trouble::new("Succeeded", "the task ended with success"));
         }
-        if let Some((reason, message)) = &job.failed {
-            let why = match reason.as_str() {
-                "DeadlineExceeded" => Trouble::new("TimedOut", "the task took longer than task.timeoutSeconds"),
-                _ => Trouble::new("Failed", format!("the task failed: {message}; its log says why")),
+        if let Some(reason) = &job.failed {
+            let why = if reason.is("DeadlineExceeded") {
+                Trouble::new("TimedOut", "the task took longer than task.timeoutSeconds")
+            } else if reason.is("BackoffLimitExceeded") {
+                Trouble::new("Failed", "the task failed and is not tried again; its log says why")
+            } else {
+                Trouble::new("Failed", "the task failed; its log says why")
             };
             return self.ended(job, exit, "Failed", why);
         }
@@ -274,17 +277,17 @@ impl Step<'_> {
 
 /// Why a pod of the run does not start.
 fn waits(pod: &PodView) -> Option<Trouble> {
-    if let Some(message) = &pod.unschedulable {
-        return Some(Trouble::new("Unschedulable", format!("no node takes the task's pod: {message}")));
+    if let Some(trouble) = progress::waiting_for_others(pod) {
+        return Some(trouble);
     }
-    let (reason, message) = pod.waiting.as_ref()?;
-    match reason.as_str() {
-        "ErrImagePull" | "ImagePullBackOff" => Some(Trouble::new(
-            "ImagePull",
-            "the image cannot be pulled; check that the digest exists and the pull secret is right",
-        )),
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "InvalidImageName" => {
-            Some(Trouble::new(reason, format!("the kubelet cannot start the task: {message}")))
+    let Waiting { reason, message } = pod.waiting.as_ref()?;
+    match reason.reason() {
+        reason @ ("CreateContainerError" | "RunContainerError" | "StartError") => {
+            let sentence = format!("{}; check command and args", message.start_failure());
+            Some(Trouble::new(reason, pod.explained(&sentence)))
+        }
+        reason @ "InvalidImageName" => {
+            Some(Trouble::new(reason, pod.explained("the kubelet refuses the image's name")))
         }
         _ => None,
     }

@@ -1,3 +1,4 @@
+use super::super::super::cluster_words::ClusterWords;
 use super::*;
 
 const NOW: &str = "2026-01-01T00:01:00Z";
@@ -78,13 +79,13 @@ fn start_and_end_are_facts_with_the_exit_code() {
         round(&recorded(), &found(JobView { active: 1, ..JobView::default() }, vec![running.clone()]), false);
     assert_eq!(status.facts[0].kind, FactKind::TaskStarted);
     let job = JobView {
-        failed: Some(("BackoffLimitExceeded".to_owned(), "no more tries".to_owned())),
+        failed: Some(ClusterWords::new("BackoffLimitExceeded")),
         ended: Some("2026-01-01T00:00:59Z".to_owned()),
         ..JobView::default()
     };
     let (writes, waiting) = round(&status, &found(job.clone(), vec![running.clone()]), false);
     assert_eq!((writes.as_str(), waiting.result), ("[]", None), "the exit code is waited for");
-    let ended = PodView { terminated: Some(("Error".to_owned(), 3)), ..running };
+    let ended = PodView { terminated: Some((ClusterWords::new("Error"), 3)), ..running };
     let (_, status) = round(&status, &found(job, vec![ended]), false);
     assert_eq!((status.result.as_deref(), status.exit_code), (Some("Failed"), Some(3)));
     assert_eq!((status.facts[1].kind, status.facts[1].exit_code), (FactKind::TaskEnded, Some(3)));
@@ -112,4 +113,30 @@ fn a_cancelled_run_whose_create_had_no_answer_is_not_called_ended() {
     assert_eq!(round_while(&status, &late, true, settles).0, "[apply Job/j, status]", "it is stopped when it comes");
     let (_, status) = round(&status, &JobSeen::Missing, true);
     assert_eq!(status.result.as_deref(), Some("Cancelled"));
+}
+
+#[test]
+fn no_word_of_the_cluster_about_a_run_leaves_it() {
+    use super::super::super::fixture::{CANARY, WAITING, planted_pod};
+    use super::super::super::view;
+
+    let job = |reason: &str| {
+        let condition = json!({"type": "Failed", "status": "True", "reason": reason,
+            "message": format!("Container {CANARY}"), "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let failed = json!({"spec": {"template": {}}, "status": {"conditions": [condition]}});
+        view::job(&serde_json::from_value(failed).unwrap())
+    };
+    let running = JobView { active: 1, ..JobView::default() };
+    let jobs = [running, job("BackoffLimitExceeded"), job("DeadlineExceeded"), job("PodFailurePolicy"), job(CANARY)];
+    for job in jobs {
+        for waiting in WAITING {
+            for scheduled in [true, false] {
+                let seen = found(job.clone(), vec![view::pod(&planted_pod(waiting, scheduled))]);
+                let (writes, status) = round(&recorded(), &seen, false);
+                let said = format!("{writes} {} {seen:?}", json!(status));
+                assert!(!said.contains(CANARY), "{waiting}, scheduled {scheduled}: {said}");
+                assert!(status.conditions.iter().any(|condition| condition.condition_type == "Ended"), "{said}");
+            }
+        }
+    }
 }
