@@ -10,6 +10,7 @@ pub mod failpoints;
 pub mod kinds;
 pub mod link;
 pub mod operator;
+pub mod policy;
 pub mod settings;
 pub mod supervisor;
 pub mod telemetry;

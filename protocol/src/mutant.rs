@@ -80,10 +80,13 @@ pub enum Mutant {
     LostRunSentAgain,
     /// A session that is not the current one any more writes into the store.
     UnfencedWrites,
+    /// The operator starts a run without asking the customer's policy. No policy changes in the simulation: a test of the
+    /// decision finds it.
+    PolicyNotAskedForRuns,
 }
 
 impl Mutant {
-    /// Every mistake.
+    /// Every mistake that the simulation finds.
     pub const ALL: [Self; 36] = [
         Self::AcceptedOnReceipt,
         Self::AnswerOfAnOlderConnection,

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::Condition;
-use protocol::spec::{DataPlaneSpec, EnvironmentSpec, LogLevel};
+use protocol::spec::{Body, DataPlaneSpec, EnvironmentSpec, LogLevel};
 use serde_json::Value;
 
-use super::intake::{Known, Owner, Policy, Stored, body};
+use super::intake::{About, Known, Owner, Policy, Stored, body};
 use super::reporter::{Report, key_of};
 use super::store::{Change, DEFAULT, Table};
 use crate::kinds::DataPlanePolicySpec;
@@ -66,7 +66,19 @@ pub struct Cache {
 #[derive(Debug)]
 struct Entry {
     stored: Arc<Stored>,
-    owner: Option<Owner>,
+    judged: Judged,
+}
+
+/// What the policy's rules ask of a stored object.
+#[derive(Debug, Default)]
+enum Judged {
+    /// Nothing, or it does not say.
+    #[default]
+    Nothing,
+    /// Who an environment belongs to.
+    Environment(Owner),
+    /// Where a release runs, and the image that serves or, before one does, shall.
+    Release { environment: Option<Box<str>>, image: Option<Box<str>> },
 }
 
 impl Default for Cache {
@@ -160,12 +172,9 @@ impl Cache {
             let floor = object.pointer("/status/floor").and_then(Value::as_i64).unwrap_or(0);
             news.extend(self.raise_floor(floor));
         }
-        let owner = (kind == Kind::Environment)
-            .then(|| serde_json::from_value::<EnvironmentSpec>(body(object.get("spec")?)).ok())
-            .flatten()
-            .and_then(|spec| Owner::of(&spec));
+        let judged = judged(kind, object);
         let report = Report::of(&key, object, &stored);
-        self.objects.insert(key, Entry { stored: Arc::new(stored), owner });
+        self.objects.insert(key, Entry { stored: Arc::new(stored), judged });
         news.push(News::Report(Box::new(report)));
         news
     }
@@ -228,11 +237,33 @@ impl Cache {
         Known::Watched(self.objects.get(key).map(|entry| Arc::clone(&entry.stored)))
     }
 
-    /// Owner of a stored environment.
+    /// What the policy's rules ask of a document beside its body, as far as it is stored.
     #[must_use]
-    pub fn owner(&self, environment: &str) -> Option<Owner> {
-        let key = ResourceKey { kind: Kind::Environment, name: environment.to_owned() };
-        self.objects.get(&key)?.owner.clone()
+    pub fn about(&self, body: &Body) -> About {
+        match body {
+            Body::DataPlane(_) | Body::Environment(_) => About::default(),
+            Body::Release(spec) => {
+                About { owner: spec.environment.as_deref().and_then(|name| self.owner(name)), image: None }
+            }
+            Body::TaskRun(spec) => match self.judged(Kind::Release, &spec.release) {
+                Some(Judged::Release { environment, image }) => About {
+                    owner: environment.as_deref().and_then(|name| self.owner(name)),
+                    image: image.as_deref().map(str::to_owned),
+                },
+                Some(Judged::Nothing | Judged::Environment(_)) | None => About::default(),
+            },
+        }
+    }
+
+    fn owner(&self, environment: &str) -> Option<Owner> {
+        match self.judged(Kind::Environment, environment)? {
+            Judged::Environment(owner) => Some(owner.clone()),
+            Judged::Nothing | Judged::Release { .. } => None,
+        }
+    }
+
+    fn judged(&self, kind: Kind, name: &str) -> Option<&Judged> {
+        self.objects.get(&ResourceKey { kind, name: name.to_owned() }).map(|entry| &entry.judged)
     }
 
     /// The customer's policy.
@@ -267,6 +298,21 @@ const fn kind_of(table: Table) -> Option<Kind> {
         Table::Release => Some(Kind::Release),
         Table::TaskRun => Some(Kind::TaskRun),
         Table::DataPlanePolicy | Table::Secret => None,
+    }
+}
+
+fn judged(kind: Kind, object: &Value) -> Judged {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(Box::from);
+    match kind {
+        Kind::Environment => {
+            let spec = object.get("spec").and_then(|spec| serde_json::from_value::<EnvironmentSpec>(body(spec)).ok());
+            spec.and_then(|spec| Owner::of(&spec)).map_or(Judged::Nothing, Judged::Environment)
+        }
+        Kind::Release => Judged::Release {
+            environment: text("/spec/environment"),
+            image: text("/status/effective/image").or_else(|| text("/spec/image")),
+        },
+        Kind::DataPlane | Kind::TaskRun => Judged::Nothing,
     }
 }
 

@@ -25,7 +25,7 @@ mod stored;
 
 pub use forget::ForgetJob;
 pub use meaning::{Deferral, Meaning, classify};
-pub use policy::{Owner, Policy, objections};
+pub use policy::{About, Owner, Policy, objections};
 pub use request::Request;
 pub use stored::{Stamp, Stored, body, body_hash, differences};
 
@@ -44,8 +44,8 @@ pub struct View {
     pub floor: i64,
     /// What the customer allows.
     pub policy: Arc<Policy>,
-    /// Owner of the environment that a Release names, if it is stored.
-    pub environment: Option<Owner>,
+    /// What the policy's rules ask beside the document.
+    pub about: About,
 }
 
 /// The stored object as far as it is known before the job begins.
@@ -280,7 +280,7 @@ impl DocumentJob {
                 retry_after: PERSON,
             }))),
             Policy::Given(policy) => {
-                let reasons = objections(policy, body, self.view.environment.as_ref());
+                let reasons = objections(policy, body, &self.view.about);
                 (!reasons.is_empty())
                     .then_some(Decision::Answer(Verdict::Refused { class: RefusalClass::Policy, reasons }))
             }

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec, SecretRef};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use serde_json::Value;
 use sha2::Sha256;
 
 use super::environment::objects::namespace_name;
 use super::index::{Contents, Own};
-use super::object;
+use super::object::{self, ENVIRONMENT};
 use super::report::{self, Trouble};
 use super::shared::Shared;
 use super::validated::ValidRelease;
-use crate::kinds::{DataPlanePolicy, DataPlanePolicySpec, EnvironmentRule, SecurityLevel};
+use crate::kinds::{DataPlanePolicy, DataPlanePolicySpec, SecurityLevel};
+use crate::policy;
 use crate::vault::{Reader, VaultError};
 
 /// Where a release runs: its environment, prepared.
@@ -60,19 +62,41 @@ pub fn admissible(contents: &Contents, spec: &ReleaseSpec) -> Result<Admissible,
         return Err(no_policy());
     };
     let release = ValidRelease::parse(spec).map_err(|wrong| Trouble::new("Invalid", wrong.join("; ")))?;
-    let place = place(contents, spec.environment.as_deref().unwrap_or_default(), &policy.spec)?;
-    let Some(pull_secret) = registry(&policy.spec, &release.image) else {
-        let allowed: Vec<&str> = policy.spec.registries.iter().map(|registry| registry.prefix.as_str()).collect();
-        return Err(denied(format!(
-            "spec.image: {} is in no registry that DataPlanePolicy allows ({}); push the image there, or extend spec.registries",
-            release.image,
-            allowed.join(", "),
-        )));
-    };
+    let (place, pull_secret) =
+        may_run(contents, &policy.spec, spec.environment.as_deref().unwrap_or_default(), &release.image)?;
     if release.secret_refs().next().is_some() && policy.spec.vault.is_none() {
         return Err(denied("secretRef is used and DataPlanePolicy names no vault; set spec.vault".to_owned()));
     }
     Ok(Admissible { release, place, pull_secrets: pull_secret.map(pull_secret_name).into_iter().collect() })
+}
+
+/// Whether the customer lets an image run in an environment now: asked of every release that is taken up and of every run that
+/// starts. Gives the place and the name of the pull Secret.
+///
+/// # Errors
+/// The environment is missing, not ready or not allowed, or the image's registry is not.
+pub fn may_run<'a>(
+    contents: &Contents,
+    policy: &'a DataPlanePolicySpec,
+    environment: &str,
+    image: &str,
+) -> Result<(Place, Option<&'a str>), Trouble> {
+    let place = place(contents, environment, policy)?;
+    let registry = policy::registry(policy, image).map_err(|sentence| denied(format!("spec.image: {sentence}")))?;
+    Ok((place, registry.pull_secret.as_deref()))
+}
+
+/// Whether the customer lets this Job start now, whatever its release was allowed before.
+///
+/// # Errors
+/// Why not, with what to do.
+pub fn job_may_start(contents: &Contents, job: &Value) -> Result<(), Trouble> {
+    let Some(policy) = &contents.policy else {
+        return Err(no_policy());
+    };
+    let environment = object::label(job, ENVIRONMENT).unwrap_or_default();
+    let image = job.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
+    may_run(contents, &policy.spec, environment, image).map(drop)
 }
 
 /// The place that `environment` is, once it is prepared.
@@ -80,9 +104,8 @@ pub fn admissible(contents: &Contents, spec: &ReleaseSpec) -> Result<Admissible,
 /// # Errors
 /// It is missing, not ready, or not allowed.
 pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpec) -> Result<Place, Trouble> {
-    let waiting = |what: &str| {
-        Trouble::new("EnvironmentNotReady", format!("Environment {environment} {what}; this release waits for it"))
-    };
+    let waiting =
+        |what: &str| Trouble::new("EnvironmentNotReady", format!("Environment {environment} {what}; it is waited for"));
     let Some(Own::Read(found)) = contents.environments.get(environment) else {
         return Err(waiting("does not exist"));
     };
@@ -118,20 +141,7 @@ pub fn owner(spec: &EnvironmentSpec) -> Option<[String; 3]> {
 /// # Errors
 /// It does not allow it.
 pub fn rule(policy: &DataPlanePolicySpec, owner: &[String; 3]) -> Result<SecurityLevel, Trouble> {
-    let Some(rules) = &policy.environments else { return Ok(SecurityLevel::Restricted) };
-    let [organization, project, environment] = owner;
-    let fits = |asked: &Option<String>, found: &String| asked.as_ref().is_none_or(|asked| asked == found);
-    let matching = rules.iter().find(|rule| {
-        let EnvironmentRule { organization: o, project: p, environment: e, security: _ } = rule;
-        fits(o, organization) && fits(p, project) && fits(e, environment)
-    });
-    match matching {
-        Some(rule) => Ok(rule.security.unwrap_or(SecurityLevel::Restricted)),
-        None => Err(denied(format!(
-            "DataPlanePolicy does not allow environment {environment} of project {project} of organization {organization}; extend \
-             spec.environments"
-        ))),
-    }
+    policy::environment(policy, owner.each_ref().map(String::as_str)).map_err(denied)
 }
 
 /// Why nothing new is accepted.
@@ -145,18 +155,6 @@ pub fn no_policy() -> Trouble {
 
 fn denied(message: String) -> Trouble {
     Trouble::new("PolicyDenied", message)
-}
-
-/// The pull secret of the registry that `image` comes from; none if no registry is allowed for it.
-fn registry<'a>(policy: &'a DataPlanePolicySpec, image: &str) -> Option<Option<&'a str>> {
-    let within = |prefix: &str| {
-        image
-            .strip_prefix(prefix)
-            .is_some_and(|rest| prefix.ends_with('/') || rest.starts_with('/') || rest.starts_with('@'))
-    };
-    // The longest prefix wins: it is the most particular one.
-    let allowed = policy.registries.iter().filter(|registry| within(&registry.prefix));
-    allowed.max_by_key(|registry| registry.prefix.len()).map(|registry| registry.pull_secret.as_deref())
 }
 
 /// Name of the copy of a pull Secret in an environment.
@@ -266,7 +264,12 @@ mod tests {
         };
         for (policy, ready, reason, part) in [
             (None, true, "NoPolicy", "nothing new is accepted"),
-            (with("registries", json!([])), true, "PolicyDenied", "spec.image: registry.example.com/acme/web@"),
+            (
+                with("registries", json!([])),
+                true,
+                "PolicyDenied",
+                "spec.image: registry.example.com/acme/web is in no registry",
+            ),
             (with("registries", json!([{"prefix": "registry.example.com/ac"}])), true, "PolicyDenied", "no registry"),
             (
                 with("environments", json!([{"environment": "prod"}])),
@@ -292,6 +295,35 @@ mod tests {
             let trouble = admissible(&contents, &fixture::service()).unwrap_err();
             assert_eq!(trouble.reason, "EnvironmentNotReady");
             assert!(trouble.message.contains("names another namespace in its status"), "{}", trouble.message);
+        }
+    }
+
+    #[test]
+    fn a_run_is_asked_what_its_release_was_asked_whenever_it_starts() {
+        let job = json!({
+            "metadata": {"labels": {ENVIRONMENT: "shop-dev"}},
+            "spec": {"template": {"spec": {"containers": [{"image": fixture::IMAGE}]}}},
+        });
+        assert_eq!(job_may_start(&contents(Some(policy(open())), true), &job), Ok(()));
+        let with = |key: &str, value: serde_json::Value| {
+            let mut spec = open();
+            spec[key] = value;
+            Some(policy(spec))
+        };
+        for (policy, ready, reason) in [
+            (None, true, "NoPolicy"),
+            (with("registries", json!([{"prefix": "other.example.com/"}])), true, "PolicyDenied"),
+            (with("environments", json!([])), true, "PolicyDenied"),
+            (with("environments", json!([{"environment": "prod"}])), true, "PolicyDenied"),
+            (Some(policy(open())), false, "EnvironmentNotReady"),
+        ] {
+            let revoked = contents(policy, ready);
+            assert_eq!(job_may_start(&revoked, &job).unwrap_err().reason, reason);
+            assert_eq!(
+                admissible(&revoked, &fixture::task()).unwrap_err().reason,
+                reason,
+                "a release is asked the same"
+            );
         }
     }
 

@@ -21,6 +21,7 @@ use super::modified::{Modified, note};
 use super::object::{self, DATA_PLANE, ObjectKind, TASK_RUN};
 use super::rendering::Rendering;
 use super::report::Trouble;
+use super::resolve;
 use super::shared::{self, Shared};
 use crate::kinds::{Release, TaskRun};
 use decide::{Blueprint, JobSeen, Observed};
@@ -73,6 +74,13 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
     } else {
         None
     };
+    // The policy may have changed since the release was taken up, and since the Job's name was recorded.
+    let starting = match (&blueprint, &rendered, &seen) {
+        (Some(Ok(blueprint)), _, _) => Some(&blueprint.job),
+        (_, Some(job), JobSeen::Missing) => Some(job),
+        (Some(Err(_)) | None, _, JobSeen::Missing | JobSeen::Found { .. }) => None,
+    };
+    let denied = starting.and_then(|job| resolve::job_may_start(&shared.index.lock(), job).err());
     let key = ResourceKey { kind: Kind::TaskRun, name: name.to_owned() };
     let modified = Modified::of(&key, document, note(run.as_ref()), &run.spec.body);
     let observed = Observed {
@@ -84,6 +92,7 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
         cancel,
         status: &status,
         blueprint: blueprint.as_ref(),
+        denied: denied.as_ref(),
         recorded: rendered.as_ref(),
         job: &seen,
         paused: pause.as_ref().map(|pause| pause.words.as_str()),

@@ -121,6 +121,7 @@ impl World {
             cancel: object.pointer("/spec/cancel").and_then(Value::as_bool).unwrap_or(false),
             status: &status,
             blueprint: Some(&blueprint),
+            denied: None,
             recorded: Some(&job),
             job: &seen,
             paused: None,

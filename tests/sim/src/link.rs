@@ -216,8 +216,8 @@ impl World {
         let begun = |ticket, key, job| Active::Job { ticket, key, job: Box::new(job), written: None };
         let (active, step) = match work {
             Work::Document(ticket, request) => {
-                let environment = request.environment().and_then(|name| link.cache.owner(name));
-                let view = View { floor: link.cache.floor(), policy: link.cache.policy(), environment };
+                let about = link.cache.about(request.body());
+                let view = View { floor: link.cache.floor(), policy: link.cache.policy(), about };
                 let known = link.cache.known(&key);
                 let (job, next) = Job::document(*request, view, &known);
                 (begun(ticket, key, job), answered(next))

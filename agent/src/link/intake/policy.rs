@@ -5,9 +5,10 @@
 
 use protocol::message::Reason;
 use protocol::spec::Body;
-use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec};
+use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
 
-use crate::kinds::{DataPlanePolicySpec, EnvironmentRule};
+use crate::kinds::DataPlanePolicySpec;
+use crate::policy;
 
 /// The policy as it stands in the cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,37 +45,42 @@ impl Owner {
     }
 }
 
-/// Every reason for which `policy` forbids `body`; none means allowed. Removal is always allowed.
+/// What the rules ask of a document beside its body, as far as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Owner of the environment in which it runs.
+    pub owner: Option<Owner>,
+    /// For a run: the image that its release runs.
+    pub image: Option<String>,
+}
+
+/// Every reason for which `policy` forbids `body`; none means allowed. Removal is always allowed, and so is to end a run.
 #[must_use]
-pub fn objections(policy: &DataPlanePolicySpec, body: &Body, environment: Option<&Owner>) -> Vec<Reason> {
+pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> Vec<Reason> {
     if body.desired() == Desired::Absent {
         return Vec::new();
     }
+    let About { owner, image } = about;
     match body {
-        Body::DataPlane(_) | Body::TaskRun(_) => Vec::new(),
+        Body::DataPlane(_) => Vec::new(),
+        Body::TaskRun(TaskRunSpec { cancel: Some(true), .. }) => Vec::new(),
+        // What a run starts is named by its release.
+        Body::TaskRun(_) => {
+            let environment = owner.as_ref().and_then(|owner| environment_objection(policy, owner, "/release"));
+            let image = image.as_ref().and_then(|image| image_objection(policy, image, "/release"));
+            environment.into_iter().chain(image).collect()
+        }
         Body::Environment(spec) => {
             Owner::of(spec).iter().filter_map(|owner| environment_objection(policy, owner, "")).collect()
         }
-        Body::Release(spec) => release(policy, spec, environment),
+        Body::Release(spec) => release(policy, spec, owner.as_ref()),
     }
 }
 
 fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option<&Owner>) -> Vec<Reason> {
     let mut reasons = Vec::new();
     reasons.extend(environment.and_then(|owner| environment_objection(policy, owner, "/environment")));
-    if let Some(image) = &spec.image
-        && !policy.registries.iter().any(|registry| image_is_below(image, &registry.prefix))
-    {
-        let allowed: Vec<_> = policy.registries.iter().map(|registry| registry.prefix.as_str()).collect();
-        reasons.push(Reason {
-            field: "/image".to_owned(),
-            message: format!(
-                "DataPlanePolicy/default allows images from [{}] only, this one is from {}; push it there or ask the platform team to allow its registry",
-                allowed.join(", "),
-                image.split_once('@').map_or(image.as_str(), |(name, _)| name),
-            ),
-        });
-    }
+    reasons.extend(spec.image.as_ref().and_then(|image| image_objection(policy, image, "/image")));
     if policy.vault.is_none() {
         let env = spec.env.iter().flatten().enumerate();
         let files = spec.files.iter().flatten().enumerate();
@@ -90,56 +96,20 @@ fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option
     reasons
 }
 
-/// Whether `image` lies in `prefix`: whole path segments, so that `registry/team` does not allow `registry/team-evil`.
-fn image_is_below(image: &str, prefix: &str) -> bool {
-    image.strip_prefix(prefix).is_some_and(|rest| {
-        // After a bare host a colon is a port, that is another registry; after a repository it is a tag.
-        prefix.ends_with('/') || rest.starts_with(['/', '@']) || (prefix.contains('/') && rest.starts_with(':'))
-    })
+fn image_objection(policy: &DataPlanePolicySpec, image: &str, field: &str) -> Option<Reason> {
+    policy::registry(policy, image).err().map(|message| Reason { field: field.to_owned(), message })
 }
 
 fn environment_objection(policy: &DataPlanePolicySpec, owner: &Owner, field: &str) -> Option<Reason> {
-    let rules = policy.environments.as_ref()?;
-    if rules.iter().any(|rule| matches(rule, owner)) {
-        return None;
-    }
     let Owner { organization, project, environment } = owner;
-    Some(Reason {
-        field: field.to_owned(),
-        message: format!(
-            "DataPlanePolicy/default does not allow environment {environment} of project {project} of organization {organization} on this data plane; ask the platform team to add it to spec.environments"
-        ),
-    })
-}
-
-fn matches(rule: &EnvironmentRule, owner: &Owner) -> bool {
-    let part = |rule: &Option<String>, value: &str| rule.as_deref().is_none_or(|rule| rule == value);
-    part(&rule.organization, &owner.organization)
-        && part(&rule.project, &owner.project)
-        && part(&rule.environment, &owner.environment)
+    let message = policy::environment(policy, [organization, project, environment]).err()?;
+    Some(Reason { field: field.to_owned(), message })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::Registry;
-
-    #[test]
-    fn a_prefix_allows_whole_path_segments() {
-        for (image, prefix, allowed) in [
-            ("r.example/team/web@sha256:0", "r.example/team/", true),
-            ("r.example/team/web@sha256:0", "r.example/team", true),
-            ("r.example/team@sha256:0", "r.example/team", true),
-            ("r.example/team-evil/web@sha256:0", "r.example/team", false),
-            ("r.example.evil/web@sha256:0", "r.example", false),
-            ("r.example:5000/web@sha256:0", "r.example:5000/", true),
-            ("r.example:5000/web@sha256:0", "r.example", false),
-            ("r.example/web:v1@sha256:0", "r.example/web", true),
-            ("other/web@sha256:0", "r.example/", false),
-        ] {
-            assert_eq!(image_is_below(image, prefix), allowed, "{image} {prefix}");
-        }
-    }
+    use crate::kinds::{EnvironmentRule, Registry};
 
     #[test]
     fn every_objection_to_a_release_is_named_at_once() {
@@ -166,7 +136,8 @@ mod tests {
             environment: environment.into(),
         };
         let fields = |owner: Option<&Owner>| -> Vec<String> {
-            objections(&policy, &Body::Release(Box::new(body.clone())), owner)
+            let about = About { owner: owner.cloned(), image: None };
+            objections(&policy, &Body::Release(Box::new(body.clone())), &about)
                 .into_iter()
                 .map(|reason| reason.field)
                 .collect()
@@ -174,5 +145,34 @@ mod tests {
         assert_eq!(fields(Some(&owner("prod"))), ["/environment", "/image", "/env/1/secretRef", "/files/0/secretRef"]);
         assert_eq!(fields(Some(&owner("dev"))), ["/image", "/env/1/secretRef", "/files/0/secretRef"]);
         assert_eq!(fields(None), ["/image", "/env/1/secretRef", "/files/0/secretRef"]);
+    }
+    #[test]
+    fn a_run_may_start_only_what_its_release_might() {
+        let policy = DataPlanePolicySpec {
+            registries: vec![Registry { prefix: "r.example/".into(), pull_secret: None }],
+            environments: Some(vec![EnvironmentRule {
+                organization: None,
+                project: None,
+                environment: Some("dev".into()),
+                security: None,
+            }]),
+            ..DataPlanePolicySpec::default()
+        };
+        let run = |cancel| Body::TaskRun(TaskRunSpec { release: "shop-import".into(), args: None, cancel });
+        let about = |environment: &str, image: &str| About {
+            owner: Some(Owner { organization: "acme".into(), project: "shop".into(), environment: environment.into() }),
+            image: Some(image.into()),
+        };
+        for (about, cancel, objections_expected) in [
+            (about("dev", "r.example/web@sha256:0"), None, 0),
+            (about("prod", "r.example/web@sha256:0"), None, 1),
+            (about("prod", "evil.example/web@sha256:0"), None, 2),
+            (about("prod", "evil.example/web@sha256:0"), Some(true), 0),
+            (About::default(), None, 0),
+        ] {
+            let found = objections(&policy, &run(cancel), &about);
+            assert_eq!(found.len(), objections_expected, "{about:?} {cancel:?}: {found:?}");
+            assert!(found.iter().all(|reason| reason.field == "/release"), "{found:?}");
+        }
     }
 }

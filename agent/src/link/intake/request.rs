@@ -59,12 +59,9 @@ impl Request {
         stored::object(table, metadata, spec)
     }
 
-    /// Name of the Environment that a Release names: its owner belongs into the [`View`].
+    /// The body as a type.
     #[must_use]
-    pub fn environment(&self) -> Option<&str> {
-        match &self.checked.checked.body {
-            Body::Release(spec) => spec.environment.as_deref(),
-            Body::DataPlane(_) | Body::Environment(_) | Body::TaskRun(_) => None,
-        }
+    pub const fn body(&self) -> &Body {
+        &self.checked.checked.body
     }
 }

@@ -35,7 +35,7 @@ fn view() -> View {
         registries: vec![Registry { prefix: "r.example/".into(), pull_secret: None }],
         ..DataPlanePolicySpec::default()
     };
-    View { floor: 5, policy: Arc::new(Policy::Given(Box::new(policy))), environment: None }
+    View { floor: 5, policy: Arc::new(Policy::Given(Box::new(policy))), about: About::default() }
 }
 
 /// A stored Release as the API server returns it.

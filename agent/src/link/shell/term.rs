@@ -266,7 +266,7 @@ impl<'a, S: Store> Term<'a, S> {
                     let view = View {
                         floor: self.cache.floor(),
                         policy: self.cache.policy(),
-                        environment: request.environment().and_then(|name| self.cache.owner(name)),
+                        about: self.cache.about(request.body()),
                     };
                     let known = self.cache.known(&key);
                     self.tasks.spawn(work::document(store, leadership, (ticket, received), *request, view, known));

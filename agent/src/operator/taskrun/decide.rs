@@ -38,6 +38,8 @@ pub struct Observed<'a> {
     pub status: &'a TaskRunStatus,
     /// What its Job would be, while none is recorded.
     pub blueprint: Option<&'a Result<Blueprint, Trouble>>,
+    /// Why the customer does not let its Job start now, if so.
+    pub denied: Option<&'a Trouble>,
     /// The recorded Job, rendered again: while it is not there, or shall be suspended.
     pub recorded: Option<&'a Value>,
     /// The recorded Job in the cluster.
@@ -152,6 +154,9 @@ impl Step<'_> {
         if self.observed.paused.is_some() {
             return Said::Waits(Trouble::new("Paused", "a person stopped writes to workloads"));
         }
+        if let Some(trouble) = self.denied() {
+            return Said::Waits(trouble.clone());
+        }
         match self.observed.blueprint {
             Some(Ok(Blueprint { namespace, revision, job })) => {
                 self.next.namespace = Some(namespace.clone());
@@ -163,6 +168,10 @@ impl Step<'_> {
             Some(Err(trouble)) => Said::Waits(trouble.clone()),
             None => Said::Waits(Trouble::new("ReleaseNotReady", "its release is not ready")),
         }
+    }
+
+    fn denied(&self) -> Option<&Trouble> {
+        self.observed.denied.filter(|_| !mutant::is(Mutant::PolicyNotAskedForRuns))
     }
 
     /// The Job was recorded and is not there: it was never created, or somebody removed it.
@@ -184,6 +193,9 @@ impl Step<'_> {
             .filter(|_| (!was_seen && self.observed.status.started.is_none()) || mutant::is(Mutant::JobMadeAgain))
         {
             Some(job) => {
+                if let Some(trouble) = self.denied() {
+                    return Said::Waits(trouble.clone());
+                }
                 if self.observed.paused.is_none() {
                     self.writes.push(Write::Create(job.clone()));
                 }

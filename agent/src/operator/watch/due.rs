@@ -1,5 +1,6 @@
 //! Which resources a change concerns, and how urgently.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::Resource;
@@ -44,7 +45,20 @@ impl Sink {
                     Own::Read(release) => release.spec.body.environment.as_deref() == Some(name),
                     Own::Unreadable { .. } => false,
                 });
-                within.map(|(release, _)| Key::Release(release.clone())).collect()
+                let within: BTreeSet<&String> = within.map(|(release, _)| release).collect();
+                // A run that has not begun may wait for the environment, or for what the customer allows in it.
+                let waiting = contents.task_runs.iter().filter(|(_, run)| match run {
+                    Own::Read(run) => {
+                        within.contains(&run.spec.body.release)
+                            && run
+                                .status
+                                .as_ref()
+                                .is_none_or(|status| status.result.is_none() && status.started.is_none())
+                    }
+                    Own::Unreadable { .. } => false,
+                });
+                let waiting = waiting.map(|(run, _)| Key::TaskRun(run.clone()));
+                within.iter().map(|release| Key::Release((*release).clone())).chain(waiting).collect()
             }
             Key::Release(name) => {
                 let contents = self.index.lock();

@@ -31,6 +31,16 @@ fn round_while(
     cancel: bool,
     settles: Option<Duration>,
 ) -> (String, TaskRunStatus) {
+    round_under(None, status, job, cancel, settles)
+}
+
+fn round_under(
+    denied: Option<&Trouble>,
+    status: &TaskRunStatus,
+    job: &JobSeen,
+    cancel: bool,
+    settles: Option<Duration>,
+) -> (String, TaskRunStatus) {
     let blueprint = blueprint();
     let again = json!({"kind": "Job", "metadata": {"name": "j"}, "spec": {}});
     let observed = Observed {
@@ -42,6 +52,7 @@ fn round_while(
         cancel,
         status,
         blueprint: status.job.is_none().then_some(&blueprint),
+        denied,
         recorded: Some(&again),
         job,
         paused: None,
@@ -139,4 +150,45 @@ fn no_word_of_the_cluster_about_a_run_leaves_it() {
             }
         }
     }
+}
+
+#[test]
+fn a_run_that_the_customer_no_longer_allows_waits_and_starts_when_it_is_allowed_again() {
+    let denied = Trouble::new("PolicyDenied", "DataPlanePolicy/default does not allow environment prod");
+    let under = |denied, status: &TaskRunStatus, cancel| round_under(denied, status, &JobSeen::Missing, cancel, None);
+    let waits = |status: &TaskRunStatus| {
+        let stalled = status.conditions.iter().find(|condition| condition.condition_type == "Stalled").unwrap();
+        assert_eq!((stalled.reason.as_str(), stalled.message.as_str()), ("PolicyDenied", denied.message.as_str()));
+    };
+    let (writes, status) = under(Some(&denied), &TaskRunStatus::default(), false);
+    assert_eq!((writes.as_str(), &status.job, &status.result), ("[status]", &None, &None));
+    waits(&status);
+    assert_eq!(under(Some(&denied), &status, false).0, "[]", "it is said once");
+    assert_eq!(under(None, &status, false).0, "[status, create Job/j]");
+    // Recorded, and the policy changed before the Job was created.
+    let (writes, status) = under(Some(&denied), &recorded(), false);
+    assert_eq!(writes, "[status]");
+    waits(&status);
+    assert_eq!(under(None, &status, false).0, "[create Job/j, status]");
+    // What runs goes on, and whoever waits may be cancelled.
+    let running = found(JobView { active: 1, ..JobView::default() }, vec![]);
+    let (_, status) = round_under(Some(&denied), &recorded(), &running, false, None);
+    assert!(status.conditions.iter().all(|condition| condition.condition_type != "Stalled"), "{status:?}");
+    let (_, status) = under(Some(&denied), &TaskRunStatus::default(), true);
+    assert_eq!(status.result.as_deref(), Some("Cancelled"));
+}
+
+#[test]
+fn a_run_that_starts_unasked_is_found() {
+    let denied = Trouble::new("PolicyDenied", "no");
+    let start = || {
+        let starts = |status: &TaskRunStatus| {
+            round_under(Some(&denied), status, &JobSeen::Missing, false, None).0.contains("create Job/j")
+        };
+        (starts(&TaskRunStatus::default()), starts(&recorded()))
+    };
+    mutant::choose(Some(Mutant::PolicyNotAskedForRuns));
+    let mistaken = start();
+    mutant::choose(None);
+    assert_eq!((mistaken, start()), ((true, true), (false, false)));
 }
