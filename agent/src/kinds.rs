@@ -23,6 +23,16 @@ pub const GROUP: &str = "pdp-agent.dev";
 /// Schema revision of the kinds in this build; the operator refuses to lead below it.
 pub const SCHEMA_REVISION: u32 = 1;
 
+/// Id in labels while the installation is not enrolled. Objects with it belong to every data plane, so no data plane is named so.
+pub const LOCAL: &str = "local";
+
+/// Whether `id` may be the id of a data plane: it stands in labels and label selectors, where a comma or a bracket would ask for
+/// other objects.
+#[must_use]
+pub fn is_data_plane_id(id: &str) -> bool {
+    protocol::name::is_label(id) && id != LOCAL
+}
+
 /// Facts of one resource that may wait for acknowledgement before its documents have to wait too.
 pub const PENDING_FACTS: usize = 32;
 

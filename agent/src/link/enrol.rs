@@ -211,6 +211,7 @@ impl<S: Store> Keeper<S> {
                     let Some(data_plane) = identity.data_plane else {
                         return Err(KeepError::BadAnswer { detail: "the Secret has no data-plane-id".to_owned() });
                     };
+                    super::identity::usable(&data_plane)?;
                     return Ok(Credentials { data_plane, client, certificate, ca: identity.ca });
                 }
                 Plan::MakeKey => {
@@ -334,7 +335,7 @@ impl<S: Store> Keeper<S> {
         {
             return Err(KeepError::OtherDataPlane { offered: data_plane, own: own.clone() });
         }
-        identity.data_plane = Some(data_plane);
+        identity.named(data_plane)?;
         identity.issued(key, &certificate, ca_bundle)?;
         identity.write(&mut secret);
         Ok(self.write(secret).await?.1)

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::dial::ClientIdentity;
+use crate::kinds::{LOCAL, is_data_plane_id};
 
 /// Certificates begin so many seconds before they are issued.
 const BACKDATED: i64 = 300;
@@ -68,6 +69,16 @@ pub enum IdentityError {
     Certificate {
         /// Why.
         detail: String,
+    },
+    /// An id that would stand in label selectors and ask for what belongs to others.
+    #[error(
+        "the control plane names this data plane {id:?}, which cannot be the id of one: it must be a DNS label of at most 63 \
+         characters and not {LOCAL}, since objects are found by it; give the data plane another id at the control plane and use a \
+         token of it"
+    )]
+    DataPlaneId {
+        /// As it came, cut.
+        id: String,
     },
     /// A key that nobody can read, or that could not be made.
     #[error("the key is unusable: {detail}")]
@@ -132,6 +143,15 @@ impl Slot {
     fn client(&self, certificate: &Certificate) -> ClientIdentity {
         ClientIdentity { certificate: certificate.pem.clone(), key: self.key.clone() }
     }
+}
+
+/// Whether `id` may be that of a data plane: an older agent stored whatever came.
+///
+/// # Errors
+/// It may not.
+pub fn usable(id: &str) -> Result<(), IdentityError> {
+    let refused = || IdentityError::DataPlaneId { id: id.chars().take(100).collect() };
+    is_data_plane_id(id).then_some(()).ok_or_else(refused)
 }
 
 impl Identity {
@@ -225,6 +245,16 @@ impl Identity {
             .flatten()
             .find(|slot| slot.certificate.is_some())
             .map(|slot| &slot.key)
+    }
+
+    /// Takes the id that the control plane chose.
+    ///
+    /// # Errors
+    /// It cannot be one. Nothing has changed then.
+    pub fn named(&mut self, id: String) -> Result<(), IdentityError> {
+        usable(&id)?;
+        self.data_plane = Some(id);
+        Ok(())
     }
 
     /// A new certificate for `key`: into the pending slot.

@@ -18,6 +18,7 @@ use super::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
 use super::shared::Shared;
 use super::watch::{self, Watches};
 use super::{BEAT, OperatorContext, Pulse, environment, release, taskrun};
+use crate::kinds::is_data_plane_id;
 
 /// Resources that are worked on at once.
 const WORKERS: usize = 16;
@@ -68,8 +69,18 @@ async fn data_plane_id(cluster: &Cluster, namespace: &str) -> String {
     loop {
         match found().await {
             Ok(found) => {
-                let id = found.pointer("/status/id").and_then(serde_json::Value::as_str);
-                return id.unwrap_or(LOCAL).to_owned();
+                let Some(id) = found.pointer("/status/id").and_then(serde_json::Value::as_str) else {
+                    return LOCAL.to_owned();
+                };
+                if is_data_plane_id(id) {
+                    return id.to_owned();
+                }
+                tracing::warn!(
+                    id,
+                    "the id in the status of DataPlane/default is no DNS label or is reserved, and would select what belongs to \
+                     others; the operator does not begin until the data plane is enrolled again"
+                );
+                tokio::time::sleep(HELD_RETRY).await;
             }
             Err(error) if error.class() == Class::Missing => return LOCAL.to_owned(),
             Err(error) => {

@@ -9,6 +9,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+pub use crate::kinds::LOCAL;
 use crate::kinds::ObjectRef;
 
 /// Field manager of all writes.
@@ -30,9 +31,6 @@ pub const REVISION: &str = "pdp-agent.dev/revision";
 pub const RENDERING: &str = "pdp-agent.dev/rendering";
 /// Annotation on workloads: what the slots are bound to, JSON.
 pub const BINDING: &str = "pdp-agent.dev/binding";
-
-/// Id of a data plane that was never enrolled: its objects come from kubectl or Flux.
-pub const LOCAL: &str = "local";
 
 /// Kinds of objects that the operator makes or looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

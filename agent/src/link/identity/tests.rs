@@ -136,3 +136,18 @@ fn nothing_secret_is_printed() {
     let error = certificate_request(&SecretString::from(body.clone())).unwrap_err();
     assert!(!format!("{error:?} {error}").contains(&body));
 }
+
+#[test]
+fn an_id_that_could_ask_for_what_belongs_to_others_is_refused() {
+    for id in ["", "local", "a,local", "a)", "in (a)", "A", "a b", "-a", "a/b", "ü", &"x".repeat(64)] {
+        let mut identity = Identity::default();
+        let error = identity.named(id.to_owned()).unwrap_err();
+        assert!(error.to_string().contains("must be a DNS label of at most 63 characters and not local"), "{error}");
+        assert_eq!(identity.data_plane, None, "{id}");
+    }
+    for id in ["dp-1", "dp-0123456789abcdef0123456789abcdef"] {
+        let mut identity = Identity::default();
+        identity.named(id.to_owned()).unwrap();
+        assert_eq!(identity.data_plane.as_deref(), Some(id));
+    }
+}
