@@ -135,8 +135,13 @@ pub struct ConfigFile {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
-    /// Path below the environment's own prefix.
-    #[schemars(length(max = 512), regex(pattern = "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"))]
+    /// Path below the environment's own prefix. No segment is made of dots alone.
+    #[schemars(
+        length(max = 512),
+        regex(
+            pattern = "^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$"
+        )
+    )]
     pub path: String,
     /// Key at that path.
     #[schemars(length(max = 256))]

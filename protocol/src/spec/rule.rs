@@ -194,6 +194,10 @@ fn hint(at: &str) -> &'static str {
             ": an image is named by digest, since a tag may move; `skopeo inspect --format '{{.Digest}}' docker://IMAGE:TAG` \
              or `docker buildx imagetools inspect IMAGE:TAG` shows it; then write IMAGE@sha256:…"
         }
+        _ if at.ends_with("/secretRef/path") => {
+            ": segments of letters, digits, `_`, `-` and `.`, joined by `/`; none is made of dots alone, since it would step out of \
+             the environment's prefix"
+        }
         _ => "",
     }
 }

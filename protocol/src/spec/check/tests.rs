@@ -69,6 +69,11 @@ fn rules_that_span_fields_are_checked() {
         ("/env", r#"[{"name":"A","value":"","secretRef":{"path":"p","key":"k"}}]"#, "/env/0 has both"),
         ("/files", r#"[{"path":"/a","content":""},{"path":"/a","content":""}]"#, "/files/1/path stands twice"),
         ("/files", r#"[{"path":"/etc/../x","content":""}]"#, "/files/0/path must be a plain path"),
+        ("/env", r#"[{"name":"A","secretRef":{"path":"../b","key":"k"}}]"#, "/env/0/secretRef/path must match"),
+        ("/env", r#"[{"name":"A","secretRef":{"path":"a/./b","key":"k"}}]"#, "none is made of dots alone"),
+        ("/env", r#"[{"name":"A","secretRef":{"path":"a/.../b","key":"k"}}]"#, "none is made of dots alone"),
+        ("/env", r#"[{"name":"A","secretRef":{"path":"a.b/..c/.d/e..","key":"k"}}]"#, ""),
+        ("/files", r#"[{"path":"/a","secretRef":{"path":"a/..","key":"k"}}]"#, "/files/0/secretRef/path must match"),
         ("/task", r#"{"retries":1}"#, "/task only a ManualTask"),
         ("/type", r#""ManualTask""#, ""),
         (
