@@ -1,6 +1,7 @@
 //! logs: lines of a component's pods, as they come.
 //!
-//! Lines are the application's own and are passed on as they are. Gaps and ends go to standard error.
+//! Lines are the application's own and are passed on as they are, but on a terminal their control characters are shown and not
+//! obeyed. Gaps and ends go to standard error.
 
 use serde::Deserialize;
 
@@ -8,7 +9,7 @@ use super::args::{Format, Global, Logs};
 use super::context::Session;
 use super::runs::run_id;
 use super::table::plain;
-use super::{Error, Io};
+use super::{Error, Io, Width};
 
 /// Longest record that is put together, in bytes.
 const MAX_RECORD: usize = 1024 * 1024;
@@ -50,6 +51,7 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
         let mut response = session.client.stream(&path, &query).await?;
         let mut printer = Printer {
             form: global.output,
+            terminal: io.out_width != Width::Unlimited,
             timestamps,
             prefix: !no_prefix,
             follow,
@@ -80,6 +82,8 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
 
 struct Printer {
     form: Format,
+    /// Whether a person's terminal shows what is printed.
+    terminal: bool,
     timestamps: bool,
     prefix: bool,
     follow: bool,
@@ -107,7 +111,9 @@ impl Printer {
         for record in records.split(|byte| *byte == b'\n').filter(|record| !record.is_empty()) {
             self.record(record, &mut out, &mut err);
         }
-        if !out.is_empty() {
+        if !out.is_empty() && self.terminal {
+            io.print(&shown(&String::from_utf8_lossy(&out)))?;
+        } else if !out.is_empty() {
             io.print_bytes(&out)?;
         }
         if !err.is_empty() {
@@ -155,13 +161,36 @@ impl Printer {
     }
 }
 
+/// Lines as a terminal may get them: what could drive it, forge a line or turn the order of what is read stands as its number.
+fn shown(lines: &str) -> String {
+    let mut out = String::with_capacity(lines.len());
+    for c in lines.chars() {
+        let drives = c.is_control() && !matches!(c, '\n' | '\t');
+        // Directional overrides are no control characters to Unicode.
+        if drives || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn printed(form: Format, records: &[&str]) -> (String, String, Option<String>) {
-        let mut printer =
-            Printer { form, timestamps: false, prefix: true, follow: false, rest: Vec::new(), lines: 0, bad_end: None };
+        let mut printer = Printer {
+            form,
+            terminal: false,
+            timestamps: false,
+            prefix: true,
+            follow: false,
+            rest: Vec::new(),
+            lines: 0,
+            bad_end: None,
+        };
         let (mut out, mut err) = (Vec::new(), String::new());
         for record in records {
             printer.record(record.as_bytes(), &mut out, &mut err);

@@ -264,6 +264,27 @@ async fn logs_are_passed_on_and_gaps_told() {
 }
 
 #[tokio::test]
+async fn a_hostile_line_cannot_drive_the_terminal_and_is_whole_in_a_pipe() {
+    let fake = Fake::start().await;
+    let hostile = "a\tb\u{1b}]0;owned\u{7}\u{9b}2J\rforged\u{202e}";
+    let record = json!({ "dataPlane": "eu-1", "source": "p-1/main", "line": hostile }).to_string();
+    let plain = "plain \u{1b}[2J";
+    fake.text(
+        &format!("GET {PROJECT}/components/httpbin/logs?environment=dev&format=json"),
+        &format!("{record}\n{plain}\n"),
+    );
+    let piped = fake.run("logs httpbin -e dev").await;
+    assert_eq!(piped.out, format!("p-1 {hostile}\n{plain}\n"), "{}", piped.err);
+    for form in ["table", "json"] {
+        let shown = run(&format!("logs httpbin -e dev -o {form}"), fake.vars(), Width::Columns(80)).await.out;
+        let drives = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+        assert!(!shown.contains(drives) && shown.contains("owned"), "{shown:?}");
+    }
+    let shown = run("logs httpbin -e dev", fake.vars(), Width::Columns(80)).await.out;
+    assert_eq!(shown, "p-1 a\tb\\u001b]0;owned\\u0007\\u009b2J\\u000dforged\\u202e\nplain \\u001b[2J\n");
+}
+
+#[tokio::test]
 async fn status_fits_80_and_160_columns() {
     let fake = Fake::start().await;
     let mut ready = release("Ready", "2/2 pods ready");
