@@ -9,6 +9,7 @@ mod rights {
     pub(crate) mod bodies;
     pub(crate) mod granting;
     pub(crate) mod installation;
+    pub(crate) mod statuses;
     pub(crate) mod workloads;
 }
 
@@ -180,6 +181,29 @@ async fn the_links_token_reaches_its_own_namespace_only() {
     assert_eq!(link.put(&format!("{leases}/other"), &lease("other")).await.status, 403);
     let answer = link.put(&format!("{leases}/{mine}"), &lease(&mine)).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
+    installation.close().await;
+}
+
+#[tokio::test]
+async fn the_links_token_changes_nothing_that_the_operator_or_a_person_wrote() {
+    let installation = Installation::new("rights-status").await;
+    let link = installation.account("link").await;
+    let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{}", installation.namespace);
+    let mut survivors = Vec::new();
+    for written in rights::statuses::all() {
+        written.make(installation.admin(), &kinds).await;
+        // The API server compiles new policies when it hears of them.
+        wait_until(LIMIT, "the policies to be in force", async || {
+            let survivors = written.survivors(&link, &kinds).await;
+            if survivors.len() < 5 { Ok(()) } else { Err(survivors.join("\n")) }
+        })
+        .await
+        .unwrap();
+        survivors.extend(written.survivors(&link, &kinds).await);
+        written.acknowledged(&link, &kinds).await;
+        written.remove(installation.admin(), &kinds).await;
+    }
+    assert!(survivors.is_empty(), "{} were let through:\n{}", survivors.len(), survivors.join("\n"));
     installation.close().await;
 }
 
