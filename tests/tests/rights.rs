@@ -34,6 +34,7 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
     let operator = installation.account("operator").await;
     let places = Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: canary.clone() };
     allowed_path(&operator, &places).await;
+    customers_marks(installation.admin(), &places.ours, true).await;
 
     let attacks = attacks::all(&places);
     assert!(attacks.len() >= 165, "{} attacks", attacks.len());
@@ -48,11 +49,24 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
     assert!(survivors.is_empty(), "{} of {}:\n{}", survivors.len(), attacks.len(), survivors.join("\n"));
 
     // What was tried left the path open, and the way out works.
+    customers_marks(installation.admin(), &places.ours, false).await;
     let answer = operator.get(&format!("/api/v1/namespaces/{}/secrets/config", places.ours)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let answer = operator.delete(&format!("/api/v1/namespaces/{}", places.ours)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     installation.close().await;
+}
+
+/// What the customer puts on an environment's namespace, or takes from it.
+async fn customers_marks(admin: &Account, namespace: &str, there: bool) {
+    let mark = |value: &str| if there { json!(value) } else { Value::Null };
+    let marks = json!({"metadata": {
+        "labels": {"bank.test/pci": mark("enforced"), "bank.test/scanned": mark("")},
+        "annotations": {"bank.test/owner": mark("payments")},
+        "finalizers": if there { json!(["bank.test/records"]) } else { Value::Null },
+    }});
+    let answer = admin.patch(&format!("/api/v1/namespaces/{namespace}"), &marks).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 /// A refusal counts only with the expected reason: a typing error in the path would be refused too.

@@ -107,6 +107,57 @@ fn reading(places: &Places) -> Vec<Attack> {
     attacks
 }
 
+/// Annotations, finalizers and owners of namespaces: what other people's controllers go by.
+fn heads(places: &Places) -> Vec<Attack> {
+    let Places { agent, ours, .. } = places;
+    let all = "/api/v1/namespaces";
+    let mut attacks = Vec::new();
+    let owner = json!([{"apiVersion": "v1", "kind": "Namespace", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}]);
+    for (title, head, refusal) in [
+        (
+            "the users of OpenShift",
+            json!({"annotations": {"openshift.io/sa.scc.uid-range": "0/10000"}}),
+            "only its own annotations",
+        ),
+        ("the roles of kube2iam", json!({"annotations": {"iam.amazonaws.com/allowed-roles": ".*"}}), "only its own annotations"),
+        (
+            "the nodes of PodNodeSelector",
+            json!({"annotations": {"scheduler.alpha.kubernetes.io/node-selector": ""}}),
+            "only its own annotations",
+        ),
+        ("a project of Rancher", json!({"annotations": {"field.cattle.io/projectId": "c-1:p-1"}}), "only its own annotations"),
+        ("a finalizer", json!({"finalizers": ["thief.test/stays"]}), "neither finalizers nor owners"),
+        ("an owner", json!({"ownerReferences": owner}), "neither finalizers nor owners"),
+    ] {
+        let mut made = namespace("dp-x", &labels(agent));
+        for (key, value) in head.as_object().into_iter().flatten() {
+            made["metadata"][key] = value.clone();
+        }
+        let title = format!("a namespace with {title}");
+        attacks.push(attack(&format!("creates {title}"), "POST", format!("{all}?dryRun=All"), Some(made), refusal));
+        let change = Some(json!({"metadata": head}));
+        attacks.push(attack(&format!("makes its own {title}"), "PATCH", format!("{all}/{ours}?dryRun=All"), change, refusal));
+    }
+    for (title, head, refusal) in [
+        ("removes an annotation of the customer", json!({"annotations": {"bank.test/owner": null}}), "only its own annotations"),
+        ("changes an annotation of the customer", json!({"annotations": {"bank.test/owner": ""}}), "only its own annotations"),
+        ("removes a finalizer of the customer", json!({"finalizers": null}), "neither finalizers nor owners"),
+    ] {
+        let change = Some(json!({"metadata": head}));
+        attacks.push(attack(title, "PATCH", format!("{all}/{ours}?dryRun=All"), change, refusal));
+    }
+    let mut held = namespace("dp-x", &labels(agent));
+    held["spec"] = json!({"finalizers": ["kubernetes", "thief.test/stays"]});
+    attacks.push(attack(
+        "creates a namespace that never ends",
+        "POST",
+        format!("{all}?dryRun=All"),
+        Some(held),
+        "neither finalizers nor owners",
+    ));
+    attacks
+}
+
 fn namespaces(places: &Places) -> Vec<Attack> {
     let Places { agent, ours, .. } = places;
     let all = "/api/v1/namespaces";
@@ -137,6 +188,13 @@ fn namespaces(places: &Places) -> Vec<Attack> {
             with("admission.gatekeeper.sh/ignore", "yes"),
             "only its own labels",
         ),
+        (
+            "that a customer's policies skip for a label without value",
+            "dp-x",
+            with("admission.gatekeeper.sh/ignore", ""),
+            "only its own labels",
+        ),
+        ("of the control plane's kind", "dp-x", with("control-plane", ""), "only its own labels"),
     ] {
         let title = format!("creates a namespace {title}");
         attacks.push(attack(&title, "POST", format!("{all}?dryRun=All"), Some(namespace(name, &labels)), refusal));
@@ -151,9 +209,18 @@ fn namespaces(places: &Places) -> Vec<Attack> {
         ("lowers its namespace", ours, json!({enforce: "baseline"}), "enforce Pod Security restricted"),
         ("drops Pod Security", ours, json!({enforce: null}), "enforce Pod Security restricted"),
         ("labels its namespace for others", ours, json!({"istio-injection": "disabled"}), "only its own labels"),
+        ("labels its namespace with nothing", ours, json!({"istio-injection": ""}), "only its own labels"),
+        ("takes its namespace from Gatekeeper", ours, json!({"admission.gatekeeper.sh/ignore": ""}), "only its own labels"),
+        ("makes its namespace a control plane", ours, json!({"control-plane": ""}), "only its own labels"),
+        ("removes a label of the customer", ours, json!({"bank.test/pci": null}), "only its own labels"),
+        ("empties a label of the customer", ours, json!({"bank.test/pci": ""}), "only its own labels"),
+        ("changes a label of the customer", ours, json!({"bank.test/pci": "none"}), "only its own labels"),
+        ("removes an empty label of the customer", ours, json!({"bank.test/scanned": null}), "only its own labels"),
+        ("fills an empty label of the customer", ours, json!({"bank.test/scanned": "no"}), "only its own labels"),
     ] {
         attacks.push(attack(title, "PATCH", format!("{all}/{name}?dryRun=All"), change(labels), refusal));
     }
+    attacks.extend(heads(places));
     for name in ["kube-node-lease", agent] {
         let title = format!("deletes {name}");
         attacks.push(attack(
