@@ -65,6 +65,9 @@ pub struct CommonArgs {
     /// Name of the Helm release; names of Leases, Secrets and roles start with it
     #[arg(long, env = "PDP_FULLNAME", default_value = "pdp-agent", value_parser = dns_label)]
     pub fullname: String,
+    /// Value of the label pdp-agent.dev/agent on namespaces of this installation; NAMESPACE.FULLNAME when left out
+    #[arg(long, env = "PDP_NAMESPACE_LABEL", value_parser = label_value)]
+    pub namespace_label: Option<String>,
     /// Where probes and metrics are served
     #[arg(long, env = "PDP_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     pub admin_address: SocketAddr,
@@ -160,6 +163,7 @@ impl CommonArgs {
         Settings {
             namespace: self.namespace.clone(),
             fullname: self.fullname.clone(),
+            agent: self.namespace_label.clone().unwrap_or_else(|| format!("{}.{}", self.namespace, self.fullname)),
             admin_address: self.admin_address,
             instance: format!("{}_{}", host.trim(), uuid::Uuid::new_v4()),
         }
@@ -220,6 +224,15 @@ fn dns_label(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn label_value(text: &str) -> Result<String, String> {
+    let edge = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if text.len() > 63 || !text.bytes().all(good) || !edge(text.bytes().next()) || !edge(text.bytes().last()) {
+        return Err("must be the value of a label: 1 to 63 letters, digits, dashes, dots and underscores".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +250,7 @@ mod tests {
             ("pdp-agent operator --log-level debgu", "debug"),
             ("pdp-agent operator --log-format jsn", "json"),
             ("pdp-agent operator --namespace Bad_Name", "lower-case"),
+            ("pdp-agent operator --namespace-label a/b", "value of a label"),
             ("pdp-agent link --control-plane-url http://x", "https"),
             ("pdp-agent doctor -o yaml", "json"),
         ] {

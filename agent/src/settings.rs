@@ -12,6 +12,9 @@ pub struct Settings {
     pub namespace: String,
     /// Name of the Helm release; names of Leases, Secrets and roles start with it.
     pub fullname: String,
+    /// What the label `pdp-agent.dev/agent` says on namespaces of this installation: the chart makes the word, for the admission
+    /// policies as for us.
+    pub agent: String,
     /// Where probes and metrics are served.
     pub admin_address: SocketAddr,
     /// Unique per process: `<host name>_<uuid>`.

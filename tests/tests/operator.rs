@@ -198,6 +198,7 @@ impl Stage {
             settings: Settings {
                 namespace: self.namespace.clone(),
                 fullname: "pdp-agent".to_owned(),
+                agent: format!("{}.pdp-agent", self.namespace),
                 admin_address: "127.0.0.1:0".parse().unwrap(),
                 instance: "test".to_owned(),
             },

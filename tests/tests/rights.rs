@@ -10,6 +10,7 @@ mod rights {
     pub(crate) mod granting;
     pub(crate) mod installation;
     pub(crate) mod statuses;
+    pub(crate) mod neighbours;
     pub(crate) mod workloads;
 }
 
@@ -19,6 +20,7 @@ use rights::account::{Account, Answer};
 use rights::attacks::{self, Attack, Places};
 use rights::bodies;
 use rights::installation::Installation;
+use rights::neighbours;
 use serde_json::{Value, json};
 use tests::testbed::wait_until;
 
@@ -38,15 +40,7 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
 
     let attacks = attacks::all(&places);
     assert!(attacks.len() >= 165, "{} attacks", attacks.len());
-    let mut survivors = Vec::new();
-    for attack in &attacks {
-        let answer = operator.send(attack).await;
-        assert!(!answer.text.contains(CANARY), "{} gave the secret away: {}", attack.title, answer.text);
-        if let Err(why) = refused(attack, &answer) {
-            survivors.push(why);
-        }
-    }
-    assert!(survivors.is_empty(), "{} of {}:\n{}", survivors.len(), attacks.len(), survivors.join("\n"));
+    all_refused(&operator, &attacks).await;
 
     // What was tried left the path open, and the way out works.
     customers_marks(installation.admin(), &places.ours, false).await;
@@ -54,6 +48,92 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let answer = operator.delete(&format!("/api/v1/namespaces/{}", places.ours)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
+    installation.close().await;
+}
+
+async fn all_refused(account: &Account, attacks: &[Attack]) {
+    let mut survivors = Vec::new();
+    for attack in attacks {
+        let answer = account.send(attack).await;
+        assert!(!answer.text.contains(CANARY), "{} gave the secret away: {}", attack.title, answer.text);
+        if let Err(why) = refused(attack, &answer) {
+            survivors.push(why);
+        }
+    }
+    assert!(survivors.is_empty(), "{} of {}:\n{}", survivors.len(), attacks.len(), survivors.join("\n"));
+}
+
+#[tokio::test]
+async fn two_installations_on_one_cluster_stay_out_of_each_others_environments() {
+    let both = [Installation::new("rights-east").await, Installation::new("rights-west").await];
+    let mut places = Vec::new();
+    for installation in &both {
+        let operator = installation.account("operator").await;
+        let place =
+            Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: String::new() };
+        allowed_path(&operator, &place).await;
+        let key = json!({"metadata": {"name": "pdp-key"}, "stringData": {"key": CANARY}});
+        let answer = operator.post(&format!("/api/v1/namespaces/{}/secrets", place.ours), &key).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        places.push(place);
+    }
+    for (me, other) in [(0, 1), (1, 0)] {
+        let (operator, theirs) = (both[me].account("operator").await, &places[other].ours);
+        all_refused(&operator, &neighbours::all(&places[me], theirs, false)).await;
+        // By mistake, or by somebody's hand: what RBAC would let through, the policies do not.
+        both[me].bind(theirs, "workloads", "operator").await;
+        let token = format!("/api/v1/namespaces/{theirs}/serviceaccounts/pdp-vault/token");
+        wait_until(LIMIT, "the binding to be in force", async || {
+            let answer = operator.post(&token, &bodies::token("vault", 600)).await;
+            if answer.text.contains(attacks::NO_RIGHT) { Err(answer.text) } else { Ok(()) }
+        })
+        .await
+        .unwrap();
+        all_refused(&operator, &neighbours::all(&places[me], theirs, true)).await;
+    }
+    for installation in both {
+        installation.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_of_an_earlier_version_is_taken_over_once_and_by_its_own_data_plane_only() {
+    let installation = Installation::new("rights-old").await;
+    let operator = installation.account("operator").await;
+    let places =
+        Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: String::new() };
+    allowed_path(&operator, &places).await;
+    let old = async |name: &str, data_plane: &str| {
+        let mut labels = bodies::labels(&installation.name);
+        labels.as_object_mut().unwrap().remove("pdp-agent.dev/agent");
+        labels["pdp-agent.dev/installation"] = data_plane.into();
+        installation.apply(&bodies::namespace(name, &labels)).await;
+    };
+    let [mine, anothers, nobodys] = ["mine", "anothers", "nobodys"].map(|suffix| installation.ours(suffix));
+    old(&mine, "data-plane-1").await;
+    old(&anothers, "data-plane-2").await;
+    old(&nobodys, "local").await;
+    // Nothing says yet which data plane this is, so all three are refused.
+    for name in [&mine, &anothers, &nobodys] {
+        all_refused(&operator, &neighbours::old(&places, name)).await;
+    }
+    installation.enrolled_as("data-plane-1").await;
+    installation.upgrade(&["--set", "log.level=debug"]).await;
+    let word = json!({"metadata": {"labels": {"pdp-agent.dev/agent": format!("{0}.{0}", installation.name)}}});
+    wait_until(LIMIT, "the new policy to be in force", async || {
+        let answer = operator.patch(&format!("/api/v1/namespaces/{mine}"), &word).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.text) }
+    })
+    .await
+    .unwrap();
+    for name in [&anothers, &nobodys] {
+        all_refused(&operator, &neighbours::old(&places, name)).await;
+    }
+    let answer = operator.delete(&format!("/api/v1/namespaces/{mine}?dryRun=All")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    for name in [&mine, &anothers, &nobodys] {
+        installation.remove_namespace(name).await;
+    }
     installation.close().await;
 }
 

@@ -273,6 +273,15 @@ impl Cluster {
         self.write(verb, kind, name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
     }
 
+    /// Merges into a namespace: uid and resource version of what was seen are part of `patch`.
+    ///
+    /// # Errors
+    /// Not leading, refused, or no answer.
+    pub async fn merge_namespace(&self, name: &str, patch: &Value) -> Result<Value, ApiError> {
+        let path = format!("{}?{}", path(ObjectKind::Namespace, "", Some(name)), query(false));
+        self.write("apply", "Namespace", name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
+    }
+
     /// A token of an environment's ServiceAccount for one audience.
     ///
     /// # Errors

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::apply::{self, Subject};
 use super::cluster::{ApiError, Class, Path};
-use super::index::Own;
+use super::index::{Own, Place};
 use super::modified::{Modified, note};
-use super::object::{self, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKind};
+use super::object::{self, AGENT, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKind};
 use super::observe::{self, Owner};
 use super::report::Trouble;
 use super::resolve;
@@ -77,6 +77,16 @@ struct Round<'a> {
     now: Timestamp,
 }
 
+/// What became of a namespace that does not say whose it is.
+enum Adoption {
+    /// It does, or it is not for us to say.
+    NotNeeded,
+    /// It says so now.
+    Done,
+    /// It may not be ours.
+    Refused(Trouble),
+}
+
 impl Round<'_> {
     async fn present(&self) -> Result<Option<Duration>, ApiError> {
         let Some(owner) = resolve::owner(&self.environment.spec.body) else {
@@ -88,6 +98,11 @@ impl Round<'_> {
         let mut live = BTreeMap::new();
         self.look_at_namespace(&namespace, wanted.as_ref().ok(), &mut live).await?;
         let ours = live.values().all(|live: &Live| live.ours && !live.terminating) && !live.is_empty();
+        let (wanted, ours) = match self.adopt(&namespace, ours).await? {
+            Adoption::Done => return Ok(Some(Duration::ZERO)),
+            Adoption::Refused(trouble) => (Err(trouble), false),
+            Adoption::NotNeeded => (wanted, ours),
+        };
         if ours && let Ok(wanted) = &wanted {
             for object in wanted.present.iter().skip(1) {
                 if let (Some((_, reference)), Some(found)) =
@@ -105,9 +120,26 @@ impl Round<'_> {
         let warning = if ours { self.secrets(&namespace).await? } else { None };
         let status = self.environment.status.clone().unwrap_or_default();
         let modified = self.modified();
-        let observed = self.observed(&status, modified.as_ref(), &namespace, &live);
+        let holder = self.holder(&namespace);
+        let observed = Observed {
+            holder: holder.as_deref(),
+            ..self.observed(&status, modified.as_ref(), &namespace, &live)
+        };
         let decision = decide::decide(&observed, wanted.as_ref(), warning.as_ref(), self.now);
-        apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
+        let mut subject = self.subject();
+        let done = apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &decision.writes).await;
+        if let Err(error) = done {
+            if error.class() == Class::Policy {
+                let written = decision.writes.iter().find_map(|write| {
+                    if let super::write::Write::Status(status) = write { Some((**status).clone()) } else { None }
+                });
+                let written = written.unwrap_or_else(|| status.clone());
+                let trouble = Trouble::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.words()));
+                let said = decide::decide(&Observed { status: &written, ..observed }, Err(&trouble), warning.as_ref(), self.now);
+                apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &said.writes).await?;
+            }
+            return Err(error);
+        }
         let made_objects = decision.writes.iter().any(|write| !matches!(write, super::write::Write::Status(_)));
         // The namespace was just made: its key and pull Secrets come in the next round.
         Ok(if made_objects { Some(Duration::ZERO) } else { (!ours || warning.is_some()).then_some(AGAIN) })
@@ -120,6 +152,7 @@ impl Round<'_> {
         let spec = &self.environment.spec.body;
         Ok(objects::wanted(&objects::Input {
             data_plane: &self.shared.id,
+            agent: &self.shared.settings.agent,
             name: self.name,
             namespace,
             owner: [organization, project, handle],
@@ -131,6 +164,52 @@ impl Round<'_> {
             internal_ranges: policy.internal_ranges.as_deref(),
             logs: policy.logs.mode == LogMode::ThroughLink,
         }))
+    }
+
+    /// The agent that says the namespace is its own, if it is not this one.
+    fn holder(&self, namespace: &str) -> Option<String> {
+        let agent = self.shared.index.lock().object(&Place::new(ObjectKind::Namespace, "", namespace))?.agent.clone()?;
+        (*agent != *self.shared.settings.agent).then(|| agent.to_string())
+    }
+
+    /// Puts our word on a namespace that a version before that label made: once, and only on one that names this data plane.
+    async fn adopt(&self, namespace: &str, ours: bool) -> Result<Adoption, ApiError> {
+        let place = Place::new(ObjectKind::Namespace, "", namespace);
+        let labelled = self.shared.index.lock().object(&place).is_none_or(|known| known.agent.is_some());
+        if !ours || labelled || self.pause.is_some() {
+            return Ok(Adoption::NotNeeded);
+        }
+        let Some(found) = self.shared.cluster.get(ObjectKind::Namespace, "", namespace).await? else {
+            return Ok(Adoption::NotNeeded);
+        };
+        let agent = &self.shared.settings.agent;
+        let refused = |why: &str| {
+            let message = format!(
+                "namespace {namespace} was made before namespaces said whose they are, and {why}; if it is this agent's: kubectl label \
+                 namespace {namespace} {AGENT}={agent}"
+            );
+            Ok(Adoption::Refused(Trouble::new("NotAdopted", message)))
+        };
+        if object::label(&found, INSTALLATION) != Some(&self.shared.id) {
+            return refused("it was not made by this data plane");
+        }
+        let seen = |pointer: &str| found.pointer(pointer).cloned().unwrap_or_default();
+        let patch = json!({"metadata": {
+            "uid": seen("/metadata/uid"),
+            "resourceVersion": seen("/metadata/resourceVersion"),
+            "labels": {AGENT: agent},
+        }});
+        match self.shared.cluster.merge_namespace(namespace, &patch).await {
+            Ok(adopted) => {
+                observe::took(self.shared, &place, &adopted);
+                tracing::info!(namespace, "a namespace of an earlier version carries this agent's label now");
+                Ok(Adoption::Done)
+            }
+            Err(error) if error.class() == Class::Policy => {
+                refused("the admission policies, rendered when the chart was last installed or upgraded, do not let it be taken over")
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A foreign namespace carries none of our labels, so no watch shows it: it is asked for by name.
@@ -150,9 +229,11 @@ impl Round<'_> {
         let Some(found) = self.shared.cluster.get(ObjectKind::Namespace, namespace, namespace).await? else {
             return Ok(());
         };
+        observe::took(self.shared, &Place::new(ObjectKind::Namespace, "", namespace), &found);
         let label = |key: &str| object::label(&found, key);
         let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let ours = self.shared.is_ours(label(DATA_PLANE))
+        let ours = label(AGENT).is_none_or(|agent| agent == self.shared.settings.agent)
+            && self.shared.is_ours(label(DATA_PLANE))
             && self.shared.is_ours(label(INSTALLATION))
             && label(ENVIRONMENT) == Some(self.name);
         live.insert(
@@ -248,6 +329,10 @@ impl Round<'_> {
         if !namespace.is_empty() {
             self.look_at_namespace(&namespace, None, &mut live).await?;
             let stands = decide::stands(&namespace, &live);
+            let adoption = self.adopt(&namespace, stands).await?;
+            if matches!(adoption, Adoption::Done) {
+                return Ok(Some(Duration::ZERO));
+            }
             obstacle = match self.obstacle(&namespace, stands).await {
                 // The preparation was cut off before it came to the rights, and nothing but a look says that the namespace is empty.
                 Err(error) if stands && error.class() == Class::Rights && self.pause.is_none() => {
@@ -256,6 +341,9 @@ impl Round<'_> {
                 }
                 other => other?,
             };
+            if let Adoption::Refused(trouble) = adoption {
+                obstacle = Obstacle::Kept(trouble);
+            }
         }
         let going = !live.is_empty();
         let modified = self.modified();
@@ -359,6 +447,7 @@ impl Round<'_> {
             modified,
             status,
             namespace,
+            holder: None,
             paused: self.pause.map(|pause| pause.words.as_str()),
             settles: self.shared.cluster.settles(ENVIRONMENT, self.name),
             live,

@@ -25,6 +25,8 @@ pub const ENVIRONMENT: &str = "pdp-agent.dev/environment";
 pub const TASK_RUN: &str = "pdp-agent.dev/task-run";
 /// Label on namespaces that the operator created.
 pub const INSTALLATION: &str = "pdp-agent.dev/installation";
+/// Label on those namespaces: which agent made them. Policies compare its value, and so does everything here.
+pub const AGENT: &str = "pdp-agent.dev/agent";
 /// Label on pods: digest of the rendering they were made of.
 pub const REVISION: &str = "pdp-agent.dev/revision";
 /// Annotation on workloads: name of the rendering.

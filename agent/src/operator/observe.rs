@@ -40,7 +40,9 @@ impl Owner<'_> {
             Self::Environment(_) => &found.environment,
             Self::TaskRun(_) => &found.task_run,
         };
-        shared.is_ours(found.data_plane.as_deref()) && label.as_deref() == Some(self.name())
+        // Only namespaces say whose they are, and only since that was not left to the id of a data plane.
+        let anothers = found.agent.as_deref().is_some_and(|agent| agent != shared.settings.agent);
+        !anothers && shared.is_ours(found.data_plane.as_deref()) && label.as_deref() == Some(self.name())
     }
 }
 

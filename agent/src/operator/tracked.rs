@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::cluster_words::ClusterWords;
 use super::names::Names;
-use super::object::{DATA_PLANE, ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
+use super::object::{AGENT, DATA_PLANE, ENVIRONMENT, ObjectKind, RELEASE, TASK_RUN};
 use super::progress::{DeploymentView, PodView, ReplicaSetView, SliceView};
 use crate::kinds::ObjectRef;
 
@@ -69,6 +69,8 @@ pub struct Tracked {
     pub task_run: Option<Arc<str>>,
     /// Label of the data plane.
     pub data_plane: Option<Arc<str>>,
+    /// Label of the agent that made it; on namespaces.
+    pub agent: Option<Arc<str>>,
     /// What matters of its state.
     pub view: View,
 }
@@ -121,13 +123,15 @@ impl Tracked {
             environment: label(ENVIRONMENT),
             task_run: label(TASK_RUN),
             data_plane: label(DATA_PLANE),
+            agent: label(AGENT),
             view,
         }
     }
 
     /// Replaces what other objects have too by what they share.
     pub(super) fn share(&mut self, names: &mut Names) {
-        for label in [&mut self.release, &mut self.environment, &mut self.task_run, &mut self.data_plane] {
+        let Self { release, environment, task_run, data_plane, agent, .. } = self;
+        for label in [release, environment, task_run, data_plane, agent] {
             *label = label.take().map(|text| names.shared(&text));
         }
     }

@@ -24,6 +24,19 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "pdp.fullname" . }}-op
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "pdp.fullname" . }}-link
 {{- end }}
 
+{{/*
+The word on namespaces that says whose they are: NAMESPACE.NAME of this installation. It is the value of a label, 63 characters at
+most; a longer one is cut and ends in a hash, after an underscore, which no name has. The operator is given this word.
+*/}}
+{{- define "pdp.agent" -}}
+{{- $word := printf "%s.%s" .Release.Namespace (include "pdp.fullname" .) -}}
+{{- if gt (len $word) 63 -}}
+{{- printf "%s_%s" (trunc 50 $word) ($word | sha256sum | trunc 12) -}}
+{{- else -}}
+{{- $word -}}
+{{- end -}}
+{{- end }}
+
 {{- define "pdp.enrolmentSecret" -}}
 {{- .Values.enrolment.existingSecret | default (printf "%s-enrolment" (include "pdp.fullname" .)) -}}
 {{- end }}

@@ -132,6 +132,8 @@ spec:
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: PDP_FULLNAME
   value: {{ include "pdp.fullname" $root }}
+- name: PDP_NAMESPACE_LABEL
+  value: {{ include "pdp.agent" $root }}
 - name: PDP_ADMIN_ADDRESS
   value: 0.0.0.0:8081
 - name: PDP_LOG_FORMAT

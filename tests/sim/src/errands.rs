@@ -68,6 +68,7 @@ impl Operator {
             modified: modified.as_ref(),
             status: &status,
             namespace: &namespace,
+            holder: None,
             paused: None,
             settles: self.settles(ENVIRONMENT, name),
             live: &live,

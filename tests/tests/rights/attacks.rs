@@ -168,12 +168,15 @@ fn namespaces(places: &Places) -> Vec<Attack> {
     };
     let enforce = "pod-security.kubernetes.io/enforce";
     let label = "pdp-agent.dev/installation";
+    let agents = "pdp-agent.dev/agent";
     let change = |labels: Value| Some(json!({"metadata": {"labels": labels}}));
     let mut attacks = Vec::new();
     for (title, name, labels, refusal) in [
         ("without its label", "dp-x", json!({enforce: "restricted"}), "only namespaces that carry its label"),
         ("named like the system's", "kube-x", labels(agent), "name starts with dp-"),
-        ("without Pod Security", "dp-x", json!({label: agent}), "enforce Pod Security restricted"),
+        ("without Pod Security", "dp-x", json!({label: agent, agents: format!("{agent}.{agent}")}), "enforce Pod Security restricted"),
+        ("of another agent", "dp-x", with(agents, "other.other"), "only namespaces that carry its label"),
+        ("of nobody", "dp-x", with(agents, ""), "only namespaces that carry its label"),
         ("privileged", "dp-x", with(enforce, "privileged"), "enforce Pod Security restricted"),
         ("baseline where it is not allowed", "dp-x", with(enforce, "baseline"), "enforce Pod Security restricted"),
         (
@@ -205,6 +208,8 @@ fn namespaces(places: &Places) -> Vec<Attack> {
         ("adopts the agent's namespace", agent.as_str(), labels(agent), "only namespaces that it created"),
         ("disowns its namespace", ours, json!({label: null}), "only namespaces that it created"),
         ("gives its namespace away", ours, json!({label: "other"}), "not the label"),
+        ("takes its word from its namespace", ours, json!({agents: null}), "not the label"),
+        ("gives its namespace to another agent", ours, json!({agents: "other.other"}), "not the label"),
         ("opens its namespace", ours, json!({enforce: "privileged"}), "enforce Pod Security restricted"),
         ("lowers its namespace", ours, json!({enforce: "baseline"}), "enforce Pod Security restricted"),
         ("drops Pod Security", ours, json!({enforce: null}), "enforce Pod Security restricted"),

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use super::attacks::Places;
 
 pub(crate) fn labels(name: &str) -> Value {
-    json!({"pdp-agent.dev/installation": name, "pod-security.kubernetes.io/enforce": "restricted"})
+    json!({
+        "pdp-agent.dev/agent": format!("{name}.{name}"),
+        "pdp-agent.dev/installation": name,
+        "pod-security.kubernetes.io/enforce": "restricted",
+    })
 }
 
 pub(crate) fn namespace(name: &str, labels: &Value) -> Value {

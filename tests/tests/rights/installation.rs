@@ -101,15 +101,30 @@ impl Installation {
 
     /// A namespace as the operator would have made it, with these roles bound.
     pub(crate) async fn environment(&self, namespace: &str, roles: &[&str]) {
-        let made = bodies::namespace(namespace, &bodies::labels(&self.name));
-        self.testbed.apply(&made.to_string()).await.unwrap();
-        let places = Places { agent: self.namespace.clone(), ours: namespace.to_owned(), secret: String::new() };
+        self.apply(&bodies::namespace(namespace, &bodies::labels(&self.name))).await;
         for role in roles {
-            let account = if *role == "logs" { "link" } else { "operator" };
-            let mut binding: Value = bodies::binding(&places, role, account);
-            binding["metadata"]["namespace"] = namespace.into();
-            self.testbed.apply(&binding.to_string()).await.unwrap();
+            self.bind(namespace, role, if *role == "logs" { "link" } else { "operator" }).await;
         }
+    }
+
+    /// Binds one of this installation's roles in any namespace, as a person could.
+    pub(crate) async fn bind(&self, namespace: &str, role: &str, account: &str) {
+        let places = Places { agent: self.namespace.clone(), ours: namespace.to_owned(), secret: String::new() };
+        let mut binding = bodies::binding(&places, role, account);
+        binding["metadata"]["namespace"] = namespace.into();
+        self.apply(&binding).await;
+    }
+
+    pub(crate) async fn apply(&self, object: &Value) {
+        self.testbed.apply(&object.to_string()).await.unwrap();
+    }
+
+    /// What the link notes when the control plane has taken the data plane in.
+    pub(crate) async fn enrolled_as(&self, id: &str) {
+        let path =
+            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{}/dataplanes/default/status", self.namespace);
+        let answer = self.admin.patch(&path, &json!({"status": {"id": id}})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
     }
 
     pub(crate) async fn remove_namespace(&self, namespace: &str) {

@@ -9,7 +9,7 @@ use protocol::report::FactKind;
 
 use super::super::decide::Decision;
 use super::super::modified::{self, Ledger, Modified};
-use super::super::object::{self, ObjectKind};
+use super::super::object::{self, AGENT, ObjectKind};
 use super::super::report::{self, Conditions, NewFact, Trouble};
 use super::super::unanswered;
 use super::super::write::{Live, Write};
@@ -31,6 +31,8 @@ pub struct Observed<'a> {
     pub status: &'a EnvironmentStatus,
     /// Its namespace.
     pub namespace: &'a str,
+    /// The agent whose label it carries, if that is another one.
+    pub holder: Option<&'a str>,
     /// Until when a person stopped writes.
     pub paused: Option<&'a str>,
     /// How long something may still be created for it.
@@ -59,13 +61,13 @@ pub fn decide(
             ));
         }
         Some(live) if !live.ours => {
-            trouble = Some(Trouble::new(
-                "NamespaceTaken",
-                format!(
-                    "namespace {} exists and was not created for this environment; it is never adopted, remove it or use other handles",
-                    observed.namespace
-                ),
-            ));
+            let taken = match observed.holder {
+                Some(holder) => format!("belongs to the agent {holder} on this cluster, as its label {AGENT} says"),
+                None => "exists and was not created for this environment".to_owned(),
+            };
+            let help = "it is never adopted, remove it or use other handles";
+            trouble =
+                Some(Trouble::new("NamespaceTaken", format!("namespace {} {taken}; {help}", observed.namespace)));
         }
         Some(_) => {
             status.namespace = Some(observed.namespace.to_owned());
@@ -169,6 +171,8 @@ pub enum Obstacle {
     Releases(Vec<String>),
     /// Objects in its namespace that we did not make.
     Foreign(Vec<String>),
+    /// Its namespace cannot be made ours, for this reason.
+    Kept(Trouble),
 }
 
 /// Whether the namespace stands and is ours: only then may what is in it be listed, since the rights are in it and go with it.
@@ -190,7 +194,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     let settles = settles.filter(|_| !mutant::is(Mutant::CreateForgotten));
     let (why, waits) = match (namespace, obstacle) {
         (None, _) if settles.is_some() => (unanswered::settling(), false),
-        (None, Obstacle::None | Obstacle::Releases(_) | Obstacle::Foreign(_)) => {
+        (None, Obstacle::None | Obstacle::Releases(_) | Obstacle::Foreign(_) | Obstacle::Kept(_)) => {
             (Trouble::new("Deleted", "everything that this environment made is gone"), false)
         }
         (Some(_), Obstacle::Releases(names)) => (
@@ -210,6 +214,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
             ),
             true,
         ),
+        (Some(_), Obstacle::Kept(trouble)) => (trouble.clone(), false),
         (Some(live), Obstacle::None) => {
             if observed.paused.is_none() && !live.terminating {
                 writes.push(Write::delete(&namespace_ref, live));

@@ -11,7 +11,7 @@ use protocol::spec::Quota;
 use serde_json::{Value, json};
 
 use super::super::build::{DEFAULT_LIMITS, DEFAULT_REQUESTS};
-use super::super::object::{self, INSTALLATION, ObjectKind};
+use super::super::object::{self, AGENT, INSTALLATION, ObjectKind};
 use super::super::quantity::Quantity;
 use crate::kinds::{ObjectRef, SecurityLevel};
 
@@ -26,6 +26,8 @@ const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
 pub struct Input<'a> {
     /// Id of the data plane.
     pub data_plane: &'a str,
+    /// What says that a namespace is this installation's.
+    pub agent: &'a str,
     /// Name of the Environment.
     pub name: &'a str,
     /// Its namespace.
@@ -166,6 +168,7 @@ fn namespace(input: &Input<'_>) -> Value {
     let labels = &mut namespace["metadata"]["labels"];
     for (key, value) in [
         (INSTALLATION, input.data_plane),
+        (AGENT, input.agent),
         ("pdp-agent.dev/organization", organization),
         ("pdp-agent.dev/project", project),
         ("pdp-agent.dev/environment-name", environment),
@@ -227,6 +230,7 @@ mod tests {
     fn input() -> Input<'static> {
         Input {
             data_plane: "dp1",
+            agent: "pdp-agent.pdp-agent",
             name: "shop-dev",
             namespace: "dp-acme-shop-dev-fd039d72",
             owner: ["acme", "shop", "dev"],

@@ -38,7 +38,7 @@ spec:
 [{{ range $i, $s := . }}{{ if $i }}, {{ end }}'{{ $s | replace "\\" "\\\\" | replace "'" "\\'" }}'{{ end }}]
 {{- end }}
 
-{{/* Whether the namespace of a request is one of ours. */}}
+{{/* Whether the namespace of a request is one of ours: another installation's says another word. */}}
 {{- define "pdp.celOurs" -}}
-has(namespaceObject.metadata.labels) && 'pdp-agent.dev/installation' in namespaceObject.metadata.labels
+has(namespaceObject.metadata.labels) && namespaceObject.metadata.labels[?'pdp-agent.dev/agent'].orValue('') == '{{ include "pdp.agent" . }}'
 {{- end }}

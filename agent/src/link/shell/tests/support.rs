@@ -148,6 +148,7 @@ impl Agent {
         let settings = Settings {
             namespace: "pdp-agent".into(),
             fullname: "pdp-agent".into(),
+            agent: "pdp-agent.pdp-agent".into(),
             admin_address: "127.0.0.1:0".parse().unwrap(),
             instance: "test".into(),
         };

@@ -25,6 +25,7 @@ fn observed<'a>(status: &'a EnvironmentStatus, live: &'a BTreeMap<ObjectRef, Liv
         modified: None,
         status,
         namespace: NAMESPACE,
+        holder: None,
         paused: None,
         settles: None,
         live,
