@@ -44,6 +44,8 @@ pub mod release;
 pub mod rendering;
 pub mod report;
 pub mod resolve;
+#[cfg(test)]
+mod shape;
 pub mod shared;
 pub mod switch;
 pub mod taskrun;

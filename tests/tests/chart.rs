@@ -200,7 +200,7 @@ fn no_admission_policy_takes_parameters_or_fails_open() {
     for variant in ["minimal", "full", "openshift"] {
         let objects = rendered(variant);
         let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
-        assert_eq!(policies.len(), 8, "{variant}");
+        assert_eq!(policies.len(), 10, "{variant}");
         for policy in policies {
             let name = policy["metadata"]["name"].as_str().unwrap();
             assert!(policy["spec"].get("paramKind").is_none(), "{name}");
@@ -218,6 +218,62 @@ fn no_admission_policy_takes_parameters_or_fails_open() {
                 .any(|b| b["spec"]["policyName"] == name && b["spec"]["validationActions"][0] == "Deny");
             assert!(bound, "{name} is not in force");
         }
+    }
+}
+
+#[test]
+fn policies_and_operator_are_given_the_same_word_and_it_fits_a_label() {
+    let long = "a-namespace-whose-name-has-the-length-that-a-name-may-have-63-x";
+    assert_eq!(long.len(), 63);
+    let mut seen = std::collections::BTreeSet::new();
+    for (namespace, name) in [("pdp-agent", "pdp-agent"), (long, "north"), (long, "south"), ("pdp-agent", "north")] {
+        let more = ["--namespace", namespace, "--set", &format!("fullnameOverride={name}")];
+        let text = template("minimal", &more).unwrap();
+        let objects = objects(&text);
+        let pods =
+            of_kind(&objects, "Deployment").into_iter().map(|one| &one["spec"]["template"]["spec"]["containers"][0]);
+        let words: Vec<&str> = pods
+            .flat_map(|container| container["env"].as_array().unwrap())
+            .filter(|variable| variable["name"] == "PDP_NAMESPACE_LABEL")
+            .map(|variable| variable["value"].as_str().unwrap())
+            .collect();
+        assert!(words.len() == 2 && words[0] == words[1], "{words:?}");
+        let word = words[0];
+        assert!(word.len() <= 63 && word.starts_with(&namespace[..9]), "{word}");
+        assert!(word.len() == 63 || word == format!("{namespace}.{name}"), "{word}");
+        assert!(seen.insert(word.to_owned()), "{word} stands for two installations");
+        for policy in ["namespaces", "rbac", "tokens", "objects"] {
+            let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
+            let policy =
+                policies.into_iter().find(|one| one["metadata"]["name"] == format!("{name}-{policy}")).unwrap();
+            assert!(policy["spec"]["validations"].to_string().contains(&format!("== '{word}'")), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn a_field_that_the_customer_allows_is_let_through_and_no_other() {
+    let expression = |more: &[&str], path: &str| {
+        let objects = objects(&template("minimal", more).unwrap());
+        let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
+        let policy = policies.into_iter().find(|one| one["metadata"]["name"] == "pdp-agent-pod-templates").unwrap();
+        let start = format!("pod templates of pdp-agent: {path} has only");
+        let all = policy["spec"]["validations"].as_array().unwrap();
+        let one = all.iter().find(|one| one["message"].as_str().unwrap().starts_with(&start));
+        one.map(|one| one["expression"].as_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let allow = |path: &str| format!("admissionPolicies.podTemplates.allow[0]={path}");
+    assert!(!expression(&[], "spec").contains("tolerations"));
+    assert!(expression(&["--set", &allow("spec.tolerations")], "spec").contains("'tolerations'"));
+    let nested = expression(&["--set", &allow("spec.containers[].stdin")], "spec.containers[]");
+    assert!(nested.contains("'stdin'"), "{nested}");
+    // A field that is on the list with one value may then have any.
+    let dns = |more: &[&str]| expression(more, "spec").contains("ClusterFirst");
+    assert!(dns(&[]) && !dns(&["--set", &allow("spec.dnsPolicy")]));
+    assert!(!expression(&[], "spec.volumes[]").is_empty());
+    assert!(expression(&["--set", &allow("spec.volumes")], "spec.volumes[]").is_empty());
+    for wrong in ["tolerations", "spec", "spec.containers[]", "spec.x'y"] {
+        assert!(template("minimal", &["--set", &allow(wrong)]).is_err(), "{wrong} was accepted");
     }
 }
 

@@ -1,7 +1,13 @@
 //! What the accounts of a real installation can and cannot do: the chart, installed by Helm on the test cluster, against an
 //! attacker who holds their tokens. No agent runs here (zero replicas), so each request is the test's own.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test"
+)]
 
 mod rights {
     pub(crate) mod account;
@@ -10,7 +16,9 @@ mod rights {
     pub(crate) mod granting;
     pub(crate) mod installation;
     pub(crate) mod statuses;
+    pub(crate) mod isolation;
     pub(crate) mod neighbours;
+    pub(crate) mod rendered;
     pub(crate) mod workloads;
 }
 
@@ -20,7 +28,7 @@ use rights::account::{Account, Answer};
 use rights::attacks::{self, Attack, Places};
 use rights::bodies;
 use rights::installation::Installation;
-use rights::neighbours;
+use rights::{neighbours, rendered};
 use serde_json::{Value, json};
 use tests::testbed::wait_until;
 
@@ -37,6 +45,12 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
     let places = Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: canary.clone() };
     allowed_path(&operator, &places).await;
     customers_marks(installation.admin(), &places.ours, true).await;
+    installation
+        .apply(&json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "customers", "namespace": places.ours}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+        }))
+        .await;
 
     let attacks = attacks::all(&places);
     assert!(attacks.len() >= 165, "{} attacks", attacks.len());
@@ -100,8 +114,7 @@ async fn two_installations_on_one_cluster_stay_out_of_each_others_environments()
 async fn a_namespace_of_an_earlier_version_is_taken_over_once_and_by_its_own_data_plane_only() {
     let installation = Installation::new("rights-old").await;
     let operator = installation.account("operator").await;
-    let places =
-        Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: String::new() };
+    let places = Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: String::new() };
     allowed_path(&operator, &places).await;
     let old = async |name: &str, data_plane: &str| {
         let mut labels = bodies::labels(&installation.name);
@@ -186,7 +199,9 @@ async fn allowed_path(operator: &Account, places: &Places) {
     })
     .await
     .unwrap();
-    accepted(&format!("{base}/serviceaccounts"), &json!({"metadata": {"name": "pdp-vault"}})).await;
+    for object in rendered::environment(places).into_iter().chain(rendered::workloads(places)) {
+        written(operator, &object).await;
+    }
     accepted(&format!("{base}/serviceaccounts/pdp-vault/token"), &bodies::token("vault", 600)).await;
     accepted(&format!("{base}/services"), &bodies::service(&json!({}))).await;
     accepted(&format!("{base}/pods?dryRun=All"), &bodies::pod(&json!({}), &json!({}))).await;
@@ -200,6 +215,21 @@ async fn allowed_path(operator: &Account, places: &Places) {
     legacy["pdp-agent.dev/organization"] = "acme".into();
     legacy["pdp-agent.dev/environment-name"] = "legacy".into();
     accepted("/api/v1/namespaces?dryRun=All", &bodies::namespace("dp-legacy", &legacy)).await;
+}
+
+/// Creates an object as the operator would, or applies it where the cluster has made it first. What would start pods is tried only.
+async fn written(operator: &Account, object: &Value) {
+    let (kind, reference) = pdp_agent::operator::object::reference(object).unwrap();
+    let (api, _, plural) = kind.names();
+    let root = if api.contains('/') { "apis" } else { "api" };
+    let namespace = object["metadata"]["namespace"].as_str().unwrap();
+    let dry = if ["Deployment", "Job"].contains(&kind.names().1) { "?dryRun=All" } else { "" };
+    let path = format!("/{root}/{api}/namespaces/{namespace}/{plural}");
+    let mut answer = operator.post(&format!("{path}{dry}"), object).await;
+    if answer.status == 409 {
+        answer = operator.patch(&format!("{path}/{}", reference.name), object).await;
+    }
+    assert!(answer.status < 300, "{path} {}: {}", reference.name, answer.text);
 }
 
 #[tokio::test]

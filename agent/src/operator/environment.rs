@@ -117,25 +117,36 @@ impl Round<'_> {
                 }
             }
         }
-        let warning = if ours { self.secrets(&namespace).await? } else { None };
+        let warning = if ours {
+            match self.secrets(&namespace).await {
+                Err(error) if error.class() == Class::Policy => Some(denied(&error)),
+                other => other?,
+            }
+        } else {
+            None
+        };
         let status = self.environment.status.clone().unwrap_or_default();
         let modified = self.modified();
         let holder = self.holder(&namespace);
-        let observed = Observed {
-            holder: holder.as_deref(),
-            ..self.observed(&status, modified.as_ref(), &namespace, &live)
-        };
+        let observed =
+            Observed { holder: holder.as_deref(), ..self.observed(&status, modified.as_ref(), &namespace, &live) };
         let decision = decide::decide(&observed, wanted.as_ref(), warning.as_ref(), self.now);
         let mut subject = self.subject();
-        let done = apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &decision.writes).await;
+        let done =
+            apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &decision.writes).await;
         if let Err(error) = done {
             if error.class() == Class::Policy {
                 let written = decision.writes.iter().find_map(|write| {
                     if let super::write::Write::Status(status) = write { Some((**status).clone()) } else { None }
                 });
                 let written = written.unwrap_or_else(|| status.clone());
-                let trouble = Trouble::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.words()));
-                let said = decide::decide(&Observed { status: &written, ..observed }, Err(&trouble), warning.as_ref(), self.now);
+                let trouble = denied(&error);
+                let said = decide::decide(
+                    &Observed { status: &written, ..observed },
+                    Err(&trouble),
+                    warning.as_ref(),
+                    self.now,
+                );
                 apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &said.writes).await?;
             }
             return Err(error);
@@ -168,7 +179,8 @@ impl Round<'_> {
 
     /// The agent that says the namespace is its own, if it is not this one.
     fn holder(&self, namespace: &str) -> Option<String> {
-        let agent = self.shared.index.lock().object(&Place::new(ObjectKind::Namespace, "", namespace))?.agent.clone()?;
+        let agent =
+            self.shared.index.lock().object(&Place::new(ObjectKind::Namespace, "", namespace))?.agent.clone()?;
         (*agent != *self.shared.settings.agent).then(|| agent.to_string())
     }
 
@@ -205,9 +217,9 @@ impl Round<'_> {
                 tracing::info!(namespace, "a namespace of an earlier version carries this agent's label now");
                 Ok(Adoption::Done)
             }
-            Err(error) if error.class() == Class::Policy => {
-                refused("the admission policies, rendered when the chart was last installed or upgraded, do not let it be taken over")
-            }
+            Err(error) if error.class() == Class::Policy => refused(
+                "the admission policies, rendered when the chart was last installed or upgraded, do not let it be taken over",
+            ),
             Err(error) => Err(error),
         }
     }
@@ -453,6 +465,10 @@ impl Round<'_> {
             live,
         }
     }
+}
+
+fn denied(error: &ApiError) -> Trouble {
+    Trouble::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.words()))
 }
 
 /// 32 random bytes, twice encoded: as text for the HMAC, and as a Secret's data.

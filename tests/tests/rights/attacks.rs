@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::bodies::{labels, namespace};
-use super::{granting, workloads};
+use super::{granting, isolation, workloads};
 
 /// Where the attacks happen. The release is named like its namespace.
 pub(crate) struct Places {
@@ -47,6 +47,8 @@ pub(crate) fn all(places: &Places) -> Vec<Attack> {
     attacks.extend(granting::tokens(places));
     attacks.extend(workloads::pods(places));
     attacks.extend(workloads::objects(places));
+    attacks.extend(isolation::isolation(places));
+    attacks.extend(isolation::heads(places));
     attacks.extend(workloads::cluster(places));
     attacks
 }
@@ -119,13 +121,21 @@ fn heads(places: &Places) -> Vec<Attack> {
             json!({"annotations": {"openshift.io/sa.scc.uid-range": "0/10000"}}),
             "only its own annotations",
         ),
-        ("the roles of kube2iam", json!({"annotations": {"iam.amazonaws.com/allowed-roles": ".*"}}), "only its own annotations"),
+        (
+            "the roles of kube2iam",
+            json!({"annotations": {"iam.amazonaws.com/allowed-roles": ".*"}}),
+            "only its own annotations",
+        ),
         (
             "the nodes of PodNodeSelector",
             json!({"annotations": {"scheduler.alpha.kubernetes.io/node-selector": ""}}),
             "only its own annotations",
         ),
-        ("a project of Rancher", json!({"annotations": {"field.cattle.io/projectId": "c-1:p-1"}}), "only its own annotations"),
+        (
+            "a project of Rancher",
+            json!({"annotations": {"field.cattle.io/projectId": "c-1:p-1"}}),
+            "only its own annotations",
+        ),
         ("a finalizer", json!({"finalizers": ["thief.test/stays"]}), "neither finalizers nor owners"),
         ("an owner", json!({"ownerReferences": owner}), "neither finalizers nor owners"),
     ] {
@@ -136,11 +146,25 @@ fn heads(places: &Places) -> Vec<Attack> {
         let title = format!("a namespace with {title}");
         attacks.push(attack(&format!("creates {title}"), "POST", format!("{all}?dryRun=All"), Some(made), refusal));
         let change = Some(json!({"metadata": head}));
-        attacks.push(attack(&format!("makes its own {title}"), "PATCH", format!("{all}/{ours}?dryRun=All"), change, refusal));
+        attacks.push(attack(
+            &format!("makes its own {title}"),
+            "PATCH",
+            format!("{all}/{ours}?dryRun=All"),
+            change,
+            refusal,
+        ));
     }
     for (title, head, refusal) in [
-        ("removes an annotation of the customer", json!({"annotations": {"bank.test/owner": null}}), "only its own annotations"),
-        ("changes an annotation of the customer", json!({"annotations": {"bank.test/owner": ""}}), "only its own annotations"),
+        (
+            "removes an annotation of the customer",
+            json!({"annotations": {"bank.test/owner": null}}),
+            "only its own annotations",
+        ),
+        (
+            "changes an annotation of the customer",
+            json!({"annotations": {"bank.test/owner": ""}}),
+            "only its own annotations",
+        ),
         ("removes a finalizer of the customer", json!({"finalizers": null}), "neither finalizers nor owners"),
     ] {
         let change = Some(json!({"metadata": head}));
@@ -174,7 +198,12 @@ fn namespaces(places: &Places) -> Vec<Attack> {
     for (title, name, labels, refusal) in [
         ("without its label", "dp-x", json!({enforce: "restricted"}), "only namespaces that carry its label"),
         ("named like the system's", "kube-x", labels(agent), "name starts with dp-"),
-        ("without Pod Security", "dp-x", json!({label: agent, agents: format!("{agent}.{agent}")}), "enforce Pod Security restricted"),
+        (
+            "without Pod Security",
+            "dp-x",
+            json!({label: agent, agents: format!("{agent}.{agent}")}),
+            "enforce Pod Security restricted",
+        ),
         ("of another agent", "dp-x", with(agents, "other.other"), "only namespaces that carry its label"),
         ("of nobody", "dp-x", with(agents, ""), "only namespaces that carry its label"),
         ("privileged", "dp-x", with(enforce, "privileged"), "enforce Pod Security restricted"),
@@ -215,7 +244,12 @@ fn namespaces(places: &Places) -> Vec<Attack> {
         ("drops Pod Security", ours, json!({enforce: null}), "enforce Pod Security restricted"),
         ("labels its namespace for others", ours, json!({"istio-injection": "disabled"}), "only its own labels"),
         ("labels its namespace with nothing", ours, json!({"istio-injection": ""}), "only its own labels"),
-        ("takes its namespace from Gatekeeper", ours, json!({"admission.gatekeeper.sh/ignore": ""}), "only its own labels"),
+        (
+            "takes its namespace from Gatekeeper",
+            ours,
+            json!({"admission.gatekeeper.sh/ignore": ""}),
+            "only its own labels",
+        ),
         ("makes its namespace a control plane", ours, json!({"control-plane": ""}), "only its own labels"),
         ("removes a label of the customer", ours, json!({"bank.test/pci": null}), "only its own labels"),
         ("empties a label of the customer", ours, json!({"bank.test/pci": ""}), "only its own labels"),

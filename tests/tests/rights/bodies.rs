@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::attacks::Places;
 
+/// The one label that selectors of the operator name.
+const RELEASE: &str = "pdp-agent.dev/release";
+
 pub(crate) fn labels(name: &str) -> Value {
     json!({
         "pdp-agent.dev/agent": format!("{name}.{name}"),
@@ -47,9 +50,12 @@ fn pod_spec(spec: &Value, container: &Value) -> Value {
     let mut made = json!({
         "restartPolicy": "Never",
         "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "serviceAccountName": "default",
         "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [{
             "name": "main", "image": "registry.customer.test:5000/none@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            "imagePullPolicy": "IfNotPresent", "terminationMessagePolicy": "FallbackToLogsOnError",
             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
         }],
     });
@@ -74,23 +80,27 @@ pub(crate) fn workload(kind: &str, spec: &Value, container: &Value) -> Value {
     if kind == "Deployment" {
         pod["restartPolicy"] = "Always".into();
     }
-    let template = json!({"metadata": {"labels": {"app": "thief"}}, "spec": pod});
+    let template = json!({"metadata": {"labels": {RELEASE: "thief"}}, "spec": pod});
     let (group, body) = match kind {
-        "Job" => ("batch/v1", json!({"suspend": true, "template": template})),
+        "Job" => (
+            "batch/v1",
+            json!({"suspend": true, "podReplacementPolicy": "Failed", "backoffLimit": 0, "template": template}),
+        ),
         "Deployment" => {
-            ("apps/v1", json!({"replicas": 0, "selector": {"matchLabels": {"app": "thief"}}, "template": template}))
+            ("apps/v1", json!({"replicas": 0, "selector": {"matchLabels": {RELEASE: "thief"}}, "template": template}))
         }
         other => panic!("no workload of kind {other}"),
     };
     // The allowed one is left to exist, so that the attacks meet admission and not a name that is taken.
     let name = if spec == &json!({}) && container == &json!({}) { "allowed" } else { "thief" };
-    json!({"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": body})
+    let metadata = json!({"name": name, "labels": {RELEASE: "thief"}});
+    json!({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": body})
 }
 
 pub(crate) fn service(spec: &Value) -> Value {
     let name = if spec == &json!({}) { "allowed" } else { "thief" };
     let mut made = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": {"app": "thief"}, "ports": [{"port": 80}]},
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": {RELEASE: "thief"}, "ports": [{"port": 80}]},
     });
     merge(&mut made["spec"], spec);
     made

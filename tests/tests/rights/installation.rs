@@ -28,6 +28,8 @@ impl Installation {
             "policy": {
                 "registries": [{"prefix": "registry.customer.test:5000/", "pullSecret": "registry"}],
                 "environments": [{"organization": "acme"}, {"organization": "acme", "environment": "legacy", "security": "Baseline"}],
+                "internalRanges": super::rendered::RANGES,
+                "defaultQuota": {"pods": 20},
             },
         });
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -121,8 +123,7 @@ impl Installation {
 
     /// What the link notes when the control plane has taken the data plane in.
     pub(crate) async fn enrolled_as(&self, id: &str) {
-        let path =
-            format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{}/dataplanes/default/status", self.namespace);
+        let path = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{}/dataplanes/default/status", self.namespace);
         let answer = self.admin.patch(&path, &json!({"status": {"id": id}})).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }

@@ -18,9 +18,27 @@ pub(crate) fn all(places: &Places, theirs: &str, bound: bool) -> Vec<Attack> {
     let policy = |words| if bound { words } else { NO_RIGHT };
     let token_path = format!("{within}/serviceaccounts/pdp-vault/token");
     let mut attacks = vec![
-        attack("binds its role", "POST", format!("{group}?dryRun=All"), Some(binding(places, "workloads", "operator")), only),
-        attack("binds the logs", "POST", format!("{group}?dryRun=All"), Some(bind(&format!("{agent}-logs"), &link)), only),
-        attack("marks the namespace", "PATCH", within.clone(), change(json!({"labels": {"pdp-agent.dev/x": "y"}})), own),
+        attack(
+            "binds its role",
+            "POST",
+            format!("{group}?dryRun=All"),
+            Some(binding(places, "workloads", "operator")),
+            only,
+        ),
+        attack(
+            "binds the logs",
+            "POST",
+            format!("{group}?dryRun=All"),
+            Some(bind(&format!("{agent}-logs"), &link)),
+            only,
+        ),
+        attack(
+            "marks the namespace",
+            "PATCH",
+            within.clone(),
+            change(json!({"labels": {"pdp-agent.dev/x": "y"}})),
+            own,
+        ),
         attack("takes the namespace", "PATCH", within.clone(), change(json!({"labels": labels(agent)})), own),
         attack(
             "orphans the namespace",
@@ -40,7 +58,11 @@ pub(crate) fn all(places: &Places, theirs: &str, bound: bool) -> Vec<Attack> {
         }
     }
     for attack in &mut attacks {
-        attack.title = format!("{} of another installation's environment{}", attack.title, if bound { ", bound there" } else { "" });
+        attack.title = format!(
+            "{} of another installation's environment{}",
+            attack.title,
+            if bound { ", bound there" } else { "" }
+        );
     }
     attacks
 }

@@ -1,9 +1,169 @@
 //! Attacks by what runs: pods and their templates, other objects of an environment, the cluster itself.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::attacks::{Attack, NO_RIGHT, Places, attack};
 use super::bodies::{pod, service, workload};
+
+type Shape = (&'static str, Value, Value, &'static str);
+
+/// What pods must not be: fields of their spec, fields of their container.
+fn shapes() -> Vec<Shape> {
+    let spec = "spec has only the fields";
+    let container = "spec.containers[] has only the fields";
+    let security = "spec.containers[].securityContext has only the fields";
+    let volumes = "spec.volumes[] has only the fields";
+    let volume = |source: Value| {
+        let mut volume = json!({"name": "h"});
+        volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+        json!({"volumes": [volume]})
+    };
+    let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "volumeName": "node", "storageClassName": "",
+        "resources": {"requests": {"storage": "1Mi"}}}});
+    let token = json!({"sources": [{"serviceAccountToken": {"path": "t", "expirationSeconds": 86400}}]});
+    let by_name = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms":
+        [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node1"]}]}]}}});
+    let host = |kind: &str| json!({"httpGet": {"host": "169.254.169.254", "port": 80, "path": kind}});
+    let digest = "@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    let of_pod: Vec<Shape> = [
+        ("the node's network", json!({"hostNetwork": true}), spec),
+        ("the node's processes", json!({"hostPID": true}), spec),
+        ("the node's IPC", json!({"hostIPC": true}), spec),
+        ("one view of all its processes", json!({"shareProcessNamespace": true}), spec),
+        ("a node of its choice", json!({"nodeName": "node1"}), spec),
+        ("a node by its label", json!({"nodeSelector": {"kubernetes.io/hostname": "node1"}}), spec),
+        ("a node by affinity", json!({"affinity": by_name}), spec),
+        ("every taint tolerated", json!({"tolerations": [{"operator": "Exists"}]}), spec),
+        ("the system's priority", json!({"priorityClassName": "system-node-critical"}), spec),
+        ("the customer's highest priority", json!({"priorityClassName": "payments"}), spec),
+        ("a runtime of its choice", json!({"runtimeClassName": "unsafe"}), spec),
+        ("a scheduler of its choice", json!({"schedulerName": "mine"}), spec),
+        ("names of its choice", json!({"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["vault"]}]}), spec),
+        ("resolvers of its choice", json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.1"]}}), spec),
+        ("the node's resolvers", json!({"dnsPolicy": "Default"}), spec),
+        ("a token", json!({"automountServiceAccountToken": true}), spec),
+        ("the vault's account", json!({"serviceAccountName": "pdp-vault"}), spec),
+        ("Services in its environment", json!({"enableServiceLinks": true}), spec),
+        ("no end", json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}), spec),
+        ("root", json!({"securityContext": {"runAsUser": 0}}), "spec.securityContext has only the fields"),
+        (
+            "root by default",
+            json!({"securityContext": {"runAsNonRoot": false}}),
+            "spec.securityContext has only the fields",
+        ),
+        (
+            "a kernel setting",
+            json!({"securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]}}),
+            "spec.securityContext has only the fields",
+        ),
+        ("groups", json!({"securityContext": {"supplementalGroups": [0]}}), "spec.securityContext has only the fields"),
+        (
+            "no system call filter",
+            json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}),
+            "seccompProfile has only",
+        ),
+        ("a path of the node", volume(json!({"hostPath": {"path": "/"}})), volumes),
+        ("an NFS volume", volume(json!({"nfs": {"server": "x", "path": "/"}})), volumes),
+        ("a disk of a driver", volume(json!({"csi": {"driver": "x"}})), volumes),
+        ("an image as a volume", volume(json!({"image": {"reference": "x"}})), volumes),
+        (
+            "somebody's volume by a claim of its own",
+            volume(json!({"ephemeral": {"volumeClaimTemplate": claim}})),
+            volumes,
+        ),
+        ("somebody's claim", volume(json!({"persistentVolumeClaim": {"claimName": "x"}})), volumes),
+        ("a token as a volume", volume(json!({"projected": token})), volumes),
+        ("its own head as a volume", volume(json!({"downwardAPI": {"items": []}})), volumes),
+        ("an init container", json!({"initContainers": [{"name": "i", "image": "x"}]}), spec),
+        (
+            "a privileged init container",
+            json!({"initContainers": [{"name": "i", "image": "x", "securityContext": {"privileged": true}}]}),
+            spec,
+        ),
+    ]
+    .into_iter()
+    .map(|(title, spec, refusal)| (title, spec, json!({}), refusal))
+    .collect();
+    let of_container = [
+        (
+            "all privileges",
+            json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": true}}),
+            security,
+        ),
+        (
+            "more privileges than it starts with",
+            json!({"securityContext": {"allowPrivilegeEscalation": true}}),
+            security,
+        ),
+        (
+            "a capability",
+            json!({"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}),
+            "capabilities has only the fields",
+        ),
+        (
+            "a bound port",
+            json!({"securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}}}),
+            "capabilities has only the fields",
+        ),
+        ("all of /proc", json!({"securityContext": {"procMount": "Unmasked"}}), security),
+        ("root in its container", json!({"securityContext": {"runAsUser": 0}}), security),
+        (
+            "a port of the node",
+            json!({"ports": [{"containerPort": 80, "hostPort": 80}]}),
+            "ports[] has only the fields",
+        ),
+        ("an image of any registry", json!({"image": format!("evil.test/none{digest}")}), container),
+        (
+            "an image whose registry begins like an allowed one",
+            json!({"image": format!("registry.customer.test:5000.evil.test/none{digest}")}),
+            container,
+        ),
+        ("an image by tag", json!({"image": "registry.customer.test:5000/none:latest"}), container),
+        (
+            "an image by tag that looks like a digest",
+            json!({"image": "registry.customer.test:5000/none@sha256:00"}),
+            container,
+        ),
+        ("no image of its own choosing but the node's", json!({"imagePullPolicy": "Never"}), container),
+        ("a probe of another host", json!({"livenessProbe": host("/")}), "livenessProbe.httpGet has only the fields"),
+        (
+            "a command as probe",
+            json!({"readinessProbe": {"exec": {"command": ["id"]}}}),
+            "readinessProbe has only the fields",
+        ),
+        (
+            "a call of another host at its end",
+            json!({"lifecycle": {"preStop": host("/")}}),
+            "preStop has only the fields",
+        ),
+        (
+            "a command at its start",
+            json!({"lifecycle": {"postStart": {"exec": {"command": ["id"]}}}}),
+            "lifecycle has only the fields",
+        ),
+        ("a device", json!({"volumeDevices": [{"name": "h", "devicePath": "/dev/x"}]}), container),
+        ("a whole Secret in its environment", json!({"envFrom": [{"secretRef": {"name": "config"}}]}), container),
+        (
+            "its node's address",
+            json!({"env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}]}),
+            "valueFrom has only the fields",
+        ),
+        (
+            "a plain value that the kubelet expands",
+            json!({"env": [{"name": "N", "value": "$(M)"}]}),
+            "env[] has only the fields",
+        ),
+        ("a terminal", json!({"stdin": true, "tty": true}), container),
+        (
+            "a device of a driver",
+            json!({"resources": {"limits": {"vendor.test/gpu": "1"}, "requests": {"vendor.test/gpu": "1"}}}),
+            "resources.limits has only",
+        ),
+    ];
+    let mut all = of_pod;
+    all.extend(of_container.into_iter().map(|(title, container, refusal)| (title, json!({}), container, refusal)));
+    all
+}
 
 pub(crate) fn pods(places: &Places) -> Vec<Attack> {
     let Places { agent, ours, secret } = places;
@@ -57,40 +217,7 @@ pub(crate) fn pods(places: &Places) -> Vec<Attack> {
             attacks.push(attack(&title, method, path(namespace, &format!("/x/{what}")), body, NO_RIGHT));
         }
     }
-    let privileged = json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": true}});
-    let capable = json!({"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}});
-    for (title, spec, container, refusal) in [
-        (
-            "a path of the node",
-            json!({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}),
-            json!({}),
-            "no host path",
-        ),
-        (
-            "an NFS volume",
-            json!({"volumes": [{"name": "h", "nfs": {"server": "x", "path": "/"}}]}),
-            json!({}),
-            "no host path",
-        ),
-        ("the node's network", json!({"hostNetwork": true}), json!({}), "share no namespace"),
-        ("the node's processes", json!({"hostPID": true}), json!({}), "share no namespace"),
-        ("the node's IPC", json!({"hostIPC": true}), json!({}), "share no namespace"),
-        ("all privileges", json!({}), privileged, "not privileged"),
-        ("a capability", json!({}), capable, "add no capability"),
-        (
-            "a port of the node",
-            json!({}),
-            json!({"ports": [{"containerPort": 80, "hostPort": 80}]}),
-            "no port of their node",
-        ),
-        ("a node of its choice", json!({"nodeName": "node1"}), json!({}), "choose no node"),
-        (
-            "the system's priority",
-            json!({"priorityClassName": "system-node-critical"}),
-            json!({}),
-            "no system priority",
-        ),
-    ] {
+    for (title, spec, container, refusal) in shapes() {
         for (kind, path) in [("Deployment", "/apis/apps/v1/namespaces"), ("Job", "/apis/batch/v1/namespaces")] {
             let plural = kind.to_lowercase() + "s";
             let title = format!("{kind} with {title}");
@@ -105,31 +232,80 @@ pub(crate) fn pods(places: &Places) -> Vec<Attack> {
             attacks.push(attack(&title, "POST", path, Some(workload(kind, &mount, &json!({}))), NO_RIGHT));
         }
     }
-    let init = json!({"initContainers": [{"name": "i", "image": "x", "securityContext": {"privileged": true}}]});
-    let update = json!({"spec": {"template": {"spec": {"hostNetwork": true}}}});
+    let deployments = format!("/apis/apps/v1/namespaces/{ours}/deployments");
+    let template = |spec: Value| Some(json!({"spec": {"template": {"spec": spec}}}));
+    let marked = |head: Value| Some(json!({"spec": {"template": {"metadata": head}}}));
+    let mut selects = workload("Deployment", &json!({}), &json!({}));
+    selects["metadata"]["name"] = "thief".into();
+    selects["spec"]["selector"]["matchLabels"]["app"] = "thief".into();
+    selects["spec"]["template"]["metadata"]["labels"]["app"] = "thief".into();
+    let mut adopts = workload("Job", &json!({}), &json!({}));
+    adopts["metadata"]["name"] = "thief".into();
+    adopts["spec"]["manualSelector"] = true.into();
+    adopts["spec"]["selector"] = json!({"matchLabels": {"pdp-agent.dev/release": "thief"}});
+    for (title, change, refusal) in [
+        ("opens a Deployment that was harmless", template(json!({"hostNetwork": true})), "spec has only the fields"),
+        ("gives it a token", template(json!({"automountServiceAccountToken": true})), "spec has only the fields"),
+        ("gives it another account", template(json!({"serviceAccountName": "pdp-vault"})), "spec has only the fields"),
+        (
+            "makes it unpacked by root",
+            template(json!({"securityContext": {"runAsUser": 0}})),
+            "securityContext has only",
+        ),
+        (
+            "has a sidecar put into it",
+            marked(json!({"annotations": {"sidecar.istio.io/inject": "true"}})),
+            "metadata has only the fields annotations (its own)",
+        ),
+        (
+            "has it select by others' labels",
+            marked(json!({"labels": {"azure.workload.identity/use": "true"}})),
+            "metadata has only the fields annotations (its own)",
+        ),
+    ] {
+        attacks.push(attack(title, "PATCH", format!("{deployments}/allowed?dryRun=All"), change, refusal));
+    }
     attacks.extend([
         attack(
-            "Deployment with a privileged init container",
+            "Deployment of pods by another label",
             "POST",
-            format!("/apis/apps/v1/namespaces/{ours}/deployments?dryRun=All"),
-            Some(workload("Deployment", &init, &json!({}))),
-            "not privileged",
+            format!("{deployments}?dryRun=All"),
+            Some(selects),
+            "has only the fields",
         ),
         attack(
-            "opens a Deployment that was harmless",
-            "PATCH",
-            format!("/apis/apps/v1/namespaces/{ours}/deployments/allowed?dryRun=All"),
-            Some(update),
-            "share no namespace",
-        ),
-        attack(
-            "DaemonSet",
+            "Job that takes other pods for its own",
             "POST",
-            format!("/apis/apps/v1/namespaces/{ours}/daemonsets"),
-            Some(json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "thief"}})),
-            NO_RIGHT,
+            format!("/apis/batch/v1/namespaces/{ours}/jobs?dryRun=All"),
+            Some(adopts),
+            "has only the fields",
         ),
     ]);
+    for (group, kind) in [("apps/v1", "ReplicaSet"), ("apps/v1", "StatefulSet"), ("batch/v1", "CronJob")] {
+        attacks.push(attack(
+            kind,
+            "POST",
+            format!("/apis/{group}/namespaces/{ours}/{}s", kind.to_lowercase()),
+            Some(json!({"apiVersion": group, "kind": kind, "metadata": {"name": "thief"}})),
+            NO_RIGHT,
+        ));
+    }
+    for (kind, plural) in [("ReplicationController", "replicationcontrollers"), ("PodTemplate", "podtemplates")] {
+        attacks.push(attack(
+            kind,
+            "POST",
+            format!("/api/v1/namespaces/{ours}/{plural}"),
+            Some(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "thief"}})),
+            NO_RIGHT,
+        ));
+    }
+    attacks.extend([attack(
+        "DaemonSet",
+        "POST",
+        format!("/apis/apps/v1/namespaces/{ours}/daemonsets"),
+        Some(json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "thief"}})),
+        NO_RIGHT,
+    )]);
     attacks
 }
 
@@ -149,7 +325,7 @@ pub(crate) fn objects(places: &Places) -> Vec<Attack> {
             "POST",
             format!("/api/v1/namespaces/{ours}/secrets"),
             Some(minting),
-            "only Secrets of types",
+            "secrets of pdp-agent: it has only the fields",
         ),
         attack(
             "widens the customer's policy",
@@ -174,10 +350,17 @@ pub(crate) fn objects(places: &Places) -> Vec<Attack> {
         ("to the outside by node port", json!({"type": "NodePort"})),
         ("for somebody else's address", json!({"externalIPs": ["10.0.0.1"]})),
         ("for a name elsewhere", json!({"type": "ExternalName", "externalName": "kubernetes.default.svc"})),
+        ("at an address of its choice", json!({"clusterIP": "10.96.200.200"})),
+        ("without an address", json!({"clusterIP": "None"})),
+        ("for pods by another label", json!({"selector": {"app": "thief"}})),
+        ("that keeps callers", json!({"sessionAffinity": "ClientIP"})),
+        ("for pods that are not ready", json!({"publishNotReadyAddresses": true})),
     ] {
         let title = format!("Service {title}");
         let path = format!("/api/v1/namespaces/{ours}/services?dryRun=All");
-        attacks.push(attack(&title, "POST", path, Some(service(&spec)), "only Services of type ClusterIP"));
+        let refusal =
+            if spec["clusterIP"].is_string() { "chooses no address" } else { "services of pdp-agent: spec has only" };
+        attacks.push(attack(&title, "POST", path, Some(service(&spec)), refusal));
     }
     attacks
 }
@@ -269,7 +452,18 @@ pub(crate) fn cluster(places: &Places) -> Vec<Attack> {
             NO_RIGHT,
         ));
     }
-    for name in ["namespaces", "rbac", "tokens", "pods", "pod-templates", "secrets", "services", "definitions"] {
+    for name in [
+        "namespaces",
+        "rbac",
+        "tokens",
+        "pods",
+        "pod-templates",
+        "objects",
+        "isolation",
+        "secrets",
+        "services",
+        "definitions",
+    ] {
         for plural in ["validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
             let title = format!("removes {plural} {name}");
             attacks.push(attack(

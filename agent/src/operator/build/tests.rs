@@ -6,8 +6,8 @@ use protocol::spec::{EndpointKind, ReleaseSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::fixture;
 use super::super::rendering::{Rendering, Slots, content_hash};
+use super::super::{fixture, shape};
 use super::*;
 
 fn render(spec: &ReleaseSpec, level: SecurityLevel) -> Rendering {
@@ -62,6 +62,55 @@ fn no_field_is_misspelt() {
         reads_whole::<ControllerRevision>(&stored);
         assert_eq!(Rendering::read(&stored).unwrap(), rendering);
     }
+}
+
+/// Everything that a document can say, for every type of component.
+fn all_types() -> Vec<ReleaseSpec> {
+    let probe =
+        serde_json::json!({"port": 8080, "path": "/", "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3});
+    let all = [ComponentType::Service, ComponentType::ManualTask].map(|component| match component {
+        ComponentType::Service => {
+            let mut service = fixture::service();
+            service.probes =
+                serde_json::from_value(serde_json::json!({"startup": probe, "liveness": probe, "readiness": probe}))
+                    .unwrap();
+            service.endpoints = serde_json::from_value(serde_json::json!([
+                {"name": "http", "port": 8080, "kind": "HTTP"}, {"name": "rpc", "port": 9090, "kind": "gRPC"},
+                {"name": "udp", "port": 5353, "kind": "UDP"},
+            ]))
+            .unwrap();
+            service
+        }
+        ComponentType::ManualTask => fixture::task(),
+    });
+    let full = |mut spec: ReleaseSpec| {
+        spec.command = Some(vec!["/bin/web".to_owned()]);
+        spec.security = serde_json::from_value(serde_json::json!({"runAsUser": 10001, "fsGroup": 10001})).unwrap();
+        spec.restart_token = Some("once".to_owned());
+        spec
+    };
+    all.into_iter().map(full).chain([fixture::small_service()]).collect()
+}
+
+#[test]
+fn every_field_is_on_the_list_that_the_admission_policies_are_made_from() {
+    for spec in all_types() {
+        for level in [SecurityLevel::Restricted, SecurityLevel::Baseline] {
+            let rendering = render(&spec, level);
+            let slots = Slots::from([("secrets".to_owned(), "web-secret-abc".to_owned())]);
+            let objects =
+                rendering.bound("r", &slots).unwrap().into_iter().chain(rendering.bound_job("r", &slots).unwrap());
+            let stored = rendering.stored("web-0123456789", "ns", 7, &labels_of_stored());
+            let secret = secret("web-secret-abc", "ns", &labels_of_stored(), &BTreeMap::new());
+            for object in objects.chain([stored, secret]) {
+                assert_eq!(shape::outside(&object), [""; 0], "{} is refused", object["kind"]);
+            }
+        }
+    }
+}
+
+fn labels_of_stored() -> BTreeMap<String, String> {
+    object::environment_labels("dp1", "shop-dev")
 }
 
 #[test]

@@ -66,8 +66,7 @@ pub fn decide(
                 None => "exists and was not created for this environment".to_owned(),
             };
             let help = "it is never adopted, remove it or use other handles";
-            trouble =
-                Some(Trouble::new("NamespaceTaken", format!("namespace {} {taken}; {help}", observed.namespace)));
+            trouble = Some(Trouble::new("NamespaceTaken", format!("namespace {} {taken}; {help}", observed.namespace)));
         }
         Some(_) => {
             status.namespace = Some(observed.namespace.to_owned());

@@ -284,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn every_field_is_on_the_list_that_the_admission_policies_are_made_from() {
+        let quota = Quota { cpu: Some("4".to_owned()), memory: Some("8Gi".to_owned()), pods: Some(20) };
+        let ranges = ["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()];
+        let full = Input { quota: Some(&quota), egress: true, internal_ranges: Some(&ranges), logs: true, ..input() };
+        for object in wanted(&full).present.iter().skip(1).chain(&wanted(&input()).present[1..]) {
+            let outside = crate::operator::shape::outside(object);
+            assert_eq!(outside, [""; 0], "{} is refused", object["metadata"]["name"]);
+        }
+    }
+
+    #[test]
     fn no_field_is_misspelt() {
         fn reads_whole<T: DeserializeOwned + Serialize>(object: &Value) {
             let typed: T = serde_json::from_value(object.clone()).unwrap();

@@ -103,12 +103,25 @@ fn a_foreign_namespace_is_never_adopted() {
 }
 
 #[test]
+fn a_namespace_of_another_agent_is_called_by_its_name_and_left_alone() {
+    let cluster = BTreeMap::from([(ObjectKind::Namespace.named(NAMESPACE), live(false, &["metadata"]))]);
+    let status = EnvironmentStatus::default();
+    let theirs = Observed { holder: Some("north.pdp"), ..observed(&status, &cluster) };
+    let decision = decide(&theirs, Ok(&wanted()), None, Timestamp::UNIX_EPOCH);
+    let Some(Write::Status(said)) = decision.writes.last() else { panic!() };
+    let stalled = said.conditions.iter().find(|condition| condition.condition_type == "Stalled").unwrap();
+    assert!(stalled.message.contains("belongs to the agent north.pdp"), "{}", stalled.message);
+    assert_eq!((decision.writes.len(), said.namespace.as_deref()), (1, None));
+}
+
+#[test]
 fn an_environment_is_removed_only_when_it_is_empty() {
     let cluster = BTreeMap::from([(ObjectKind::Namespace.named(NAMESPACE), live(true, &[]))]);
     let status = EnvironmentStatus::default();
     for (obstacle, writes, reason) in [
         (Obstacle::Releases(vec!["web".to_owned()]), "[status]", "NotEmpty"),
         (Obstacle::Foreign(vec!["Pod/x".to_owned()]), "[status]", "NotEmpty"),
+        (Obstacle::Kept(Trouble::new("NotAdopted", "it says not whose it is")), "[status]", "NotAdopted"),
         (Obstacle::None, "[delete Namespace/dp-a, status]", "Removing"),
     ] {
         let decision = remove(&observed(&status, &cluster), &obstacle, Timestamp::UNIX_EPOCH);
