@@ -68,6 +68,9 @@ pub struct CommonArgs {
     /// Value of the label pdp-agent.dev/agent on namespaces of this installation; NAMESPACE.FULLNAME when left out
     #[arg(long, env = "PDP_NAMESPACE_LABEL", value_parser = label_value)]
     pub namespace_label: Option<String>,
+    /// Whether the chart made admission policies on the operator's account; it then works only while they hold
+    #[arg(long, env = "PDP_ADMISSION_POLICIES", default_value_t = false, action = clap::ArgAction::Set)]
+    pub admission_policies: bool,
     /// Where probes and metrics are served
     #[arg(long, env = "PDP_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     pub admin_address: SocketAddr,
@@ -111,6 +114,9 @@ pub struct DoctorArgs {
     /// Name of the Helm release
     #[arg(long, env = "PDP_FULLNAME", default_value = "pdp-agent", value_parser = dns_label)]
     pub fullname: String,
+    /// Whether the chart made admission policies on the operator's account
+    #[arg(long, env = "PDP_ADMISSION_POLICIES", default_value_t = false, action = clap::ArgAction::Set)]
+    pub admission_policies: bool,
     /// Where the control plane is; its checks are skipped when left out
     #[arg(long, env = "PDP_CONTROL_PLANE_URL")]
     pub control_plane_url: Option<ControlPlaneUrl>,
@@ -163,6 +169,7 @@ impl CommonArgs {
         Settings {
             namespace: self.namespace.clone(),
             fullname: self.fullname.clone(),
+            admission_policies: self.admission_policies,
             agent: self.namespace_label.clone().unwrap_or_else(|| format!("{}.{}", self.namespace, self.fullname)),
             admin_address: self.admin_address,
             instance: format!("{}_{}", host.trim(), uuid::Uuid::new_v4()),

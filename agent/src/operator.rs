@@ -23,6 +23,7 @@ pub mod check;
 pub mod cluster;
 pub mod cluster_words;
 pub mod compare;
+pub mod confined;
 pub mod dataplane;
 pub mod decide;
 pub mod environment;

@@ -15,6 +15,8 @@ pub struct Settings {
     /// What the label `pdp-agent.dev/agent` says on namespaces of this installation: the chart makes the word, for the admission
     /// policies as for us.
     pub agent: String,
+    /// Whether the chart made admission policies: then the operator works only while they hold.
+    pub admission_policies: bool,
     /// Where probes and metrics are served.
     pub admin_address: SocketAddr,
     /// Unique per process: `<host name>_<uuid>`.

@@ -199,6 +199,7 @@ impl Stage {
                 namespace: self.namespace.clone(),
                 fullname: "pdp-agent".to_owned(),
                 agent: format!("{}.pdp-agent", self.namespace),
+                admission_policies: false,
                 admin_address: "127.0.0.1:0".parse().unwrap(),
                 instance: "test".to_owned(),
             },

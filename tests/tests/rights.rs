@@ -15,10 +15,11 @@ mod rights {
     pub(crate) mod bodies;
     pub(crate) mod granting;
     pub(crate) mod installation;
-    pub(crate) mod statuses;
     pub(crate) mod isolation;
     pub(crate) mod neighbours;
     pub(crate) mod rendered;
+    pub(crate) mod running;
+    pub(crate) mod statuses;
     pub(crate) mod workloads;
 }
 
@@ -28,6 +29,7 @@ use rights::account::{Account, Answer};
 use rights::attacks::{self, Attack, Places};
 use rights::bodies;
 use rights::installation::Installation;
+use rights::running::Running;
 use rights::{neighbours, rendered};
 use serde_json::{Value, json};
 use tests::testbed::wait_until;
@@ -150,6 +152,68 @@ async fn a_namespace_of_an_earlier_version_is_taken_over_once_and_by_its_own_dat
     installation.close().await;
 }
 
+#[tokio::test]
+async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() {
+    let installation = Installation::new("rights-cage").await;
+    let (name, admin) = (&installation.name, installation.admin());
+    let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{}", installation.namespace);
+    installation.enrolled_as(name).await;
+    let made = pdp_agent::operator::environment::objects::namespace_name("acme", name, "dev");
+    let environment = json!({
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "dev"},
+        "spec": {"state": "Present", "organization": "acme", "project": name, "environment": "dev", "egress": true},
+    });
+    assert_eq!(admin.post(&format!("{kinds}/environments"), &environment).await.status, 201);
+    let condition = async |path: &str, kind: &str, status: &str| {
+        wait_until(LIMIT, &format!("{kind}={status} of {path}"), async || {
+            let object = admin.get(&format!("{kinds}/{path}")).await.json();
+            let mut all = object["status"]["conditions"].as_array().into_iter().flatten();
+            let found = all.find(|one| one["type"] == kind).cloned().unwrap_or_default();
+            if found["status"] == status { Ok(found) } else { Err(object["status"].to_string()) }
+        })
+        .await
+        .unwrap()
+    };
+    for policy in ["rbac", "objects"] {
+        let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/{name}-{policy}");
+        assert_eq!(admin.delete(&path).await.status, 200);
+    }
+    let operator = installation.account("operator").await;
+    // The API server learns of it by its own watch.
+    let [binding, _] = pdp_agent::operator::confined::trials(&installation.namespace, name);
+    let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", installation.namespace);
+    wait_until(LIMIT, "the policies to be gone", async || {
+        let answer = operator.post(&format!("{bindings}?dryRun=All"), &binding).await;
+        if answer.status == 201 { Ok(()) } else { Err(answer.text) }
+    })
+    .await
+    .unwrap();
+    let running = Running::start(&installation, &operator);
+    let confined = condition("dataplanes/default", "Confined", "False").await;
+    assert_eq!(confined["reason"], "NotConfined", "{confined}");
+    assert!(confined["message"].as_str().unwrap().contains("helm upgrade"), "{confined}");
+    condition("dataplanes/default", "OperatorReady", "False").await;
+    assert_eq!(admin.get(&format!("/api/v1/namespaces/{made}")).await.status, 404, "it worked all the same");
+
+    installation.upgrade(&[]).await;
+    condition("dataplanes/default", "Confined", "True").await;
+    // What the code writes is what the policies take, by the operator's own account.
+    condition("environments/dev", "Ready", "True").await;
+    let policy = format!("/apis/networking.k8s.io/v1/namespaces/{made}/networkpolicies/pdp-world");
+    assert_eq!(admin.get(&policy).await.status, 200);
+    let absent = json!({"spec": {"state": "Absent", "organization": null, "project": null, "environment": null, "egress": null}});
+    let answer = admin.patch(&format!("{kinds}/environments/dev"), &absent).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    wait_until(LIMIT, "the namespace to be gone", async || {
+        let answer = admin.get(&format!("/api/v1/namespaces/{made}")).await;
+        if answer.status == 404 { Ok(()) } else { Err(answer.text) }
+    })
+    .await
+    .unwrap();
+    running.stop().await;
+    installation.close().await;
+}
+
 /// What the customer puts on an environment's namespace, or takes from it.
 async fn customers_marks(admin: &Account, namespace: &str, there: bool) {
     let mark = |value: &str| if there { json!(value) } else { Value::Null };
@@ -230,6 +294,41 @@ async fn written(operator: &Account, object: &Value) {
         answer = operator.patch(&format!("{path}/{}", reference.name), object).await;
     }
     assert!(answer.status < 300, "{path} {}: {}", reference.name, answer.text);
+}
+
+#[test]
+fn the_page_of_rights_lists_every_attack() {
+    let named = |name: &str| Places {
+        agent: name.to_owned(),
+        ours: "dp-acme-shop-dev".to_owned(),
+        secret: "the-secret".to_owned(),
+    };
+    let places = named("pdp-agent");
+    let mut all = attacks::all(&places);
+    for bound in [false, true] {
+        all.extend(neighbours::all(&places, "dp-acme-shop-east", bound));
+    }
+    all.extend(neighbours::old(&places, "dp-acme-shop-old"));
+    let mut table = String::from("| Attack | Refused by |\n|---|---|\n");
+    for attack in &all {
+        let by = match attack.refusal {
+            attacks::NO_RIGHT => "RBAC".to_owned(),
+            "impersonate" | "forbidden" | "not currently held" => "RBAC (escalation)".to_owned(),
+            words => format!("policy: *… {words} …*"),
+        };
+        table.push_str(&format!("| {} | {by} |\n", attack.title.replace('|', "/").replace('<', "&lt;")));
+    }
+    let file = tests::installation::artifacts::file("docs/rights.md");
+    let page = std::fs::read_to_string(&file).unwrap();
+    let (begin, end) = ("<!-- attacks: written by a test -->\n", "<!-- end of attacks -->");
+    let (before, rest) = page.split_once(begin).expect("the page has a place for the attacks");
+    let (found, after) = rest.split_once(end).expect("the place ends");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, format!("{before}{begin}{table}{end}{after}")).unwrap();
+        return;
+    }
+    let hint = "UPDATE_GOLDEN=1 cargo test -p tests --test rights the_page_of_rights";
+    assert!(found == table, "docs/rights.md lists other attacks than are tried; {hint}");
 }
 
 #[tokio::test]

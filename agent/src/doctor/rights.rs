@@ -9,13 +9,14 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
-use kube::api::PostParams;
+use kube::api::{DynamicObject, PostParams};
 use kube::{Api, Client};
 use tokio::time::timeout;
 
 use super::{Notes, STEP_LIMIT};
 use crate::cli::DoctorArgs;
 use crate::kinds::GROUP;
+use crate::operator::{confined, object};
 use crate::telemetry::chain;
 
 /// Questions that are asked at the same time.
@@ -135,10 +136,44 @@ pub(super) async fn check(notes: &mut Notes<'_>, client: &Client, args: &DoctorA
     if me == link || person {
         role(notes, client, args, "link", LINK, person.then_some(&link)).await;
     }
+    if me == operator {
+        confinement(notes, client, args).await;
+    }
     if me == operator || person {
         role(notes, client, args, "operator", OPERATOR, person.then_some(&operator)).await;
     }
     if me == link { Account::Link } else { Account::Other }
+}
+
+/// Whether the admission policies hold the operator's account: it is let try, as a dry run.
+async fn confinement(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) {
+    if !args.admission_policies {
+        notes.warn(
+            "confinement",
+            "the chart was installed without admission policies: the agent's own code alone keeps it out of other namespaces",
+            "set admissionPolicies.enabled, unless something equal is in force",
+        );
+        return;
+    }
+    for trial in confined::trials(&args.namespace, &args.fullname) {
+        let Some((kind, _)) = object::reference(&trial) else { continue };
+        let Ok(made) = serde_json::from_value::<DynamicObject>(trial.clone()) else { continue };
+        let api: Api<DynamicObject> = match made.metadata.namespace.as_deref() {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.api_resource()),
+            None => Api::all_with(client.clone(), &kind.api_resource()),
+        };
+        let parameters = PostParams { dry_run: true, field_manager: None };
+        let refusal = match timeout(STEP_LIMIT, api.create(&parameters, &made)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(kube::Error::Api(status))) => Some(status.message.clone()),
+            Ok(Err(error)) => return notes.skip("confinement", chain(&error)),
+            Err(_) => return notes.skip("confinement", "no answer in time"),
+        };
+        if let Err(trouble) = confined::judge(&trial, &args.fullname, refusal.as_deref()) {
+            return notes.fail("confinement", trouble.message, "let `helm upgrade` make the admission policies again");
+        }
+    }
+    notes.ok("confinement", "the admission policies refuse what the operator's account must not do");
 }
 
 /// One finding if all is allowed, one for each right that is missing otherwise. `user` is somebody else's account.
@@ -265,6 +300,7 @@ mod tests {
             output: crate::cli::Output::Text,
             namespace: "pdp".into(),
             fullname: "agent".into(),
+            admission_policies: true,
             control_plane_url: None,
             ca_bundle_file: None,
         };

@@ -9,16 +9,21 @@ use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 
 use super::cluster::{ApiError, Cluster, Path};
+use super::confined::{self, Confinement};
 use super::modified::{self, Ledger, MODIFIED, Modified, note};
 use super::object::ObjectKind;
 use super::report::{Conditions, Trouble};
 use crate::kinds::{self, DataPlane, DataPlaneStatus, REVISION_ANNOTATION, SCHEMA_REVISION};
+use crate::settings::Settings;
 
 /// Annotation that carries the uid under which the installation was first seen.
 pub const UID: &str = "pdp-agent.dev/uid";
 
 /// Condition that the operator writes.
 pub const OPERATOR_READY: &str = "OperatorReady";
+
+/// Condition that the operator writes: whether the admission policies hold its account.
+pub const CONFINED: &str = "Confined";
 
 /// Whether the operator may work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +41,15 @@ pub struct Facts {
     pub cluster: String,
     /// Lowest schema revision among the installed definitions.
     pub schema: u32,
+    /// Whether the admission policies hold this account.
+    pub confinement: Confinement,
 }
 
 /// Asks the cluster who it is and which definitions it has.
 ///
 /// # Errors
 /// The API server refused or did not answer.
-pub async fn facts(cluster: &Cluster) -> Result<Facts, ApiError> {
+pub async fn facts(cluster: &Cluster, settings: &Settings) -> Result<Facts, ApiError> {
     let system = cluster.get_path(&Path::of(ObjectKind::Namespace, "", Some("kube-system"))?).await?;
     let mut schema = u32::MAX;
     for plural in ["dataplanes", "dataplanepolicies", "environments", "releases", "taskruns"] {
@@ -51,7 +58,8 @@ pub async fn facts(cluster: &Cluster) -> Result<Facts, ApiError> {
         schema = schema.min(revision(&cluster.get_path(&path).await?));
     }
     let uid = system.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-    Ok(Facts { cluster: uid.to_owned(), schema })
+    let confinement = confined::confinement(cluster, settings).await?;
+    Ok(Facts { cluster: uid.to_owned(), schema, confinement })
 }
 
 fn revision(definition: &Value) -> u32 {
@@ -73,6 +81,9 @@ pub fn standing(data_plane: Option<&DataPlane>, facts: &Facts) -> Standing {
                 facts.schema
             ),
         );
+    }
+    if let Confinement::Fails(trouble) = &facts.confinement {
+        return Standing::Held(trouble.clone());
     }
     let Some(data_plane) = data_plane else {
         return held("NoDataPlane", "DataPlane/default is missing; install the chart or create it".to_owned());
@@ -134,6 +145,14 @@ fn described(data_plane: &DataPlane, facts: &Facts, standing: &Standing, now: Ti
         Standing::Good => conditions.set(OPERATOR_READY, true, &Trouble::new("Working", "the operator works")),
         Standing::Held(trouble) => conditions.set(OPERATOR_READY, false, trouble),
     }
+    match &facts.confinement {
+        Confinement::NotAsked => {}
+        Confinement::Holds => {
+            let what = "the admission policies refuse what the operator's account must not do";
+            conditions.set(CONFINED, true, &Trouble::new("Refused", what));
+        }
+        Confinement::Fails(trouble) => conditions.set(CONFINED, false, trouble),
+    }
     let spec = &data_plane.spec;
     let key = ResourceKey { kind: Kind::DataPlane, name: "default".to_owned() };
     let modified = Modified::of(&key, spec.document.as_ref(), note(data_plane), &spec.body);
@@ -143,7 +162,7 @@ fn described(data_plane: &DataPlane, facts: &Facts, standing: &Standing, now: Ti
     modified::tell(modified.as_ref(), &mut conditions, ledger);
     let ours = conditions.finish();
     // The link writes the other conditions of this object.
-    next.conditions.retain(|other| other.condition_type != OPERATOR_READY && other.condition_type != MODIFIED);
+    next.conditions.retain(|other| ![OPERATOR_READY, CONFINED, MODIFIED].contains(&other.condition_type.as_str()));
     next.conditions.extend(ours);
     next.conditions.sort_by(|a, b| a.condition_type.cmp(&b.condition_type));
     next
@@ -162,15 +181,17 @@ mod tests {
 
     #[test]
     fn the_operator_works_only_on_the_installation_that_it_knows() {
-        let facts = |schema| Facts { cluster: "c".to_owned(), schema };
-        for (found, schema, expected) in [
-            (Some(data_plane("a", None)), 1, None),
-            (Some(data_plane("a", Some("a"))), 1, None),
-            (Some(data_plane("a", Some("b"))), 1, Some("Restored")),
-            (None, 1, Some("NoDataPlane")),
-            (Some(data_plane("a", Some("a"))), 0, Some("SchemaTooOld")),
+        let open = || Confinement::Fails(Trouble::new("NotConfined", "no policy"));
+        for (found, schema, confinement, expected) in [
+            (Some(data_plane("a", None)), 1, Confinement::Holds, None),
+            (Some(data_plane("a", Some("a"))), 1, Confinement::NotAsked, None),
+            (Some(data_plane("a", Some("b"))), 1, Confinement::Holds, Some("Restored")),
+            (None, 1, Confinement::Holds, Some("NoDataPlane")),
+            (Some(data_plane("a", Some("a"))), 0, Confinement::Holds, Some("SchemaTooOld")),
+            (Some(data_plane("a", Some("a"))), 1, open(), Some("NotConfined")),
         ] {
-            let reason = match standing(found.as_ref(), &facts(schema)) {
+            let facts = Facts { cluster: "c".to_owned(), schema, confinement };
+            let reason = match standing(found.as_ref(), &facts) {
                 Standing::Good => None,
                 Standing::Held(trouble) => Some(trouble.reason),
             };
@@ -189,7 +210,7 @@ mod tests {
             "conditions": [{ "type": "Connected", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": "t" }],
         }))
         .unwrap();
-        let facts = Facts { cluster: "c".to_owned(), schema: 1 };
+        let facts = Facts { cluster: "c".to_owned(), schema: 1, confinement: Confinement::NotAsked };
         let look = |data_plane: &DataPlane| described(data_plane, &facts, &Standing::Good, Timestamp::UNIX_EPOCH);
         let first = look(&data_plane);
         let types: Vec<_> = first.conditions.iter().map(|one| one.condition_type.as_str()).collect();
@@ -199,6 +220,23 @@ mod tests {
         assert_eq!(look(&data_plane), first, "it is told once");
         data_plane.spec.document = None;
         assert_eq!(look(&data_plane).conditions.len(), 2);
+    }
+
+    #[test]
+    fn whether_the_account_is_confined_is_said_and_no_more_once_nobody_asks() {
+        let mut data_plane = data_plane("a", Some("a"));
+        for (confinement, expected) in [
+            (Confinement::Fails(Trouble::new("NotConfined", "no policy")), Some(("False", "NotConfined"))),
+            (Confinement::Holds, Some(("True", "Refused"))),
+            (Confinement::NotAsked, None),
+        ] {
+            let facts = Facts { cluster: "c".to_owned(), schema: 1, confinement };
+            let standing = standing(Some(&data_plane), &facts);
+            let status = described(&data_plane, &facts, &standing, Timestamp::UNIX_EPOCH);
+            let found = status.conditions.iter().find(|condition| condition.condition_type == CONFINED);
+            assert_eq!(found.map(|found| (found.status.as_str(), found.reason.as_str())), expected);
+            data_plane.status = Some(status);
+        }
     }
 
     #[test]

@@ -196,7 +196,7 @@ async fn round(shared: Arc<Shared>, good: Arc<AtomicBool>, key: Key) -> (Key, Re
 }
 
 async fn installation(shared: &Shared, good: &AtomicBool, now: Timestamp) -> Result<Option<Duration>, ApiError> {
-    let facts: Facts = dataplane::facts(&shared.cluster).await?;
+    let facts: Facts = dataplane::facts(&shared.cluster, &shared.settings).await?;
     let data_plane = shared.index.lock().data_plane.clone();
     let standing = dataplane::standing(data_plane.as_ref(), &facts);
     let works = standing == Standing::Good;

@@ -134,6 +134,8 @@ spec:
   value: {{ include "pdp.fullname" $root }}
 - name: PDP_NAMESPACE_LABEL
   value: {{ include "pdp.agent" $root }}
+- name: PDP_ADMISSION_POLICIES
+  value: {{ $root.Values.admissionPolicies.enabled | quote }}
 - name: PDP_ADMIN_ADDRESS
   value: 0.0.0.0:8081
 - name: PDP_LOG_FORMAT

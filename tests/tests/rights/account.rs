@@ -42,6 +42,10 @@ impl Account {
         Self { client: Client::try_from(config).unwrap() }
     }
 
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, None, &[]).await
     }

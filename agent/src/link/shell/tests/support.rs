@@ -149,6 +149,7 @@ impl Agent {
             namespace: "pdp-agent".into(),
             fullname: "pdp-agent".into(),
             agent: "pdp-agent.pdp-agent".into(),
+            admission_policies: false,
             admin_address: "127.0.0.1:0".parse().unwrap(),
             instance: "test".into(),
         };
