@@ -239,7 +239,7 @@ fn policies_and_operator_are_given_the_same_word_and_it_fits_a_label() {
             .collect();
         assert!(words.len() == 2 && words[0] == words[1], "{words:?}");
         let word = words[0];
-        assert!(word.len() <= 63 && word.starts_with(&namespace[..9]), "{word}");
+        assert!(word.len() <= 63 && word.starts_with(namespace.get(..9).unwrap()), "{word}");
         assert!(word.len() == 63 || word == format!("{namespace}.{name}"), "{word}");
         assert!(seen.insert(word.to_owned()), "{word} stands for two installations");
         for policy in ["namespaces", "rbac", "tokens", "objects"] {

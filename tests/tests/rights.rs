@@ -1,13 +1,7 @@
 //! What the accounts of a real installation can and cannot do: the chart, installed by Helm on the test cluster, against an
 //! attacker who holds their tokens. No agent runs here (zero replicas), so each request is the test's own.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests fail the test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
 
 mod rights {
     pub(crate) mod account;

@@ -278,7 +278,7 @@ impl Cluster {
     /// # Errors
     /// Not leading, refused, or no answer.
     pub async fn merge_namespace(&self, name: &str, patch: &Value) -> Result<Value, ApiError> {
-        let path = format!("{}?{}", path(ObjectKind::Namespace, "", Some(name)), query(false));
+        let path = Path::of(ObjectKind::Namespace, "", Some(name))?.written(false);
         self.write("apply", "Namespace", name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
     }
 
