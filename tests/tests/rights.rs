@@ -159,7 +159,7 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
     });
     assert_eq!(admin.post(&format!("{kinds}/environments"), &environment).await.status, 201);
     let condition = async |path: &str, kind: &str, status: &str| {
-        wait_until(LIMIT, &format!("{kind}={status} of {path}"), async || {
+        wait_until(2 * LIMIT, &format!("{kind}={status} of {path}"), async || {
             let object = admin.get(&format!("{kinds}/{path}")).await.json();
             let mut all = object["status"]["conditions"].as_array().into_iter().flatten();
             let found = all.find(|one| one["type"] == kind).cloned().unwrap_or_default();
@@ -198,7 +198,7 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
     let absent = json!({"spec": {"state": "Absent", "organization": null, "project": null, "environment": null, "egress": null}});
     let answer = admin.patch(&format!("{kinds}/environments/dev"), &absent).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
-    wait_until(LIMIT, "the namespace to be gone", async || {
+    wait_until(2 * LIMIT, "the namespace to be gone", async || {
         let answer = admin.get(&format!("/api/v1/namespaces/{made}")).await;
         if answer.status == 404 { Ok(()) } else { Err(answer.text) }
     })

@@ -62,6 +62,12 @@ impl Installation {
         let args = ["uninstall", &self.name, "--namespace", &self.namespace, "--wait", "--ignore-not-found"];
         self.testbed.helm(&args).await.unwrap();
         let mine = format!("pdp-agent.dev/installation={}", self.name);
+        // A test that failed may have left the customer's finalizer there.
+        let left = self.testbed.kubectl(&["get", "namespace", "-l", &mine, "-o", "name"]).await.unwrap();
+        for namespace in left.split_whitespace() {
+            let free = ["patch", namespace, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#];
+            self.testbed.kubectl(&free).await.unwrap();
+        }
         self.testbed.kubectl(&["delete", "namespace", "-l", &mine, "--wait"]).await.unwrap();
         self.testbed.kubectl(&["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait"]).await.unwrap();
         let canary = self.canary_name();

@@ -49,7 +49,13 @@ pub(crate) fn all(places: &Places, theirs: &str, bound: bool) -> Vec<Attack> {
         ),
         attack("replaces the namespace", "PUT", within.clone(), Some(namespace(theirs, &labels(agent))), own),
         attack("deletes the namespace", "DELETE", within.clone(), None, own),
-        attack("asks for a token of its vault account", "POST", token_path, Some(token("vault", 600)), policy(only)),
+        attack(
+            "asks for a token of its vault account",
+            "POST",
+            token_path,
+            Some(token("vault", 600)),
+            policy("in namespaces that it created"),
+        ),
     ];
     if !bound {
         for name in ["pdp-key", "config"] {

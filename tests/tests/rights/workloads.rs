@@ -105,7 +105,7 @@ fn shapes() -> Vec<Shape> {
             json!({"securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}}}),
             "capabilities has only the fields",
         ),
-        ("all of /proc", json!({"securityContext": {"procMount": "Unmasked"}}), security),
+        ("no filter of system calls", json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}), security),
         ("root in its container", json!({"securityContext": {"runAsUser": 0}}), security),
         (
             "a port of the node",
@@ -141,7 +141,6 @@ fn shapes() -> Vec<Shape> {
             json!({"lifecycle": {"postStart": {"exec": {"command": ["id"]}}}}),
             "lifecycle has only the fields",
         ),
-        ("a device", json!({"volumeDevices": [{"name": "h", "devicePath": "/dev/x"}]}), container),
         ("a whole Secret in its environment", json!({"envFrom": [{"secretRef": {"name": "config"}}]}), container),
         (
             "its node's address",
@@ -325,6 +324,15 @@ pub(crate) fn objects(places: &Places) -> Vec<Attack> {
             "POST",
             format!("/api/v1/namespaces/{ours}/secrets"),
             Some(minting),
+            "only its own annotations",
+        ),
+        attack(
+            "writes a record of Helm's",
+            "POST",
+            format!("/api/v1/namespaces/{ours}/secrets"),
+            Some(
+                json!({"apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1", "metadata": {"name": "thief"}}),
+            ),
             "secrets of pdp-agent: it has only the fields",
         ),
         attack(
@@ -358,8 +366,7 @@ pub(crate) fn objects(places: &Places) -> Vec<Attack> {
     ] {
         let title = format!("Service {title}");
         let path = format!("/api/v1/namespaces/{ours}/services?dryRun=All");
-        let refusal =
-            if spec["clusterIP"].is_string() { "chooses no address" } else { "services of pdp-agent: spec has only" };
+        let refusal = if spec["clusterIP"].is_string() { "chooses no address" } else { "services of pdp-agent: spec" };
         attacks.push(attack(&title, "POST", path, Some(service(&spec)), refusal));
     }
     attacks
