@@ -147,6 +147,48 @@ async fn a_namespace_of_an_earlier_version_is_taken_over_once_and_by_its_own_dat
 }
 
 #[tokio::test]
+async fn what_a_person_has_set_on_a_workload_is_in_nobodys_way_and_stays_as_it_is() {
+    let installation = Installation::new("rights-person").await;
+    let operator = installation.account("operator").await;
+    let places = Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret: String::new() };
+    allowed_path(&operator, &places).await;
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/allowed", places.ours);
+    let mut found = installation.admin().get(&path).await.json();
+    found["metadata"]["annotations"]["bank.test/owner"] = "payments".into();
+    found["spec"]["minReadySeconds"] = 3.into();
+    let template = &mut found["spec"]["template"];
+    template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "2030-01-01T00:00:00Z".into();
+    template["spec"]["nodeSelector"] = json!({"disk": "fast"});
+    template["spec"]["containers"][0]["stdin"] = true.into();
+    template["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = true.into();
+    template["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "side", "image": "busybox:1"}));
+    let answer = installation.admin().put(&path, &found).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+
+    let with = |pointer: &str, value: Value| {
+        let mut changed = answer.json();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        changed
+    };
+    let dry = format!("{path}?dryRun=All");
+    let image = format!("registry.customer.test:5000/none@sha256:{}", "1".repeat(64));
+    let rolled = operator.put(&dry, &with("/spec/template/spec/containers/0/image", json!(image))).await;
+    assert_eq!(rolled.status, 200, "{}", rolled.text);
+    for (pointer, value) in [
+        ("/spec/template/spec/nodeSelector/disk", json!("slow")),
+        ("/spec/template/spec/containers/1/image", json!("busybox:2")),
+        ("/spec/template/spec/containers/1/name", json!("other")),
+        ("/spec/template/spec/containers/0/securityContext/readOnlyRootFilesystem", json!(false)),
+        ("/spec/minReadySeconds", json!(4)),
+        ("/metadata/annotations/bank.test~1owner", json!("")),
+    ] {
+        let answer = operator.put(&dry, &with(pointer, value)).await;
+        assert_eq!(answer.status, 403, "{pointer} was taken: {}", answer.text);
+    }
+    installation.close().await;
+}
+
+#[tokio::test]
 async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() {
     let installation = Installation::new("rights-cage").await;
     let (name, admin) = (&installation.name, installation.admin());

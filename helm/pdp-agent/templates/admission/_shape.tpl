@@ -31,7 +31,9 @@ CEL validations from files/shape.yaml, one for each object in it. Takes
 {{- $_ := set $next "path" (printf "%s[]" $path) -}}
 {{- $_ := set $next "at" $each -}}
 {{- $_ := set $next "old" $known -}}
-{{- $_ := set $next "open" (printf "%s(!('%s' in %s) || %s.all(%s, " $.open $key $.at $value $each) -}}
+{{- $same := "" -}}
+{{- if $known }}{{ $same = printf "%s.orValue(null) == %s || " $known $each }}{{ end -}}
+{{- $_ := set $next "open" (printf "%s(!('%s' in %s) || %s.all(%s, %s" $.open $key $.at $value $each $same) -}}
 {{- $_ := set $next "close" (printf "))%s" $.close) -}}
 {{- else -}}
 {{- $_ := set $next "path" $path -}}
