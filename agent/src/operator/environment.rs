@@ -178,15 +178,15 @@ impl Round<'_> {
 
     /// The agent that says the namespace is its own, if it is not this one.
     fn holder(&self, namespace: &str) -> Option<String> {
-        let agent =
-            self.shared.index.lock().object(&Place::new(ObjectKind::Namespace, "", namespace))?.agent.clone()?;
-        (*agent != *self.shared.settings.agent).then(|| agent.to_string())
+        let place = Place::new(ObjectKind::Namespace, "", namespace);
+        let agent = self.shared.index.lock().object(&place)?.agent()?.to_owned();
+        (agent != self.shared.settings.agent).then_some(agent)
     }
 
     /// Puts our word on a namespace that a version before that label made: once, and only on one that names this data plane.
     async fn adopt(&self, namespace: &str, ours: bool) -> Result<Adoption, ApiError> {
         let place = Place::new(ObjectKind::Namespace, "", namespace);
-        let labelled = self.shared.index.lock().object(&place).is_none_or(|known| known.agent.is_some());
+        let labelled = self.shared.index.lock().object(&place).is_none_or(|known| known.agent().is_some());
         if !ours || labelled || self.pause.is_some() {
             return Ok(Adoption::NotNeeded);
         }

@@ -186,7 +186,7 @@ impl Contents {
                 View::ReplicaSet(view) => workload.replica_sets.push((**view).clone()),
                 View::Pod(view) => workload.pods.push((**view).clone()),
                 View::Slice(view) => workload.slices.push((**view).clone()),
-                View::Deployment(_) | View::Job(_) | View::Nothing => {}
+                View::Deployment(_) | View::Job(_) | View::Nothing | View::Namespace(_) => {}
             }
         }
         workload

@@ -41,7 +41,7 @@ impl Owner<'_> {
             Self::TaskRun(_) => &found.task_run,
         };
         // Only namespaces say whose they are, and only since that was not left to the id of a data plane.
-        let anothers = found.agent.as_deref().is_some_and(|agent| agent != shared.settings.agent);
+        let anothers = found.agent().is_some_and(|agent| agent != shared.settings.agent);
         !anothers && shared.is_ours(found.data_plane.as_deref()) && label.as_deref() == Some(self.name())
     }
 }

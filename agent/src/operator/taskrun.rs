@@ -215,6 +215,7 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
             View::Pod(pod) if pod.job.as_deref() == Some(name) => Some((place.name.clone(), (**pod).clone())),
             View::Pod(_)
             | View::Nothing
+            | View::Namespace(_)
             | View::Deployment(_)
             | View::ReplicaSet(_)
             | View::Slice(_)

@@ -69,8 +69,6 @@ pub struct Tracked {
     pub task_run: Option<Arc<str>>,
     /// Label of the data plane.
     pub data_plane: Option<Arc<str>>,
-    /// Label of the agent that made it; on namespaces.
-    pub agent: Option<Arc<str>>,
     /// What matters of its state.
     pub view: View,
 }
@@ -80,6 +78,8 @@ pub struct Tracked {
 pub enum View {
     /// Existence is enough.
     Nothing,
+    /// See [`NamespaceView`].
+    Namespace(Box<NamespaceView>),
     /// See [`DeploymentView`].
     Deployment(Box<DeploymentView>),
     /// See [`ReplicaSetView`].
@@ -90,6 +90,13 @@ pub enum View {
     Slice(Box<SliceView>),
     /// See [`JobView`].
     Job(Box<JobView>),
+}
+
+/// What matters of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceView {
+    /// Label of the agent that made it.
+    pub agent: String,
 }
 
 /// What matters of a Job.
@@ -113,7 +120,8 @@ impl Tracked {
     /// Labels and marks from an object's head.
     #[must_use]
     pub fn new(metadata: &ObjectMeta, view: View) -> Self {
-        let label = |key: &str| Some(metadata.labels.as_ref()?.get(key)?.as_str().into());
+        let text = |key: &str| Some(metadata.labels.as_ref()?.get(key)?.as_str());
+        let label = |key: &str| text(key).map(Into::into);
         Self {
             uid: metadata.uid.as_deref().unwrap_or_default().into(),
             resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
@@ -123,15 +131,31 @@ impl Tracked {
             environment: label(ENVIRONMENT),
             task_run: label(TASK_RUN),
             data_plane: label(DATA_PLANE),
-            agent: label(AGENT),
-            view,
+            view: match (view, text(AGENT)) {
+                (View::Nothing, Some(agent)) => View::Namespace(Box::new(NamespaceView { agent: agent.to_owned() })),
+                (view, _) => view,
+            },
+        }
+    }
+
+    /// The agent that says that the object is its own.
+    #[must_use]
+    pub fn agent(&self) -> Option<&str> {
+        match &self.view {
+            View::Namespace(view) => Some(&view.agent),
+            View::Nothing
+            | View::Deployment(_)
+            | View::ReplicaSet(_)
+            | View::Pod(_)
+            | View::Slice(_)
+            | View::Job(_) => None,
         }
     }
 
     /// Replaces what other objects have too by what they share.
     pub(super) fn share(&mut self, names: &mut Names) {
-        let Self { release, environment, task_run, data_plane, agent, .. } = self;
-        for label in [release, environment, task_run, data_plane, agent] {
+        let Self { release, environment, task_run, data_plane, .. } = self;
+        for label in [release, environment, task_run, data_plane] {
             *label = label.take().map(|text| names.shared(&text));
         }
     }
