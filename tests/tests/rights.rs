@@ -165,8 +165,18 @@ async fn what_a_person_has_set_on_a_workload_is_in_nobodys_way_and_stays_as_it_i
     let answer = installation.admin().put(&path, &found).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 
+    // Its controller notes which revision it is; that is not the operator's to remove.
+    let noted = wait_until(LIMIT, "the controller to have noted the revision", async || {
+        let found = installation.admin().get(&path).await.json();
+        let done = found["status"]["observedGeneration"] == found["metadata"]["generation"]
+            && found["metadata"]["annotations"]["deployment.kubernetes.io/revision"].is_string();
+        if done { Ok(found) } else { Err(found["metadata"].to_string()) }
+    })
+    .await
+    .unwrap();
     let with = |pointer: &str, value: Value| {
-        let mut changed = answer.json();
+        let mut changed = noted.clone();
+        changed["metadata"].as_object_mut().unwrap().remove("resourceVersion");
         *changed.pointer_mut(pointer).unwrap() = value;
         changed
     };
