@@ -392,12 +392,3 @@ fn changed(verb: &str, kind: ObjectKind, name: &str) -> ApiError {
         message: "it changed since it was looked at".to_owned(),
     }
 }
-
-/// Data of a Secret by key, decoded and wrapped.
-#[must_use]
-pub fn secret_data(secret: &Value, key: &str) -> Option<SecretString> {
-    use base64::Engine as _;
-    let text = secret.get("data")?.get(key)?.as_str()?;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-    String::from_utf8(bytes).ok().map(SecretString::from)
-}

@@ -30,8 +30,7 @@ pub mod decide;
 pub mod objects;
 mod secrets;
 
-/// The Secret that holds the key by which Secrets of this environment are named.
-pub const KEY_SECRET: &str = "pdp-key";
+pub use secrets::KEY_SECRET;
 
 /// How soon a namespace is looked at again that is in the way or going away.
 const AGAIN: Duration = Duration::from_secs(10);

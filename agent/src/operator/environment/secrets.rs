@@ -8,7 +8,10 @@ use super::super::cluster::{ApiError, Class};
 use super::super::object::{self, ObjectKind};
 use super::super::report::Trouble;
 use super::super::{observe, resolve};
-use super::{KEY_SECRET, Round};
+use super::Round;
+
+/// The Secret that holds the key by which Secrets of this environment are named.
+pub const KEY_SECRET: &str = "pdp-key";
 
 impl Round<'_> {
     /// The key, and copies of pull Secrets. Returns what is missing, if anything.

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde_json::Value;
 
 use super::super::apply::Material;
 use super::super::build::{self, Input};
 use super::super::check;
-use super::super::cluster::{self, ApiError};
+use super::super::cluster::ApiError;
 use super::super::decide;
 use super::super::environment::KEY_SECRET;
 use super::super::object::{self, ObjectKind, RELEASE};
@@ -170,6 +171,14 @@ impl Work<'_> {
 
     pub(super) async fn key(&self, namespace: &str) -> Result<Option<SecretString>, ApiError> {
         let secret = self.shared.cluster.get(ObjectKind::Secret, namespace, KEY_SECRET).await?;
-        Ok(secret.and_then(|secret| cluster::secret_data(&secret, "key")))
+        Ok(secret.and_then(|secret| secret_data(&secret, "key")))
     }
+}
+
+/// Data of a Secret by key, decoded and wrapped.
+fn secret_data(secret: &Value, key: &str) -> Option<SecretString> {
+    use base64::Engine as _;
+    let text = secret.get("data")?.get(key)?.as_str()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    String::from_utf8(bytes).ok().map(SecretString::from)
 }
