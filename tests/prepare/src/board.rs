@@ -48,6 +48,8 @@ struct Line {
     lane: usize,
     done: usize,
     total: usize,
+    /// The part of the cost that is spent, where that is not the part that is done.
+    share: Option<f64>,
     now: String,
     state: State,
 }
@@ -65,14 +67,13 @@ impl Line {
     fn spent(&self) -> f64 {
         match self.state {
             State::Waits => 0.0,
-            State::Runs(_) if self.total == 0 => 0.0,
-            State::Runs(_) => self.cost * fraction(self.done, self.total),
+            State::Runs(_) => self.cost * self.share.unwrap_or_else(|| fraction(self.done, self.total)),
             State::Ended(_) => self.cost,
         }
     }
 }
 
-fn fraction(done: usize, total: usize) -> f64 {
+pub(crate) fn fraction(done: usize, total: usize) -> f64 {
     let float = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
     if total == 0 { 0.0 } else { (float(done) / float(total)).min(1.0) }
 }
@@ -99,6 +100,13 @@ impl Report {
             now.trim().clone_into(&mut line.now);
         }
         !lines.failed
+    }
+
+    /// How much of the cost is spent, from 0 to 1: for work whose pieces differ much in size.
+    pub(crate) fn spent(&self, share: f64) {
+        if let Some(line) = lock(&self.lines).lines.get_mut(self.index) {
+            line.share = Some(share);
+        }
     }
 }
 

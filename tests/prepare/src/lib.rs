@@ -74,10 +74,11 @@ pub fn ensure(wanted: Wanted) -> Result<(), Error> {
     let parts = cache.missing(wanted.cluster.as_deref().unwrap_or_default());
     let packages = if wanted.cluster.is_some() { packages::missing() } else { Vec::new() };
     let programs = wanted.programs;
+    let cost = programs.as_ref().map_or(0.0, Programs::cost);
     let fresh = programs.as_ref().is_some_and(|programs| !programs.built_before());
     checks::all(&checks::Needs { cluster: wanted.cluster.is_some(), go: !parts.is_empty(), fresh }, &cache)?;
     if !(packages.is_empty() && parts.is_empty() && !fresh) {
-        plan(&packages, &parts, fresh, &cache);
+        plan(&packages, &parts, fresh.then_some(cost), &cache);
         if !agreed("go on?", wanted.yes)? {
             return Err(Error::new(
                 "nothing was installed or built",
@@ -88,7 +89,7 @@ pub fn ensure(wanted: Wanted) -> Result<(), Error> {
     packages::install(&packages)?;
     let mut lanes = Vec::new();
     if let Some(programs) = programs {
-        lanes.push(vec![Job::new("programs", programs.cost(), move |report| programs.build(report))]);
+        lanes.push(vec![Job::new("programs", cost, move |report| programs.build(report))]);
     }
     if !parts.is_empty() {
         lanes.push(cache.jobs(parts)?);
@@ -96,7 +97,7 @@ pub fn ensure(wanted: Wanted) -> Result<(), Error> {
     Board::run(lanes)
 }
 
-fn plan(packages: &[&packages::Package], parts: &[Recipe], fresh: bool, cache: &Cache) {
+fn plan(packages: &[&packages::Package], parts: &[Recipe], programs: Option<f64>, cache: &Cache) {
     eprintln!("This machine lacks a few things. What comes now, once:");
     if !packages.is_empty() {
         eprintln!("\n  installed with apt-get, their services not started:");
@@ -110,10 +111,10 @@ fn plan(packages: &[&packages::Package], parts: &[Recipe], fresh: bool, cache: &
             eprintln!("    {:<27} {}", format!("{} {}", part.name, part.version), part.why);
         }
     }
-    if fresh {
+    if programs.is_some() {
         eprintln!("\n  compiled: the project's own programs");
     }
-    let seconds = parts.iter().map(|part| part.cost).sum::<f64>() + if fresh { programs::COST } else { 0.0 };
+    let seconds = parts.iter().map(|part| part.cost).sum::<f64>() + programs.unwrap_or_default();
     let minutes = (seconds / board::cores() / 60.0).ceil().max(1.0);
     eprintln!("\nAbout {minutes:.0} min on the {:.0} processors here.", board::cores());
 }

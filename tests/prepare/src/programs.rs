@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::board::Report;
+use crate::board::{Report, fraction};
 use crate::command::follow;
 use crate::{Error, seed};
 
-/// Seconds of one processor for all programs from nothing, and when only their own sources are compiled.
-pub(crate) const COST: f64 = 470.0;
-const OWN: f64 = 60.0;
+/// Seconds of one processor for the crates of others, and for the project's own. The latter are compiled one after the other at the
+/// end, so they count twice where there are two processors.
+const OTHERS: f64 = 370.0;
+const OWN: f64 = 240.0;
+/// Pieces of work, as cargo counts them, that are the project's own.
+const OWN_PIECES: usize = 18;
 
 /// Which programs.
 #[derive(Debug, Clone)]
@@ -27,7 +30,11 @@ impl Programs {
     }
 
     pub(crate) fn cost(&self) -> f64 {
-        if self.built_before() { OWN } else { COST }
+        match (self.built_before(), seed::donor(&self.target)) {
+            (true, _) => OWN / 4.0,
+            (false, Some(_)) => OWN,
+            (false, None) => OTHERS + OWN,
+        }
     }
 
     pub(crate) fn build(&self, report: &Report) -> Result<(), Error> {
@@ -38,8 +45,12 @@ impl Programs {
         cargo.env("CARGO_TARGET_DIR", &self.target);
         cargo.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "160");
         cargo.env("CARGO_TERM_COLOR", "never");
+        let all = self.cost();
         follow("cargo build", &mut cargo, |line| match progress(line) {
-            Some((done, total, now)) => report.at(done, total, now),
+            Some((done, total, now)) => {
+                report.spent(spent(done, total, all));
+                report.at(done, total, now)
+            }
             None => true,
         })
     }
@@ -54,9 +65,26 @@ fn progress(line: &str) -> Option<(usize, usize, &str)> {
     Some((done.parse().ok()?, total.trim().parse().ok()?, now.trim()))
 }
 
+/// The part of the cost `all` that is spent when `done` of `total` pieces are: the crates of others are many and small.
+fn spent(done: usize, total: usize, all: f64) -> f64 {
+    let others = total.saturating_sub(OWN_PIECES);
+    let own = OWN.min(all) / all;
+    (1.0 - own) * fraction(done.min(others), others) + own * fraction(done.saturating_sub(others), total - others)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_projects_own_crates_are_few_and_cost_much() {
+        let others = OTHERS / (OTHERS + OWN);
+        assert!((spent(396, 414, OTHERS + OWN) - others).abs() < 0.01);
+        assert!((spent(414, 414, OTHERS + OWN) - 1.0).abs() < 0.01);
+        // Where others' crates are there already, they cost nothing.
+        assert!(spent(396, 414, OWN).abs() < 0.01);
+        assert!((spent(405, 414, OWN) - 0.5).abs() < 0.01);
+    }
 
     #[test]
     fn cargos_progress_bar_is_read() {

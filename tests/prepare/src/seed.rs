@@ -21,18 +21,22 @@ pub(crate) fn ensure(programs: &Programs, report: &Report) -> Result<(), Error> 
         return Ok(());
     }
     std::fs::create_dir_all(&programs.target).map_err(Error::io("create", &programs.target))?;
-    let siblings = siblings(&programs.target);
-    if let Some(donor) = siblings.iter().max_by_key(|folder| age(folder)) {
+    if let Some(donor) = donor(&programs.target) {
         report.at(0, 0, "taking over what another checkout has compiled");
-        copy(donor, programs)?;
+        copy(&donor, programs)?;
     }
-    for sibling in siblings {
+    for sibling in siblings(&programs.target) {
         let gone = std::fs::read_to_string(sibling.join(OWNER)).is_ok_and(|path| !Path::new(path.trim()).exists());
         if gone {
             std::fs::remove_dir_all(&sibling).map_err(Error::io("remove", &sibling))?;
         }
     }
     std::fs::write(&owner, format!("{}\n", programs.checkout.display())).map_err(Error::io("write", &owner))
+}
+
+/// The one that compiled last.
+pub(crate) fn donor(target: &Path) -> Option<PathBuf> {
+    siblings(target).into_iter().max_by_key(|folder| age(folder))
 }
 
 /// Target folders of other checkouts beside this one.
