@@ -200,18 +200,18 @@ fn no_admission_policy_takes_parameters_or_fails_open() {
     for variant in ["minimal", "full", "openshift"] {
         let objects = rendered(variant);
         let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
-        assert_eq!(policies.len(), 10, "{variant}");
+        assert_eq!(policies.len(), 11, "{variant}");
         for policy in policies {
             let name = policy["metadata"]["name"].as_str().unwrap();
             assert!(policy["spec"].get("paramKind").is_none(), "{name}");
             assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{name}");
             let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap_or_default();
-            let operator = if variant == "full" { "north-operator" } else { "pdp-agent-operator" };
+            let fullname = if variant == "full" { "north" } else { "pdp-agent" };
+            let role = if name.ends_with("-link") { "link" } else { "operator" };
+            let account = format!("request.userInfo.username == 'system:serviceaccount:pdp-agent:{fullname}-{role}'");
             assert!(
-                name.ends_with("-definitions")
-                    || condition
-                        == format!("request.userInfo.username == 'system:serviceaccount:pdp-agent:{operator}'"),
-                "{name} matches others than the operator: {condition}"
+                name.ends_with("-definitions") || condition == account,
+                "{name} matches others than the {role}: {condition}"
             );
             let bound = of_kind(&objects, "ValidatingAdmissionPolicyBinding")
                 .into_iter()
