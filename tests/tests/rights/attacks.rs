@@ -22,7 +22,7 @@ pub(crate) struct Attack {
     pub(crate) path: String,
     pub(crate) body: Option<Value>,
     pub(crate) headers: &'static [(&'static str, &'static str)],
-    /// Part of the refusal.
+    /// Part of the refusal; `|` stands between those of two policies that both refuse.
     pub(crate) refusal: &'static str,
 }
 

@@ -324,7 +324,7 @@ pub(crate) fn objects(places: &Places) -> Vec<Attack> {
             "POST",
             format!("/api/v1/namespaces/{ours}/secrets"),
             Some(minting),
-            "only its own annotations",
+            "only its own annotations|secrets of pdp-agent: it has only the fields",
         ),
         attack(
             "writes a record of Helm's",
