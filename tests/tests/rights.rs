@@ -225,20 +225,25 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
         .await
         .unwrap()
     };
+    let operator = installation.account("operator").await;
+    let [binding, _] = pdp_agent::operator::confined::trials(&installation.namespace, name);
+    let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", installation.namespace);
+    let tried = async |what: &str, refused: bool| {
+        wait_until(LIMIT, what, async || {
+            let answer = operator.post(&format!("{bindings}?dryRun=All"), &binding).await;
+            let by_policy = answer.status != 201 && answer.text.contains("ValidatingAdmissionPolicy");
+            if by_policy == refused && (refused || answer.status == 201) { Ok(()) } else { Err(answer.text) }
+        })
+        .await
+        .unwrap();
+    };
+    // The API server learns of policies by its own watch: those that it has not yet taken up look as if they were gone.
+    tried("the policies to be in force", true).await;
     for policy in ["rbac", "objects"] {
         let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/{name}-{policy}");
         assert_eq!(admin.delete(&path).await.status, 200);
     }
-    let operator = installation.account("operator").await;
-    // The API server learns of it by its own watch.
-    let [binding, _] = pdp_agent::operator::confined::trials(&installation.namespace, name);
-    let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", installation.namespace);
-    wait_until(LIMIT, "the policies to be gone", async || {
-        let answer = operator.post(&format!("{bindings}?dryRun=All"), &binding).await;
-        if answer.status == 201 { Ok(()) } else { Err(answer.text) }
-    })
-    .await
-    .unwrap();
+    tried("the policies to be gone", false).await;
     let running = Running::start(&installation, &operator);
     let confined = condition("dataplanes/default", "Confined", "False").await;
     assert_eq!(confined["reason"], "NotConfined", "{confined}");

@@ -47,7 +47,11 @@ pub fn merged(object: &Value, wanted: &LinkStatus, now: &str) -> Option<Value> {
     }
     let status = status.as_object_mut()?;
     for (field, value) in [("id", id), ("version", version), ("storeId", store_id)] {
-        if let Some(value) = value {
+        // An id is given once: what the operator made carries it. An identity of another data plane does not change it, and the
+        // API server would refuse the rest of the status with it.
+        if let Some(value) = value
+            && (field != "id" || !status.contains_key(field))
+        {
             status.insert(field.to_owned(), json!(value));
         }
     }
@@ -155,6 +159,8 @@ mod tests {
         assert_eq!(second["status"]["conditions"][0]["lastTransitionTime"], "t1", "still not connected");
         let third = merged(&second, &wanted(true, "Connected"), "t4").unwrap();
         assert_eq!(third["status"]["conditions"][0]["lastTransitionTime"], "t4");
+        let anothers = LinkStatus { id: Some("dp-2".into()), ..wanted(true, "Connected") };
+        assert_eq!(merged(&third, &anothers, "t5"), None, "an id is given once");
     }
 
     #[test]
