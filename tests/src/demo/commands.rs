@@ -42,6 +42,15 @@ impl Demo {
         Ok(())
     }
 
+    /// Shows how an object of the control plane is made; one that is there already is shown itself.
+    pub(super) async fn create(&self, cli: &Pdpctl, object: &[&str], more: &[&str]) -> Result<()> {
+        let get = [&["get"], object].concat();
+        if cli.ended(&get).await?.code == 0 {
+            return self.show(cli, &get).await;
+        }
+        self.show(cli, &[&["create"], object, more].concat()).await
+    }
+
     /// Shows a `kubectl` command, runs it and shows what it prints.
     pub(super) async fn show_kubectl(&self, bed: &Testbed, args: &[&str]) -> Result<()> {
         self.screen.command(&format!("kubectl {}", args.join(" ")));
@@ -65,4 +74,11 @@ impl Demo {
     pub fn say(&self, text: &str) {
         self.screen.say(text);
     }
+}
+
+/// Whether the cluster holds an agent's identity.
+pub(super) async fn enrolled(bed: &Testbed) -> Result<bool> {
+    let args =
+        ["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "--ignore-not-found", "-o", "jsonpath={.data}"];
+    Ok(!bed.kubectl(&args).await?.trim().is_empty())
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use super::Screen;
+use super::commands::enrolled;
 use super::programs::{finish_load, start_load};
 use crate::installation::{ControlPlane, Installation, Options, Pdpctl, artifacts};
 use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
@@ -350,15 +351,6 @@ impl Demo {
         Ok(())
     }
 
-    /// Shows how an object of the control plane is made; one that is there already is shown itself.
-    async fn create(&self, cli: &Pdpctl, object: &[&str], more: &[&str]) -> Result<()> {
-        let get = [&["get"], object].concat();
-        if cli.ended(&get).await?.code == 0 {
-            return self.show(cli, &get).await;
-        }
-        self.show(cli, &[&["create"], object, more].concat()).await
-    }
-
     fn next(&self, bed: &Testbed, agent: &Installation) -> Result<()> {
         self.screen.summary();
         self.screen.say("");
@@ -393,13 +385,6 @@ impl Demo {
         }
         Ok(())
     }
-}
-
-/// Whether the cluster holds an agent's identity.
-async fn enrolled(bed: &Testbed) -> Result<bool> {
-    let args =
-        ["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "--ignore-not-found", "-o", "jsonpath={.data}"];
-    Ok(!bed.kubectl(&args).await?.trim().is_empty())
 }
 
 async fn uid(bed: &Testbed, service: &Service) -> Result<String> {
