@@ -170,7 +170,9 @@ async fn confinement(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) 
             Err(_) => return notes.skip("confinement", "no answer in time"),
         };
         if let Err(trouble) = confined::judge(&trial, &args.fullname, refusal.as_deref()) {
-            return notes.fail("confinement", trouble.message, "let `helm upgrade` make the admission policies again");
+            let said = refusal.map_or_else(String::new, |words| format!(": {words}"));
+            let found = format!("{}{said}", trouble.message);
+            return notes.fail("confinement", found, "let `helm upgrade` make the admission policies again");
         }
     }
     notes.ok("confinement", "the admission policies refuse what the operator's account must not do");

@@ -46,10 +46,12 @@ pub fn judge(trial: &Value, fullname: &str, refusal: Option<&str>) -> Result<(),
     let help = "what runs goes on and nothing is written; `helm upgrade` makes the policies again";
     match refusal {
         Some(words) if words.contains(&format!("ValidatingAdmissionPolicy '{fullname}-")) => Ok(()),
-        Some(words) => Err(Trouble::new(
+        // Who refuses it says in whose words: the condition goes to the control plane, the words to the log.
+        Some(_) => Err(Trouble::new(
             "NotProven",
             format!(
-                "it is not this installation's admission policy that refuses a {kind} outside of environments ({words}); {help}"
+                "it is not this installation's admission policy that refuses a {kind} outside of environments (the operator's \
+                 log and doctor say what does); {help}"
             ),
         )),
         None => Err(Trouble::new(
@@ -78,6 +80,7 @@ pub async fn confinement(cluster: &Cluster, settings: &Settings) -> Result<Confi
             },
         };
         if let Err(trouble) = judge(&trial, &settings.fullname, refusal.as_deref()) {
+            tracing::warn!(reason = trouble.reason, refusal, "the admission policies do not hold this account");
             return Ok(Confinement::Fails(trouble));
         }
     }
@@ -101,7 +104,10 @@ mod tests {
             (Some("ValidatingAdmissionPolicy 'other-rbac' with binding 'other' denied request"), Some("NotProven")),
             (None, Some("NotConfined")),
         ] {
-            let judged = judge(&binding, "agent", words).err().map(|trouble| trouble.reason);
+            let judged = judge(&binding, "agent", words).err();
+            let said = judged.as_ref().map(|trouble| trouble.message.clone()).unwrap_or_default();
+            assert!(words.is_none_or(|words| !said.contains(words)), "{said}");
+            let judged = judged.map(|trouble| trouble.reason);
             assert_eq!(judged.as_deref(), reason, "{words:?}");
         }
     }
