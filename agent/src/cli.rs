@@ -50,6 +50,14 @@ pub enum Command {
     },
     /// Check from here what the agent needs; exit code 0 all well, 1 something fails, 2 wrong usage
     Doctor(DoctorArgs),
+    /// Measure, in a pod that a NetworkPolicy closes, how long it is open all the same; exit code 1 if at all
+    FirstSecond {
+        /// What the policy closes, IP:PORT; the API server of the cluster when left out
+        address: Option<SocketAddr>,
+        /// How long to try, in seconds
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+        seconds: u64,
+    },
     /// Print the custom resource definitions as YAML
     Crds,
     /// Print the version
@@ -201,7 +209,7 @@ pub fn parse() -> Result<Cli, clap::Error> {
             }
         }
         // Run by people, whose environment may serve other tools of the same family.
-        Command::Doctor(_) | Command::Crds | Command::Version => Ok(cli),
+        Command::Doctor(_) | Command::FirstSecond { .. } | Command::Crds | Command::Version => Ok(cli),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cli::DoctorArgs;
 
 mod cluster;
 mod control_plane;
+pub mod first_second;
 mod probe;
 mod rights;
 mod text;

@@ -11,6 +11,7 @@ pub mod kinds;
 pub mod link;
 pub mod operator;
 pub mod policy;
+pub mod quantity;
 pub mod settings;
 pub mod supervisor;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! `pdp-agent`: starts what the command line asks for.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Operator { common } => roles(&common, None, true),
         Command::Run { common, link } => roles(&common, Some(link.settings()), true),
         Command::Doctor(args) => doctor(&args),
+        Command::FirstSecond { address, seconds } => first_second(address, seconds),
         Command::Crds => {
             let mut text = String::new();
             for definition in kinds::crds()? {
@@ -84,6 +86,25 @@ fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         Output::Json => print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
     }
     Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures and prints; the exit code tells whether anything was open.
+fn first_second(address: Option<SocketAddr>, seconds: u64) -> anyhow::Result<ExitCode> {
+    let address = match address {
+        Some(address) => address,
+        None => {
+            let variable =
+                |name: &str| std::env::var(name).with_context(|| format!("give an address: {name} is not set"));
+            let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+            SocketAddr::new(
+                host.parse().context("KUBERNETES_SERVICE_HOST")?,
+                port.parse().context("KUBERNETES_SERVICE_PORT")?,
+            )
+        }
+    };
+    let found = runtime()?.block_on(doctor::first_second::measure(address, Duration::from_secs(seconds)));
+    print(&format!("{}\n", found.sentence(address)))?;
+    Ok(if found == doctor::first_second::Found::Closed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Keys and secret values are in this process's memory: no core dump is written, and no other process of the same user may read it.

@@ -39,7 +39,6 @@ pub mod object;
 pub mod observe;
 pub mod progress;
 pub mod prune;
-pub mod quantity;
 pub mod queue;
 pub mod release;
 pub mod rendering;

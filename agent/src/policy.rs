@@ -3,33 +3,101 @@
 //! The link asks early, so that the sender hears at once; the operator asks again before anything starts, because what is stored
 //! may be older than the policy. Both take the same rules from here, so neither lets pass what the other would not.
 
-use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, Registry, SecurityLevel};
+use protocol::spec::Quota;
+
+use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, ExitCodes, Registry, SecurityLevel};
+use crate::quantity::Quantity;
+
+pub mod limits;
+pub mod secrets;
 
 /// Handles of organization, project and environment.
 pub type Handles<'a> = [&'a str; 3];
 
-/// The Pod Security level that the policy gives an environment.
+/// What holds where the policy names no environments.
+static ANY: EnvironmentRule = EnvironmentRule {
+    organization: None,
+    project: None,
+    environment: None,
+    security: None,
+    secrets: None,
+    egress: None,
+    max_quota: None,
+    max_releases: None,
+};
+
+/// What the policy says of an environment: the first rule that names it.
 ///
 /// # Errors
 /// The policy does not allow this environment: a sentence with what to do.
-pub fn environment(policy: &DataPlanePolicySpec, handles: Handles<'_>) -> Result<SecurityLevel, String> {
-    let Some(rules) = &policy.environments else { return Ok(SecurityLevel::Restricted) };
-    match rules.iter().find(|rule| matches(rule, handles)) {
-        Some(rule) => Ok(rule.security.unwrap_or(SecurityLevel::Restricted)),
-        None => {
-            let [organization, project, environment] = handles;
-            Err(format!(
-                "DataPlanePolicy/default does not allow environment {environment} of project {project} of organization \
-                 {organization} on this data plane; ask the platform team to add it to spec.environments"
-            ))
-        }
-    }
+pub fn environment<'a>(policy: &'a DataPlanePolicySpec, handles: Handles<'_>) -> Result<&'a EnvironmentRule, String> {
+    let Some(rules) = &policy.environments else { return Ok(&ANY) };
+    rules.iter().find(|rule| matches(rule, handles)).ok_or_else(|| {
+        let [organization, project, environment] = handles;
+        format!(
+            "DataPlanePolicy/default does not allow environment {environment} of project {project} of organization \
+             {organization} on this data plane; ask the platform team to add it to spec.environments"
+        )
+    })
 }
 
 fn matches(rule: &EnvironmentRule, [organization, project, environment]: Handles<'_>) -> bool {
-    let EnvironmentRule { organization: o, project: p, environment: e, security: _ } = rule;
+    let EnvironmentRule { organization: o, project: p, environment: e, .. } = rule;
     let fits = |asked: &Option<String>, found: &str| asked.as_deref().is_none_or(|asked| asked == found);
     fits(o, organization) && fits(p, project) && fits(e, environment)
+}
+
+impl EnvironmentRule {
+    /// Pod Security level of its namespace.
+    #[must_use]
+    pub fn level(&self) -> SecurityLevel {
+        self.security.unwrap_or(SecurityLevel::Restricted)
+    }
+
+    /// Whether the control plane is told exit codes.
+    #[must_use]
+    pub fn tells_exit_codes(&self) -> bool {
+        self.secrets.as_ref().and_then(|secrets| secrets.exit_codes) != Some(ExitCodes::Class)
+    }
+
+    /// The quota that holds: what a document asks for, or the customer's default, and never more than the customer's maximum.
+    #[must_use]
+    pub fn quota(&self, asked: Option<&Quota>, default: Option<&Quota>) -> Option<Quota> {
+        let none = Quota { cpu: None, memory: None, pods: None };
+        let wanted = asked.or(default);
+        let Some(max) = &self.max_quota else { return wanted.cloned() };
+        let wanted = wanted.unwrap_or(&none);
+        let amount = |wanted: &Option<String>, max: &Option<String>| match (wanted, max) {
+            (Some(wanted), Some(max)) => Some(if is_more(wanted, max) { max.clone() } else { wanted.clone() }),
+            (wanted, max) => wanted.clone().or_else(|| max.clone()),
+        };
+        Some(Quota {
+            cpu: amount(&wanted.cpu, &max.cpu),
+            memory: amount(&wanted.memory, &max.memory),
+            pods: [wanted.pods, max.pods].into_iter().flatten().min(),
+        })
+    }
+
+    /// Parts of a document's quota that are above the customer's maximum, each with it.
+    #[must_use]
+    pub fn above_quota(&self, asked: &Quota) -> Vec<(&'static str, String)> {
+        let Some(max) = &self.max_quota else { return Vec::new() };
+        let amount = |asked: &Option<String>, max: &Option<String>| {
+            asked.as_ref().zip(max.as_ref()).filter(|(asked, max)| is_more(asked, max)).map(|(_, max)| max.clone())
+        };
+        let pods = asked.pods.zip(max.pods).filter(|(asked, max)| asked > max).map(|(_, max)| max.to_string());
+        let parts =
+            [("cpu", amount(&asked.cpu, &max.cpu)), ("memory", amount(&asked.memory, &max.memory)), ("pods", pods)];
+        parts.into_iter().filter_map(|(part, max)| Some((part, max?))).collect()
+    }
+}
+
+/// Whether one amount is larger than another. What cannot be read as an amount counts as larger, since it is the customer's that holds.
+fn is_more(asked: &str, max: &str) -> bool {
+    match (Quantity::parse(asked), Quantity::parse(max)) {
+        (Some(asked), Some(max)) => asked > max,
+        (_, _) => true,
+    }
 }
 
 /// The registry that lets `image` in: the one with the longest prefix, as the most particular one.
@@ -60,6 +128,35 @@ fn image_is_below(image: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn quota(cpu: Option<&str>, memory: Option<&str>, pods: Option<i32>) -> Quota {
+        Quota { cpu: cpu.map(str::to_owned), memory: memory.map(str::to_owned), pods }
+    }
+
+    #[test]
+    fn a_document_gets_no_more_than_the_customers_maximum() {
+        let max = quota(Some("2"), Some("4Gi"), Some(5));
+        let rule = EnvironmentRule { max_quota: Some(max.clone()), ..EnvironmentRule::default() };
+        let default = quota(Some("500m"), None, None);
+        for (asked, holds, above) in [
+            (None, quota(Some("500m"), Some("4Gi"), Some(5)), vec![]),
+            (Some(quota(Some("125k"), Some("1Pi"), Some(100_000))), max, vec!["cpu", "memory", "pods"]),
+            (Some(quota(Some("1500m"), None, Some(2))), quota(Some("1500m"), Some("4Gi"), Some(2)), vec![]),
+            (
+                Some(quota(Some("2000m"), Some("4096Mi"), Some(5))),
+                quota(Some("2000m"), Some("4096Mi"), Some(5)),
+                vec![],
+            ),
+        ] {
+            assert_eq!(rule.quota(asked.as_ref(), Some(&default)), Some(holds), "{asked:?}");
+            let found: Vec<_> = asked.iter().flat_map(|asked| rule.above_quota(asked)).map(|(part, _)| part).collect();
+            assert_eq!(found, above, "{asked:?}");
+        }
+        let free = EnvironmentRule::default();
+        assert_eq!(free.quota(None, Some(&default)), Some(default));
+        assert_eq!(free.quota(None, None), None);
+        assert_eq!(free.above_quota(&quota(Some("125k"), None, None)), []);
+    }
 
     #[test]
     fn a_prefix_allows_whole_path_segments() {

@@ -55,6 +55,16 @@ pub enum Fault {
     Ping,
     /// No documents are sent.
     Pause,
+    /// The agent is told this address for its bulk connections: a control plane that wants to know what listens there.
+    LieAboutBulk {
+        /// `wss://host:port`.
+        address: String,
+    },
+    /// An enrolment is answered with this id: a control plane that wants what belongs to another data plane.
+    LieAboutId {
+        /// Id.
+        id: String,
+    },
     /// The agent is asked to dial again.
     Drain {
         /// After this time, in milliseconds.

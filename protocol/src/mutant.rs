@@ -83,6 +83,15 @@ pub enum Mutant {
     /// The operator starts a run without asking the customer's policy. No policy changes in the simulation: a test of the
     /// decision finds it.
     PolicyNotAskedForRuns,
+    /// The operator takes the namespace of an environment from its status. Found by a test of the place, as those that follow are by
+    /// tests of what they are about.
+    StatusBelieved,
+    /// Of pods that are given secrets nothing is asked.
+    SecretRuleNotAsked,
+    /// A budget counts what is done only when it is over.
+    BudgetCountedLate,
+    /// Arguments reach the kubelet as they were sent, which then expands variables in them.
+    ArgumentsExpanded,
 }
 
 impl Mutant {

@@ -286,13 +286,20 @@ impl Installation {
     /// # Errors
     /// Helm fails; the error holds what it said.
     pub async fn helm_install(&self, token: Option<&str>) -> Result<()> {
+        self.helm_install_chart(&artifacts::file("helm/pdp-agent"), token).await
+    }
+
+    /// The same with a chart of another version.
+    ///
+    /// # Errors
+    /// As [`Self::helm_install`].
+    pub async fn helm_install_chart(&self, chart: &Path, token: Option<&str>) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let values = folder.path().join("values.json");
         std::fs::write(&values, self.values(token)?.to_string())?;
         let more = folder.path().join("more.yaml");
         std::fs::write(&more, &self.options.values)?;
         let (values, more) = (values.to_string_lossy(), more.to_string_lossy());
-        let chart = artifacts::file("helm/pdp-agent");
         let Options { namespace, release, .. } = &self.options;
         let mut args = vec!["upgrade", "--install", release, "-n", namespace, "-f", &values];
         if !self.options.values.is_empty() {

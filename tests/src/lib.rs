@@ -6,6 +6,8 @@ pub mod chaos;
 pub mod demo;
 #[cfg(test)]
 mod faults_page;
+pub mod guest;
+pub mod hostile;
 pub mod installation;
 pub mod load;
 pub mod support;

@@ -46,7 +46,8 @@ async fn install() -> Result<Installation> {
         organization: "acme".to_owned(),
         data_plane: "berlin".to_owned(),
         image,
-        values: String::new(),
+        // Many tests share it, each of which makes and removes; what limits there are has tests of its own.
+        values: serde_json::json!({"policy": {"limits": null}}).to_string(),
     };
     Installation::install(&bed, &plane, options).await
 }
@@ -63,7 +64,11 @@ pub async fn push_agent(bed: &Testbed) -> Result<String> {
     })
 }
 
-async fn push_binary(bed: &Testbed, binary: &Path, name: &str) -> Result<String> {
+/// Pushes an agent as compiled for tests, and returns the image by digest.
+///
+/// # Errors
+/// The registry does not take it.
+pub async fn push_binary(bed: &Testbed, binary: &Path, name: &str) -> Result<String> {
     let folder = tempfile::tempdir()?;
     Ok(bed.push_image(&artifacts::dynamic_image(binary, folder.path()).await, name).await?)
 }

@@ -31,13 +31,46 @@ pub struct DataPlanePolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultPolicy>,
     /// Address ranges inside the customer's network that pods never reach, whatever a document says: pods, services, nodes,
-    /// metadata, API server. CIDR.
+    /// metadata, API server. CIDR. Private ranges of both address families are left out beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 64)))]
     pub internal_ranges: Option<Vec<String>>,
+    /// Private ranges that pods of environments with egress may reach all the same, but for what `internalRanges` names. CIDR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    pub reachable_ranges: Option<Vec<String>>,
     /// Limits of an environment that asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_quota: Option<protocol::spec::Quota>,
+    /// The most that the control plane may have here, in sum and over time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+/// The most that may be stored and done; a limit that is left out does not hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Environments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub environments: Option<u32>,
+    /// Releases in all environments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub releases: Option<u32>,
+    /// Bytes of all documents that are stored, as JSON. What is rendered from a release takes about twice as much again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
+    pub stored_bytes: Option<u64>,
+    /// Runs of tasks that start within a minute; others wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub task_runs_per_minute: Option<u32>,
+    /// Removals of releases and environments that begin within an hour; others wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub deletions_per_hour: Option<u32>,
 }
 
 /// One allowed registry.
@@ -53,8 +86,8 @@ pub struct Registry {
     pub pull_secret: Option<String>,
 }
 
-/// One allowed environment; a missing part matches everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// One allowed environment; a missing part matches everything, and a limit that is left out does not hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvironmentRule {
     /// Handle of the organization.
@@ -72,6 +105,67 @@ pub struct EnvironmentRule {
     /// Pod Security level of its namespace. `Restricted` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<SecurityLevel>,
+    /// What pods may be that are given secrets here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SecretRule>,
+    /// False: no document opens the world outside. Left out or true: a document may, but for internal and private ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<bool>,
+    /// The most that a document's quota may ask for. A limit that it does not ask for is set to this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_quota: Option<protocol::spec::Quota>,
+    /// Releases in one environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_releases: Option<u32>,
+}
+
+/// What a pod may be that is given secrets. Who chooses what such a pod executes can have it tell them: by exit codes, timing, names
+/// that it asks the DNS for. With all of this set, a document chooses none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRule {
+    /// Images that may be given secrets: starts of names as in `registries`, or digests `sha256:…`. Left out: every image that
+    /// `registries` allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
+    pub images: Option<Vec<String>>,
+    /// Names of the only environment variables that beside secrets may be set; `LD_PRELOAD`, `NODE_OPTIONS` and their like bring code.
+    /// Left out: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
+    pub env: Option<Vec<String>>,
+    /// Paths of the only files that may be put into the container; a path that ends in `/` means all below it. Left out: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 512), regex(pattern = "^/")))]
+    pub files: Option<Vec<String>>,
+    /// Whether a release may set command and arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Permission>,
+    /// Whether a run of a task may bring arguments of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_args: Option<Permission>,
+    /// What the control plane is told of how a process of this environment ended, with secrets or without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_codes: Option<ExitCodes>,
+}
+
+/// The customer's word on one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Permission {
+    /// As if nothing was said.
+    Allowed,
+    /// A document with it is refused.
+    Forbidden,
+}
+
+/// How much of an exit code is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExitCodes {
+    /// The number.
+    Full,
+    /// Success or failure.
+    Class,
 }
 
 /// Pod Security levels that may be given.

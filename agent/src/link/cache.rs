@@ -9,13 +9,17 @@ use std::sync::Arc;
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::Condition;
-use protocol::spec::{Body, DataPlaneSpec, EnvironmentSpec, LogLevel};
+use protocol::spec::{DataPlaneSpec, LogLevel};
 use serde_json::Value;
 
-use super::intake::{About, Known, Owner, Policy, Stored, body};
+use super::intake::{Known, Policy, Stored, body, weight};
 use super::reporter::{Report, key_of};
 use super::store::{Change, DEFAULT, Table};
 use crate::kinds::DataPlanePolicySpec;
+
+mod about;
+
+use about::{Judged, judged};
 
 /// The tables that are watched.
 pub const WATCHED: [Table; 5] =
@@ -67,18 +71,8 @@ pub struct Cache {
 struct Entry {
     stored: Arc<Stored>,
     judged: Judged,
-}
-
-/// What the policy's rules ask of a stored object.
-#[derive(Debug, Default)]
-enum Judged {
-    /// Nothing, or it does not say.
-    #[default]
-    Nothing,
-    /// Who an environment belongs to.
-    Environment(Owner),
-    /// Where a release runs, and the image that serves or, before one does, shall.
-    Release { environment: Option<Box<str>>, image: Option<Box<str>> },
+    present: bool,
+    bytes: u64,
 }
 
 impl Default for Cache {
@@ -174,7 +168,9 @@ impl Cache {
         }
         let judged = judged(kind, object);
         let report = Report::of(&key, object, &stored);
-        self.objects.insert(key, Entry { stored: Arc::new(stored), judged });
+        let present = object.pointer("/spec/state").and_then(Value::as_str) == Some("Present");
+        let bytes = object.get("spec").map_or(0, weight);
+        self.objects.insert(key, Entry { stored: Arc::new(stored), judged, present, bytes });
         news.push(News::Report(Box::new(report)));
         news
     }
@@ -237,35 +233,6 @@ impl Cache {
         Known::Watched(self.objects.get(key).map(|entry| Arc::clone(&entry.stored)))
     }
 
-    /// What the policy's rules ask of a document beside its body, as far as it is stored.
-    #[must_use]
-    pub fn about(&self, body: &Body) -> About {
-        match body {
-            Body::DataPlane(_) | Body::Environment(_) => About::default(),
-            Body::Release(spec) => {
-                About { owner: spec.environment.as_deref().and_then(|name| self.owner(name)), image: None }
-            }
-            Body::TaskRun(spec) => match self.judged(Kind::Release, &spec.release) {
-                Some(Judged::Release { environment, image }) => About {
-                    owner: environment.as_deref().and_then(|name| self.owner(name)),
-                    image: image.as_deref().map(str::to_owned),
-                },
-                Some(Judged::Nothing | Judged::Environment(_)) | None => About::default(),
-            },
-        }
-    }
-
-    fn owner(&self, environment: &str) -> Option<Owner> {
-        match self.judged(Kind::Environment, environment)? {
-            Judged::Environment(owner) => Some(owner.clone()),
-            Judged::Nothing | Judged::Release { .. } => None,
-        }
-    }
-
-    fn judged(&self, kind: Kind, name: &str) -> Option<&Judged> {
-        self.objects.get(&ResourceKey { kind, name: name.to_owned() }).map(|entry| &entry.judged)
-    }
-
     /// The customer's policy.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
@@ -298,21 +265,6 @@ const fn kind_of(table: Table) -> Option<Kind> {
         Table::Release => Some(Kind::Release),
         Table::TaskRun => Some(Kind::TaskRun),
         Table::DataPlanePolicy | Table::Secret => None,
-    }
-}
-
-fn judged(kind: Kind, object: &Value) -> Judged {
-    let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(Box::from);
-    match kind {
-        Kind::Environment => {
-            let spec = object.get("spec").and_then(|spec| serde_json::from_value::<EnvironmentSpec>(body(spec)).ok());
-            spec.and_then(|spec| Owner::of(&spec)).map_or(Judged::Nothing, Judged::Environment)
-        }
-        Kind::Release => Judged::Release {
-            environment: text("/spec/environment"),
-            image: text("/status/effective/image").or_else(|| text("/spec/image")),
-        },
-        Kind::DataPlane | Kind::TaskRun => Judged::Nothing,
     }
 }
 

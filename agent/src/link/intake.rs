@@ -25,7 +25,7 @@ mod stored;
 
 pub use forget::ForgetJob;
 pub use meaning::{Deferral, Meaning, classify};
-pub use policy::{About, Owner, Policy, objections};
+pub use policy::{About, Owner, Policy, beyond, objections, weight};
 pub use request::Request;
 pub use stored::{Stamp, Stored, body, body_hash, differences};
 
@@ -220,7 +220,7 @@ impl DocumentJob {
                 return Decision::Answer(Verdict::Stale { generation: None, hash: None, floor: self.view.floor });
             }
             None => {
-                return self.allowed().unwrap_or_else(|| {
+                return self.allowed(true).unwrap_or_else(|| {
                     let mut metadata = Map::new();
                     metadata.insert("name".to_owned(), json!(key.name));
                     let body = self.request.object(table, metadata);
@@ -264,14 +264,14 @@ impl DocumentJob {
         {
             return Decision::Answer(Verdict::Refused { class: RefusalClass::Invalid, reasons });
         }
-        self.allowed().unwrap_or_else(|| {
+        self.allowed(false).unwrap_or_else(|| {
             let body = self.request.object(table, stored.metadata.clone());
             Decision::Write(Call::Update { table, name: key.name.clone(), body })
         })
     }
 
-    /// The customer's word; none means yes.
-    fn allowed(&self) -> Option<Decision> {
+    /// The customer's word; none means yes. `new`: nothing of that name is stored.
+    fn allowed(&self, new: bool) -> Option<Decision> {
         let body = &self.request.checked.checked.body;
         match &*self.view.policy {
             Policy::Missing { why } => Some(Decision::Answer(deferred(Deferral {
@@ -280,7 +280,8 @@ impl DocumentJob {
                 retry_after: PERSON,
             }))),
             Policy::Given(policy) => {
-                let reasons = objections(policy, body, &self.view.about);
+                let mut reasons = objections(policy, body, &self.view.about);
+                reasons.extend(beyond(policy, body, &self.request.body, &self.view.about, new));
                 (!reasons.is_empty())
                     .then_some(Decision::Answer(Verdict::Refused { class: RefusalClass::Policy, reasons }))
             }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::quantity::Quantity;
+use crate::quantity::Quantity;
 
 /// Paths of fields that we set and that are different or missing in `live`. Empty: nothing to repair.
 #[must_use]

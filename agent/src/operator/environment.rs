@@ -19,7 +19,7 @@ use super::object::{self, AGENT, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKi
 use super::observe::{self, Owner};
 use super::report::Trouble;
 use super::resolve;
-use super::shared::{self, Pause, Shared};
+use super::shared::{self, Pause, Shared, Spending};
 use super::write::Live;
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
 use crate::settings::Settings;
@@ -27,6 +27,7 @@ use decide::{Observed, Obstacle};
 use objects::Wanted;
 
 pub mod decide;
+mod network;
 pub mod objects;
 mod secrets;
 
@@ -156,7 +157,8 @@ impl Round<'_> {
 
     fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Trouble> {
         let policy = &self.policy.ok_or_else(resolve::no_policy)?.spec;
-        let level = resolve::rule(policy, owner)?;
+        let rule = resolve::rule(policy, owner)?;
+        resolve::room::for_environment(&self.shared.index.lock(), policy, self.name)?;
         let [organization, project, handle] = owner;
         let spec = &self.environment.spec.body;
         Ok(objects::wanted(&objects::Input {
@@ -167,10 +169,11 @@ impl Round<'_> {
             owner: [organization, project, handle],
             agent_namespace: &self.shared.settings.namespace,
             fullname: &self.shared.settings.fullname,
-            level,
-            quota: spec.quota.as_ref().or(policy.default_quota.as_ref()),
-            egress: spec.egress.unwrap_or(false),
+            level: rule.level(),
+            quota: rule.quota(spec.quota.as_ref(), policy.default_quota.as_ref()).as_ref(),
+            egress: spec.egress.unwrap_or(false) && rule.egress != Some(false),
             internal_ranges: policy.internal_ranges.as_deref(),
+            reachable_ranges: policy.reachable_ranges.as_deref().unwrap_or_default(),
             logs: policy.logs.mode == LogMode::ThroughLink,
         }))
     }
@@ -267,6 +270,7 @@ impl Round<'_> {
         let namespace = status.namespace.clone().unwrap_or_default();
         let mut live = BTreeMap::new();
         let mut obstacle = Obstacle::None;
+        let mut later = None;
         if !namespace.is_empty() {
             self.look_at_namespace(&namespace, None, &mut live).await?;
             let stands = decide::stands(&namespace, &live);
@@ -285,13 +289,22 @@ impl Round<'_> {
             if let Adoption::Refused(trouble) = adoption {
                 obstacle = Obstacle::Kept(trouble);
             }
+            if stands
+                && obstacle == Obstacle::None
+                && self.pause.is_none()
+                && let Err((trouble, left)) =
+                    self.shared.spend(Spending::Deletion, &self.environment.uid().unwrap_or_default(), self.now)
+            {
+                later = Some(left);
+                obstacle = Obstacle::Kept(trouble);
+            }
         }
         let going = !live.is_empty();
         let modified = self.modified();
         let observed = self.observed(&status, modified.as_ref(), &namespace, &live);
         let decision = decide::remove(&observed, &obstacle, self.now);
         apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
-        Ok(decision.wake.or(going.then_some(AGAIN)))
+        Ok(decision.wake.or(later).or(going.then_some(AGAIN)))
     }
 
     async fn take_rights(&self, namespace: &str) -> Result<(), ApiError> {

@@ -78,8 +78,8 @@ pub struct PodView {
     pub restarts: i32,
     /// What the container waits for.
     pub waiting: Option<Waiting>,
-    /// Reason and exit code of the last termination.
-    pub terminated: Option<(ClusterWords, i32)>,
+    /// Reason and exit code of the last termination; no code where the customer does not want it told.
+    pub terminated: Option<(ClusterWords, Option<i32>)>,
     /// Start of its container, RFC 3339.
     pub started: Option<String>,
 }
@@ -94,6 +94,13 @@ pub struct Waiting {
 }
 
 impl PodView {
+    /// How it ended, without the number that its process chose.
+    pub fn withhold_exit_code(&mut self) {
+        if let Some((_, code)) = &mut self.terminated {
+            *code = None;
+        }
+    }
+
     /// A sentence of our own, and where the cluster's stands.
     #[must_use]
     pub fn explained(&self, sentence: &str) -> String {
@@ -209,10 +216,10 @@ impl Workload {
 /// What a pod does to itself.
 fn hopeless(pod: &PodView) -> Option<Trouble> {
     let Waiting { reason, message } = pod.waiting.as_ref()?;
-    let exit = pod
-        .terminated
-        .as_ref()
-        .map_or_else(String::new, |(reason, code)| format!(" with exit code {code} ({})", reason.reason()));
+    let exit = pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| match code {
+        Some(code) => format!(" with exit code {code} ({})", reason.reason()),
+        None => format!(" ({})", reason.reason()),
+    });
     match reason.reason() {
         "CrashLoopBackOff" if pod.restarts >= CRASH_LOOP_RESTARTS => {
             Some(Trouble::new("CrashLoop", format!("the new container ends again and again{exit}; its log says why")))

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit, Mac};
+use protocol::mutant::{self, Mutant};
 use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec, SecretRef};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::Value;
@@ -16,9 +17,11 @@ use super::object::{self, ENVIRONMENT};
 use super::report::{self, Trouble};
 use super::shared::Shared;
 use super::validated::ValidRelease;
-use crate::kinds::{DataPlanePolicy, DataPlanePolicySpec, SecurityLevel};
-use crate::policy;
+use crate::kinds::{DataPlanePolicy, DataPlanePolicySpec, EnvironmentRule, SecurityLevel};
+use crate::policy::{self, secrets::Pod};
 use crate::vault::{Reader, VaultError};
+
+pub mod room;
 
 /// Where a release runs: its environment, prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,50 +56,80 @@ pub struct Admissible {
     pub pull_secrets: Vec<String>,
 }
 
-/// Whether a present release may run. Pure.
+/// Whether the present release `name` may run. Pure.
 ///
 /// # Errors
 /// Why not, with what to do.
-pub fn admissible(contents: &Contents, spec: &ReleaseSpec) -> Result<Admissible, Trouble> {
+pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result<Admissible, Trouble> {
     let Some(policy) = &contents.policy else {
         return Err(no_policy());
     };
     let release = ValidRelease::parse(spec).map_err(|wrong| Trouble::new("Invalid", wrong.join("; ")))?;
-    let (place, pull_secret) =
-        may_run(contents, &policy.spec, spec.environment.as_deref().unwrap_or_default(), &release.image)?;
+    let environment = spec.environment.as_deref().unwrap_or_default();
+    let (place, pull_secret) = may_run(contents, &policy.spec, environment, &Pod::of_release(spec))?;
+    room::for_release(contents, &policy.spec, name, environment)?;
     if release.secret_refs().next().is_some() && policy.spec.vault.is_none() {
         return Err(denied("secretRef is used and DataPlanePolicy names no vault; set spec.vault".to_owned()));
     }
     Ok(Admissible { release, place, pull_secrets: pull_secret.map(pull_secret_name).into_iter().collect() })
 }
 
-/// Whether the customer lets an image run in an environment now: asked of every release that is taken up and of every run that
+/// Whether the customer lets a pod run in an environment now: asked of every release that is taken up and of every run that
 /// starts. Gives the place and the name of the pull Secret.
 ///
 /// # Errors
-/// The environment is missing, not ready or not allowed, or the image's registry is not.
+/// The environment is missing, not ready or not allowed, or the image's registry is not, or the pod is given secrets and is not
+/// one that may be.
 pub fn may_run<'a>(
     contents: &Contents,
     policy: &'a DataPlanePolicySpec,
     environment: &str,
-    image: &str,
+    pod: &Pod,
 ) -> Result<(Place, Option<&'a str>), Trouble> {
     let place = place(contents, environment, policy)?;
-    let registry = policy::registry(policy, image).map_err(|sentence| denied(format!("spec.image: {sentence}")))?;
+    let registry =
+        policy::registry(policy, &pod.image).map_err(|sentence| denied(format!("spec.image: {sentence}")))?;
+    let objections = policy::secrets::objections(rule(policy, &place.owner)?, pod);
+    if !objections.is_empty() {
+        let sentences: Vec<_> = objections.into_iter().map(|objection| objection.sentence).collect();
+        return Err(denied(sentences.join("; ")));
+    }
     Ok((place, registry.pull_secret.as_deref()))
 }
 
-/// Whether the customer lets this Job start now, whatever its release was allowed before.
+/// Whether the control plane is told exit codes of pods in this environment: not where the customer says so, nor where nothing says
+/// any more that it may.
+#[must_use]
+pub fn tells_exit_codes(contents: &Contents, environment: Option<&str>) -> bool {
+    let rule = || {
+        let policy = &contents.policy.as_ref()?.spec;
+        Some(rule(policy, &find_owner(contents, environment?)?).ok()?.tells_exit_codes())
+    };
+    rule().unwrap_or(false)
+}
+
+fn find_owner(contents: &Contents, environment: &str) -> Option<[String; 3]> {
+    match contents.environments.get(environment)? {
+        Own::Read(found) => owner(&found.spec.body),
+        Own::Unreadable { .. } => None,
+    }
+}
+
+/// Whether the customer lets this Job start now, whatever its release was allowed before. `args`: the run brings its own.
 ///
 /// # Errors
 /// Why not, with what to do.
-pub fn job_may_start(contents: &Contents, job: &Value) -> Result<(), Trouble> {
+pub fn job_may_start(contents: &Contents, job: &Value, args: bool) -> Result<(), Trouble> {
     let Some(policy) = &contents.policy else {
         return Err(no_policy());
     };
     let environment = object::label(job, ENVIRONMENT).unwrap_or_default();
-    let image = job.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
-    may_run(contents, &policy.spec, environment, image).map(drop)
+    let mut pod = Pod::of_rendered(job);
+    // Those of a run stand in place of the release's, and have a word of their own.
+    pod.args = pod.args && !args;
+    let (place, _) = may_run(contents, &policy.spec, environment, &pod)?;
+    let rule = rule(&policy.spec, &place.owner)?;
+    if args { policy::secrets::task_args(rule, pod.secrets).map_err(denied) } else { Ok(()) }
 }
 
 /// The place that `environment` is, once it is prepared.
@@ -115,7 +148,7 @@ pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpe
     let Some(owner) = owner(&found.spec.body) else {
         return Err(waiting("has no organization, project or environment"));
     };
-    let level = rule(policy, &owner)?;
+    let level = rule(policy, &owner)?.level();
     let status = found.status.as_ref();
     let ready = status.is_some_and(|status| report::is_true(&status.conditions, "Ready"));
     // Who can write a status must not choose whose secrets are read: the namespace comes of the handles, and the status only agrees.
@@ -123,6 +156,9 @@ pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpe
     let namespace = namespace_name(organization, project, handle);
     match status.and_then(|status| status.namespace.as_deref()).filter(|_| ready) {
         Some(told) if told == namespace => Ok(Place { environment: environment.to_owned(), namespace, owner, level }),
+        Some(told) if mutant::is(Mutant::StatusBelieved) => {
+            Ok(Place { environment: environment.to_owned(), namespace: told.to_owned(), owner, level })
+        }
         Some(_) => {
             Err(waiting(&format!("names another namespace in its status than {namespace}, which its handles give")))
         }
@@ -136,11 +172,11 @@ pub fn owner(spec: &EnvironmentSpec) -> Option<[String; 3]> {
     Some([spec.organization.clone()?, spec.project.clone()?, spec.environment.clone()?])
 }
 
-/// The Pod Security level of an environment that the policy allows.
+/// What the policy says of an environment that it allows.
 ///
 /// # Errors
 /// It does not allow it.
-pub fn rule(policy: &DataPlanePolicySpec, owner: &[String; 3]) -> Result<SecurityLevel, Trouble> {
+pub fn rule<'a>(policy: &'a DataPlanePolicySpec, owner: &[String; 3]) -> Result<&'a EnvironmentRule, Trouble> {
     policy::environment(policy, owner.each_ref().map(String::as_str)).map_err(denied)
 }
 
@@ -222,7 +258,7 @@ mod tests {
 
     use super::super::fixture;
     use super::*;
-    use crate::kinds::{DataPlanePolicy, Environment};
+    use crate::kinds::Environment;
 
     fn policy(spec: serde_json::Value) -> DataPlanePolicy {
         DataPlanePolicy::new("default", serde_json::from_value(spec).unwrap())
@@ -280,7 +316,7 @@ mod tests {
             (no_vault(), true, "PolicyDenied", "names no vault"),
             (Some(policy(open())), false, "EnvironmentNotReady", "Environment shop-dev is not ready"),
         ] {
-            let trouble = admissible(&contents(policy, ready), &fixture::service()).unwrap_err();
+            let trouble = admissible(&contents(policy, ready), "web", &fixture::service()).unwrap_err();
             assert_eq!(trouble.reason, reason);
             assert!(trouble.message.contains(part), "{part} in {}", trouble.message);
         }
@@ -292,9 +328,82 @@ mod tests {
             let mut contents = contents(Some(policy(open())), true);
             let Some(Own::Read(environment)) = contents.environments.get_mut("shop-dev") else { panic!("none") };
             environment.status.as_mut().unwrap().namespace = Some(forged);
-            let trouble = admissible(&contents, &fixture::service()).unwrap_err();
+            let trouble = admissible(&contents, "web", &fixture::service()).unwrap_err();
             assert_eq!(trouble.reason, "EnvironmentNotReady");
             assert!(trouble.message.contains("names another namespace in its status"), "{}", trouble.message);
+        }
+    }
+
+    #[test]
+    fn a_status_that_is_believed_is_found() {
+        let mut forged = contents(Some(policy(open())), true);
+        let Some(Own::Read(environment)) = forged.environments.get_mut("shop-dev") else { panic!("none") };
+        environment.status.as_mut().unwrap().namespace = Some("kube-system".to_owned());
+        mutant::choose(Some(Mutant::StatusBelieved));
+        let mistaken = admissible(&forged, "web", &fixture::service()).map(|admitted| admitted.place.namespace);
+        mutant::choose(None);
+        assert_eq!(mistaken.as_deref(), Ok("kube-system"));
+        assert!(admissible(&forged, "web", &fixture::service()).is_err());
+    }
+
+    #[test]
+    fn a_pod_with_secrets_is_one_that_the_customer_allows_whenever_it_starts() {
+        let strict = |more: serde_json::Value| {
+            let mut spec = open();
+            let mut rule = json!({"command": "Forbidden", "taskArgs": "Forbidden", "exitCodes": "Class"});
+            for (key, value) in more.as_object().unwrap() {
+                rule[key] = value.clone();
+            }
+            spec["environments"] = json!([{"environment": "dev", "secrets": rule}]);
+            contents(Some(policy(spec)), true)
+        };
+        let denied = |contents: &Contents| admissible(contents, "web", &fixture::service()).unwrap_err().message;
+        let said = denied(&strict(json!({"env": ["PASSWORD"], "files": ["/etc/app/token"]})));
+        for part in ["args of its own", "variable GREETING", "file /etc/app/settings.yaml"] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert!(!said.contains("PASSWORD") && !said.contains("/etc/app/token"), "{said}");
+        assert_eq!(admissible(&strict(json!({})), "import", &fixture::task()).map(drop), Ok(()));
+
+        let job = |container: serde_json::Value| {
+            let mut container = container;
+            container["image"] = json!(fixture::IMAGE);
+            container["env"] = json!([{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
+            json!({
+                "metadata": {"labels": {ENVIRONMENT: "shop-dev"}},
+                "spec": {"template": {"spec": {"containers": [container]}}},
+            })
+        };
+        let contents = strict(json!({}));
+        assert_eq!(job_may_start(&contents, &job(json!({})), false), Ok(()));
+        for (job, args, part) in [
+            (job(json!({"args": ["exit 7"]})), true, "arguments of a run"),
+            (job(json!({})), true, "arguments of a run"),
+            (job(json!({"args": ["exit 7"]})), false, "args of its own"),
+            (job(json!({"command": ["sh"]})), false, "command of its own"),
+        ] {
+            let trouble = job_may_start(&contents, &job, args).unwrap_err();
+            assert_eq!(trouble.reason, "PolicyDenied");
+            assert!(trouble.message.contains(part), "{part} in {}", trouble.message);
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_told_only_where_the_customer_lets_them() {
+        let with = |rules: serde_json::Value| {
+            let mut spec = open();
+            spec["environments"] = rules;
+            contents(Some(policy(spec)), true)
+        };
+        for (contents, told) in [
+            (contents(Some(policy(open())), true), true),
+            (with(json!([{"secrets": {"exitCodes": "Full"}}])), true),
+            (with(json!([{"secrets": {"exitCodes": "Class"}}])), false),
+            (with(json!([{"environment": "prod"}])), false),
+            (contents(None, true), false),
+        ] {
+            assert_eq!(tells_exit_codes(&contents, Some("shop-dev")), told, "{:?}", contents.policy);
+            assert!(!tells_exit_codes(&contents, None));
         }
     }
 
@@ -304,7 +413,7 @@ mod tests {
             "metadata": {"labels": {ENVIRONMENT: "shop-dev"}},
             "spec": {"template": {"spec": {"containers": [{"image": fixture::IMAGE}]}}},
         });
-        assert_eq!(job_may_start(&contents(Some(policy(open())), true), &job), Ok(()));
+        assert_eq!(job_may_start(&contents(Some(policy(open())), true), &job, false), Ok(()));
         let with = |key: &str, value: serde_json::Value| {
             let mut spec = open();
             spec[key] = value;
@@ -318,9 +427,9 @@ mod tests {
             (Some(policy(open())), false, "EnvironmentNotReady"),
         ] {
             let revoked = contents(policy, ready);
-            assert_eq!(job_may_start(&revoked, &job).unwrap_err().reason, reason);
+            assert_eq!(job_may_start(&revoked, &job, false).unwrap_err().reason, reason);
             assert_eq!(
-                admissible(&revoked, &fixture::task()).unwrap_err().reason,
+                admissible(&revoked, "import", &fixture::task()).unwrap_err().reason,
                 reason,
                 "a release is asked the same"
             );
@@ -331,11 +440,11 @@ mod tests {
     fn an_allowed_release_gets_its_place_and_the_most_particular_registry() {
         let mut spec = open();
         spec["environments"] = json!([{"environment": "prod"}, {"organization": "acme", "security": "Baseline"}]);
-        let admitted = admissible(&contents(Some(policy(spec)), true), &fixture::service()).unwrap();
+        let admitted = admissible(&contents(Some(policy(spec)), true), "web", &fixture::service()).unwrap();
         assert_eq!((admitted.place.level, admitted.pull_secrets.len()), (SecurityLevel::Baseline, 0));
         let mut spec = open();
         spec["registries"].as_array_mut().unwrap().pop();
-        let admitted = admissible(&contents(Some(policy(spec)), true), &fixture::service()).unwrap();
+        let admitted = admissible(&contents(Some(policy(spec)), true), "web", &fixture::service()).unwrap();
         assert_eq!(admitted.pull_secrets, [pull_secret_name("reg")]);
     }
 

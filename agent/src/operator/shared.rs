@@ -15,10 +15,14 @@ use super::index::{Contents, Index};
 use super::object::LOCAL;
 use super::queue::Queue;
 use super::rendering::{self, Rendering};
-use super::report::Trouble;
+use super::report::{Trouble, timestamp};
 use crate::kinds::{ObjectRef, PAUSED_UNTIL};
+use crate::policy::limits::Budget;
 use crate::settings::Settings;
 use crate::vault::Vault;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// See the module.
 pub struct Shared {
@@ -43,6 +47,17 @@ struct Memory {
     renderings: rendering::Memory,
     fights: BTreeMap<(String, ObjectRef), Vec<Timestamp>>,
     refusals: HashMap<String, Refusal>,
+    starts: Budget,
+    deletions: Budget,
+}
+
+/// What the customer limits over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spending {
+    /// The start of a task's run.
+    Start,
+    /// The removal of a release or an environment.
+    Deletion,
 }
 
 /// Why something could not be tried, and until when it is not asked again.
@@ -113,6 +128,42 @@ impl Shared {
         for object in objects {
             memory.fights.entry((namespace.to_owned(), object)).or_default().push(now);
         }
+    }
+
+    /// Spends one of the customer's budget for `uid`, once. To be asked before anything is done.
+    ///
+    /// # Errors
+    /// Nothing is left: why, and how long until there is.
+    pub fn spend(&self, what: Spending, uid: &str, now: Timestamp) -> Result<(), (Trouble, Duration)> {
+        let limits =
+            self.index.lock().policy.as_ref().and_then(|policy| policy.spec.limits.clone()).unwrap_or_default();
+        let mut memory = self.memory();
+        let (budget, most, within, sentence, setting) = match what {
+            Spending::Start => {
+                let most = limits.task_runs_per_minute;
+                (&mut memory.starts, most, MINUTE, "runs of tasks to start within a minute", "taskRunsPerMinute")
+            }
+            Spending::Deletion => {
+                let most = limits.deletions_per_hour;
+                (
+                    &mut memory.deletions,
+                    most,
+                    HOUR,
+                    "releases and environments to be removed within an hour",
+                    "deletionsPerHour",
+                )
+            }
+        };
+        budget.spend(uid, most, within, now).map_err(|left| {
+            // The time, not what is left of it: said again it is the same.
+            let until = now.checked_add(left).map_or_else(|_| "later".to_owned(), |at| format!("at {}", timestamp(at)));
+            let message = format!(
+                "DataPlanePolicy/default allows {} {sentence}, and so many were; it goes on by itself {until}, or at once when the \
+                 platform team raises spec.limits.{setting}",
+                most.unwrap_or_default(),
+            );
+            (Trouble::new("BudgetSpent", message), left)
+        })
     }
 
     /// The trouble that `release` had with exactly `about`, while it is too early to ask again.

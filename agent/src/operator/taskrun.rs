@@ -22,7 +22,7 @@ use super::object::{self, DATA_PLANE, ObjectKind, TASK_RUN};
 use super::rendering::Rendering;
 use super::report::Trouble;
 use super::resolve;
-use super::shared::{self, Shared};
+use super::shared::{self, Shared, Spending};
 use crate::kinds::{Release, TaskRun};
 use decide::{Blueprint, JobSeen, Observed};
 
@@ -58,10 +58,15 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
         return Ok(None);
     }
     let blueprint = if status.job.is_some() { None } else { Some(blueprint(shared, &run, release).await?) };
-    let seen = look(shared, &status).await?;
+    let mut seen = look(shared, &status).await?;
+    let environment = release.and_then(|release| release.spec.body.environment.as_deref());
+    if let JobSeen::Found { pods, .. } = &mut seen
+        && !resolve::tells_exit_codes(&shared.index.lock(), environment)
+    {
+        pods.iter_mut().for_each(super::progress::PodView::withhold_exit_code);
+    }
     let pause = {
         let contents = shared.index.lock();
-        let environment = release.and_then(|release| release.spec.body.environment.as_deref());
         let of_release = release.and_then(|release| shared::pause_of("Release", release, now));
         shared::pause_of("TaskRun", run.as_ref(), now)
             .or(of_release)
@@ -80,7 +85,15 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
         (_, Some(job), JobSeen::Missing) => Some(job),
         (Some(Err(_)) | None, _, JobSeen::Missing | JobSeen::Found { .. }) => None,
     };
-    let denied = starting.and_then(|job| resolve::job_may_start(&shared.index.lock(), job).err());
+    let args = run.spec.body.args.as_ref().is_some_and(|args| !args.is_empty());
+    let allowed = starting.map_or(Ok(()), |job| resolve::job_may_start(&shared.index.lock(), job, args));
+    let begins = starting.is_some() && allowed.is_ok() && !cancel && pause.is_none();
+    let spent = if begins { shared.spend(Spending::Start, &run.uid().unwrap_or_default(), now) } else { Ok(()) };
+    let (denied, later) = match (allowed, spent) {
+        (Err(trouble), _) => (Some(trouble), None),
+        (Ok(()), Err((trouble, left))) => (Some(trouble), Some(left)),
+        (Ok(()), Ok(())) => (None, None),
+    };
     let key = ResourceKey { kind: Kind::TaskRun, name: name.to_owned() };
     let modified = Modified::of(&key, document, note(run.as_ref()), &run.spec.body);
     let observed = Observed {
@@ -106,7 +119,7 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
     };
     let namespace = status.namespace.clone().unwrap_or_default();
     apply::perform::<TaskRun, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
-    Ok([decision.wake, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
+    Ok([decision.wake, later, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
 }
 
 /// The Job that a new run would be, from the newest good rendering of its release.

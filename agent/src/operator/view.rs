@@ -82,12 +82,12 @@ pub fn pod(object: &Pod) -> PodView {
     }
 }
 
-fn terminated(container: &ContainerStatus) -> Option<(ClusterWords, i32)> {
+fn terminated(container: &ContainerStatus) -> Option<(ClusterWords, Option<i32>)> {
     let of = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
         state.as_ref().and_then(|state| state.terminated.clone())
     };
     let ended = of(&container.state).or_else(|| of(&container.last_state))?;
-    Some((ClusterWords::of(ended.reason.as_ref()), ended.exit_code))
+    Some((ClusterWords::of(ended.reason.as_ref()), Some(ended.exit_code)))
 }
 
 fn started(container: Option<&ContainerStatus>) -> Option<String> {

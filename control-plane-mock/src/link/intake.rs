@@ -123,7 +123,7 @@ impl Link {
             counter,
             capabilities: vec!["logs".into()],
             window: WINDOW,
-            bulk: format!("wss://{}/v1/bulk?session={id}", self.shared.public_address),
+            bulk: self.bulk(&id),
             reconnect_spread_ms: self.shared.reconnect_spread_ms(),
             time: jiff::Timestamp::now().to_string(),
         };
@@ -131,6 +131,13 @@ impl Link {
         core.welcome(&mut self.session, &hello, welcome, held);
         self.core = Some(core);
         Box::pin(self.scripted()).await;
+    }
+
+    fn bulk(&self, session: &str) -> String {
+        let lie =
+            |fault: &Fault| if let Fault::LieAboutBulk { address } = fault { Some(address.clone()) } else { None };
+        let lie = self.shared.faults.take(Some(&self.peer.data_plane), lie);
+        lie.unwrap_or_else(|| format!("wss://{}/v1/bulk?session={session}", self.shared.public_address))
     }
 
     async fn renew(&mut self, renew: Renew) {

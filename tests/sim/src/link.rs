@@ -216,7 +216,7 @@ impl World {
         let begun = |ticket, key, job| Active::Job { ticket, key, job: Box::new(job), written: None };
         let (active, step) = match work {
             Work::Document(ticket, request) => {
-                let about = link.cache.about(request.body());
+                let about = link.cache.about(request.key(), request.body());
                 let view = View { floor: link.cache.floor(), policy: link.cache.policy(), about };
                 let known = link.cache.known(&key);
                 let (job, next) = Job::document(*request, view, &known);

@@ -151,7 +151,7 @@ impl Pods {
         let pod = PodView {
             name: format!("{}-0", id.name),
             started: at(job.started),
-            terminated: job.ended.then(|| (ClusterWords::new("Completed"), 0)),
+            terminated: job.ended.then(|| (ClusterWords::new("Completed"), Some(0))),
             ..PodView::default()
         };
         (view, if job.started { vec![pod] } else { Vec::new() })
@@ -207,7 +207,7 @@ fn view(hash: &str, pod: &Pod) -> PodView {
             reason: ClusterWords::new("CrashLoopBackOff"),
             message: ClusterWords::new(format!("back-off {CANARY}")),
         }),
-        terminated: pod.crashed.then(|| (ClusterWords::new("Error"), 1)),
+        terminated: pod.crashed.then(|| (ClusterWords::new("Error"), Some(1))),
         ..PodView::default()
     }
 }

@@ -56,7 +56,8 @@ impl Operator {
             let mut live = self.live(release, false, None);
             live.extend(revisions);
             let settles = self.settles(RELEASE, release);
-            let remains = Remains { identity: &identity, status: &status, paused: None, live: &live, pods, settles };
+            let remains =
+                Remains { identity: &identity, status: &status, paused: None, waits: None, live: &live, pods, settles };
             let decision = decide::remove(&remains, now);
             return Some(Decided::of(decision));
         }

@@ -23,6 +23,11 @@ pub(crate) struct Footprint {
 /// Waits so long without doing anything and tells what both roles took.
 pub(super) async fn at_rest(bed: &Testbed, rest: Duration) -> Result<BTreeMap<String, Footprint>> {
     tokio::time::sleep(Duration::from_secs(20)).await;
+    during(bed, rest).await
+}
+
+/// Waits so long and tells what both roles took meanwhile.
+pub(crate) async fn during(bed: &Testbed, rest: Duration) -> Result<BTreeMap<String, Footprint>> {
     let before = processes(bed)?;
     tokio::time::sleep(rest).await;
     let mut found = BTreeMap::new();

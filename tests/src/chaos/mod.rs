@@ -51,7 +51,7 @@ pub struct Settings {
 }
 
 /// Two replicas each, and a container that ends is started again at once.
-const VALUES: &str = "link: { replicas: 2 }\noperator: { replicas: 2 }\n";
+const VALUES: &str = "link: { replicas: 2 }\noperator: { replicas: 2 }\npolicy: { limits: null }\n";
 const RESTARTS: &str = "crashLoopBackOff: { maxContainerRestartPeriod: 1s }\n";
 
 /// How long nothing may be written at the end.

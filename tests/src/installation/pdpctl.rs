@@ -101,13 +101,29 @@ impl Pdpctl {
     /// # Errors
     /// It does not answer.
     pub async fn record(&self, query: &str) -> Result<Vec<Value>> {
+        let answer = self.admin(reqwest::Method::GET, &format!("record?{query}"), None).await?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// Lets something go wrong at the control plane, or lets it lie: a `Scripted` of the mock.
+    ///
+    /// # Errors
+    /// It does not answer, or knows no such fault.
+    pub async fn fault(&self, fault: &Value) -> Result<()> {
+        self.admin(reqwest::Method::POST, "faults", Some(fault)).await.map(drop)
+    }
+
+    async fn admin(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<String> {
         // Another part of the process may have chosen it already; there is one in the whole tree.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let authority = reqwest::Certificate::from_pem(&std::fs::read(&self.ca)?)?;
         let http = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().timeout(Duration::from_secs(20));
         let token = std::fs::read_to_string(&self.token)?;
-        let request = http.build()?.get(format!("{}/api/v1/admin/record?{query}", self.server));
-        let answer = request.bearer_auth(token.trim()).send().await?.error_for_status()?;
-        Ok(serde_json::from_str(&answer.text().await?)?)
+        let request = http.build()?.request(method, format!("{}/api/v1/admin/{path}", self.server));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        Ok(request.bearer_auth(token.trim()).send().await?.error_for_status()?.text().await?)
     }
 }

@@ -6,10 +6,10 @@ use control_plane_mock::store::{Store, setting};
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
+use tests::guest::Guest;
 use tests::support::{LIMIT, agent};
 use tests::testbed::wait_until;
 
-use super::guest::Guest;
 use super::impostor::{Days, Impostor, URL, set_times};
 use super::then_mend;
 

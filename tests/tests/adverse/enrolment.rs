@@ -1,10 +1,10 @@
 //! An installation that cannot enrol says why where a person looks, and needs nothing but the right thing to go on.
 
 use serde_json::json;
+use tests::guest::Guest;
 use tests::support::{LIMIT, agent};
 use tests::testbed::wait_until;
 
-use super::guest::Guest;
 use super::then_mend;
 
 #[tokio::test]

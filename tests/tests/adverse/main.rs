@@ -14,7 +14,6 @@ mod certificates;
 mod doctor;
 mod enrolment;
 mod flood;
-mod guest;
 mod impostor;
 mod namespace;
 mod second_cluster;

@@ -7,10 +7,10 @@ use control_plane_mock::store::documents::{self, Belongs};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::{Desired, Provenance};
 use serde_json::{Value, json};
+use tests::guest::Guest;
 use tests::support::{LIMIT, agent, ask, deploy, phase, place, put_secrets, release};
 use tests::testbed::{Sample, Testbed};
 
-use super::guest::Guest;
 use super::then_mend;
 
 #[tokio::test]

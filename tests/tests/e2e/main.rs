@@ -14,6 +14,7 @@ mod deploy;
 mod drift;
 mod edited;
 mod failing;
+mod hostile;
 mod link;
 mod logs;
 mod paused;

@@ -29,6 +29,7 @@ impl Installation {
                 "registries": [{"prefix": "registry.customer.test:5000/", "pullSecret": "registry"}],
                 "environments": [{"organization": "acme"}, {"organization": "acme", "environment": "legacy", "security": "Baseline"}],
                 "internalRanges": super::rendered::RANGES,
+                "reachableRanges": super::rendered::REACHABLE,
                 "defaultQuota": {"pods": 20},
             },
         });

@@ -40,6 +40,30 @@ pub(crate) fn isolation(places: &Places) -> Vec<Attack> {
             json!({"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}]}),
             world,
         ),
+        (
+            "reaches private ranges beside its own",
+            "pdp-world",
+            json!({"egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.96.0.0/12"]}}]}]}),
+            world,
+        ),
+        (
+            "reaches a private range that nobody named",
+            "pdp-world",
+            json!({"egress": [{"to": [{"ipBlock": {"cidr": "192.168.0.0/16"}}]}]}),
+            world,
+        ),
+        (
+            "reaches inner ranges by a named one around them",
+            "pdp-world",
+            json!({"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.96.0.0/16"]}}]}]}),
+            world,
+        ),
+        (
+            "reaches an inner range of six by a named one around it",
+            "pdp-world",
+            json!({"egress": [{"to": [{"ipBlock": {"cidr": "fd00::/8"}}]}]}),
+            world,
+        ),
         ("reaches all namespaces", "pdp-world", json!({"egress": [{"to": [{"namespaceSelector": {}}]}]}), world),
         ("reaches everything", "pdp-world", json!({"egress": [{}]}), world),
         (

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use super::attacks::Places;
 
 /// Ranges that no pod reaches, as the installation's policy has them.
-pub(crate) const RANGES: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
+pub(crate) const RANGES: [&str; 2] = ["10.96.0.0/12", "fd00:96::/112"];
+
+/// Private ranges that pods may reach all the same.
+pub(crate) const REACHABLE: [&str; 3] = ["10.0.0.0/8", "192.168.7.0/24", "fd00::/8"];
 
 /// Everything of an environment but its namespace.
 pub(crate) fn environment(places: &Places) -> Vec<Value> {
@@ -29,6 +32,7 @@ pub(crate) fn environment(places: &Places) -> Vec<Value> {
         quota: Some(&quota),
         egress: true,
         internal_ranges: Some(&ranges),
+        reachable_ranges: &REACHABLE.map(str::to_owned),
         logs: true,
     });
     wanted.present.into_iter().skip(1).collect()

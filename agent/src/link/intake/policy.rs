@@ -6,9 +6,11 @@
 use protocol::message::Reason;
 use protocol::spec::Body;
 use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
+use serde_json::Value;
 
-use crate::kinds::DataPlanePolicySpec;
-use crate::policy;
+use crate::kinds::{DataPlanePolicySpec, Limits};
+use crate::policy::limits::{self, Beside};
+use crate::policy::{self, secrets};
 
 /// The policy as it stands in the cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +54,10 @@ pub struct About {
     pub owner: Option<Owner>,
     /// For a run: the image that its release runs.
     pub image: Option<String>,
+    /// For a run: whether its release is given secrets.
+    pub secrets: bool,
+    /// What is stored beside it.
+    pub beside: Beside,
 }
 
 /// Every reason for which `policy` forbids `body`; none means allowed. Removal is always allowed, and so is to end a run.
@@ -60,27 +66,110 @@ pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> V
     if body.desired() == Desired::Absent {
         return Vec::new();
     }
-    let About { owner, image } = about;
+    let About { owner, image, secrets, beside: _ } = about;
     match body {
         Body::DataPlane(_) => Vec::new(),
         Body::TaskRun(TaskRunSpec { cancel: Some(true), .. }) => Vec::new(),
         // What a run starts is named by its release.
-        Body::TaskRun(_) => {
+        Body::TaskRun(run) => {
+            let args = run.args.as_ref().filter(|args| !args.is_empty()).and_then(|_| {
+                let message = policy::secrets::task_args(rule(policy, owner.as_ref()?)?, *secrets).err()?;
+                Some(Reason { field: "/args".to_owned(), message })
+            });
             let environment = owner.as_ref().and_then(|owner| environment_objection(policy, owner, "/release"));
             let image = image.as_ref().and_then(|image| image_objection(policy, image, "/release"));
-            environment.into_iter().chain(image).collect()
+            environment.into_iter().chain(image).chain(args).collect()
         }
-        Body::Environment(spec) => {
-            Owner::of(spec).iter().filter_map(|owner| environment_objection(policy, owner, "")).collect()
-        }
+        Body::Environment(spec) => self::environment(policy, spec),
         Body::Release(spec) => release(policy, spec, owner.as_ref()),
     }
+}
+
+/// Every limit of the customer that a document would go beyond, of which `bytes` are to be stored. `new`: nothing of its name is
+/// there yet, so it is one more.
+#[must_use]
+pub fn beyond(policy: &DataPlanePolicySpec, body: &Body, document: &Value, about: &About, new: bool) -> Vec<Reason> {
+    if body.desired() == Desired::Absent {
+        return Vec::new();
+    }
+    let Beside { of_kind, in_environment, bytes } = about.beside;
+    let none = Limits::default();
+    let most = policy.limits.as_ref().unwrap_or(&none);
+    let mut found = vec![limits::bytes(bytes, weight(document), most.stored_bytes)];
+    if new {
+        match body {
+            Body::Environment(_) => {
+                found.push(limits::one_more(of_kind, most.environments, "environments", "spec.limits.environments"));
+            }
+            Body::Release(_) => {
+                let here =
+                    about.owner.as_ref().and_then(|owner| rule(policy, owner)).and_then(|rule| rule.max_releases);
+                found.push(limits::one_more(of_kind, most.releases, "releases", "spec.limits.releases"));
+                let setting = "maxReleases of this environment";
+                found.push(limits::one_more(in_environment, here, "releases in this environment", setting));
+            }
+            Body::DataPlane(_) | Body::TaskRun(_) => {}
+        }
+    }
+    found.into_iter().filter_map(Result::err).map(|message| Reason { field: String::new(), message }).collect()
+}
+
+/// Bytes of a document, as JSON without white space and without what escapes add.
+#[must_use]
+pub fn weight(document: &Value) -> u64 {
+    let size = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+    match document {
+        Value::Null => 4,
+        Value::Bool(_) => 5,
+        Value::Number(number) => size(number.to_string().len()),
+        Value::String(text) => size(text.len() + 2),
+        Value::Array(items) => items.iter().map(|item| weight(item) + 1).sum::<u64>() + 1,
+        Value::Object(members) => {
+            members.iter().map(|(key, value)| size(key.len() + 4) + weight(value)).sum::<u64>() + 1
+        }
+    }
+}
+
+fn rule<'a>(policy: &'a DataPlanePolicySpec, owner: &Owner) -> Option<&'a crate::kinds::EnvironmentRule> {
+    let Owner { organization, project, environment } = owner;
+    policy::environment(policy, [organization, project, environment]).ok()
+}
+
+fn environment(policy: &DataPlanePolicySpec, spec: &EnvironmentSpec) -> Vec<Reason> {
+    let Some(owner) = Owner::of(spec) else { return Vec::new() };
+    let Some(rule) = rule(policy, &owner) else {
+        return environment_objection(policy, &owner, "").into_iter().collect();
+    };
+    let egress = (rule.egress == Some(false) && spec.egress == Some(true)).then(|| Reason {
+        field: "/egress".to_owned(),
+        message:
+            "DataPlanePolicy/default does not open the world outside to this environment; leave egress out or ask the \
+             platform team for it"
+                .to_owned(),
+    });
+    let above = spec.quota.iter().flat_map(|quota| rule.above_quota(quota)).map(|(part, most)| Reason {
+        field: format!("/quota/{part}"),
+        message: format!(
+            "DataPlanePolicy/default allows this environment {most} at most; ask for no more or ask the platform team to raise \
+             maxQuota of this environment"
+        ),
+    });
+    egress.into_iter().chain(above).collect()
 }
 
 fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option<&Owner>) -> Vec<Reason> {
     let mut reasons = Vec::new();
     reasons.extend(environment.and_then(|owner| environment_objection(policy, owner, "/environment")));
     reasons.extend(spec.image.as_ref().and_then(|image| image_objection(policy, image, "/image")));
+    let objections = environment
+        .and_then(|owner| rule(policy, owner))
+        .map(|rule| secrets::objections(rule, &secrets::Pod::of_release(spec)));
+    reasons.extend(
+        objections
+            .into_iter()
+            .flatten()
+            .map(|secrets::Objection { field, sentence }| Reason { field, message: sentence }),
+    );
     if policy.vault.is_none() {
         let env = spec.env.iter().flatten().enumerate();
         let files = spec.files.iter().flatten().enumerate();
@@ -119,7 +208,7 @@ mod tests {
                 organization: Some("acme".into()),
                 project: None,
                 environment: Some("dev".into()),
-                security: None,
+                ..EnvironmentRule::default()
             }]),
             ..DataPlanePolicySpec::default()
         };
@@ -136,7 +225,7 @@ mod tests {
             environment: environment.into(),
         };
         let fields = |owner: Option<&Owner>| -> Vec<String> {
-            let about = About { owner: owner.cloned(), image: None };
+            let about = About { owner: owner.cloned(), ..About::default() };
             objections(&policy, &Body::Release(Box::new(body.clone())), &about)
                 .into_iter()
                 .map(|reason| reason.field)
@@ -154,7 +243,7 @@ mod tests {
                 organization: None,
                 project: None,
                 environment: Some("dev".into()),
-                security: None,
+                ..EnvironmentRule::default()
             }]),
             ..DataPlanePolicySpec::default()
         };
@@ -162,6 +251,7 @@ mod tests {
         let about = |environment: &str, image: &str| About {
             owner: Some(Owner { organization: "acme".into(), project: "shop".into(), environment: environment.into() }),
             image: Some(image.into()),
+            ..About::default()
         };
         for (about, cancel, objections_expected) in [
             (about("dev", "r.example/web@sha256:0"), None, 0),

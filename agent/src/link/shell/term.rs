@@ -266,7 +266,7 @@ impl<'a, S: Store> Term<'a, S> {
                     let view = View {
                         floor: self.cache.floor(),
                         policy: self.cache.policy(),
-                        about: self.cache.about(request.body()),
+                        about: self.cache.about(request.key(), request.body()),
                     };
                     let known = self.cache.known(&key);
                     self.tasks.spawn(work::document(store, leadership, (ticket, received), *request, view, known));

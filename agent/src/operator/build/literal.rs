@@ -5,8 +5,13 @@
 //! processes. Within a container's strings `$$` stands for one `$`, so every `$` is doubled. Doubling only that before a bracket
 //! would not do: what was sent may hold `$$` too, and the kubelet breaks a character of several bytes after a lone `$`.
 
+use protocol::mutant::{self, Mutant};
+
 /// `text` so that the kubelet's expansion gives `text`.
 pub(crate) fn literal(text: &str) -> String {
+    if mutant::is(Mutant::ArgumentsExpanded) {
+        return text.to_owned();
+    }
     text.replace('$', "$$")
 }
 
@@ -87,6 +92,14 @@ mod tests {
         ] {
             assert_eq!(expanded(input), output, "{input}");
         }
+    }
+
+    #[test]
+    fn arguments_that_are_expanded_are_found() {
+        mutant::choose(Some(Mutant::ArgumentsExpanded));
+        let mistaken = expanded(&literal("/$(SECRET)"));
+        mutant::choose(None);
+        assert_eq!((mistaken.as_str(), expanded(&literal("/$(SECRET)")).as_str()), ("/value-of-SECRET", "/$(SECRET)"));
     }
 
     proptest! {

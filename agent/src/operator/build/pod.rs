@@ -3,11 +3,11 @@
 use protocol::spec::{EndpointKind, Probe, Resources};
 use serde_json::{Value, json};
 
-use super::super::quantity::larger;
 use super::Input;
 use super::config::Config;
 use super::literal::literals;
 use crate::kinds::SecurityLevel;
+use crate::quantity::larger;
 
 /// What one pod gets when its release says nothing; the environment's LimitRange says the same for foreign pods.
 pub(crate) const DEFAULT_REQUESTS: (&str, &str) = ("50m", "64Mi");

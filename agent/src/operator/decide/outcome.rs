@@ -184,6 +184,6 @@ fn pod_state(pod: &PodView) -> Option<PodState> {
         name: pod.name.clone(),
         restarts: pod.restarts,
         reason: reason.map(str::to_owned),
-        exit_code: pod.terminated.as_ref().map(|(_, code)| *code),
+        exit_code: pod.terminated.as_ref().and_then(|(_, code)| *code),
     })
 }

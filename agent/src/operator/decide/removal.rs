@@ -29,6 +29,8 @@ pub struct Remains<'a> {
     pub status: &'a ReleaseStatus,
     /// Until when a person stopped writes.
     pub paused: Option<&'a str>,
+    /// Why the customer's budget lets nothing be removed now, if so.
+    pub waits: Option<&'a Trouble>,
     /// Every object of it that exists, stored renderings included.
     pub live: &'a BTreeMap<ObjectRef, Live>,
     /// Pods that still exist.
@@ -40,7 +42,7 @@ pub struct Remains<'a> {
 /// Decides for an absent release.
 #[must_use]
 pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> {
-    let Remains { identity: _, status, paused, live, pods, settles } = *remains;
+    let Remains { identity: _, status, paused, waits, live, pods, settles } = *remains;
     let ours: Vec<_> = live.iter().filter(|(_, live)| live.ours).collect();
     let runs = |reference: &ObjectRef| {
         matches!(ObjectKind::of(&reference.kind), Some(ObjectKind::Deployment | ObjectKind::Job))
@@ -49,7 +51,7 @@ pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> 
     let drained = first.is_empty() && pods == 0;
     let now_due = if drained { &rest } else { &first };
     let mut writes = Vec::new();
-    if paused.is_none() {
+    if paused.is_none() && waits.is_none() {
         let due = now_due.iter().filter(|(_, live)| !live.terminating);
         writes.extend(due.map(|(reference, live)| Write::delete(reference, live)));
     }
@@ -88,20 +90,26 @@ fn said(remains: &Remains<'_>) -> bool {
 }
 
 fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus {
-    let Remains { identity, status, paused, live: _, pods: _, settles: _ } = *remains;
+    let Remains { identity, status, paused, waits, live: _, pods: _, settles: _ } = *remains;
     let gone = left == Left::Nothing;
     let mut next = status.clone();
     next.observed_generation = Some(identity.generation);
     next.rollout = None;
     next.failed = None;
     let mut conditions = Conditions::new(&status.conditions, identity.generation, now);
-    let why = match left {
-        Left::Nothing => Trouble::new("Deleted", "everything that this release made is gone"),
-        _ if paused.is_some() => Trouble::new("Paused", "removal waits, because a person stopped writes to workloads"),
-        Left::Unanswered(_) => unanswered::settling(),
-        Left::Pods => Trouble::new("Removing", "pods are being stopped"),
-        Left::Objects => Trouble::new("Removing", "objects are being removed"),
+    let why = match (left, waits) {
+        (Left::Nothing, _) => Trouble::new("Deleted", "everything that this release made is gone"),
+        (_, _) if paused.is_some() => {
+            Trouble::new("Paused", "removal waits, because a person stopped writes to workloads")
+        }
+        (_, Some(waits)) => waits.clone(),
+        (Left::Unanswered(_), None) => unanswered::settling(),
+        (Left::Pods, None) => Trouble::new("Removing", "pods are being stopped"),
+        (Left::Objects, None) => Trouble::new("Removing", "objects are being removed"),
     };
+    if let Some(waits) = waits {
+        conditions.set("Stalled", true, waits);
+    }
     if let Some(until) = paused {
         conditions.set(
             "Paused",

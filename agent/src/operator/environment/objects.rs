@@ -4,22 +4,19 @@
 
 #![expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
 
-use std::net::IpAddr;
-
 use protocol::name::joined;
 use protocol::spec::Quota;
 use serde_json::{Value, json};
 
 use super::super::build::{DEFAULT_LIMITS, DEFAULT_REQUESTS};
 use super::super::object::{self, AGENT, INSTALLATION, ObjectKind};
-use super::super::quantity::Quantity;
+use super::network::{dns, world};
+
 use crate::kinds::{ObjectRef, SecurityLevel};
+use crate::quantity::Quantity;
 
 /// ServiceAccount by which the environment's secrets are read from the vault.
 pub const VAULT_ACCOUNT: &str = "pdp-vault";
-
-/// Link-local address of a node-local DNS cache. Source: Kubernetes documentation, "Using NodeLocal DNSCache".
-const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
 
 /// What an environment is made of.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +43,8 @@ pub struct Input<'a> {
     pub egress: bool,
     /// Ranges that they never reach. None: not known, so the world outside stays closed.
     pub internal_ranges: Option<&'a [String]>,
+    /// Private ranges that they may reach beside the world, but for internal ones.
+    pub reachable_ranges: &'a [String],
     /// Whether the link may read logs.
     pub logs: bool,
 }
@@ -145,7 +144,8 @@ pub fn wanted(input: &Input<'_>) -> Wanted {
     ));
     match input.internal_ranges.filter(|_| input.egress) {
         Some(ranges) => {
-            let spec = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": world(ranges)}]});
+            let to = world(ranges, input.reachable_ranges);
+            let spec = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": to}]});
             present.push(policy("pdp-world", spec));
         }
         None => absent.push(ObjectKind::NetworkPolicy.named("pdp-world")),
@@ -199,24 +199,6 @@ fn hard(quota: &Quota) -> Option<Value> {
     (!hard.is_empty()).then_some(Value::Object(hard))
 }
 
-fn dns() -> Value {
-    let ports = json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]);
-    let cluster = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}});
-    json!({"to": [cluster, {"ipBlock": {"cidr": NODE_LOCAL_DNS}}], "ports": ports})
-}
-
-/// Everywhere but the internal ranges, for both families.
-fn world(internal: &[String]) -> Value {
-    let family = |range: &String| range.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
-    let except = |six: bool| -> Vec<&String> {
-        internal.iter().filter(|range| family(range).is_some_and(|address| address.is_ipv6() == six)).collect()
-    };
-    json!([
-        {"ipBlock": {"cidr": "0.0.0.0/0", "except": except(false)}},
-        {"ipBlock": {"cidr": "::/0", "except": except(true)}},
-    ])
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
@@ -240,6 +222,7 @@ mod tests {
             quota: None,
             egress: false,
             internal_ranges: None,
+            reachable_ranges: &[],
             logs: false,
         }
     }

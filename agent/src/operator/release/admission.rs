@@ -31,7 +31,7 @@ impl Work<'_> {
                 self.identity.content_hash,
                 policy.and_then(|policy| policy.metadata.resource_version.clone()).unwrap_or_default(),
             );
-            let admissible = resolve::admissible(&contents, &self.release.spec.body);
+            let admissible = resolve::admissible(&contents, &self.identity.name, &self.release.spec.body);
             (admissible, policy.map(|policy| policy.spec.clone()), about)
         };
         let admissible = match (admissible, self.shared.refusal(&self.identity.name, &about)) {

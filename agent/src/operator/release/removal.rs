@@ -7,7 +7,7 @@ use super::super::cluster::ApiError;
 use super::super::decide::{self, Remains};
 use super::super::object::{ObjectKind, RELEASE};
 use super::super::observe;
-use super::super::shared::Pause;
+use super::super::shared::{Pause, Spending};
 use super::super::write::Live;
 use super::Work;
 use crate::kinds::ObjectRef;
@@ -60,10 +60,18 @@ impl Work<'_> {
                 live.insert(reference.clone(), found);
             }
         }
+        // What nothing was made of is not a removal that anybody has to fear.
+        let spent = if pause.is_none() && live.values().any(|live| live.ours) {
+            self.shared.spend(Spending::Deletion, &self.identity.uid, self.now)
+        } else {
+            Ok(())
+        };
+        let (waits, later) = spent.err().unzip();
         let remains = Remains {
             identity: &self.identity,
             status: &self.status,
             paused: pause.as_ref().map(|pause| pause.words.as_str()),
+            waits: waits.as_ref(),
             live: &live,
             pods,
             settles: self.shared.cluster.settles(RELEASE, &self.identity.name),
@@ -73,6 +81,6 @@ impl Work<'_> {
         self.perform(&namespace, None, &decision.writes).await?;
         // No watch tells when a Secret is gone.
         let again = secrets_left.then_some(Duration::from_secs(1));
-        Ok([pause.and_then(|pause| pause.left), again, decision.wake].into_iter().flatten().min())
+        Ok([pause.and_then(|pause| pause.left), again, later, decision.wake].into_iter().flatten().min())
     }
 }

@@ -218,8 +218,15 @@ impl Step<'_> {
             self.fact(FactKind::TaskStarted, Trouble::new("Started", "the task's pod runs"), None);
         }
         let exit = pods.iter().filter_map(|pod| pod.terminated.as_ref()).next_back().map(|(_, code)| *code);
+        let known = exit.is_some();
+        let exit = exit.flatten();
         if job.complete {
-            return self.ended(job, exit, "Succeeded", Trouble::new("Succeeded", "the task ended with success"));
+            return self.ended(
+                job,
+                (known, exit),
+                "Succeeded",
+                Trouble::new("Succeeded", "the task ended with success"),
+            );
         }
         if let Some(reason) = &job.failed {
             let why = if reason.is("DeadlineExceeded") {
@@ -229,7 +236,7 @@ impl Step<'_> {
             } else {
                 Trouble::new("Failed", "the task failed; its log says why")
             };
-            return self.ended(job, exit, "Failed", why);
+            return self.ended(job, (known, exit), "Failed", why);
         }
         if self.observed.cancel {
             if job.suspended && job.active == 0 {
@@ -256,13 +263,11 @@ impl Step<'_> {
         self.writes.push(Write::Apply { object, uid: uid.to_owned(), resource_version: version.to_owned() });
     }
 
-    /// The Job has ended. The pod's exit code may come a moment later.
-    fn ended(&mut self, job: &JobView, exit: Option<i32>, result: &str, why: Trouble) -> Said {
+    /// The Job has ended. How its pod ended may come a moment later, with an exit code unless that is withheld.
+    fn ended(&mut self, job: &JobView, (known, exit): (bool, Option<i32>), result: &str, why: Trouble) -> Said {
         let ended = job.ended.as_deref().and_then(report::parse_time);
         let since = ended.map(|ended| self.now.duration_since(ended)).and_then(|since| Duration::try_from(since).ok());
-        if exit.is_none()
-            && let Some(left) = since.and_then(|since| EXIT_CODE_WAIT.checked_sub(since))
-        {
+        if !known && let Some(left) = since.and_then(|since| EXIT_CODE_WAIT.checked_sub(since)) {
             self.wake = Some(left);
             return Said::Goes(Trouble::new("Running", "the task runs"));
         }

@@ -74,7 +74,7 @@ fn what_a_webhook_did_to_an_absent_release_is_told_too() {
     let mut scene = Scene::new();
     scene.edit("x");
     let Scene { identity, status, live, .. } = &scene;
-    let remains = Remains { identity, status, paused: None, live, pods: 0, settles: None };
+    let remains = Remains { identity, status, paused: None, waits: None, live, pods: 0, settles: None };
     let decision = remove(&remains, scene.now);
     let Some(Write::Status(status)) = decision.writes.last() else { panic!("a status is written") };
     let kinds: Vec<_> = status.facts.iter().map(|fact| fact.kind).collect();

@@ -4,7 +4,7 @@ use super::*;
 
 fn round(scene: &mut Scene, pods: usize, settles: Option<Duration>) -> String {
     let Scene { identity, status, paused, live, .. } = &*scene;
-    let remains = Remains { identity, status, paused: *paused, live, pods, settles };
+    let remains = Remains { identity, status, paused: *paused, waits: None, live, pods, settles };
     let decision = remove(&remains, scene.now);
     for write in &decision.writes {
         if let Write::Status(status) = write {
@@ -51,4 +51,21 @@ fn a_rendering_whose_create_had_no_answer_is_waited_for_though_nothing_was_recor
     round(&mut scene, 0, None);
     assert_eq!(scene.condition("Ready"), "False Deleted");
     assert_eq!(round(&mut scene, 0, settles), "[]", "a new leader has nothing to wait for");
+}
+
+#[test]
+fn a_removal_without_budget_touches_nothing_and_says_until_when() {
+    let mut scene = Scene::serving();
+    scene.generation(2);
+    let waits = Trouble::new("BudgetSpent", "it goes on by itself at noon");
+    let Scene { identity, status, live, .. } = &scene;
+    let remains = Remains { identity, status, paused: None, waits: Some(&waits), live, pods: 1, settles: None };
+    let decision = remove(&remains, scene.now);
+    let [Write::Status(said)] = decision.writes.as_slice() else { panic!("{:?}", decision.writes) };
+    for (condition, status) in [("Ready", "False"), ("Stalled", "True")] {
+        let found = said.conditions.iter().find(|found| found.condition_type == condition).unwrap();
+        assert_eq!((found.status.as_str(), found.reason.as_str()), (status, "BudgetSpent"));
+        assert_eq!(found.message, "it goes on by itself at noon");
+    }
+    assert_eq!(said.effective, status.effective, "what runs goes on");
 }

@@ -96,7 +96,7 @@ fn start_and_end_are_facts_with_the_exit_code() {
     };
     let (writes, waiting) = round(&status, &found(job.clone(), vec![running.clone()]), false);
     assert_eq!((writes.as_str(), waiting.result), ("[]", None), "the exit code is waited for");
-    let ended = PodView { terminated: Some((ClusterWords::new("Error"), 3)), ..running };
+    let ended = PodView { terminated: Some((ClusterWords::new("Error"), Some(3))), ..running };
     let (_, status) = round(&status, &found(job, vec![ended]), false);
     assert_eq!((status.result.as_deref(), status.exit_code), (Some("Failed"), Some(3)));
     assert_eq!((status.facts[1].kind, status.facts[1].exit_code), (FactKind::TaskEnded, Some(3)));

@@ -23,11 +23,13 @@ impl Quantity {
             "G" => (1_000_000_000, 1),
             "T" => (1_000_000_000_000, 1),
             "P" => (1_000_000_000_000_000, 1),
+            "E" => (1_000_000_000_000_000_000, 1),
             "Ki" => (1 << 10, 1),
             "Mi" => (1 << 20, 1),
             "Gi" => (1 << 30, 1),
             "Ti" => (1 << 40, 1),
             "Pi" => (1 << 50, 1),
+            "Ei" => (1 << 60, 1),
             other => {
                 let exponent: u32 = other.strip_prefix(['e', 'E'])?.parse().ok().filter(|exponent| *exponent <= 18)?;
                 (10_i128.checked_pow(exponent)?, 1)
@@ -74,9 +76,15 @@ mod tests {
 
     #[test]
     fn spellings_of_one_amount_are_equal() {
-        for (a, b) in
-            [("1", "1000m"), ("0.5", "500m"), ("1Gi", "1024Mi"), ("1e3", "1k"), ("1.5Gi", "1536Mi"), ("1n", "1m")]
-        {
+        for (a, b) in [
+            ("1", "1000m"),
+            ("0.5", "500m"),
+            ("1Gi", "1024Mi"),
+            ("1e3", "1k"),
+            ("1.5Gi", "1536Mi"),
+            ("1n", "1m"),
+            ("1Ei", "1024Pi"),
+        ] {
             assert_eq!(Quantity::parse(a).unwrap(), Quantity::parse(b).unwrap(), "{a} {b}");
         }
     }

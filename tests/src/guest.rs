@@ -1,19 +1,32 @@
 //! A second installation beside the shared one: a namespace, a Helm release and a data plane of its own, which may fail to enrol.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "support of tests: a broken expectation is a failed test"
+)]
+
+use crate::installation::{Installation, Options, answer};
+use crate::support::{LIMIT, agent};
+use crate::testbed::wait_until;
 use serde_json::{Value, json};
-use tests::installation::{Installation, Options, answer};
-use tests::support::{LIMIT, agent};
-use tests::testbed::wait_until;
 
 /// See the module. Everything of it has the same name.
-pub(crate) struct Guest {
-    pub(crate) name: String,
-    agent: Installation,
+#[derive(Debug)]
+pub struct Guest {
+    /// Of namespace, release and data plane.
+    pub name: String,
+    /// As an installation.
+    pub agent: Installation,
 }
 
 impl Guest {
     /// Registers it at the control plane; nothing is installed yet. Returns it with its token.
-    pub(crate) async fn new(name: &str) -> (Self, String) {
+    pub async fn new(name: &str) -> (Self, String) {
         let shared = agent().await;
         let name = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..4]);
         let options = Options {
@@ -28,7 +41,7 @@ impl Guest {
     }
 
     /// Installs or upgrades with these values on top of the usual ones.
-    pub(crate) async fn install(&mut self, token: Option<&str>, mut values: Value) {
+    pub async fn install(&mut self, token: Option<&str>, mut values: Value) {
         values["crds"] = json!({ "enabled": false });
         self.agent.options.values = values.to_string();
         self.agent.prepare_namespace().await.unwrap();
@@ -37,7 +50,7 @@ impl Guest {
 
     /// Waits until the condition `Connected` says no, for this reason and with these words, and finds the same in the log, in
     /// readiness and in what the doctor prints.
-    pub(crate) async fn is_told(&self, reason: &str, words: &[&str]) {
+    pub async fn is_told(&self, reason: &str, words: &[&str]) {
         let waited = wait_until(LIMIT, &format!("the condition {reason}"), || async {
             let condition = self.condition().await?;
             let message = condition["message"].as_str().unwrap_or_default();
@@ -65,24 +78,24 @@ impl Guest {
     }
 
     /// Waits until the control plane says that it is connected.
-    pub(crate) async fn connects(&self) {
+    pub async fn connects(&self) {
         self.agent.connected(LIMIT).await.unwrap();
     }
 
     /// The condition `Connected`.
-    pub(crate) async fn condition(&self) -> Result<Value, String> {
+    pub async fn condition(&self) -> Result<Value, String> {
         let plane = self.json(&["get", "dataplanes.pdp-agent.dev", "default"]).await?;
         let conditions = plane.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
         conditions.into_iter().find(|one| one["type"] == "Connected").ok_or_else(|| plane.to_string())
     }
 
     /// The Secret with key and certificate.
-    pub(crate) async fn identity(&self) -> Value {
+    pub async fn identity(&self) -> Value {
         self.json(&["get", "secret", &format!("{}-identity", self.name)]).await.unwrap()
     }
 
     /// Merges `data` (base64; null removes) into that Secret.
-    pub(crate) async fn set_identity(&self, data: Value) {
+    pub async fn set_identity(&self, data: Value) {
         let patch = json!({ "data": data }).to_string();
         self.kubectl(&["patch", "secret", &format!("{}-identity", self.name), "--type=merge", "-p", &patch])
             .await
@@ -90,12 +103,12 @@ impl Guest {
     }
 
     /// Starts the link again: a new process that reads everything anew.
-    pub(crate) async fn restart_link(&self) {
+    pub async fn restart_link(&self) {
         self.kubectl(&["delete", "pod", "-l", "app.kubernetes.io/component=link"]).await.unwrap();
     }
 
     /// Exit code and output of the doctor in the link's pod.
-    pub(crate) async fn doctor(&self) -> (i32, String) {
+    pub async fn doctor(&self) -> (i32, String) {
         let mut command = self.agent.bed.kubectl_command();
         command.args(["-n", &self.name, "exec", &self.link(), "--", "/pdp-agent", "doctor"]);
         let output = command.output().await.unwrap();
@@ -104,7 +117,7 @@ impl Guest {
     }
 
     /// Removes it from the cluster.
-    pub(crate) async fn close(self) {
+    pub async fn close(self) {
         let bed = &self.agent.bed;
         bed.helm(&["uninstall", &self.name, "-n", &self.name, "--ignore-not-found"]).await.unwrap();
         bed.kubectl(&["delete", "namespace", &self.name, "--wait=false"]).await.unwrap();
@@ -119,7 +132,8 @@ impl Guest {
         serde_json::from_str(&text).map_err(|error| error.to_string())
     }
 
-    async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+    /// `kubectl` in its namespace.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
         let args = [&["-n", &self.name], args].concat();
         self.agent.bed.kubectl(&args).await.map_err(|error| error.to_string())
     }
