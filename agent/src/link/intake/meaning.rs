@@ -114,6 +114,11 @@ fn forbidden(status: &ApiStatus) -> Meaning {
     if status.message.contains("exceeded quota") {
         return refused(RefusalClass::Quota, status);
     }
+    // A quota on a kind that the cluster has just learnt of: its controller looks for new kinds every half minute.
+    if status.message.contains("status unknown for quota") {
+        let message = "the cluster has not counted yet what a quota in the agent's namespace limits".to_owned();
+        return Meaning::Deferred(unavailable(message, status.retry_after, RETRY));
+    }
     if speaks_for_a_policy(&status.message) {
         return refused(RefusalClass::Policy, status);
     }

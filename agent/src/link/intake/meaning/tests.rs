@@ -54,6 +54,12 @@ fn every_error_has_one_meaning() {
         (
             403,
             "Forbidden",
+            "releases.pdp-agent.dev \"web\" is forbidden: status unknown for quota: q, resources: count/releases.pdp-agent.dev",
+            "Deferred ApiServerUnavailable",
+        ),
+        (
+            403,
+            "Forbidden",
             "releases.pdp-agent.dev \"web\" is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"releases\"",
             "Deferred ApiServerUnavailable",
         ),
@@ -132,4 +138,15 @@ fn strict_decoding_names_every_field() {
 fn a_long_sentence_is_cut_between_characters() {
     let text = "ü".repeat(MAX_MESSAGE);
     assert!(cut(&text).len() <= MAX_MESSAGE + '…'.len_utf8());
+}
+
+#[test]
+fn a_quota_that_is_not_counted_yet_is_waited_for_briefly_and_rights_for_long() {
+    let wait = |message: &str| {
+        let meaning = classify(&answered(403, "Forbidden", message));
+        let Meaning::Deferred(deferral) = meaning else { panic!("{}", kind_of(&meaning)) };
+        deferral.retry_after
+    };
+    assert_eq!(wait("r is forbidden: status unknown for quota: q, resources: count/releases.pdp-agent.dev"), RETRY);
+    assert_eq!(wait("r is forbidden: User \"a\" cannot create resource \"releases\""), RETRY_SETUP);
 }
