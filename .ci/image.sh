@@ -34,6 +34,9 @@ export CONTAINERS_CONF="$cache/containers.conf"
 # The archive is what stays; layers of a compiler's stage are large, and mounts would outlive the build.
 trap '{ buildah umount --all; buildah rm --all; buildah rmi --all --force; umount "$cache/storage/overlay"; } >/dev/null 2>&1 || true' EXIT
 
+# Whom the image trusts is what was committed, and nothing of the machine that builds it.
+(cd "$root/config" && sha256sum --check --quiet ca-roots.sha256)
+
 arguments=(--isolation chroot --timestamp "$time" --build-arg VERSION="$version" --build-arg REVISION="$revision"
     --build-arg BINARY_FROM="$how" --tag "$image")
 case "$how" in
@@ -41,7 +44,7 @@ case "$how" in
         "$root/.ci/build-binary.sh" "$cache/target"
         context="$cache/context"
         rm -rf "$context" && mkdir -p "$context"
-        cp "$cache/target/x86_64-unknown-linux-gnu/release/pdp-agent" "$root/LICENSE" /etc/ssl/certs/ca-certificates.crt "$context/"
+        cp "$cache/target/x86_64-unknown-linux-gnu/release/pdp-agent" "$root/LICENSE" "$root/config/ca-roots.pem" "$context/"
         ;;
     source)
         context="$root"
@@ -81,6 +84,8 @@ if grep -q FAILPOINT_ "$root_folder/pdp-agent"; then
     echo "the binary has failpoints, which are for tests only" >&2
     exit 1
 fi
+cmp "$root/config/ca-roots.pem" "$root_folder/etc/ssl/certs/ca-certificates.crt" ||
+    { echo "the image has other CA roots than config/ca-roots.pem" >&2; exit 1; }
 chroot --userspec=65532:65532 "$root_folder" /pdp-agent --version
 
 echo "digest      $(skopeo inspect --format '{{.Digest}}' "oci-archive:$archive:$image")"

@@ -24,7 +24,7 @@ test: export SIM_SEEDS := 200
 test: $(READY) check test-fast test-sim $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, 10,000 seeds, the end-to-end tests on a real cluster, the demo
 
 # One set of features for all runs, so that nothing is compiled twice.
-FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim
+FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim --test supply
 CLUSTER := --test chart --test testbed --test e2e --test model --test operator --test rights
 # A cluster where no agent was before; and that nothing of it is left.
 fresh = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) up --yes

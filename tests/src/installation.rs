@@ -58,9 +58,9 @@ pub mod artifacts {
         for library in ["x86_64-linux-gnu/libc.so.6", "x86_64-linux-gnu/libm.so.6", "x86_64-linux-gnu/libgcc_s.so.1"] {
             spec.files.push((format!("/lib/{library}").into(), format!("/lib/{library}")));
         }
-        for file in ["/etc/ssl/certs/ca-certificates.crt", "/lib64/ld-linux-x86-64.so.2"] {
-            spec.files.push((file.into(), file.to_owned()));
-        }
+        let loader = "/lib64/ld-linux-x86-64.so.2";
+        spec.files.push((loader.into(), loader.to_owned()));
+        spec.files.push((file("config/ca-roots.pem"), "/etc/ssl/certs/ca-certificates.crt".to_owned()));
         spec
     }
 }
