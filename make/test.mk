@@ -75,9 +75,14 @@ test-lists: ## Write the committed lists of tests anew, from what ran last
 	tests/executed.sh --accept
 
 .PHONY: check
-check: ## Format and lints
+check: ## Format, lints, and what deny.toml says of all dependencies
 	cargo fmt --all -- --check
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --workspace --all-targets --quiet -- -Dwarnings
+	.ci/deny.sh
+
+.PHONY: advisories
+advisories: ## Take RustSec's newest advisories (config/advisories.tar.gz; ADVISORY_DB: another git address), and check
+	.ci/deny.sh refresh
 
 # The agent that tests may make do otherwise; a binary of its own, never shipped.
 .PHONY: failpoints
