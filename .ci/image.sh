@@ -5,7 +5,8 @@
 # prebuilt  compiles on this machine and packs the binary
 # source    compiles in TOOLCHAIN_IMAGE (default: a stand-in made of this machine's toolchain, since base images may be out of reach)
 #
-# The result is an OCI archive for `skopeo copy`, pdp-agent.oci.tar in CARGO_TARGET_DIR. Buildah's storage lies beside it.
+# The result is an OCI archive for `skopeo copy`, pdp-agent.oci.tar in CARGO_TARGET_DIR, and beside it pdp-agent.cdx.json, the list of
+# what the binary is made of (CycloneDX). Buildah's storage lies beside them.
 # What the stand-in compiles of other people's crates is kept for all checkouts of this machine, in ~/.cache/pdp-agent-image.
 set -euo pipefail
 how="${1:?usage: .ci/image.sh prebuilt|source}"
@@ -88,8 +89,12 @@ cmp "$root/config/ca-roots.pem" "$root_folder/etc/ssl/certs/ca-certificates.crt"
     { echo "the image has other CA roots than config/ca-roots.pem" >&2; exit 1; }
 chroot --userspec=65532:65532 "$root_folder" /pdp-agent --version
 
+bill="$target/pdp-agent.cdx.json"
+SOURCE_DATE_EPOCH="$time" "$root/.ci/sbom.sh" >"$bill"
+
 echo "digest      $(skopeo inspect --format '{{.Digest}}' "oci-archive:$archive:$image")"
 echo "archive     $archive"
+echo "made of     $bill (sha256:$(sha256sum "$bill" | cut -d ' ' -f 1))"
 echo "binary      $(stat -c %s "$root_folder/pdp-agent") bytes"
 echo "compressed  $compressed bytes (at most $limit)"
 echo "took        $((SECONDS - started)) s"

@@ -10,6 +10,7 @@
     reason = "a broken expectation is a failed test, in helpers too"
 )]
 
+mod bill;
 mod deploy;
 mod drift;
 mod edited;
