@@ -338,6 +338,28 @@ fn the_policy_in_the_cluster_is_what_the_values_say() {
 }
 
 #[test]
+fn the_proxys_password_is_read_from_a_secret_by_what_talks_to_the_outside_and_stands_nowhere() {
+    let objects = rendered("full");
+    let environment = |deployment: &str| {
+        let deployment = of_kind(&objects, "Deployment").into_iter().find(|one| one["metadata"]["name"] == deployment);
+        deployment.unwrap()["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone()
+    };
+    let link = environment("north-link");
+    let at = |name: &str| link.iter().position(|variable| variable["name"] == name).unwrap();
+    assert_eq!(link[at("HTTPS_PROXY")]["value"], "http://$(PROXY_USER):$(PROXY_PASSWORD)@proxy.customer.test:3128");
+    for (variable, key) in [("PROXY_USER", "user"), ("PROXY_PASSWORD", "password")] {
+        let reference = &link[at(variable)]["valueFrom"]["secretKeyRef"];
+        assert_eq!((&reference["name"], &reference["key"]), (&"proxy".into(), &key.into()));
+        // The kubelet knows only what stands before.
+        assert!(at(variable) < at("HTTPS_PROXY"));
+    }
+    assert!(!environment("north-operator").iter().any(|variable| variable.to_string().contains("PROXY")));
+    // Without a Secret the address is as it was given.
+    let plain = template("minimal", &["--set", "proxy.url=http://proxy.test:3128"]).unwrap();
+    assert!(plain.contains("value: \"http://proxy.test:3128\"") && !plain.contains("PROXY_PASSWORD"), "{plain}");
+}
+
+#[test]
 fn a_value_that_cannot_be_is_refused_with_its_place_and_the_fix() {
     for (set, expected) in [
         ("bogus=1", &["additional properties 'bogus' not allowed"][..]),
@@ -361,6 +383,9 @@ fn a_value_that_cannot_be_is_refused_with_its_place_and_the_fix() {
         ("policy.logs.mode=Sometimes", &["/policy/logs/mode", "'ThroughLink'"]),
         ("policy.environments[0].security=Privileged", &["/policy/environments/0/security", "'Baseline'"]),
         ("policy.vault.address=https://v.test", &["/policy/vault", "missing properties", "'role'"]),
+        ("proxy.url=https://p.test:3128", &["proxy.url is https://", "http:// only", "Give that address of the proxy"]),
+        ("proxy.url=http://me:pw@p.test:3128", &["proxy.url holds user or password", "name it in proxy.existingSecret"]),
+        ("proxy.existingSecret=proxy", &["without proxy.url", "http://HOST:PORT"]),
         (
             "fullnameOverride=a-name-that-is-much-too-long-for-what-follows",
             &["longer than 40 characters", "fullnameOverride"],

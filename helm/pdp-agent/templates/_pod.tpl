@@ -163,8 +163,17 @@ spec:
   value: /run/pdp-agent/ca/ca.crt
 {{- end }}
 {{- with $root.Values.proxy.url }}
+{{- $proxy := . }}
+{{- with $root.Values.proxy.existingSecret }}
+{{- /* The kubelet puts them into the address. */}}
+{{- $proxy = replace "://" "://$(PROXY_USER):$(PROXY_PASSWORD)@" $proxy }}
+- name: PROXY_USER
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: user}}
+- name: PROXY_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}
+{{- end }}
 - name: HTTPS_PROXY
-  value: {{ . | quote }}
+  value: {{ $proxy | quote }}
 - name: NO_PROXY
   value: {{ concat (list "$(KUBERNETES_SERVICE_HOST)" "kubernetes.default.svc" ".svc" ".cluster.local" "localhost" "127.0.0.1") $root.Values.proxy.noProxy | join "," | quote }}
 {{- end }}

@@ -40,7 +40,7 @@ pub(super) async fn connect(proxies: &Matcher, url: &ControlPlaneUrl) -> Result<
         return Err(DialError::ProxyUnusable { detail: "HTTPS_PROXY is not a URL".to_owned() });
     };
     if scheme != "http" {
-        let detail = format!("HTTPS_PROXY has scheme {scheme}; only http:// proxies are supported");
+        let detail = format!("HTTPS_PROXY has scheme {scheme}, and a proxy is spoken to by http:// only");
         return Err(DialError::ProxyUnusable { detail });
     }
     let mut stream = direct(host.trim_matches(['[', ']']), proxy.uri().port_u16().unwrap_or(80)).await?;
