@@ -328,6 +328,16 @@ fn what_the_customer_owns_is_made_once_and_never_deleted() {
 }
 
 #[test]
+fn a_policy_that_is_the_customers_from_the_start_is_not_made_and_rights_follow_the_values_all_the_same() {
+    let rendered = |create: &str| objects(&template("full", &["--set", &format!("policy.create={create}")]).unwrap());
+    let (with, without) = (rendered("true"), rendered("false"));
+    assert_eq!(with.len(), without.len() + 1);
+    let missing: Vec<_> = with.iter().filter(|object| !without.contains(object)).collect();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(missing[0]["kind"], "DataPlanePolicy");
+}
+
+#[test]
 fn the_policy_in_the_cluster_is_what_the_values_say() {
     let objects = rendered("full");
     let made = of_kind(&objects, "DataPlanePolicy")[0];
