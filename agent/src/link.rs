@@ -1,6 +1,8 @@
 //! The link role: keeps the connection to the control plane, turns documents into custom resources and their status into
 //! reports, and serves log streams.
 
+use std::sync::Arc;
+
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +60,7 @@ pub async fn run(context: LinkContext, stop: CancellationToken) -> Result<(), Li
         client: client.clone(),
         namespace: settings.namespace.clone(),
         metrics: logs::LogMetrics::new(&metrics),
+        starts: Arc::default(),
     };
     let parts = shell::Parts {
         logs: Some(logs),

@@ -200,6 +200,7 @@ fn control() -> Vec<(&'static str, ControlMessage)> {
     let start = StreamStart {
         stream: 4,
         key: key(),
+        environment: None,
         follow: true,
         tail: Some(100),
         since_seconds: None,
@@ -208,6 +209,11 @@ fn control() -> Vec<(&'static str, ControlMessage)> {
         credit: 262_144,
     };
     let resumed = StreamStart { tail: None, since_seconds: Some(60), resume: vec![s("opaque")], ..start.clone() };
+    let run = StreamStart {
+        key: ResourceKey { kind: Kind::TaskRun, name: s("oracle-dev-01jv") },
+        environment: Some(s("acme-shop-dev")),
+        ..start.clone()
+    };
     vec![
         ("welcome", ControlMessage::Welcome(Box::new(welcome))),
         ("document", ControlMessage::Document(document)),
@@ -242,6 +248,7 @@ fn control() -> Vec<(&'static str, ControlMessage)> {
         ("drain", ControlMessage::Drain(Drain { after_ms: 5_000 })),
         ("stream-start", ControlMessage::StreamStart(start)),
         ("stream-start-resumed", ControlMessage::StreamStart(resumed)),
+        ("stream-start-of-a-run", ControlMessage::StreamStart(run)),
         ("stream-stop", ControlMessage::StreamStop(StreamStop { stream: 4 })),
         ("list", ControlMessage::List(List { id: 5, key: key() })),
         ("unsupported", ControlMessage::Unsupported(Unsupported { message_type: s("dance") })),

@@ -6,7 +6,7 @@
 //! namespaces; it writes nothing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
@@ -33,11 +33,13 @@ mod pods;
 mod reading;
 mod restraint;
 mod source;
+mod starts;
 mod stream;
 
 pub use connection::BulkSocket;
 use flow::Flow;
 use source::Output;
+pub use starts::Starts;
 
 /// Most streams at the same time.
 const MAX_STREAMS: usize = 64;
@@ -72,6 +74,8 @@ pub struct LogContext {
     pub namespace: String,
     /// See [`LogMetrics::new`].
     pub metrics: LogMetrics,
+    /// How often streams may start, over all sessions: else a new session would begin with a full bucket.
+    pub starts: Arc<Mutex<Starts>>,
 }
 
 /// Metrics of log streams.
@@ -184,6 +188,15 @@ impl Streams {
         E: std::error::Error,
     {
         let number = start.stream;
+        let taken = self.context.starts.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        if let Err(wait) = taken {
+            let message = format!(
+                "log streams are asked for faster than this agent starts them; ask again in {} s, and keep a stream open with \
+                 follow instead of asking often",
+                wait.as_secs() + 1
+            );
+            return self.refuse(number, "Busy", &message).await;
+        }
         if number == 0 || self.running.contains_key(&number) {
             return self.refuse(number, "BadStream", "the number is 0 or in use").await;
         }

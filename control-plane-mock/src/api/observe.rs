@@ -161,6 +161,8 @@ async fn logs(
                     Ok(Wish {
                         data_plane: crate::store::identity::data_plane(c, place.organization, &plane)?,
                         data_plane_name: plane,
+                        environment: (key.kind == Kind::TaskRun)
+                            .then(|| place.environment_key(&filter.environment).name),
                         key,
                         follow: filter.follow,
                         tail: filter.tail,

@@ -60,6 +60,8 @@ pub struct Wish {
     pub data_plane_name: String,
     /// Whose pods.
     pub key: ResourceKey,
+    /// Name of the Environment resource of a run.
+    pub environment: Option<String>,
     /// Keep sending what comes.
     pub follow: bool,
     /// Lines from the end.
@@ -174,6 +176,7 @@ pub(super) async fn pass(
     let start = StreamStart {
         stream,
         key: wish.key.clone(),
+        environment: wish.environment.clone(),
         follow: wish.follow,
         tail: if cursors.is_empty() { wish.tail } else { None },
         since_seconds: wish.since_seconds,

@@ -14,6 +14,10 @@ pub struct StreamStart {
     /// Whose pods: a Release or a TaskRun.
     #[serde(flatten)]
     pub key: ResourceKey,
+    /// Name of the Environment that a TaskRun is of: a run's object is forgotten once its end is recorded, and its pods are found
+    /// there for as long as they stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Keep sending what comes.
     pub follow: bool,
     /// Lines from the end to start with; all when left out.

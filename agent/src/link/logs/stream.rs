@@ -285,28 +285,28 @@ impl Streaming {
         }
     }
 
-    /// A run is forgotten once its end is recorded, and its Job stays for a while: its pods carry its name.
+    /// A run is forgotten once its end is recorded, and its Job stays for a while: its pods carry its name. They are looked for in
+    /// the environment that the control plane names, since a search in all of them would cost a list each for every made-up name.
     async fn forgotten(&self, run: &str) -> Look<Target> {
+        let Some(environment) = &self.start.environment else {
+            return Look::End(end("NotFound", "there is no such run here; name its environment, where its pods may still be"));
+        };
         let environments: Api<Environment> = Api::namespaced(self.client.clone(), &self.own_namespace);
-        let environments = match call(environments.list(&ListParams::default().match_any())).await {
-            Ok(list) => list.items,
+        let namespace = match call(environments.get(environment)).await {
+            Ok(environment) => environment.status.and_then(|status| status.namespace).unwrap_or_default(),
             Err(error) => return missing(error),
         };
         let selector = format!("{TASK_RUN}={run}");
-        let one = ListParams::default().labels(&selector).limit(1).match_any();
-        for namespace in environments.into_iter().filter_map(|one| one.status?.namespace) {
-            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-            match call(pods.list(&one)).await {
-                Ok(list) if !list.items.is_empty() => return Look::Found(Target { namespace, selector, over: true }),
-                // Not bound yet, or not any more: the run may be in another one.
-                Ok(_) | Err(CallError::NotFound | CallError::NotAllowed) => {}
-                Err(CallError::Failed(reason)) => return Look::Failed(reason),
-            }
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        match call(pods.list(&ListParams::default().labels(&selector).limit(1).match_any())).await {
+            Ok(list) if !list.items.is_empty() => Look::Found(Target { namespace, selector, over: true }),
+            Err(CallError::Failed(reason)) => Look::Failed(reason),
+            // Of the last two: the link is not bound there yet, or not any more.
+            Ok(_) | Err(CallError::NotFound | CallError::NotAllowed) => Look::End(end(
+                "NotFound",
+                "there is no such run here, and no pod of it: pods stay an hour after the end of a run",
+            )),
         }
-        Look::End(end(
-            "NotFound",
-            "there is no such run here, and no pod of it: pods stay ten minutes after the end of a run",
-        ))
     }
 }
 

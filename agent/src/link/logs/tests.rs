@@ -37,6 +37,8 @@ struct Inner {
     /// Log requests are cut after so many bytes, one after the other; then never.
     cuts: Vec<usize>,
     requests: Vec<String>,
+    /// Paths of all requests.
+    paths: Vec<String>,
 }
 
 fn pod(name: &str, state: Value, last: Value, id: &str) -> Value {
@@ -99,6 +101,7 @@ impl Cluster {
 
     fn answer(&self, request: &Request<Body>) -> Response<BoxedBody> {
         let path = request.uri().path().to_owned();
+        self.lock().paths.push(path.clone());
         let kind = |plural: &str| format!("/apis/pdp-agent.dev/v1alpha1/namespaces/pdp/{plural}");
         if let Some(rest) = path.strip_prefix("/api/v1/namespaces/env/pods/") {
             let name = rest.strip_suffix("/log").expect("only logs of one pod are read");
@@ -112,13 +115,9 @@ impl Cluster {
         } else if path == kind("releases/web") {
             json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release", "metadata": {"name": "web"},
                 "spec": {"state": "Present"}, "status": {"namespace": "env"}})
-        } else if path == kind("environments") {
-            let environment = |name: &str, namespace: &str| {
-                json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": name},
-                    "spec": {"state": "Present"}, "status": {"namespace": namespace}})
-            };
-            json!({"kind": "EnvironmentList", "apiVersion": "pdp-agent.dev/v1alpha1", "metadata": {},
-                "items": [environment("elsewhere", "not-ours"), environment("dev", "env")]})
+        } else if path == kind("environments/dev") {
+            json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "dev"},
+                "spec": {"state": "Present"}, "status": {"namespace": "env"}})
         } else {
             let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": path});
             return Response::builder().status(404).body(whole(missing.to_string())).unwrap();
@@ -235,8 +234,12 @@ async fn connect(cluster: &Cluster) -> Receiver {
         let socket = agent.lock().unwrap().take();
         async move { socket.ok_or(Error::ConnectionClosed) }
     };
-    let context =
-        LogContext { client: cluster.client(), namespace: "pdp".into(), metrics: LogMetrics::new(&Metrics::default()) };
+    let context = LogContext {
+        client: cluster.client(),
+        namespace: "pdp".into(),
+        metrics: LogMetrics::new(&Metrics::default()),
+        starts: Arc::default(),
+    };
     let mut service = JoinSet::new();
     let (round_trip, _) = watch::channel(None);
     service.spawn(serve(context, open, incoming, ends, round_trip, CancellationToken::new()));
@@ -248,6 +251,7 @@ fn start(follow: bool) -> StreamStart {
     StreamStart {
         stream: 1,
         key: ResourceKey { kind: Kind::Release, name: "web".into() },
+        environment: None,
         follow,
         tail: None,
         since_seconds: None,
@@ -421,17 +425,48 @@ async fn a_run_that_is_forgotten_is_read_as_long_as_its_pod_stays() {
     let cluster = Cluster::new(vec![ended("a", "c1")]);
     cluster.change(|inner| _ = inner.logs.insert("c1".into(), lines("c1", 0, 7)));
     let key = ResourceKey { kind: Kind::TaskRun, name: "run-1".into() };
+    let environment = Some("dev".to_owned());
     for follow in [false, true] {
         let mut receiver = connect(&cluster).await;
-        receiver.start(StreamStart { key: key.clone(), ..start(follow) }).await;
+        let wanted = StreamStart { key: key.clone(), environment: environment.clone(), ..start(follow) };
+        receiver.start(wanted).await;
         assert_eq!(receiver.until_end().await.reason, "ContainerEnded");
         assert_eq!(receiver.text("a/main"), lines("c1", 0, 7).concat());
     }
     cluster.change(|inner| inner.pods.clear());
     let mut receiver = connect(&cluster).await;
+    receiver.start(StreamStart { key: key.clone(), environment, ..start(true) }).await;
+    let end = receiver.until_end().await;
+    assert!(end.reason == "NotFound" && end.message.contains("an hour"), "{end:?}");
+
+    // Without a word on where to look, nothing is searched.
+    cluster.change(|inner| inner.paths.clear());
+    let mut receiver = connect(&cluster).await;
     receiver.start(StreamStart { key, ..start(true) }).await;
     let end = receiver.until_end().await;
-    assert!(end.reason == "NotFound" && end.message.contains("ten minutes"), "{end:?}");
+    assert!(end.reason == "NotFound" && end.message.contains("name its environment"), "{end:?}");
+    let paths = cluster.lock().paths.clone();
+    assert!(!paths.iter().any(|path| path.contains("/pods") || path.contains("environments")), "{paths:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_streams_faster_than_they_start_is_told_to_wait_and_reads_nothing() {
+    let cluster = Cluster::new(vec![]);
+    let mut receiver = connect(&cluster).await;
+    for stream in 1..=64 {
+        receiver.start(StreamStart { stream, ..start(false) }).await;
+        receiver.until_end().await;
+    }
+    let before = cluster.lock().paths.len();
+    receiver.start(StreamStart { stream: 65, ..start(false) }).await;
+    let ended = tokio::time::timeout(Duration::from_secs(600), receiver.ended.recv()).await;
+    let ended = ended.expect("a refusal in time").unwrap();
+    assert_eq!((ended.stream, ended.reason.as_str()), (65, "Busy"));
+    assert!(ended.message.contains("ask again in 1 s"), "{}", ended.message);
+    assert_eq!(cluster.lock().paths.len(), before);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    receiver.start(StreamStart { stream: 66, ..start(false) }).await;
+    assert_eq!(receiver.until_end().await.reason, "NotFound");
 }
 
 #[tokio::test(start_paused = true)]
