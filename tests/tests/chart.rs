@@ -394,7 +394,10 @@ fn a_value_that_cannot_be_is_refused_with_its_place_and_the_fix() {
         ("policy.environments[0].security=Privileged", &["/policy/environments/0/security", "'Baseline'"]),
         ("policy.vault.address=https://v.test", &["/policy/vault", "missing properties", "'role'"]),
         ("proxy.url=https://p.test:3128", &["proxy.url is https://", "http:// only", "Give that address of the proxy"]),
-        ("proxy.url=http://me:pw@p.test:3128", &["proxy.url holds user or password", "name it in proxy.existingSecret"]),
+        (
+            "proxy.url=http://me:pw@p.test:3128",
+            &["proxy.url holds user or password", "name it in proxy.existingSecret"],
+        ),
         ("proxy.existingSecret=proxy", &["without proxy.url", "http://HOST:PORT"]),
         (
             "fullnameOverride=a-name-that-is-much-too-long-for-what-follows",

@@ -80,7 +80,7 @@ pub struct Registry {
     /// Start of allowed image names, up to a `/`: `registry.example.com/team/`.
     #[schemars(length(min = 1, max = 256))]
     pub prefix: String,
-    /// Secret of type `kubernetes.io/dockerconfigjson` in the agent's namespace, copied to each environment for pulling.
+    /// Secret of type `kubernetes.io/dockerconfigjson` in the agent's namespace, copied to the environments that pull from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub pull_secret: Option<String>,

@@ -29,6 +29,7 @@ use objects::Wanted;
 pub mod decide;
 mod network;
 pub mod objects;
+pub mod pull;
 mod secrets;
 
 pub use secrets::KEY_SECRET;

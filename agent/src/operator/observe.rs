@@ -10,7 +10,7 @@ use super::autoscaler;
 use super::cluster::{self, ApiError};
 use super::compare;
 use super::index::{Mark, Place, Tracked, View};
-use super::object::{self, ObjectKind, RELEASE};
+use super::object::{self, ObjectKind};
 use super::shared::Shared;
 use super::view;
 use super::write::Live;
@@ -224,18 +224,19 @@ fn tracked(kind: ObjectKind, object: &Value) -> Tracked {
     Tracked::new(&metadata, view)
 }
 
-/// Names of ConfigMaps and Secrets that the release's replica sets, pods and jobs use.
+/// Names of ConfigMaps and Secrets that objects of these kinds use, by label.
 ///
 /// # Errors
 /// The API server refused or did not answer.
 pub async fn in_use(
     shared: &Shared,
     namespace: &str,
-    release: &str,
+    kinds: &[ObjectKind],
+    selector: &str,
 ) -> Result<std::collections::BTreeSet<String>, ApiError> {
     let mut names = std::collections::BTreeSet::new();
-    for kind in [ObjectKind::ReplicaSet, ObjectKind::Pod, ObjectKind::Job] {
-        for object in shared.cluster.list(kind, namespace, &format!("{RELEASE}={release}")).await? {
+    for kind in kinds {
+        for object in shared.cluster.list(*kind, namespace, selector).await? {
             collect_names(&object, &mut names);
         }
     }

@@ -257,7 +257,9 @@ impl<'a> Work<'a> {
                 }
             }
             if prune::needs_use(&self.status) {
-                in_use = Some(observe::in_use(self.shared, &namespace, &self.identity.name).await?);
+                let kinds = [ObjectKind::ReplicaSet, ObjectKind::Pod, ObjectKind::Job];
+                let selector = format!("{RELEASE}={}", self.identity.name);
+                in_use = Some(observe::in_use(self.shared, &namespace, &kinds, &selector).await?);
             }
         }
         let (workload, revisions) = {

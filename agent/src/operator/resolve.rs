@@ -17,7 +17,7 @@ use super::object::{self, ENVIRONMENT};
 use super::report::{self, Trouble};
 use super::shared::Shared;
 use super::validated::ValidRelease;
-use crate::kinds::{DataPlanePolicy, DataPlanePolicySpec, EnvironmentRule, SecurityLevel};
+use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, SecurityLevel};
 use crate::policy::{self, secrets::Pod};
 use crate::vault::{Reader, VaultError};
 
@@ -52,8 +52,8 @@ pub struct Admissible {
     pub release: ValidRelease,
     /// Its place.
     pub place: Place,
-    /// Names of pull Secrets in that place.
-    pub pull_secrets: Vec<String>,
+    /// The Secret of the agent's namespace by which its image is pulled, if its registry has one.
+    pub pull_secret: Option<String>,
 }
 
 /// Whether the present release `name` may run. Pure.
@@ -71,7 +71,7 @@ pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result
     if release.secret_refs().next().is_some() && policy.spec.vault.is_none() {
         return Err(denied("secretRef is used and DataPlanePolicy names no vault; set spec.vault".to_owned()));
     }
-    Ok(Admissible { release, place, pull_secrets: pull_secret.map(pull_secret_name).into_iter().collect() })
+    Ok(Admissible { release, place, pull_secret: pull_secret.map(str::to_owned) })
 }
 
 /// Whether the customer lets a pod run in an environment now: asked of every release that is taken up and of every run that
@@ -191,22 +191,6 @@ pub fn no_policy() -> Trouble {
 
 fn denied(message: String) -> Trouble {
     Trouble::new("PolicyDenied", message)
-}
-
-/// Name of the copy of a pull Secret in an environment.
-#[must_use]
-pub fn pull_secret_name(source: &str) -> String {
-    format!("pdp-pull-{}", object::short_digest(source.as_bytes(), 10))
-}
-
-/// All pull Secrets that the policy names.
-#[must_use]
-pub fn pull_secrets(policy: &DataPlanePolicy) -> Vec<String> {
-    let mut names: Vec<String> =
-        policy.spec.registries.iter().filter_map(|registry| registry.pull_secret.clone()).collect();
-    names.sort();
-    names.dedup();
-    names
 }
 
 /// Reads secret values as the environment.
@@ -441,11 +425,11 @@ mod tests {
         let mut spec = open();
         spec["environments"] = json!([{"environment": "prod"}, {"organization": "acme", "security": "Baseline"}]);
         let admitted = admissible(&contents(Some(policy(spec)), true), "web", &fixture::service()).unwrap();
-        assert_eq!((admitted.place.level, admitted.pull_secrets.len()), (SecurityLevel::Baseline, 0));
+        assert_eq!((admitted.place.level, admitted.pull_secret), (SecurityLevel::Baseline, None));
         let mut spec = open();
         spec["registries"].as_array_mut().unwrap().pop();
         let admitted = admissible(&contents(Some(policy(spec)), true), "web", &fixture::service()).unwrap();
-        assert_eq!(admitted.pull_secrets, [pull_secret_name("reg")]);
+        assert_eq!(admitted.pull_secret.as_deref(), Some("reg"));
     }
 
     #[test]

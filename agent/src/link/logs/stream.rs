@@ -289,7 +289,10 @@ impl Streaming {
     /// the environment that the control plane names, since a search in all of them would cost a list each for every made-up name.
     async fn forgotten(&self, run: &str) -> Look<Target> {
         let Some(environment) = &self.start.environment else {
-            return Look::End(end("NotFound", "there is no such run here; name its environment, where its pods may still be"));
+            return Look::End(end(
+                "NotFound",
+                "there is no such run here; name its environment, where its pods may still be",
+            ));
         };
         let environments: Api<Environment> = Api::namespaced(self.client.clone(), &self.own_namespace);
         let namespace = match call(environments.get(environment)).await {

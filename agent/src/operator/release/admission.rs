@@ -11,7 +11,7 @@ use super::super::build::{self, Input};
 use super::super::check;
 use super::super::cluster::ApiError;
 use super::super::decide;
-use super::super::environment::KEY_SECRET;
+use super::super::environment::{KEY_SECRET, pull};
 use super::super::object::{self, ObjectKind, RELEASE};
 use super::super::rendering::{Rendering, SECRETS, Slots};
 use super::super::report::Trouble;
@@ -91,7 +91,7 @@ impl Work<'_> {
                 namespace: &place.namespace,
                 content_hash: &self.identity.content_hash,
                 level: place.level,
-                pull_secrets: &admissible.pull_secrets,
+                pull_secrets: admissible.pull_secret.as_deref().map(pull::name).as_slice(),
                 release: &admissible.release,
             }),
         };
@@ -107,6 +107,9 @@ impl Work<'_> {
         objects.extend(job);
         if let Err(trouble) = check::check(self.shared, self.owner(), &objects).await? {
             return Ok(Err(trouble));
+        }
+        if let Some(source) = &admissible.pull_secret {
+            pull::ensure(self.shared, place, source).await?;
         }
         self.store(place, &rendering).await?;
         let secret = slots.get(SECRETS).map(String::as_str);

@@ -1,0 +1,131 @@
+//! Copies of pull Secrets: in an environment's namespace while a release of it is pulled with them, and no longer.
+//!
+//! A copy is made by the first release that needs it, before its pods are; its environment keeps it fresh and removes it again.
+//! Reads those Secrets of the agent's namespace that the policy names, and writes into environments' namespaces.
+
+use std::collections::BTreeMap;
+
+use protocol::spec::Desired;
+use serde_json::json;
+
+use super::super::cluster::{ApiError, Class};
+use super::super::index::{Contents, Own, Place};
+use super::super::object::{self, ENVIRONMENT, ObjectKind};
+use super::super::observe::{self, Owner};
+use super::super::report::Trouble;
+use super::super::resolve;
+use super::super::shared::Shared;
+use crate::kinds::DataPlanePolicySpec;
+use crate::policy;
+
+/// Name of the copy of a pull Secret in an environment.
+#[must_use]
+pub fn name(source: &str) -> String {
+    format!("pdp-pull-{}", object::short_digest(source.as_bytes(), 10))
+}
+
+/// All pull Secrets that the policy names, and whether a release of the environment needs it: by the image that it asks for, or by
+/// the one that serves until that is rolled out.
+fn sources(contents: &Contents, environment: &str) -> BTreeMap<String, bool> {
+    let Some(DataPlanePolicySpec { registries, .. }) = contents.policy.as_ref().map(|policy| &policy.spec) else {
+        return BTreeMap::new();
+    };
+    let mut needed: BTreeMap<String, bool> =
+        registries.iter().filter_map(|registry| Some((registry.pull_secret.clone()?, false))).collect();
+    for own in contents.releases.values() {
+        let Own::Read(release) = own else { continue };
+        let spec = &release.spec.body;
+        if spec.state != Desired::Present || spec.environment.as_deref() != Some(environment) {
+            continue;
+        }
+        let serving = release.status.as_ref().and_then(|status| Some(status.effective.as_ref()?.image.as_str()));
+        for image in spec.image.as_deref().into_iter().chain(serving) {
+            let registry = contents.policy.as_ref().and_then(|policy| policy::registry(&policy.spec, image).ok());
+            if let Some(name) = registry.and_then(|registry| registry.pull_secret.as_ref()) {
+                needed.insert(name.clone(), true);
+            }
+        }
+    }
+    needed
+}
+
+/// Brings the copies in an environment in line. Returns what is missing, if anything.
+pub(super) async fn keep(shared: &Shared, environment: &str, namespace: &str) -> Result<Option<Trouble>, ApiError> {
+    let all = sources(&shared.index.lock(), environment);
+    for (source, needed) in all {
+        if !needed && let_go(shared, environment, namespace, &source).await? {
+            continue;
+        }
+        if let Some(trouble) = copy(shared, environment, namespace, &source).await? {
+            return Ok(Some(trouble));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes a copy that no release here needs. False when it is still wanted: by what runs, or by a release that came meanwhile.
+async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &str) -> Result<bool, ApiError> {
+    let name = name(source);
+    let reference = ObjectKind::Secret.named(&name);
+    let owner = Owner::Environment(environment);
+    let found = observe::existing(shared, owner, namespace, &reference).await?;
+    let Some(live) = found.filter(|live| live.ours && !live.terminating) else { return Ok(true) };
+    let kinds = [ObjectKind::Deployment, ObjectKind::Pod, ObjectKind::Job];
+    let selector = format!("{ENVIRONMENT}={environment}");
+    if observe::in_use(shared, namespace, &kinds, &selector).await?.contains(&name) {
+        return Ok(false);
+    }
+    shared.index.lock().doubt(&Place::new(ObjectKind::Secret, namespace, &name));
+    shared.cluster.delete(ObjectKind::Secret, namespace, &name, &live.uid, &live.resource_version).await?;
+    // Who came since the first look may have found it there, and counts on it.
+    Ok(sources(&shared.index.lock(), environment).get(source) != Some(&true))
+}
+
+/// Sees to it that a pull Secret is in the place before anything there pulls with it. What is wrong with it, the environment says.
+///
+/// # Errors
+/// A call failed.
+pub async fn ensure(shared: &Shared, place: &resolve::Place, source: &str) -> Result<(), ApiError> {
+    let resolve::Place { environment, namespace, .. } = place;
+    if observe::secret(shared, Owner::Environment(environment), namespace, &name(source)).await?.is_none() {
+        copy(shared, environment, namespace, source).await?;
+    }
+    Ok(())
+}
+
+/// Makes the copy of a pull Secret, or what it should be by now. Returns what is wrong, if anything.
+#[expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
+async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str) -> Result<Option<Trouble>, ApiError> {
+    let agent = &shared.settings.namespace;
+    let missing = |why: &str| {
+        let message = format!(
+            "pull secret {source} of DataPlanePolicy {why} in namespace {agent}; images that need it cannot be pulled"
+        );
+        Trouble::new("PullSecret", message)
+    };
+    let found = match shared.cluster.get(ObjectKind::Secret, agent, source).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Some(missing("is missing"))),
+        Err(error) if error.class() == Class::Rights => {
+            return Ok(Some(missing("may not be read by the operator")));
+        }
+        Err(error) => return Err(error),
+    };
+    let labels = object::environment_labels(&shared.id, environment);
+    let mut copy = object::head(ObjectKind::Secret, &name(source), Some(namespace), &labels);
+    copy["type"] = found.get("type").cloned().unwrap_or_else(|| json!("kubernetes.io/dockerconfigjson"));
+    copy["data"] = found.get("data").cloned().unwrap_or_default();
+    match observe::wanted(shared, Owner::Environment(environment), &copy).await? {
+        None => match shared.cluster.create(&copy).await {
+            // The release and its environment may both come to it.
+            Err(error) if error.class() == Class::Conflict => {}
+            made => drop(made?),
+        },
+        Some(live) if live.drift.is_empty() || !live.ours => {}
+        Some(live) => shared.cluster.apply(&copy, &live.uid, &live.resource_version).await.map(drop)?,
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Where copies come and go, against an API server of a few lines: objects by path, and what was asked of it.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use protocol::spec::ReleaseSpec;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::super::super::cluster::Cluster;
+use super::super::super::fixture;
+use super::*;
+use crate::elector::{Epoch, Leadership, Published, Renewed, State};
+use crate::kinds::{DataPlanePolicy, SecurityLevel};
+use crate::settings::Settings;
+use crate::telemetry::Metrics;
+
+const COPY: &str = "/api/v1/namespaces/env/secrets/";
+
+/// Objects by path, and each request with what it accepts.
+#[derive(Default)]
+struct Api {
+    objects: BTreeMap<String, Value>,
+    asked: Vec<String>,
+}
+
+impl Api {
+    fn answer(&mut self, method: &Method, path: &str, accept: &str, body: &[u8]) -> (u16, Value) {
+        let partial = if accept.contains("PartialObjectMetadata") { " (head)" } else { "" };
+        self.asked.push(format!("{method} {path}{partial}"));
+        let lost = (404, json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": path}));
+        if *method == Method::POST {
+            let mut object: Value = serde_json::from_slice(body).unwrap();
+            object["metadata"]["uid"] = json!("u");
+            object["metadata"]["resourceVersion"] = json!("1");
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            self.objects.insert(format!("{path}/{name}"), object.clone());
+            return (201, object);
+        }
+        if *method == Method::DELETE {
+            return self.objects.remove(path).map_or(lost, |_| (200, json!({"kind": "Status", "status": "Success"})));
+        }
+        if ["deployments", "pods", "jobs"].iter().any(|plural| path.ends_with(plural)) {
+            let items: Vec<&Value> =
+                self.objects.iter().filter(|(at, _)| at.starts_with(path)).map(|(_, object)| object).collect();
+            return (200, json!({"items": items}));
+        }
+        self.objects.get(path).map_or(lost, |object| (200, object.clone()))
+    }
+}
+
+/// A leader with this API server, and a policy of two registries with a pull Secret each.
+fn shared(api: &Arc<Mutex<Api>>) -> Shared {
+    let api = api.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let api = api.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let accept = parts.headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let (status, value) = api.lock().unwrap().answer(&parts.method, parts.uri.path(), accept, &body);
+            Ok::<_, Infallible>(
+                Response::builder().status(status).body(Body::from(value.to_string().into_bytes())).unwrap(),
+            )
+        }
+    });
+    let leading = State::Leading(Epoch { lease: "l".to_owned(), transitions: 1 });
+    let (_, published) = watch::channel(Published { state: leading, renewed: Renewed::now() });
+    let cluster = Cluster::new(Client::new(service, "pdp"), Leadership { published }, &Metrics::default());
+    let settings = Settings {
+        namespace: "pdp".to_owned(),
+        fullname: "pdp-agent".to_owned(),
+        agent: "pdp.pdp-agent".to_owned(),
+        admission_policies: false,
+        admin_address: ([127, 0, 0, 1], 0).into(),
+        instance: "i".to_owned(),
+    };
+    let shared = Shared::new(cluster, Arc::default(), Arc::default(), settings, "dp1".to_owned());
+    let registries = json!([
+        {"prefix": "registry.example.com/", "pullSecret": "reg"},
+        {"prefix": "quay.example.com/", "pullSecret": "quay"},
+    ]);
+    shared.index.lock().policy = Some(policy(registries));
+    shared
+}
+
+fn policy(registries: Value) -> DataPlanePolicy {
+    let spec = json!({"registries": registries, "logs": {"mode": "Disabled"}});
+    DataPlanePolicy::new("default", serde_json::from_value(spec).unwrap())
+}
+
+fn put(contents: &mut Contents, name: &str, spec: &ReleaseSpec, status: &Value) {
+    let release = json!({
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release", "metadata": {"name": name}, "spec": spec, "status": status,
+    });
+    contents.releases.insert(name.to_owned(), Own::Read(serde_json::from_value(release).unwrap()));
+}
+
+#[tokio::test]
+async fn a_copy_comes_with_the_first_release_of_its_registry_and_goes_when_nothing_needs_it() {
+    let api = Arc::new(Mutex::new(Api::default()));
+    for source in ["reg", "quay"] {
+        let secret = json!({"kind": "Secret", "metadata": {"name": source}, "type": "t", "data": {"k": source}});
+        api.lock().unwrap().objects.insert(format!("/api/v1/namespaces/pdp/secrets/{source}"), secret);
+    }
+    let shared = shared(&api);
+    let copies = || {
+        let api = api.lock().unwrap();
+        let below = api.objects.iter().filter(|(path, _)| path.starts_with(COPY));
+        below.map(|(_, copy)| copy["data"]["k"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(keep(&shared, "shop-dev", "env").await.unwrap(), None);
+    assert_eq!(copies(), [""; 0], "an environment without releases holds no credentials");
+
+    put(&mut shared.index.lock(), "web", &fixture::service(), &json!({}));
+    let place = resolve::Place {
+        environment: "shop-dev".to_owned(),
+        namespace: "env".to_owned(),
+        owner: ["acme", "shop", "dev"].map(str::to_owned),
+        level: SecurityLevel::Restricted,
+    };
+    ensure(&shared, &place, "reg").await.unwrap();
+    assert_eq!(copies(), ["reg"]);
+    keep(&shared, "shop-dev", "env").await.unwrap();
+    assert_eq!(copies(), ["reg"]);
+
+    // The release goes; its Deployment is still there.
+    shared.index.lock().releases.clear();
+    let deployment = json!({"spec": {"template": {"spec": {"imagePullSecrets": [{"name": name("reg")}]}}}});
+    api.lock().unwrap().objects.insert("/apis/apps/v1/namespaces/env/deployments/web".to_owned(), deployment);
+    keep(&shared, "shop-dev", "env").await.unwrap();
+    assert_eq!(copies(), ["reg"], "pods are still made with it");
+    api.lock().unwrap().objects.retain(|path, _| !path.contains("deployments"));
+    api.lock().unwrap().asked.clear();
+    keep(&shared, "shop-dev", "env").await.unwrap();
+    assert_eq!(copies(), [""; 0]);
+    // To see that it may go, nobody fetched what it held.
+    let asked = api.lock().unwrap().asked.clone();
+    let fetched = |line: &&String| line.starts_with("GET") && line.contains("/secrets/") && !line.ends_with("(head)");
+    assert_eq!(asked.iter().filter(fetched).count(), 0, "{asked:?}");
+    assert!(asked.contains(&format!("GET {COPY}{} (head)", name("reg"))), "{asked:?}");
+}
+
+#[test]
+fn a_pull_secret_is_needed_where_a_release_is_served_from_its_registry_or_shall_be() {
+    let registries = json!([
+        {"prefix": "registry.example.com/", "pullSecret": "reg"},
+        {"prefix": "old.example.com/", "pullSecret": "old"},
+        {"prefix": "quay.example.com/", "pullSecret": "quay"},
+        {"prefix": "open.example.com/"},
+    ]);
+    let mut contents = Contents::default();
+    contents.policy = Some(policy(registries));
+    let mut needed = |name: &str, spec: ReleaseSpec, status: Value| -> Vec<String> {
+        put(&mut contents, name, &spec, &status);
+        sources(&contents, "shop-dev").into_iter().filter_map(|(name, needed)| needed.then_some(name)).collect()
+    };
+    let mut absent = fixture::service();
+    absent.state = Desired::Absent;
+    let elsewhere = ReleaseSpec { environment: Some("shop-prod".to_owned()), ..fixture::service() };
+    let free = ReleaseSpec { image: Some(fixture::IMAGE.replace("registry", "open")), ..fixture::service() };
+    let none: Vec<String> = Vec::new();
+    assert_eq!(needed("absent", absent, json!({})), none);
+    assert_eq!(needed("elsewhere", elsewhere, json!({})), none);
+    assert_eq!(needed("free", free, json!({})), none);
+    // The image before serves until the new one does; a run may still be made of it.
+    let serves = json!({"effective": {"revision": "r", "image": fixture::IMAGE.replace("registry", "old")}});
+    assert_eq!(needed("web", fixture::service(), serves), ["old", "reg"]);
+    assert_eq!(needed("web", fixture::service(), json!({})), ["reg"]);
+    contents.policy = None;
+    assert_eq!(sources(&contents, "shop-dev").len(), 0);
+}
