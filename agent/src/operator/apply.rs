@@ -175,7 +175,9 @@ async fn create(shared: &Shared, object: &Value, remember: &Value) -> Result<(),
             Ok(())
         }
         Err(error) if error.class() == Class::Conflict => {
-            if let Some(found) = shared.cluster.get(kind, &place.namespace, &place.name).await? {
+            if !observe::unwatched(kind)
+                && let Some(found) = shared.cluster.get(kind, &place.namespace, &place.name).await?
+            {
                 observe::took(shared, &place, &found);
             }
             Err(error)

@@ -31,6 +31,7 @@ mod paths;
 pub use error::{ApiError, Class};
 pub use fields::rival;
 pub use paths::Path;
+use paths::address;
 
 /// Longest a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -89,8 +90,26 @@ impl Cluster {
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn get(&self, kind: ObjectKind, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
+        self.one(kind, namespace, name, JSON).await
+    }
+
+    /// The head of one object, or none: what it holds stays where it is, so this is how to ask whether a Secret is there.
+    ///
+    /// # Errors
+    /// The API server refused or did not answer.
+    pub async fn head(&self, kind: ObjectKind, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
+        self.one(kind, namespace, name, HEAD).await
+    }
+
+    async fn one(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        accept: &str,
+    ) -> Result<Option<Value>, ApiError> {
         let path = Path::of(kind, namespace, Some(name))?;
-        match self.call(&format!("get {} {name}", kind.names().1), Method::GET, &path, JSON, None).await {
+        match self.call(&format!("get {} {name}", kind.names().1), Method::GET, &path, JSON, accept, None).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.class() == Class::Missing => Ok(None),
             Err(error) => Err(error),
@@ -102,7 +121,7 @@ impl Cluster {
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn get_path(&self, path: &Path) -> Result<Value, ApiError> {
-        self.call(&format!("get {}", path.as_str()), Method::GET, path, JSON, None).await
+        self.call(&format!("get {}", path.as_str()), Method::GET, path, JSON, JSON, None).await
     }
 
     /// Objects of a kind in a namespace, by label.
@@ -111,7 +130,8 @@ impl Cluster {
     /// The API server refused or did not answer.
     pub async fn list(&self, kind: ObjectKind, namespace: &str, selector: &str) -> Result<Vec<Value>, ApiError> {
         let path = Path::of(kind, namespace, None)?.with(&[&format!("labelSelector={selector}")]);
-        let mut list: Value = self.call(&format!("list {}", kind.names().2), Method::GET, &path, JSON, None).await?;
+        let mut list: Value =
+            self.call(&format!("list {}", kind.names().2), Method::GET, &path, JSON, JSON, None).await?;
         Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
     }
 
@@ -189,12 +209,12 @@ impl Cluster {
         uid: &str,
         version: &str,
     ) -> Result<String, ApiError> {
-        let Some(live) = self.get(kind, namespace, name).await? else {
-            return Err(changed("apply", kind, name));
+        let Some(live) = self.head(kind, namespace, name).await? else {
+            return Err(ApiError::changed("apply", kind, name));
         };
         let at = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         if at("/metadata/uid") != uid || at("/metadata/resourceVersion") != version {
-            return Err(changed("apply", kind, name));
+            return Err(ApiError::changed("apply", kind, name));
         }
         let Some(entries) = converted(&live) else { return Ok(version.to_owned()) };
         let patch = json!([
@@ -301,7 +321,7 @@ impl Cluster {
         let path = Path::of(ObjectKind::ServiceAccount, namespace, Some(account))?.part("token");
         self.leadership.check()?;
         let doing = format!("request a token of ServiceAccount {account}");
-        let answer: Value = self.call(&doing, Method::POST, &path, JSON, Some(&request)).await?;
+        let answer: Value = self.call(&doing, Method::POST, &path, JSON, JSON, Some(&request)).await?;
         let token = answer.pointer("/status/token").and_then(Value::as_str).unwrap_or_default();
         Ok(SecretString::from(token))
     }
@@ -325,7 +345,7 @@ impl Cluster {
         let point = Act::of_write(verb, kind, dry_run, body);
         #[cfg(feature = "failpoints")]
         reach(Edge::Before, point);
-        let answer = self.call(&doing, method, path, content_type, Some(body)).await?;
+        let answer = self.call(&doing, method, path, content_type, JSON, Some(body)).await?;
         #[cfg(feature = "failpoints")]
         reach(Edge::After, point);
         if !dry_run {
@@ -341,6 +361,7 @@ impl Cluster {
         method: Method,
         path: &Path,
         content_type: &str,
+        accept: &str,
         body: Option<&Value>,
     ) -> Result<T, ApiError> {
         let no_answer = |cause: String| ApiError::NoAnswer { doing: doing.to_owned(), cause };
@@ -349,7 +370,7 @@ impl Cluster {
             .method(method)
             .uri(path.as_str())
             .header("Content-Type", content_type)
-            .header("Accept", JSON)
+            .header("Accept", accept)
             .body(bytes.unwrap_or_default())
             .map_err(|error| no_answer(error.to_string()))?;
         match tokio::time::timeout(CALL_TIMEOUT, self.client.request::<T>(request)).await {
@@ -367,28 +388,9 @@ impl Cluster {
 }
 
 const JSON: &str = "application/json";
+/// Metadata of an object and nothing else of it.
+const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 /// JSON is YAML, and the API server wants this name for it.
 const APPLY: &str = "application/apply-patch+yaml";
-
-fn address(object: &Value) -> Result<(ObjectKind, &str, &str), ApiError> {
-    let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-    let kind = at("/kind").and_then(ObjectKind::of);
-    match (kind, at("/metadata/name")) {
-        (Some(kind), Some(name)) => Ok((kind, at("/metadata/namespace").unwrap_or_default(), name)),
-        (Some(_) | None, Some(_) | None) => Err(ApiError::NoAnswer {
-            doing: "write an object".to_owned(),
-            cause: "the rendering has an object without kind or name".to_owned(),
-        }),
-    }
-}
-
-fn changed(verb: &str, kind: ObjectKind, name: &str) -> ApiError {
-    ApiError::Refused {
-        doing: format!("{verb} {} {name}", kind.names().1),
-        code: 409,
-        reason: "Conflict".to_owned(),
-        message: "it changed since it was looked at".to_owned(),
-    }
-}

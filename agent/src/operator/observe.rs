@@ -47,7 +47,7 @@ impl Owner<'_> {
 }
 
 /// Kinds that no watch follows: looked at once in every full pass.
-const fn unwatched(kind: ObjectKind) -> bool {
+pub(super) const fn unwatched(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Secret | ObjectKind::ServiceAccount | ObjectKind::ResourceQuota | ObjectKind::LimitRange)
 }
 
@@ -122,7 +122,7 @@ pub async fn existing(
     let place = Place::new(kind, namespace, &reference.name);
     let found = match known(shared, &place) {
         Some(tracked) => tracked,
-        None if unwatched(kind) => match shared.cluster.get(kind, namespace, &reference.name).await? {
+        None if unwatched(kind) => match shared.cluster.head(kind, namespace, &reference.name).await? {
             Some(object) => tracked(kind, &object),
             None => return Ok(None),
         },
@@ -131,7 +131,7 @@ pub async fn existing(
     Ok(Some(plain(shared, owner, &found)))
 }
 
-/// A Secret by name: whether it is there, asked once in every full pass.
+/// A Secret by name: whether it is there, asked once in every full pass. Its values are not.
 ///
 /// # Errors
 /// The API server refused or did not answer.
@@ -151,7 +151,7 @@ pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &s
     if shared.index.lock().verified(&place, pass, name).0 {
         return Ok(Some(present));
     }
-    let Some(object) = shared.cluster.get(ObjectKind::Secret, namespace, name).await? else { return Ok(None) };
+    let Some(object) = shared.cluster.head(ObjectKind::Secret, namespace, name).await? else { return Ok(None) };
     let live = plain(shared, owner, &tracked(ObjectKind::Secret, &object));
     if live.ours && !live.terminating {
         shared.index.lock().verify(place, pass, name);

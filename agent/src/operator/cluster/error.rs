@@ -1,5 +1,6 @@
 //! What the API server's refusals mean. Pure.
 
+use super::super::object::ObjectKind;
 use crate::elector::NotLeading;
 
 /// Why a call did not do what it should.
@@ -52,6 +53,16 @@ pub enum Class {
 }
 
 impl ApiError {
+    /// The object is not the one that was looked at, as the API server would say it.
+    pub(super) fn changed(verb: &str, kind: ObjectKind, name: &str) -> Self {
+        Self::Refused {
+            doing: format!("{verb} {} {name}", kind.names().1),
+            code: 409,
+            reason: "Conflict".to_owned(),
+            message: "it changed since it was looked at".to_owned(),
+        }
+    }
+
     /// Where retry decisions come from.
     #[must_use]
     pub fn class(&self) -> Class {

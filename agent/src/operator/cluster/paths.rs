@@ -1,6 +1,8 @@
 //! Addresses of objects at the API server. A word enters an address only if it can be nothing but a name: what comes out of a status
 //! or a document may be anybody's, and `/`, `?` or `%` in it would ask for something else with the operator's rights.
 
+use serde_json::Value;
+
 use super::super::object::{MANAGER, ObjectKind};
 use super::ApiError;
 
@@ -84,6 +86,19 @@ impl Path {
 
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Kind, namespace and name of an object that is written.
+pub(super) fn address(object: &Value) -> Result<(ObjectKind, &str, &str), ApiError> {
+    let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let kind = at("/kind").and_then(ObjectKind::of);
+    match (kind, at("/metadata/name")) {
+        (Some(kind), Some(name)) => Ok((kind, at("/metadata/namespace").unwrap_or_default(), name)),
+        (Some(_) | None, Some(_) | None) => Err(ApiError::NoAnswer {
+            doing: "write an object".to_owned(),
+            cause: "the rendering has an object without kind or name".to_owned(),
+        }),
     }
 }
 
