@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::autoscaler;
 use super::cluster::{self, ApiError};
@@ -224,7 +224,8 @@ fn tracked(kind: ObjectKind, object: &Value) -> Tracked {
     Tracked::new(&metadata, view)
 }
 
-/// Names of ConfigMaps and Secrets that objects of these kinds use, by label.
+/// Names of ConfigMaps and Secrets that objects of these kinds use, by label. A replica set without pods uses nothing: nobody brings it
+/// back but a person, and the operator takes that back at once.
 ///
 /// # Errors
 /// The API server refused or did not answer.
@@ -236,9 +237,9 @@ pub async fn in_use(
 ) -> Result<std::collections::BTreeSet<String>, ApiError> {
     let mut names = std::collections::BTreeSet::new();
     for kind in kinds {
-        for object in shared.cluster.list(*kind, namespace, selector).await? {
-            collect_names(&object, &mut names);
-        }
+        let mut objects = shared.cluster.list(*kind, namespace, selector).await?;
+        objects.retain(|object| *kind != ObjectKind::ReplicaSet || object.pointer("/spec/replicas") != Some(&json!(0)));
+        objects.iter().for_each(|object| collect_names(object, &mut names));
     }
     Ok(names)
 }

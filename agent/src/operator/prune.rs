@@ -1,14 +1,16 @@
 //! What may go once the newest revision serves and the old pods are gone.
 //!
 //! Only recorded objects that carry the release's label are removed. ConfigMaps and Secrets stay while a recorded binding, a
-//! replica set, a pod or a job names them; stored renderings stay while their binding does.
+//! replica set, a pod or a job names them; stored renderings stay while their binding does. Of Secrets only those bindings count
+//! of which something may still be made: values that were rotated out do not stay as long as the renderings do.
 
 use std::collections::BTreeSet;
 
 use super::decide::Observed;
 use super::object::{self, ObjectKind};
+use super::rendering::Rendering;
 use super::write::Write;
-use crate::kinds::{ObjectRef, ReleaseStatus};
+use crate::kinds::{Binding, ObjectRef, ReleaseStatus};
 
 /// Removals, with `status` brought in line: an object leaves the recorded set when it is seen to be gone.
 pub fn prune(observed: &Observed<'_>, status: &mut ReleaseStatus) -> Vec<Write<ReleaseStatus>> {
@@ -22,7 +24,7 @@ pub fn prune(observed: &Observed<'_>, status: &mut ReleaseStatus) -> Vec<Write<R
     let mut recorded = Vec::new();
     for reference in std::mem::take(&mut status.objects) {
         let live = observed.live.get(&reference);
-        if wanted.contains(&reference) || still_named(observed, status, &reference) {
+        if wanted.contains(&reference) || still_named(observed, target.rendering, status, &reference) {
             recorded.push(reference);
             continue;
         }
@@ -45,19 +47,25 @@ pub fn prune(observed: &Observed<'_>, status: &mut ReleaseStatus) -> Vec<Write<R
 }
 
 /// Whether `reference` is configuration that something may still read.
-fn still_named(observed: &Observed<'_>, status: &ReleaseStatus, reference: &ObjectRef) -> bool {
-    if !is_configuration(reference) {
-        return false;
-    }
-    let bound = status.bindings.iter().any(|binding| binding.slots.values().any(|name| *name == reference.name));
-    bound || observed.in_use.is_none_or(|names| names.contains(&reference.name))
+fn still_named(observed: &Observed<'_>, rendering: &Rendering, status: &ReleaseStatus, reference: &ObjectRef) -> bool {
+    let used = || observed.in_use.is_none_or(|names| names.contains(&reference.name));
+    is_configuration(reference) && (bound(status, rendering, reference) || used())
+}
+
+/// Whether a binding names it of which something may still be made. A revision that neither serves nor is rolled out is bound anew
+/// when it is wanted again, to the values of that day; only a run that was recorded before may still take its Secret.
+fn bound(status: &ReleaseStatus, rendering: &Rendering, reference: &ObjectRef) -> bool {
+    let serving = status.effective.as_ref().map(|effective| &effective.revision);
+    let coming = status.rollout.as_ref().map(|rollout| &rollout.revision);
+    let every = rendering.job.is_some() || ObjectKind::of(&reference.kind) != Some(ObjectKind::Secret);
+    let counts = |binding: &&Binding| every || [serving, coming].contains(&Some(&binding.revision));
+    status.bindings.iter().filter(counts).any(|binding| binding.slots.values().any(|name| *name == reference.name))
 }
 
 /// Whether pruning needs to know what is in use.
 #[must_use]
-pub fn needs_use(status: &ReleaseStatus) -> bool {
-    let bound = |name: &String| status.bindings.iter().any(|binding| binding.slots.values().any(|bound| bound == name));
-    status.objects.iter().any(|reference| is_configuration(reference) && !bound(&reference.name))
+pub fn needs_use(status: &ReleaseStatus, rendering: &Rendering) -> bool {
+    status.objects.iter().any(|reference| is_configuration(reference) && !bound(status, rendering, reference))
 }
 
 fn is_configuration(reference: &ObjectRef) -> bool {

@@ -256,7 +256,7 @@ impl<'a> Work<'a> {
                     live.insert(reference.clone(), found);
                 }
             }
-            if prune::needs_use(&self.status) {
+            if bound.is_some_and(|bound| prune::needs_use(&self.status, &bound.rendering)) {
                 let kinds = [ObjectKind::ReplicaSet, ObjectKind::Pod, ObjectKind::Job];
                 let selector = format!("{RELEASE}={}", self.identity.name);
                 in_use = Some(observe::in_use(self.shared, &namespace, &kinds, &selector).await?);

@@ -301,6 +301,37 @@ fn configuration_that_something_uses_is_kept() {
 }
 
 #[test]
+fn the_secret_of_a_revision_that_nothing_is_made_of_goes_with_the_last_that_reads_it() {
+    let mut scene = Scene::serving();
+    let (secret, config) =
+        (reference(ObjectKind::Secret, "secret-rev0"), reference(ObjectKind::ConfigMap, "config-rev0"));
+    let slots =
+        BTreeMap::from([("secrets".to_owned(), secret.name.clone()), ("config".to_owned(), config.name.clone())]);
+    scene.status.bindings.insert(0, Binding { revision: "rev0".to_owned(), slots });
+    for object in [secret, config] {
+        scene.live.insert(object.clone(), live());
+        scene.status.objects.push(object);
+    }
+    let needs_use = |scene: &Scene, rendering: &Rendering| super::super::prune::needs_use(&scene.status, rendering);
+    assert!(needs_use(&scene, &rendering("rev1")));
+    // A run of a task may have been recorded for it and be started later.
+    let task = Rendering { job: Some(json!({})), ..rendering("rev1") };
+    assert!(!needs_use(&scene, &task));
+    scene.in_use = Some(BTreeSet::from(["secret-rev0".to_owned()]));
+    assert_eq!(scene.step(), "[]", "pods read it");
+    scene.in_use = Some(BTreeSet::new());
+    assert_eq!(scene.step(), "[delete Secret/secret-rev0]", "the rendering stays, and its configuration");
+    // While it is the serving one, it stays.
+    let mut scene = Scene::serving();
+    let slots = BTreeMap::from([("secrets".to_owned(), "secret-rev1".to_owned())]);
+    scene.status.bindings = vec![Binding { revision: "rev1".to_owned(), slots }];
+    scene.status.objects.push(reference(ObjectKind::Secret, "secret-rev1"));
+    scene.live.insert(reference(ObjectKind::Secret, "secret-rev1"), live());
+    scene.in_use = Some(BTreeSet::new());
+    assert_eq!(scene.step(), "[]");
+}
+
+#[test]
 fn a_rollout_that_fails_goes_back_once_and_is_not_tried_again() {
     let mut scene = Scene::serving();
     scene.generation(2);
