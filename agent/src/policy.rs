@@ -107,12 +107,11 @@ fn is_more(asked: &str, max: &str) -> bool {
 pub fn registry<'a>(policy: &'a DataPlanePolicySpec, image: &str) -> Result<&'a Registry, String> {
     let allowed = policy.registries.iter().filter(|registry| image_is_below(image, &registry.prefix));
     allowed.max_by_key(|registry| registry.prefix.len()).ok_or_else(|| {
-        let allowed: Vec<_> = policy.registries.iter().map(|registry| registry.prefix.as_str()).collect();
+        // The sender reads it: which registries there are is not for it to know.
         format!(
-            "{} is in no registry that DataPlanePolicy/default allows ({}); push the image there, or ask the platform team to \
-             extend spec.registries",
+            "{} is in no registry that DataPlanePolicy/default allows; push the image to one, or ask the platform team to extend \
+             spec.registries",
             image.split_once('@').map_or(image, |(name, _)| name),
-            allowed.join(", "),
         )
     })
 }

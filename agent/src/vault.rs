@@ -17,6 +17,10 @@ use vaultrs::error::ClientError;
 
 use crate::kinds::VaultPolicy;
 
+mod error;
+
+pub use error::VaultError;
+
 /// Longest a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -31,101 +35,6 @@ pub struct Reader<'a> {
     pub project: &'a str,
     /// Handle of the environment.
     pub environment: &'a str,
-}
-
-/// Why a secret could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// The address or the CA bundle in the policy is wrong.
-    #[error("the vault settings of DataPlanePolicy cannot be used: {0}; correct spec.vault")]
-    Settings(String),
-    /// No connection, no answer in time, TLS.
-    #[error("the vault at {address} cannot be reached: {cause}")]
-    Unreachable {
-        /// As in the policy.
-        address: String,
-        /// What went wrong on the way.
-        cause: String,
-    },
-    /// It is sealed or standing by.
-    #[error("the vault at {address} is sealed or not active; it is asked again until it is unsealed")]
-    Sealed {
-        /// As in the policy.
-        address: String,
-    },
-    /// It did not take the environment's account.
-    #[error(
-        "the vault at {address} refuses to log in ServiceAccount pdp-vault of namespace {namespace} with role {role} at {mount}; \
-         bind that account and namespace to the role"
-    )]
-    Login {
-        /// As in the policy.
-        address: String,
-        /// Of the environment.
-        namespace: String,
-        /// As in the policy.
-        role: String,
-        /// Mount of the auth method.
-        mount: String,
-    },
-    /// The role may not read the path.
-    #[error("the vault does not let role {role} read {mount}/{path}; extend its policy")]
-    Denied {
-        /// As in the policy.
-        role: String,
-        /// Mount of the engine.
-        mount: String,
-        /// With the environment's prefix.
-        path: String,
-    },
-    /// Nothing is stored there.
-    #[error("the vault has nothing at {mount}/{path}{version}; write it, or correct secretRef.path")]
-    MissingPath {
-        /// Mount of the engine.
-        mount: String,
-        /// With the environment's prefix.
-        path: String,
-        /// ` in version n`, if one was asked for.
-        version: String,
-    },
-    /// The path has no such key.
-    #[error("the vault has no key {key} at {mount}/{path}; write it, or correct secretRef.key")]
-    MissingKey {
-        /// As asked for.
-        key: String,
-        /// Mount of the engine.
-        mount: String,
-        /// With the environment's prefix.
-        path: String,
-    },
-    /// Something else.
-    #[error("the vault at {address} answered {doing} with status {code}")]
-    Other {
-        /// As in the policy.
-        address: String,
-        /// Login or read.
-        doing: String,
-        /// HTTP status, 0 when there was none.
-        code: u16,
-    },
-    /// The cluster gave no token for the account.
-    #[error("no token for ServiceAccount pdp-vault: {0}")]
-    Account(String),
-}
-
-impl VaultError {
-    /// One word for a condition.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Settings(_) => "VaultSettings",
-            Self::Unreachable { .. } | Self::Other { .. } => "VaultUnavailable",
-            Self::Sealed { .. } => "VaultSealed",
-            Self::Login { .. } | Self::Denied { .. } => "VaultDenied",
-            Self::MissingPath { .. } | Self::MissingKey { .. } => "SecretMissing",
-            Self::Account(_) => "VaultAccount",
-        }
-    }
 }
 
 /// A vault token that is still good.
@@ -203,6 +112,7 @@ impl Vault {
             .map(|(name, reference)| match value(reference) {
                 Some(value) => Ok((name.clone(), value)),
                 None => Err(VaultError::MissingKey {
+                    asked: reference.path.clone(),
                     key: reference.key.clone(),
                     mount: policy.mount.clone(),
                     path: full_path(policy, reader, &reference.path),
@@ -225,14 +135,18 @@ impl Vault {
     {
         let token = self.token(policy, reader, account).await?;
         let client = client(policy, &token)?;
+        let asked = path.to_owned();
         let path = full_path(policy, reader, path);
         let read = match version.and_then(|version| u64::try_from(version).ok()) {
             Some(version) => vaultrs::kv2::read_version(&client, &policy.mount, &path, version).await,
             None => vaultrs::kv2::read(&client, &policy.mount, &path).await,
         };
         read.map_err(|error| match code(&error) {
-            403 => VaultError::Denied { role: policy.role.clone(), mount: policy.mount.clone(), path: path.clone() },
+            403 => {
+                VaultError::Denied { asked, role: policy.role.clone(), mount: policy.mount.clone(), path: path.clone() }
+            }
             404 => VaultError::MissingPath {
+                asked,
                 mount: policy.mount.clone(),
                 path: path.clone(),
                 version: version.map(|version| format!(" in version {version}")).unwrap_or_default(),

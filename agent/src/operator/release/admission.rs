@@ -162,7 +162,11 @@ impl Work<'_> {
         };
         let values = match resolve::secrets(self.shared, policy, place, &rendering.secrets).await {
             Ok(values) => values,
-            Err(error) => return Ok(Err(Trouble::new(error.reason(), error.to_string()))),
+            Err(error) => {
+                let release = &self.identity.name;
+                tracing::warn!(release, namespace = place.namespace, %error, "the vault gives no secret values");
+                return Ok(Err(Trouble::new(error.reason(), error.outside())));
+            }
         };
         let name = resolve::secret_name(&self.identity.name, &key, &values);
         slots.insert(SECRETS.to_owned(), name.clone());
