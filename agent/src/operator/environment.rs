@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::apply::{self, Subject};
 use super::cluster::{ApiError, Class, Path};
@@ -23,9 +23,11 @@ use super::shared::{self, Pause, Shared, Spending};
 use super::write::Live;
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
 use crate::settings::Settings;
+use adopt::Adoption;
 use decide::{Observed, Obstacle};
 use objects::Wanted;
 
+mod adopt;
 pub mod decide;
 mod network;
 pub mod objects;
@@ -75,16 +77,6 @@ struct Round<'a> {
     policy: Option<&'a DataPlanePolicy>,
     pause: Option<&'a Pause>,
     now: Timestamp,
-}
-
-/// What became of a namespace that does not say whose it is.
-enum Adoption {
-    /// It does, or it is not for us to say.
-    NotNeeded,
-    /// It says so now.
-    Done,
-    /// It may not be ours.
-    Refused(Trouble),
 }
 
 impl Round<'_> {
@@ -177,53 +169,6 @@ impl Round<'_> {
             reachable_ranges: policy.reachable_ranges.as_deref().unwrap_or_default(),
             logs: policy.logs.mode == LogMode::ThroughLink,
         }))
-    }
-
-    /// The agent that says the namespace is its own, if it is not this one.
-    fn holder(&self, namespace: &str) -> Option<String> {
-        let place = Place::new(ObjectKind::Namespace, "", namespace);
-        let agent = self.shared.index.lock().object(&place)?.agent()?.to_owned();
-        (agent != self.shared.settings.agent).then_some(agent)
-    }
-
-    /// Puts our word on a namespace that a version before that label made: once, and only on one that names this data plane.
-    async fn adopt(&self, namespace: &str, ours: bool) -> Result<Adoption, ApiError> {
-        let place = Place::new(ObjectKind::Namespace, "", namespace);
-        let labelled = self.shared.index.lock().object(&place).is_none_or(|known| known.agent().is_some());
-        if !ours || labelled || self.pause.is_some() {
-            return Ok(Adoption::NotNeeded);
-        }
-        let Some(found) = self.shared.cluster.get(ObjectKind::Namespace, "", namespace).await? else {
-            return Ok(Adoption::NotNeeded);
-        };
-        let agent = &self.shared.settings.agent;
-        let refused = |why: &str| {
-            let message = format!(
-                "namespace {namespace} was made before namespaces said whose they are, and {why}; if it is this agent's: kubectl label \
-                 namespace {namespace} {AGENT}={agent}"
-            );
-            Ok(Adoption::Refused(Trouble::new("NotAdopted", message)))
-        };
-        if object::label(&found, INSTALLATION) != Some(&self.shared.id) {
-            return refused("it was not made by this data plane");
-        }
-        let seen = |pointer: &str| found.pointer(pointer).cloned().unwrap_or_default();
-        let patch = json!({"metadata": {
-            "uid": seen("/metadata/uid"),
-            "resourceVersion": seen("/metadata/resourceVersion"),
-            "labels": {AGENT: agent},
-        }});
-        match self.shared.cluster.merge_namespace(namespace, &patch).await {
-            Ok(adopted) => {
-                observe::took(self.shared, &place, &adopted);
-                tracing::info!(namespace, "a namespace of an earlier version carries this agent's label now");
-                Ok(Adoption::Done)
-            }
-            Err(error) if error.class() == Class::Policy => refused(
-                "the admission policies, rendered when the chart was last installed or upgraded, do not let it be taken over",
-            ),
-            Err(error) => Err(error),
-        }
     }
 
     /// A foreign namespace carries none of our labels, so no watch shows it: it is asked for by name.
