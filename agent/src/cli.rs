@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use protocol::spec::LogLevel;
 
-use crate::settings::{ControlPlaneUrl, LinkSettings, Settings};
+use crate::settings::{ControlPlaneUrl, LinkSettings, Pin, Settings};
 use crate::telemetry::LogFormat;
 
 /// A private data-plane agent: takes instructions from a control plane over an outbound link and runs them on Kubernetes.
@@ -99,9 +99,12 @@ pub struct LinkArgs {
     /// Hosts beside that one that log streams may go to, separated by commas
     #[arg(long = "bulk-host", env = "PDP_BULK_HOSTS", value_delimiter = ',')]
     pub bulk_hosts: Vec<String>,
-    /// CA bundle of the control plane, PEM; platform roots when left out
+    /// CA bundle of the control plane, PEM; it alone counts. Platform roots when left out
     #[arg(long, env = "PDP_CA_BUNDLE_FILE")]
     pub ca_bundle_file: Option<PathBuf>,
+    /// Keys of which the control plane must have one: sha256/BASE64, separated by commas
+    #[arg(long = "pin", env = "PDP_CONTROL_PLANE_PINS", value_delimiter = ',')]
+    pub pins: Vec<Pin>,
     /// One-time token, needed until enrolment is done; the file may be missing
     #[arg(long, env = "PDP_ENROLMENT_TOKEN_FILE")]
     pub enrolment_token_file: Option<PathBuf>,
@@ -128,9 +131,12 @@ pub struct DoctorArgs {
     /// Where the control plane is; its checks are skipped when left out
     #[arg(long, env = "PDP_CONTROL_PLANE_URL")]
     pub control_plane_url: Option<ControlPlaneUrl>,
-    /// CA bundle of the control plane, PEM; platform roots when left out
+    /// CA bundle of the control plane, PEM; it alone counts. Platform roots when left out
     #[arg(long, env = "PDP_CA_BUNDLE_FILE")]
     pub ca_bundle_file: Option<PathBuf>,
+    /// Keys of which the control plane must have one: sha256/BASE64, separated by commas
+    #[arg(long = "pin", env = "PDP_CONTROL_PLANE_PINS", value_delimiter = ',')]
+    pub pins: Vec<Pin>,
 }
 
 /// Formats of results.
@@ -189,8 +195,8 @@ impl LinkArgs {
     /// As settings.
     #[must_use]
     pub fn settings(self) -> LinkSettings {
-        let Self { control_plane_url, bulk_hosts, ca_bundle_file, enrolment_token_file } = self;
-        LinkSettings { control_plane: control_plane_url, bulk_hosts, ca_bundle_file, enrolment_token_file }
+        let Self { control_plane_url, bulk_hosts, ca_bundle_file, pins, enrolment_token_file } = self;
+        LinkSettings { control_plane: control_plane_url, bulk_hosts, ca_bundle_file, pins, enrolment_token_file }
     }
 }
 
@@ -268,6 +274,7 @@ mod tests {
             ("pdp-agent operator --namespace-label a/b", "value of a label"),
             ("pdp-agent link --control-plane-url http://x", "https"),
             ("pdp-agent doctor -o yaml", "json"),
+            ("pdp-agent doctor --pin abc", "sha256/"),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line).to_string();
             assert!(error.contains(word), "{line}: {error}");

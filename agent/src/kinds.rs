@@ -323,7 +323,7 @@ pub struct DataPlaneStatus {
     /// Store of the control plane that the last session was held with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_id: Option<String>,
-    /// Conditions, sorted by type: `Confined`, `Connected`, `OperatorReady`.
+    /// Conditions, sorted by type: `CaProposed`, `Confined`, `Connected`, `OperatorReady`.
     #[serde(default)]
     pub conditions: Vec<Condition>,
     /// Facts that the control plane has not acknowledged.

@@ -65,7 +65,7 @@ pub async fn run(context: LinkContext, stop: CancellationToken) -> Result<(), Li
     let parts = shell::Parts {
         logs: Some(logs),
         store: store::KubeStore::new(client, settings.namespace.clone()),
-        dialer: dial::Dialer::new(link.ca_bundle_file.clone()),
+        dialer: dial::Dialer::new(link.ca_bundle_file.clone()).pinned(link.pins.clone()),
         metrics: metrics::LinkMetrics::register(&metrics),
         check: health.check("link"),
         heart: health.heart("link", HEART),

@@ -2,8 +2,13 @@
 //!
 //! Flags and environment come in by `cli`; nothing else in the agent reads the environment.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest as _, Sha256};
 
 /// What every role needs.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub struct LinkSettings {
     pub bulk_hosts: Vec<String>,
     /// CA bundle of the control plane, PEM; platform roots when left out.
     pub ca_bundle_file: Option<PathBuf>,
+    /// Keys of which the control plane must have one; any when left out.
+    pub pins: Vec<Pin>,
     /// One-time token; needed only until enrolment is done. The file may be missing.
     pub enrolment_token_file: Option<PathBuf>,
 }
@@ -97,15 +104,56 @@ impl ControlPlaneUrl {
     }
 }
 
-impl std::fmt::Display for ControlPlaneUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ControlPlaneUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "https://{}", self.authority())
+    }
+}
+
+/// SHA-256 of the key of a server's certificate (its SubjectPublicKeyInfo, DER), written as `sha256/BASE64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin([u8; 32]);
+
+/// The text is no pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a pin is `sha256/` and the base64 of the 32 bytes of a SHA-256")]
+pub struct PinError;
+
+impl Pin {
+    /// Pin of a key.
+    #[must_use]
+    pub fn of(public_key_info: &[u8]) -> Self {
+        Self(Sha256::digest(public_key_info).into())
+    }
+}
+
+impl std::str::FromStr for Pin {
+    type Err = PinError;
+
+    fn from_str(text: &str) -> Result<Self, PinError> {
+        let digest = text.strip_prefix("sha256/").and_then(|text| BASE64_STANDARD.decode(text).ok());
+        digest.and_then(|digest| digest.try_into().ok()).map(Self).ok_or(PinError)
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256/{}", BASE64_STANDARD.encode(self.0))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pin_is_read_as_it_is_written() {
+        let pin = Pin::of(b"key");
+        assert_eq!(pin.to_string().parse(), Ok(pin));
+        for text in ["", "sha256/", "sha256/YQ==", "sha1/LHDhK3oGRvkiefQnx7OOczTY5Tic/xZ6HcMOc/gmtoM=", "sha256/%"] {
+            assert_eq!(text.parse::<Pin>(), Err(PinError), "{text}");
+        }
+    }
 
     #[test]
     fn an_address_is_https_host_and_port() {

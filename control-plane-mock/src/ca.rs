@@ -50,8 +50,8 @@ pub enum Error {
 /// The authority. Cheap to share behind an `Arc`.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Root certificate, PEM.
-    pub certificate: String,
+    /// Root certificates, PEM: the issuing one, and beside it another while authorities change.
+    pub bundle: String,
     lifetime: Duration,
 }
 
@@ -123,7 +123,13 @@ impl Authority {
     pub fn new(root: Pair, lifetime: Duration) -> Result<Self, Error> {
         let key = KeyPair::from_pem(&root.key)?;
         let issuer = Issuer::from_ca_cert_pem(&root.certificate, key)?;
-        Ok(Self { issuer, certificate: root.certificate, lifetime })
+        Ok(Self { issuer, bundle: root.certificate, lifetime })
+    }
+
+    /// Takes client certificates of `other`, the root before or after this one, and hands it out too.
+    #[must_use]
+    pub fn beside(self, other: &str) -> Self {
+        Self { bundle: format!("{}{other}", self.bundle), ..self }
     }
 
     /// A certificate for the server itself.

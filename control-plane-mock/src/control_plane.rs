@@ -13,7 +13,7 @@ use crate::faults::Faults;
 use crate::gateways::{self, Claim};
 use crate::hub::Hub;
 use crate::record::Record;
-use crate::store::{self, Store};
+use crate::store::{self, Store, authority};
 use crate::supervisor::Supervisor;
 use crate::{api, server};
 
@@ -111,7 +111,7 @@ impl ControlPlane {
         let (hash, gateway) = (store::token_hash(&admin_token), config.gateway.clone());
         let instance = store.instance().to_owned();
         let fresh = ca::new_root()?;
-        let (root, store_id, gateway_secret) = store
+        let (root, other, store_id, gateway_secret) = store
             .run(move |c| {
                 store::gateways::enter(c, &gateway, &instance, &hash)?;
                 let stored = store::setting(c, "ca_certificate")?.zip(store::setting(c, "ca_key")?);
@@ -132,12 +132,16 @@ impl ControlPlane {
                         secret
                     }
                 };
-                Ok((root, store::setting(c, "store_id")?.unwrap_or_default(), secret))
+                Ok((root, authority::other(c)?, store::setting(c, "store_id")?.unwrap_or_default(), secret))
             })
             .await?;
         let authority = Authority::new(root, config.certificate_lifetime)?;
+        let authority = match other {
+            Some(other) => authority.beside(&other),
+            None => authority,
+        };
         let own = authority.server(&config.sans)?;
-        let acceptor = server::tls(&own, &authority.certificate)?;
+        let acceptor = server::tls(&own, &authority.bundle)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| Error::Listen { address: config.listen, source })?;
@@ -189,10 +193,10 @@ impl ControlPlane {
         &self.admin_token
     }
 
-    /// Root certificate, PEM.
+    /// Root certificates, PEM; the one that issues comes first.
     #[must_use]
     pub fn ca(&self) -> &str {
-        &self.shared.authority.certificate
+        &self.shared.authority.bundle
     }
 
     /// Everything received so far.

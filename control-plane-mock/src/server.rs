@@ -52,14 +52,16 @@ pub enum Error {
     Pem(#[from] rustls_pki_types::pem::Error),
 }
 
-/// TLS 1.3 with our certificate; client certificates of our authority are asked for and not insisted on.
+/// TLS 1.3 with our certificate; client certificates of our authorities (PEM) are asked for and not insisted on.
 ///
 /// # Errors
 /// The stored certificate or key cannot be used.
 pub fn tls(server: &Pair, authority: &str) -> Result<TlsAcceptor, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+    for root in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        roots.add(root?)?;
+    }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .allow_unauthenticated()
         .build()?;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::{Code, Problem};
 
+pub mod authority;
 pub mod catalog;
 pub mod deployments;
 pub mod documents;

@@ -81,7 +81,8 @@ pub struct EnrolResponse {
     pub data_plane: String,
     /// Certificate chain in PEM, leaf first.
     pub certificate: String,
-    /// PEM bundle to verify the control plane with, from now on; the present one stays when left out.
+    /// Authorities of the control plane, PEM. An agent shows people what of it their installation does not trust, and trusts
+    /// nothing for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<String>,
 }

@@ -382,6 +382,7 @@ fn a_value_that_cannot_be_is_refused_with_its_place_and_the_fix() {
             &["placeholder", "address that the control plane gave you"],
         ),
         ("controlPlane.caBundle=abc", &["/controlPlane/caBundle", "BEGIN CERTIFICATE"]),
+        ("controlPlane.pins[0]=sha1/abc", &["/controlPlane/pins/0", "^sha256/"]),
         ("image.repository=", &["image.repository is missing", "--set image.repository="]),
         ("image.digest=sha256:abc", &["/image/digest", "[0-9a-f]{64}"]),
         ("enrolment.token=a,enrolment.existingSecret=b", &["both set", "not both"]),

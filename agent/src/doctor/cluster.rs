@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::{Notes, STEP_LIMIT, probe};
 use crate::cli::DoctorArgs;
 use crate::kinds::{DataPlane, DataPlanePolicy, REVISION_ANNOTATION, SCHEMA_REVISION, crds};
+use crate::link::status::CA_PROPOSED;
 use crate::telemetry::chain;
 
 /// Oldest Kubernetes that is supported: 1.31.
@@ -164,6 +165,10 @@ fn data_plane(notes: &mut Notes<'_>, plane: Option<&DataPlane>) {
             "see the checks of the control plane above",
         ),
         None => notes.warn("connection", "the link has not reported yet", "look at the link's log"),
+    }
+    let proposed = status.and_then(|status| status.conditions.iter().find(|one| one.condition_type == CA_PROPOSED));
+    if let Some(condition) = proposed {
+        notes.warn("ca-proposed", condition.message.clone(), "docs/trust.md has the steps of a change of CA");
     }
 }
 

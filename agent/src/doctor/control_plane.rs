@@ -33,6 +33,7 @@ pub(super) async fn check(notes: &mut Notes<'_>, args: &DoctorArgs) {
         host: &url.host,
         port: url.port,
         trust: Some(trust),
+        pins: &args.pins,
         server: "the control plane",
         address_setting: "controlPlane.url",
         bundle_setting: "--ca-bundle-file",

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use rustls::{CertificateError, ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{Notes, STEP_LIMIT, Status};
-use crate::link::dial::{DialError, Dialer};
-use crate::settings::ControlPlaneUrl;
+use crate::link::dial::{DialError, Dialer, trust};
+use crate::settings::{ControlPlaneUrl, Pin};
 
 /// Longest head of an answer that is read, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -26,6 +25,8 @@ pub(super) struct Target<'a> {
     pub(super) port: u16,
     /// PEM of trusted roots, or the platform's; none for plain text.
     pub(super) trust: Option<Trust>,
+    /// Keys of which it must have one; any when empty.
+    pub(super) pins: &'a [Pin],
     /// What it is, for sentences.
     pub(super) server: &'static str,
     /// How the user gives another address.
@@ -117,6 +118,7 @@ async fn connect(notes: &mut Notes<'_>, target: &Target<'_>) -> Option<TcpStream
                 | DialError::ProxyRefused { .. }
                 | DialError::ProxyUnusable { .. }
                 | DialError::Untrusted { .. }
+                | DialError::Unpinned { .. }
                 | DialError::CertificateRefused { .. }
                 | DialError::Status { .. }
                 | DialError::NoCommonVersion { .. }
@@ -154,6 +156,7 @@ async fn handshake(
     match timeout(STEP_LIMIT, TlsConnector::from(config).connect(name, tcp)).await {
         Ok(Ok(stream)) => {
             note_certificate(notes, &stream);
+            note_pin(notes, target, &stream)?;
             Some(stream)
         }
         Ok(Err(error)) => {
@@ -186,31 +189,37 @@ fn note_certificate(notes: &mut Notes<'_>, stream: &tokio_rustls::client::TlsStr
     }
 }
 
+/// None where the server's key is none of those that it must have.
+fn note_pin(
+    notes: &mut Notes<'_>,
+    target: &Target<'_>,
+    stream: &tokio_rustls::client::TlsStream<TcpStream>,
+) -> Option<()> {
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    match trust::pinned(target.pins, leaf) {
+        Ok(()) if target.pins.is_empty() => {}
+        Ok(()) => notes.ok("pin", "the key of the certificate is pinned"),
+        Err(seen) => {
+            let hint = "if the control plane announced that key, add it to controlPlane.pins; if not, find out what answers there";
+            notes.fail("pin", format!("the pin of {}'s key is none of those given: {seen}", target.server), hint);
+            return None;
+        }
+    }
+    Some(())
+}
+
 /// When a certificate ends.
 pub(super) fn not_after(der: &[u8]) -> Option<jiff::Timestamp> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     jiff::Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
-fn roots(trust: &Trust) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    match trust {
-        Trust::Platform => {
-            for root in rustls_native_certs::load_native_certs().certs {
-                // Platforms carry roots that this library cannot read; the others serve.
-                _ = store.add(root);
-            }
-        }
-        Trust::Bundle(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| format!("the CA bundle is not PEM: {error}"))?;
-                store
-                    .add(certificate)
-                    .map_err(|error| format!("the CA bundle holds no usable certificate: {error}"))?;
-            }
-        }
-    }
-    if store.is_empty() { Err("there is no trusted CA at all".to_owned()) } else { Ok(store) }
+fn roots(whom: &Trust) -> Result<RootCertStore, String> {
+    let (bundle, what) = match whom {
+        Trust::Platform => (None, "what this platform trusts cannot be used"),
+        Trust::Bundle(pem) => (Some(pem.as_slice()), "the CA bundle cannot be used"),
+    };
+    trust::certificates(bundle).and_then(trust::roots).map_err(|error| format!("{what}: {error}"))
 }
 
 /// What a failed handshake means, and what to do.

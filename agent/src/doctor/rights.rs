@@ -305,6 +305,7 @@ mod tests {
             admission_policies: true,
             control_plane_url: None,
             ca_bundle_file: None,
+            pins: Vec::new(),
         };
         let said = |line: &Line| words(&questions(line, &args));
         assert_eq!(said(&LINK[9]), "get, create, update leases (coordination.k8s.io) agent-link in pdp");

@@ -25,6 +25,7 @@ pub(super) async fn check(notes: &mut Notes<'_>, policy: Option<&DataPlanePolicy
         host,
         port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         trust: secure.then_some(trust),
+        pins: &[],
         server: "the vault",
         address_setting: "spec.vault.address of the DataPlanePolicy",
         bundle_setting: "spec.vault.caBundle of the DataPlanePolicy",

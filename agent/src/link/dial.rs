@@ -21,11 +21,12 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::settings::ControlPlaneUrl;
+use crate::settings::{ControlPlaneUrl, Pin};
 
 mod error;
 mod tcp;
 mod tls;
+pub mod trust;
 
 pub use error::{DialError, Stage};
 
@@ -71,22 +72,36 @@ pub struct HttpAnswer {
 pub struct Dialer {
     proxies: Arc<Matcher>,
     bundle_file: Option<PathBuf>,
+    pins: Vec<Pin>,
 }
 
 impl Dialer {
-    /// Proxies come from `HTTPS_PROXY` and `NO_PROXY`; trust from `bundle_file`, or from the platform's roots without one.
+    /// Proxies come from `HTTPS_PROXY` and `NO_PROXY`; trust from `bundle_file` alone, or from the platform's roots without one.
     #[must_use]
     pub fn new(bundle_file: Option<PathBuf>) -> Self {
-        Self { proxies: Arc::new(Matcher::from_env()), bundle_file }
+        Self::with_proxies(bundle_file, Matcher::from_env())
     }
 
     /// With rules for proxies of the caller's own.
     #[must_use]
     pub fn with_proxies(bundle_file: Option<PathBuf>, proxies: Matcher) -> Self {
-        Self { proxies: Arc::new(proxies), bundle_file }
+        Self { proxies: Arc::new(proxies), bundle_file, pins: Vec::new() }
     }
 
-    /// Posts `body` as JSON over server-authenticated HTTPS. `ca` is trusted beside the bundle.
+    /// Takes only servers with one of these keys, where there are any, beside the ordinary verification.
+    #[must_use]
+    pub fn pinned(self, pins: Vec<Pin>) -> Self {
+        Self { pins, ..self }
+    }
+
+    /// Fingerprints of what a control plane handed out that is not trusted here. None where that cannot be said now.
+    pub async fn proposed(&self, handed_out: Option<&str>) -> Vec<String> {
+        let Some(handed_out) = handed_out else { return Vec::new() };
+        let trusted = tls::trusted(self.bundle_file.as_deref()).await;
+        trusted.map(|trusted| trust::unknown(handed_out, &trusted)).unwrap_or_default()
+    }
+
+    /// Posts `body` as JSON over server-authenticated HTTPS.
     ///
     /// # Errors
     /// No answer could be had. Any status, a redirect too, is an answer.
@@ -94,11 +109,10 @@ impl Dialer {
         &self,
         url: &ControlPlaneUrl,
         path: &str,
-        ca: Option<&str>,
         body: Vec<u8>,
         limit: usize,
     ) -> Result<HttpAnswer, DialError> {
-        let stream = self.tls(url, None, ca, &[b"http/1.1"]).await?;
+        let stream = self.tls(url, None, &[b"http/1.1"]).await?;
         let request = Request::post(path)
             .header(header::HOST, url.authority())
             .header(header::CONTENT_TYPE, "application/json")
@@ -138,10 +152,9 @@ impl Dialer {
         path: &str,
         protocol: &'static str,
         identity: &ClientIdentity,
-        ca: Option<&str>,
         limits: Limits,
     ) -> Result<Socket, DialError> {
-        let stream = self.tls(url, Some(identity), ca, &[]).await?;
+        let stream = self.tls(url, Some(identity), &[]).await?;
         let mut request = format!("wss://{}{path}", url.authority())
             .into_client_request()
             .map_err(|error| DialError::Http { detail: error.to_string() })?;
@@ -176,17 +189,20 @@ impl Dialer {
         &self,
         url: &ControlPlaneUrl,
         identity: Option<&ClientIdentity>,
-        ca: Option<&str>,
         alpn: &[&[u8]],
     ) -> Result<TlsStream<TcpStream>, DialError> {
-        let mut config = tls::config(self.bundle_file.as_deref(), ca, identity).await?;
+        let mut config = tls::config(self.bundle_file.as_deref(), identity).await?;
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let name = tls::server_name(&url.host)?;
         let stream = tcp::connect(&self.proxies, url).await?;
-        timeout(HANDSHAKE, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream))
+        let stream = timeout(HANDSHAKE, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream))
             .await
             .map_err(|_| DialError::Timeout { stage: Stage::Tls })?
-            .map_err(|error| error::of_io(Stage::Tls, &error))
+            .map_err(|error| error::of_io(Stage::Tls, &error))?;
+        // Nothing of ours was said yet.
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        trust::pinned(&self.pins, leaf).map_err(|seen| DialError::Unpinned { seen })?;
+        Ok(stream)
     }
 }
 

@@ -48,8 +48,8 @@ pub struct Credentials {
     pub client: ClientIdentity,
     /// Times of the certificate.
     pub certificate: Option<Certificate>,
-    /// Bundle that the control plane handed out.
-    pub ca: Option<String>,
+    /// Fingerprints of certificates that the control plane hands out and that this installation does not trust.
+    pub proposed: Vec<String>,
 }
 
 /// No certificate.
@@ -212,7 +212,8 @@ impl<S: Store> Keeper<S> {
                         return Err(KeepError::BadAnswer { detail: "the Secret has no data-plane-id".to_owned() });
                     };
                     super::identity::usable(&data_plane)?;
-                    return Ok(Credentials { data_plane, client, certificate, ca: identity.ca });
+                    let proposed = self.dialer.proposed(identity.proposed.as_deref()).await;
+                    return Ok(Credentials { data_plane, client, certificate, proposed });
                 }
                 Plan::MakeKey => {
                     if self.token().await.is_none() {
@@ -225,7 +226,7 @@ impl<S: Store> Keeper<S> {
                 Plan::Enrol(key) => {
                     let token = self.token().await.ok_or(KeepError::NoToken)?;
                     let csr = certificate_request(&key)?;
-                    let answer = self.post(ENROL_PATH, &EnrolRequest { token, csr }, identity.ca.as_deref()).await?;
+                    let answer = self.post(ENROL_PATH, &EnrolRequest { token, csr }).await?;
                     self.keep(secret, identity, key, answer).await?;
                     info!("enrolled at the control plane");
                     (fresh, renew) = (true, false);
@@ -254,6 +255,15 @@ impl<S: Store> Keeper<S> {
         Err(KeepError::BadAnswer { detail: "certificates from the control plane never fit".to_owned() })
     }
 
+    /// Fingerprints of what the control plane handed out last and this installation does not trust.
+    ///
+    /// # Errors
+    /// The Secret cannot be read.
+    pub async fn proposed(&self) -> Result<Vec<String>, KeepError> {
+        let (_, identity) = self.read().await?;
+        Ok(self.dialer.proposed(identity.proposed.as_deref()).await)
+    }
+
     /// A certificate request for a renewal over the link.
     ///
     /// # Errors
@@ -264,17 +274,17 @@ impl<S: Store> Keeper<S> {
         Ok(certificate_request(key)?)
     }
 
-    /// Stores what the link brought.
+    /// Stores what the link brought. Gives the certificate, and fingerprints of what of `ca` is not trusted here.
     ///
     /// # Errors
     /// The certificate cannot be read, or the Secret not be written.
-    pub async fn renewed(&self, pem: &str, ca: Option<String>) -> Result<Certificate, KeepError> {
+    pub async fn renewed(&self, pem: &str, ca: Option<String>) -> Result<(Certificate, Vec<String>), KeepError> {
         let (mut secret, mut identity) = self.read().await?;
         let key = identity.key().cloned().ok_or_else(|| IdentityError::Key { detail: "there is none".to_owned() })?;
         identity.issued(key, pem, ca)?;
         identity.write(&mut secret);
         self.write(secret).await?;
-        Ok(Certificate::read(pem)?)
+        Ok((Certificate::read(pem)?, self.dialer.proposed(identity.proposed.as_deref()).await))
     }
 
     /// A session was welcomed with `client`.
@@ -306,20 +316,21 @@ impl<S: Store> Keeper<S> {
             }
         };
         let csr = certificate_request(&key)?;
-        let answer = self.post(ENROL_PATH, &EnrolRequest { token, csr }, identity.ca.as_deref()).await?;
+        let answer = self.post(ENROL_PATH, &EnrolRequest { token, csr }).await?;
         let identity = self.keep(secret, identity, key, answer).await?;
         info!("enrolled anew at the control plane");
         let client =
             identity.newest().ok_or_else(|| IdentityError::Certificate { detail: "there is none".to_owned() })?;
         let certificate = identity.certificate_of(&client).cloned();
-        Ok(Credentials { data_plane: identity.data_plane.unwrap_or_default(), client, certificate, ca: identity.ca })
+        let proposed = self.dialer.proposed(identity.proposed.as_deref()).await;
+        Ok(Credentials { data_plane: identity.data_plane.unwrap_or_default(), client, certificate, proposed })
     }
 
     async fn renew(&self, identity: &Identity, key: &SecretString) -> Result<EnrolResponse, KeepError> {
         let data_plane = identity.data_plane.clone().unwrap_or_default();
         let (csr, time) = (certificate_request(key)?, now());
         let signature = renewal_signature(key, &data_plane, &csr, time)?;
-        self.post(RENEW_PATH, &RenewRequest { data_plane, csr, time, signature }, identity.ca.as_deref()).await
+        self.post(RENEW_PATH, &RenewRequest { data_plane, csr, time, signature }).await
     }
 
     async fn keep(
@@ -341,9 +352,9 @@ impl<S: Store> Keeper<S> {
         Ok(self.write(secret).await?.1)
     }
 
-    async fn post<B: Serialize>(&self, path: &str, body: &B, ca: Option<&str>) -> Result<EnrolResponse, KeepError> {
+    async fn post<B: Serialize>(&self, path: &str, body: &B) -> Result<EnrolResponse, KeepError> {
         let body = serde_json::to_vec(body).map_err(|error| KeepError::BadAnswer { detail: error.to_string() })?;
-        let answer = self.dialer.post(&self.url, path, ca, body, MAX_ENROL_BODY).await?;
+        let answer = self.dialer.post(&self.url, path, body, MAX_ENROL_BODY).await?;
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body)
                 .map_err(|_| KeepError::BadAnswer { detail: format!("no certificate in the answer to {path}") });

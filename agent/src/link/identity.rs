@@ -24,7 +24,7 @@ mod field {
     pub(super) const PENDING_CERTIFICATE: &str = "pending.crt";
     pub(super) const ACTIVE_KEY: &str = "active.key";
     pub(super) const ACTIVE_CERTIFICATE: &str = "active.crt";
-    pub(super) const CA: &str = "ca.crt";
+    pub(super) const PROPOSED: &str = "ca.crt";
     pub(super) const DATA_PLANE: &str = "data-plane-id";
 }
 
@@ -55,8 +55,8 @@ pub struct Identity {
     pub pending: Option<Slot>,
     /// Welcomed with.
     pub active: Option<Slot>,
-    /// CA bundle that the control plane handed out, PEM.
-    pub ca: Option<String>,
+    /// CA bundle that the control plane handed out last, PEM. Shown to people and never trusted.
+    pub proposed: Option<String>,
     /// Id from enrolment.
     pub data_plane: Option<String>,
 }
@@ -171,7 +171,7 @@ impl Identity {
         Self {
             pending: slot(field::PENDING_KEY, field::PENDING_CERTIFICATE),
             active: slot(field::ACTIVE_KEY, field::ACTIVE_CERTIFICATE),
-            ca: data(field::CA).map(|text| text.to_string()),
+            proposed: data(field::PROPOSED).map(|text| text.to_string()),
             data_plane: data(field::DATA_PLANE).map(|text| text.trim().to_owned()),
         }
     }
@@ -197,7 +197,7 @@ impl Identity {
         put(field::PENDING_CERTIFICATE, certificate(&self.pending).as_deref());
         put(field::ACTIVE_KEY, key(&self.active).as_ref().map(ExposeSecret::expose_secret));
         put(field::ACTIVE_CERTIFICATE, certificate(&self.active).as_deref());
-        put(field::CA, self.ca.as_deref());
+        put(field::PROPOSED, self.proposed.as_deref());
         put(field::DATA_PLANE, self.data_plane.as_deref());
     }
 
@@ -265,7 +265,7 @@ impl Identity {
         let certificate = Certificate::read(pem)?;
         self.pending = Some(Slot { key, certificate: Some(certificate) });
         if ca.is_some() {
-            self.ca = ca;
+            self.proposed = ca;
         }
         Ok(())
     }

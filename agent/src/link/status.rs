@@ -1,4 +1,4 @@
-//! What the link writes into the status of `DataPlane/default`: id, version, store, and the condition `Connected`.
+//! What the link writes into the status of `DataPlane/default`: id, version, store, the conditions `Connected` and `CaProposed`.
 //!
 //! The operator writes other fields of the same status, so a write starts from what was just read and fails if that is not the
 //! newest. Nothing is written that stands there already: status changes on transitions only.
@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 use super::intake::{Meaning, classify};
 use super::store::{Call, DEFAULT, Reply, Settled, Step, Table};
 
-/// Name of the condition.
+/// Whether there is a session.
 pub const CONNECTED: &str = "Connected";
+/// The control plane hands out a CA that a person has not accepted; stands only as long as that is so.
+pub const CA_PROPOSED: &str = "CaProposed";
+/// Certificates of a handed-out bundle that are named; nobody announces more at once.
+const NAMED: usize = 4;
 
 /// What shall stand in the status. A part that is not known yet is left as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,8 +25,10 @@ pub struct LinkStatus {
     pub version: Option<String>,
     /// Store of the control plane.
     pub store_id: Option<String>,
-    /// The condition.
+    /// The condition [`CONNECTED`].
     pub connected: Option<Connected>,
+    /// The condition [`CA_PROPOSED`]: fingerprints of certificates that are not trusted here.
+    pub proposed: Option<Vec<String>>,
 }
 
 /// Whether there is a session, and why not.
@@ -36,10 +42,22 @@ pub struct Connected {
     pub message: String,
 }
 
+/// What a person shall do about a CA that is handed out and not trusted.
+#[must_use]
+pub fn proposal(fingerprints: &[String]) -> String {
+    let named: Vec<&str> = fingerprints.iter().take(NAMED).map(String::as_str).collect();
+    format!(
+        "the control plane hands out a CA that this installation does not trust, SHA-256 {}; if its operators announced that one, \
+         trust both with `helm upgrade --reuse-values --set-file controlPlane.caBundle=FILE`, and the new one alone once they say \
+         that the old one is gone; if not, ask them",
+        named.join(", ")
+    )
+}
+
 /// `object` with `wanted` in it; none if it stands there already. `now` is RFC 3339.
 #[must_use]
 pub fn merged(object: &Value, wanted: &LinkStatus, now: &str) -> Option<Value> {
-    let LinkStatus { id, version, store_id, connected } = wanted;
+    let LinkStatus { id, version, store_id, connected, proposed } = wanted;
     let mut merged = object.clone();
     let status = merged.as_object_mut()?.entry("status").or_insert_with(|| json!({}));
     if !status.is_object() {
@@ -59,25 +77,33 @@ pub fn merged(object: &Value, wanted: &LinkStatus, now: &str) -> Option<Value> {
     if !conditions.is_array() {
         *conditions = json!([]);
     }
-    if let (Some(connected), Some(conditions)) = (connected, conditions.as_array_mut()) {
-        let Connected { yes, reason, message } = connected;
-        let value = if *yes { "True" } else { "False" };
-        let known = conditions.iter().position(|one| one.get("type").and_then(Value::as_str) == Some(CONNECTED));
-        let old = known.map(|at| conditions.remove(at));
-        let old: Option<Condition> = old.and_then(|old| serde_json::from_value(old).ok());
-        let since =
-            old.filter(|old| old.status == value).map_or_else(|| now.to_owned(), |old| old.last_transition_time);
-        conditions.push(json!(Condition {
-            condition_type: CONNECTED.to_owned(),
-            status: value.to_owned(),
-            reason: (*reason).to_owned(),
-            message: message.clone(),
-            observed_generation: None,
-            last_transition_time: since,
-        }));
-        conditions.sort_by_key(|one| one.get("type").and_then(Value::as_str).unwrap_or_default().to_owned());
+    if let Some(conditions) = conditions.as_array_mut() {
+        if let Some(Connected { yes, reason, message }) = connected {
+            put(conditions, CONNECTED, Some((if *yes { "True" } else { "False" }, reason, message.clone())), now);
+        }
+        if let Some(fingerprints) = proposed {
+            let stands = (!fingerprints.is_empty()).then(|| ("True", "UnknownAuthority", proposal(fingerprints)));
+            put(conditions, CA_PROPOSED, stands, now);
+        }
     }
     (merged != *object).then_some(merged)
+}
+
+/// Puts status, reason and message of one condition in its place, or takes it out.
+fn put(conditions: &mut Vec<Value>, kind: &str, wanted: Option<(&str, &str, String)>, now: &str) {
+    let known = conditions.iter().position(|one| one.get("type").and_then(Value::as_str) == Some(kind));
+    let old: Option<Condition> = known.map(|at| conditions.remove(at)).and_then(|old| serde_json::from_value(old).ok());
+    let Some((status, reason, message)) = wanted else { return };
+    let since = old.filter(|old| old.status == status).map_or_else(|| now.to_owned(), |old| old.last_transition_time);
+    conditions.push(json!(Condition {
+        condition_type: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: None,
+        last_transition_time: since,
+    }));
+    conditions.sort_by_key(|one| one.get("type").and_then(Value::as_str).unwrap_or_default().to_owned());
 }
 
 /// One write of the status, from reading to the end.
@@ -135,7 +161,27 @@ mod tests {
             version: None,
             store_id: None,
             connected: Some(Connected { yes, reason, message: "m".into() }),
+            proposed: None,
         }
+    }
+
+    #[test]
+    fn a_proposed_ca_stands_beside_the_connection_until_it_is_trusted() {
+        let connected = merged(&json!({}), &wanted(true, "Connected"), "t1").unwrap();
+        let proposes = |fingerprints: &[&str]| LinkStatus {
+            proposed: Some(fingerprints.iter().map(|one| (*one).to_owned()).collect()),
+            ..wanted(true, "Connected")
+        };
+        let told = merged(&connected, &proposes(&["AB:CD"]), "t2").unwrap();
+        let condition = &told["status"]["conditions"][0];
+        assert_eq!((condition["type"].as_str(), condition["status"].as_str()), (Some("CaProposed"), Some("True")));
+        let message = condition["message"].as_str().unwrap();
+        assert!(message.contains("AB:CD") && message.contains("--set-file controlPlane.caBundle="), "{message}");
+        assert_eq!(merged(&told, &proposes(&["AB:CD"]), "t3"), None);
+        assert_eq!(merged(&told, &wanted(true, "Connected"), "t3"), None, "not known now");
+        assert_eq!(merged(&told, &proposes(&[]), "t3"), Some(connected));
+        let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        assert!(proposal(&many).len() < 1000);
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn enrolment_of(shared: &Shared, c: &rusqlite::Connection, organization: i64, id
          --set controlPlane.url=https://{} \\\n  --set-file controlPlane.caBundle=ca.crt \\\n  --set enrolment.token={token}",
         shared.config.chart, shared.public_address
     );
-    let ca_bundle = shared.authority.certificate.clone();
+    let ca_bundle = shared.authority.bundle.clone();
     Ok(Enrolment { data_plane: shown(c, organization, id)?, token, expires, command, ca_bundle })
 }
 

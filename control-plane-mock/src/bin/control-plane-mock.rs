@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
+use control_plane_mock::store::Store;
+use control_plane_mock::store::authority::{self, Phase, Step};
 use control_plane_mock::{Config, ControlPlane};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
@@ -28,6 +30,29 @@ enum Command {
     Serve(Box<Serve>),
     /// Print the OpenAPI document of the REST API.
     Openapi,
+    /// Take one step of a change of certificate authority: announce, switch, finish; restart every gateway after each.
+    Ca(Ca),
+}
+
+#[derive(Debug, Args)]
+struct Ca {
+    /// What to do.
+    step: CaStep,
+    /// File of the store.
+    #[arg(long, env = "CPM_STORE")]
+    store: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum CaStep {
+    /// Make a new root and hand it out with the old one, which goes on to issue.
+    Announce,
+    /// Issue with the new root; certificates of the old one are still taken.
+    Switch,
+    /// Drop the old root; there is no way back.
+    Finish,
+    /// Undo `announce` or `switch`.
+    Back,
 }
 
 #[derive(Debug, Args)]
@@ -114,6 +139,24 @@ fn main() -> ExitCode {
             println!("{}", control_plane_mock::api::openapi_json());
             ExitCode::SUCCESS
         }
+        Command::Ca(Ca { step, store }) => {
+            let step = match step {
+                CaStep::Announce => Step::Announce,
+                CaStep::Switch => Step::Switch,
+                CaStep::Finish => Step::Finish,
+                CaStep::Back => Step::Back,
+            };
+            match take(step, &store) {
+                Ok(now) => {
+                    println!("{now}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Command::Serve(serve) => {
             if let Err(error) = run(*serve) {
                 eprintln!("error: {error:#}");
@@ -132,6 +175,23 @@ fn run(serve: Serve) -> anyhow::Result<()> {
     let file = read_file(serve.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(serve_until_stopped(serve, file))
+}
+
+/// Takes a step in a store that exists, and says what comes next.
+fn take(step: Step, store: &Path) -> anyhow::Result<&'static str> {
+    if !store.is_file() {
+        bail!(
+            "there is no store at {}; give the file that `control-plane-mock serve --store` works on",
+            store.display()
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().context("no runtime")?;
+    let store = Store::open(Some(store), |_| {})?;
+    Ok(match runtime.block_on(store.run(move |c| authority::step(c, step)))? {
+        Phase::Settled => "one authority; restart every gateway",
+        Phase::Announced => "announced; restart every gateway, wait until every installation trusts both, then: switch",
+        Phase::Switched => "switched; restart every gateway, wait until all are connected, then: finish",
+    })
 }
 
 fn read_file(path: Option<&Path>) -> anyhow::Result<File> {

@@ -150,7 +150,7 @@ impl Link {
         shared.record.add("Renew", Some(&data_plane), json!({ "accepted": certified.is_ok(), "by": "link" }));
         let message = match certified {
             Ok(certificate) => {
-                ControlMessage::Renewed(Renewed { certificate, ca_bundle: Some(shared.authority.certificate.clone()) })
+                ControlMessage::Renewed(Renewed { certificate, ca_bundle: Some(shared.authority.bundle.clone()) })
             }
             Err(error) => ControlMessage::RenewRefused(RenewRefused { code: error.code, message: error.message }),
         };

@@ -84,7 +84,7 @@ async fn carry(
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), String> {
     let words = |error: reqwest::Error| error.without_url().to_string();
-    let client = client(&shared.authority.certificate).map_err(words)?;
+    let client = client(&shared.authority.bundle).map_err(words)?;
     let answer = client
         .post(format!("https://{address}{PATH}"))
         .bearer_auth(&shared.gateway_secret)
@@ -119,7 +119,7 @@ async fn carry(
 fn client(authority: &str) -> reqwest::Result<reqwest::Client> {
     // The provider is the one of the whole tree; a second installation does no harm.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let root = reqwest::Certificate::from_pem(authority.as_bytes())?;
+    let roots = reqwest::Certificate::from_pem_bundle(authority.as_bytes())?;
     let connect = std::time::Duration::from_secs(5);
-    reqwest::Client::builder().tls_certs_only([root]).no_proxy().connect_timeout(connect).build()
+    reqwest::Client::builder().tls_certs_only(roots).no_proxy().connect_timeout(connect).build()
 }

@@ -145,7 +145,7 @@ async fn answer(shared: &Shared, request: Request, data_plane: String) -> Result
         let cut = futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("scripted fault")) });
         return Ok(([(header::CONTENT_LENGTH, "4096")], axum::body::Body::from_stream(cut)).into_response());
     }
-    let ca_bundle = Some(shared.authority.certificate.clone());
+    let ca_bundle = Some(shared.authority.bundle.clone());
     let lie = |fault: &Fault| if let Fault::LieAboutId { id } = fault { Some(id.clone()) } else { None };
     let data_plane = shared.faults.take(Some(&data_plane), lie).unwrap_or(data_plane);
     Ok(axum::Json(EnrolResponse { data_plane, certificate, ca_bundle }).into_response())

@@ -87,8 +87,8 @@ impl Api {
     }
 
     pub fn with_token(plane: &ControlPlane, token: &str) -> Self {
-        let root = reqwest::Certificate::from_pem(plane.ca().as_bytes()).unwrap();
-        let client = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
+        let roots = reqwest::Certificate::from_pem_bundle(plane.ca().as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only(roots).build().unwrap();
         Self { client, url: plane.url(), token: token.to_owned() }
     }
 

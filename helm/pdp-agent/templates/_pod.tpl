@@ -156,6 +156,10 @@ spec:
 - name: PDP_BULK_HOSTS
   value: {{ join "," . | quote }}
 {{- end }}
+{{- with $root.Values.controlPlane.pins }}
+- name: PDP_CONTROL_PLANE_PINS
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: PDP_ENROLMENT_TOKEN_FILE
   value: /run/pdp-agent/enrolment/token
 {{- if $root.Values.controlPlane.caBundle }}

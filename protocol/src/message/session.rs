@@ -95,7 +95,7 @@ pub struct Renew {
 pub struct Renewed {
     /// Chain in PEM, leaf first.
     pub certificate: String,
-    /// CA bundle for the control plane's own certificate, if it is renewed.
+    /// Authorities of the control plane, PEM: as in the answer to an enrolment, shown and not trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<String>,
 }

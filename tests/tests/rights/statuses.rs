@@ -156,7 +156,9 @@ impl Written {
             let mut object = link.get(&self.path(kinds)).await.json();
             merge(&mut object, &json!({"status": {"facts": left}}));
             if self.plural == "dataplanes" {
-                merge(&mut object, &json!({"status": {"version": "9", "storeId": "s", "floor": 8}}));
+                let conditions = json!(["CaProposed", "Connected", "OperatorReady"].map(condition));
+                let link = json!({"version": "9", "storeId": "s", "floor": 8, "conditions": conditions});
+                merge(&mut object, &json!({ "status": link }));
             }
             let answer = link.put(&format!("{}/status", self.path(kinds)), &object).await;
             assert_eq!(answer.status, 200, "{}: {}", self.plural, answer.text);

@@ -101,6 +101,15 @@ pub enum DialError {
         /// Why, and what to do.
         detail: String,
     },
+    /// The control plane's certificate verifies, and its key is not pinned.
+    #[error(
+        "the control plane's certificate is trusted, but the pin of its key is none of controlPlane.pins: {seen}; if the control plane \
+         announced that key, add it there, and if not, find out what answers at controlPlane.url"
+    )]
+    Unpinned {
+        /// The pin that it would need.
+        seen: String,
+    },
     /// The control plane does not take our certificate.
     #[error("the control plane does not accept the agent's certificate: {detail}")]
     CertificateRefused {
@@ -154,6 +163,7 @@ impl DialError {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => "Unreachable",
             Self::ProxyRefused { .. } | Self::ProxyUnusable { .. } => "ProxyFailed",
             Self::Untrusted { .. } => "UntrustedCertificate",
+            Self::Unpinned { .. } => "UnpinnedKey",
             Self::CertificateRefused { .. } | Self::Status { status: 401, .. } => "CertificateRefused",
             Self::Status { status: 403, .. } => "AccessRevoked",
             Self::Status { status: 404, .. } => "NotFound",
@@ -175,7 +185,7 @@ impl DialError {
             | Self::ProxyRefused { .. }
             | Self::ProxyUnusable { .. }
             | Self::Bundle { .. } => DialFailure::Unreachable,
-            Self::Untrusted { .. } => DialFailure::Untrusted,
+            Self::Untrusted { .. } | Self::Unpinned { .. } => DialFailure::Untrusted,
             Self::CertificateRefused { .. } | Self::OwnIdentity { .. } => DialFailure::CertificateRefused,
             Self::Status { status, retry_after_ms } => DialFailure::of_status(*status, *retry_after_ms),
             Self::NoCommonVersion { .. } | Self::Http { .. } | Self::Internal { .. } => DialFailure::Protocol,

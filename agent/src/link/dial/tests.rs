@@ -48,7 +48,7 @@ async fn proxy(
 
 async fn status_of(dialer: &Dialer, url: &str) -> Result<u16, DialError> {
     let url = url.parse().unwrap();
-    dialer.post(&url, "/v1/enrol", None, b"{}".to_vec(), 1 << 16).await.map(|answer| answer.status.as_u16())
+    dialer.post(&url, "/v1/enrol", b"{}".to_vec(), 1 << 16).await.map(|answer| answer.status.as_u16())
 }
 
 #[tokio::test]

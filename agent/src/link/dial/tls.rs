@@ -1,15 +1,16 @@
-//! TLS of the link: version 1.3 only, the control plane verified against the bundle of the installation or the platform's roots.
+//! TLS of the link: version 1.3 only, the control plane verified against what the installation trusts (see [`super::trust`]).
 
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret as _;
 
 use super::ClientIdentity;
 use super::error::DialError;
+use super::trust;
 
 /// The name that the control plane's certificate must carry.
 pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, DialError> {
@@ -17,32 +18,32 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, DialError> 
         .map_err(|_| DialError::Resolve { host: host.to_owned(), detail: "not a host name".to_owned() })
 }
 
-/// Reads trust anew: the bundle file may have been replaced. `extra` is what the control plane handed out itself, over a
-/// connection that was trusted then, so that a renewed CA does not cut the link.
-pub(super) async fn config(
-    bundle_file: Option<&Path>,
-    extra: Option<&str>,
-    identity: Option<&ClientIdentity>,
-) -> Result<ClientConfig, DialError> {
-    let mut roots = RootCertStore::empty();
+/// What the installation trusts, read anew: the bundle file may have been replaced.
+pub(super) async fn trusted(bundle_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, DialError> {
     match bundle_file {
         Some(path) => {
             let unreadable = |detail: String| DialError::Bundle { path: path.to_owned(), detail };
             let pem = tokio::fs::read(path).await.map_err(|error| unreadable(error.to_string()))?;
-            if add(&mut roots, &pem).map_err(unreadable)? == 0 {
-                return Err(unreadable("it holds no certificate".to_owned()));
-            }
+            trust::certificates(Some(&pem)).map_err(unreadable)
         }
         None => {
-            let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
+            let found = tokio::task::spawn_blocking(|| trust::certificates(None)).await;
             let found = found.map_err(|error| DialError::Internal { detail: error.to_string() })?;
-            roots.add_parsable_certificates(found.certs);
+            found.map_err(|detail| DialError::Untrusted { detail })
         }
     }
-    if let Some(pem) = extra {
-        // What cannot be read adds no trust; the bundle above still counts.
-        let _nothing_added = add(&mut roots, pem.as_bytes());
-    }
+}
+
+pub(super) async fn config(
+    bundle_file: Option<&Path>,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, DialError> {
+    let roots = trust::roots(trusted(bundle_file).await?).map_err(|detail| match bundle_file {
+        Some(path) => DialError::Bundle { path: path.to_owned(), detail },
+        None => DialError::Untrusted {
+            detail: "this image has no root certificates; give the control plane's by controlPlane.caBundle".to_owned(),
+        },
+    })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -60,11 +61,4 @@ pub(super) async fn config(
     // A resumed session would carry the identity of an older certificate.
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
-}
-
-fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<usize, String> {
-    let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| "it is not PEM".to_owned())?;
-    let (added, _ignored) = roots.add_parsable_certificates(certificates);
-    Ok(added)
 }

@@ -53,7 +53,7 @@ fn a_pending_certificate_goes_first_and_an_ended_one_does_not() {
     let identity = Identity {
         pending: Some(slot(&new, 2 * HOUR)),
         active: Some(slot(&old, 4 * HOUR)),
-        ca: None,
+        proposed: None,
         data_plane: Some("dp-1".into()),
     };
     for (now, expected) in [(HOUR, &new), (3 * HOUR, &old)] {
@@ -89,7 +89,7 @@ fn the_secret_holds_all_of_it_and_keeps_what_is_not_ours() {
     identity.write(&mut secret);
     let read = Identity::read(&secret);
     assert_eq!(read.pending.unwrap().certificate, identity.pending.unwrap().certificate);
-    assert_eq!((read.ca.as_deref(), read.data_plane.as_deref()), (Some("bundle"), Some("dp-1")));
+    assert_eq!((read.proposed.as_deref(), read.data_plane.as_deref()), (Some("bundle"), Some("dp-1")));
     assert_eq!(secret["data"]["other"], "eA==");
     assert_eq!(secret["metadata"]["resourceVersion"], "1");
 

@@ -115,12 +115,15 @@ impl<S: Store> Term<'_, S> {
                 }
             }
             Done::RenewalRequest(Err(error)) => warn!(%error, "no certificate request could be made"),
-            Done::Renewed(Ok(certificate)) => {
+            Done::Renewed(Ok((certificate, proposed))) => {
                 info!(not_after = certificate.not_after, "certificate renewed over the link");
+                self.standing.set_proposed(proposed);
                 self.renew_at = Some(certificate.renew_at().max(now() + RENEW_PAUSE));
             }
             Done::Renewed(Err(error)) => warn!(%error, "a renewed certificate could not be kept"),
             Done::Promoted(Ok(())) => {}
+            Done::Proposed(Ok(proposed)) => self.standing.set_proposed(proposed),
+            Done::Proposed(Err(error)) => debug!(%error, "the handed-out CA cannot be read now"),
             Done::Promoted(Err(error)) => {
                 warn!(%error, "the certificate stays pending; it is promoted with the next session");
             }
@@ -136,6 +139,7 @@ impl<S: Store> Term<'_, S> {
 
     fn use_credentials(&mut self, credentials: Credentials) {
         self.renew_at = credentials.certificate.as_ref().map(Certificate::renew_at);
+        self.standing.set_proposed(credentials.proposed.clone());
         self.credentials = Some(credentials);
     }
 

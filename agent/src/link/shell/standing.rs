@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::link::status::{Connected, LinkStatus};
+use crate::link::status::{self, Connected, LinkStatus};
 
 /// Reason while the operator has not yet written what hello needs.
 pub(super) const WAITING: &str = "WaitingForOperator";
@@ -23,12 +23,19 @@ pub(super) struct Standing {
     due: Option<Instant>,
     running: bool,
     logged: Option<Connected>,
+    logged_proposed: Vec<String>,
 }
 
 impl Standing {
     pub(super) fn new() -> Self {
         let version = Some(env!("CARGO_PKG_VERSION").to_owned());
-        Self { wanted: LinkStatus { version, ..LinkStatus::default() }, due: None, running: false, logged: None }
+        Self {
+            wanted: LinkStatus { version, ..LinkStatus::default() },
+            due: None,
+            running: false,
+            logged: None,
+            logged_proposed: Vec::new(),
+        }
     }
 
     /// The condition as it shall stand.
@@ -46,6 +53,14 @@ impl Standing {
         self.wanted.connected = Some(connected);
         let may_pass = reason == WAITING || (!yes && was_connected);
         self.write(if may_pass { QUIET } else { Duration::ZERO });
+    }
+
+    /// What the control plane hands out and this installation does not trust: fingerprints.
+    pub(super) fn set_proposed(&mut self, fingerprints: Vec<String>) {
+        if self.wanted.proposed.as_ref() != Some(&fingerprints) {
+            self.wanted.proposed = Some(fingerprints);
+            self.write(Duration::ZERO);
+        }
     }
 
     pub(super) fn set_id(&mut self, id: String) {
@@ -88,6 +103,10 @@ impl Standing {
 
     /// One line for each change that is written.
     fn log(&mut self) {
+        let proposed = self.wanted.proposed.clone().unwrap_or_default();
+        if std::mem::replace(&mut self.logged_proposed, proposed.clone()) != proposed && !proposed.is_empty() {
+            warn!(why = status::proposal(&proposed), "the control plane hands out a CA that is not trusted here");
+        }
         let Some(connected) = &self.wanted.connected else { return };
         if self.logged.replace(connected.clone()).as_ref() == Some(connected) {
             return;

@@ -90,7 +90,7 @@ async fn open(
         return Err(DialError::Http { detail: detail.to_owned() });
     };
     let limits = Limits { frame: MAX_BULK_FRAME, write_buffer: 4 * MAX_BULK_FRAME };
-    dialer.websocket(&url, &path, BULK_SUBPROTOCOL, &credentials.client, credentials.ca.as_deref(), limits).await
+    dialer.websocket(&url, &path, BULK_SUBPROTOCOL, &credentials.client, limits).await
 }
 
 /// Server and path of `wss://host:port[/path][?query]`; the session is in the query. The control plane chooses the address, so only
@@ -121,6 +121,7 @@ mod tests {
             control_plane: "https://gw1.example.com".parse().unwrap(),
             bulk_hosts: vec!["gw2.example.com".to_owned()],
             ca_bundle_file: None,
+            pins: Vec::new(),
             enrolment_token_file: None,
         }
     }

@@ -256,6 +256,8 @@ impl<'a, S: Store> Term<'a, S> {
             }
             None => {}
         }
+        let keeper = self.keeper.clone();
+        self.tasks.spawn(async move { Done::Proposed(keeper.proposed().await) });
     }
 
     fn start_work(&mut self) {

@@ -11,6 +11,7 @@ use crate::elector::{Epoch, State};
 use crate::link::store::memory::Fault as StoreFault;
 use crate::link::store::{ApiStatus, DEFAULT, Table};
 
+mod authority;
 mod descriptors;
 mod support;
 mod trickle;

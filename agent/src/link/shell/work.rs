@@ -50,8 +50,11 @@ pub(super) enum Done {
     Connected { result: Box<Result<(Socket, Credentials), ConnectError>>, tried: Option<String> },
     WriterEnded { number: u64, error: Option<String> },
     RenewalRequest(Result<String, KeepError>),
-    Renewed(Result<Certificate, KeepError>),
+    /// A renewed certificate is stored, with fingerprints of what is not trusted of the bundle that came along.
+    Renewed(Result<(Certificate, Vec<String>), KeepError>),
     Promoted(Result<(), KeepError>),
+    /// Another bundle may be there: what of the control plane's own is not trusted now.
+    Proposed(Result<Vec<String>, KeepError>),
 }
 
 /// Why there is no connection.
@@ -199,14 +202,7 @@ pub(super) async fn connect<S: Store>(
         tried = Some(credentials.client.certificate.clone());
         let limits = Limits { frame: protocol::message::MAX_FRAME, write_buffer: 4 * protocol::message::MAX_FRAME };
         let socket = dialer
-            .websocket(
-                &url,
-                LINK_PATH,
-                protocol::message::SUBPROTOCOL,
-                &credentials.client,
-                credentials.ca.as_deref(),
-                limits,
-            )
+            .websocket(&url, LINK_PATH, protocol::message::SUBPROTOCOL, &credentials.client, limits)
             .await?;
         Ok((socket, credentials))
     };

@@ -13,7 +13,7 @@ use crate::admin::Health;
 use crate::elector::{Epoch, Published, Renewed, State};
 use crate::link::store::memory::MemoryStore;
 use crate::link::store::{DEFAULT, Table};
-use crate::settings::ControlPlaneUrl;
+use crate::settings::{ControlPlaneUrl, Pin};
 use crate::telemetry::Metrics;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,8 +43,8 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn of(plane: &ControlPlane) -> Self {
-        let root = reqwest::Certificate::from_pem(plane.ca().as_bytes()).unwrap();
-        let client = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
+        let roots = reqwest::Certificate::from_pem_bundle(plane.ca().as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only(roots).build().unwrap();
         Self { client, url: plane.url(), token: plane.admin_token().to_owned() }
     }
 
@@ -99,6 +99,7 @@ pub(super) struct Agent {
     pub(super) url: ControlPlaneUrl,
     pub(super) bundle: PathBuf,
     pub(super) token: PathBuf,
+    pub(super) pins: Vec<Pin>,
     pub(super) leadership: watch::Sender<Published>,
     pub(super) folder: tempfile::TempDir,
 }
@@ -139,6 +140,7 @@ impl Agent {
             url: plane.url().parse().unwrap(),
             bundle,
             token: token_file,
+            pins: Vec::new(),
             leadership: watch::Sender::new(leading(1)),
             folder,
         }
@@ -162,9 +164,10 @@ impl Agent {
                 control_plane: self.url.clone(),
                 bulk_hosts: Vec::new(),
                 ca_bundle_file: Some(self.bundle.clone()),
+                pins: self.pins.clone(),
                 enrolment_token_file: Some(self.token.clone()),
             },
-            dialer: Dialer::with_proxies(Some(self.bundle.clone()), no_proxy),
+            dialer: Dialer::with_proxies(Some(self.bundle.clone()), no_proxy).pinned(self.pins.clone()),
             leadership: Leadership { published: self.leadership.subscribe() },
             metrics: LinkMetrics::register(&Metrics::default()),
             check: health.check("link"),
@@ -194,6 +197,14 @@ impl Agent {
 
     pub(super) async fn until_reason(&self, reason: &str) -> String {
         until(reason, async || self.connected().filter(|(_, is, _)| is == reason).map(|(_, _, message)| message)).await
+    }
+
+    /// Message of `CaProposed`, while it stands.
+    pub(super) fn proposed(&self) -> Option<String> {
+        let object = self.store.get(Table::DataPlane, DEFAULT)?;
+        let conditions = object.pointer("/status/conditions")?.as_array()?.clone();
+        let condition = conditions.iter().find(|one| one["type"] == "CaProposed")?;
+        Some(condition["message"].as_str().unwrap().to_owned())
     }
 
     pub(super) fn secret(&self, key: &str) -> Option<String> {
