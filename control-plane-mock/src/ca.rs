@@ -1,8 +1,8 @@
 //! The control plane's own certificate authority: one root, the server's certificate, short-lived ones for data planes.
 //!
 //! Root and server key live in the store, so that a restart changes nothing that agents trust. A client certificate names its
-//! data plane by a URI (`spiffe://<trust domain>/data-plane/<id>`); what else a request asks for is left out. Serial numbers
-//! are random (RFC 5280, section 4.1.2.2, allows 20 bytes; these have 16).
+//! data plane and the generation of its key by a URI (`spiffe://<trust domain>/data-plane/<id>/generation/<n>`; 0 where the end
+//! is missing); what else a request asks for is left out. Serial numbers are random (RFC 5280, section 4.1.2.2, allows 20 bytes; these have 16).
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -16,6 +16,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
     string::Ia5String,
 };
+use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, alg_id};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -96,6 +97,8 @@ pub struct Peer {
     pub data_plane: String,
     /// SubjectPublicKeyInfo of its key, base64.
     pub key: String,
+    /// Generation of the key.
+    pub generation: i64,
     /// Its end.
     pub not_after: Timestamp,
 }
@@ -155,15 +158,15 @@ impl Authority {
         Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// Certifies the key of a request for a data plane, and nothing else of the request.
+    /// Certifies the key of a request for a data plane as one of its keys, and nothing else of the request.
     ///
     /// # Errors
     /// `Make`.
-    pub fn issue(&self, mut request: Request, data_plane: &str) -> Result<Issued, Error> {
+    pub fn issue(&self, mut request: Request, data_plane: &str, generation: i64) -> Result<Issued, Error> {
         let serial = *uuid::Uuid::new_v4().as_bytes();
         let mut params = CertificateParams::default();
         name(&mut params, data_plane);
-        let uri = format!("spiffe://{TRUST_DOMAIN}/data-plane/{data_plane}");
+        let uri = format!("spiffe://{TRUST_DOMAIN}/data-plane/{data_plane}/generation/{generation}");
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri).map_err(|_| Error::Request("name"))?)];
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -222,6 +225,21 @@ pub fn proves(key: &str, message: &[u8], signature: &[u8]) -> bool {
         .any(|a| a.verify_signature(&info.subject_public_key.data, message, signature).is_ok())
 }
 
+/// Reads a client certificate in PEM that one of `authorities` (PEM) has signed, however old it is.
+///
+/// # Errors
+/// `Read` when it is not one of ours.
+pub fn read_signed(pem: &str, authorities: &str) -> Result<Peer, Error> {
+    let leaf = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::Read("not PEM"))?;
+    let (_, certificate) = X509Certificate::from_der(&leaf).map_err(|_| Error::Read("not X.509"))?;
+    let (signed, signature) = (certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
+    let ours = CertificateDer::pem_slice_iter(authorities.as_bytes()).filter_map(Result::ok).any(|root| {
+        X509Certificate::from_der(&root)
+            .is_ok_and(|(_, root)| proves(&STANDARD.encode(root.public_key().raw), signed, signature))
+    });
+    if ours { read_peer(&leaf) } else { Err(Error::Read("no authority of ours has signed it")) }
+}
+
 /// Reads a client certificate that TLS has verified already.
 ///
 /// # Errors
@@ -246,10 +264,12 @@ pub fn read_peer(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
             | GeneralName::Invalid(..) => None,
         })
         .ok_or(Error::Read("it names no data plane"))?;
+    let (data_plane, generation) = data_plane.split_once("/generation/").unwrap_or((data_plane, "0"));
     let end = certificate.validity().not_after.timestamp();
     Ok(Peer {
         data_plane: data_plane.to_owned(),
         key: STANDARD.encode(certificate.public_key().raw),
+        generation: generation.parse().map_err(|_| Error::Read("its generation is no number"))?,
         not_after: Timestamp::from_second(end).map_err(|_| Error::Read("its end is out of range"))?,
     })
 }
@@ -257,7 +277,6 @@ pub fn read_peer(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
 #[cfg(test)]
 mod tests {
     use rcgen::SigningKey;
-    use rustls_pki_types::pem::PemObject;
 
     use super::*;
 
@@ -276,13 +295,32 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let request = read_request(&request(&key)).unwrap();
         let registered = request.key.clone();
-        let issued = authority().issue(request, "dp-1").unwrap();
+        let issued = authority().issue(request, "dp-1", 3).unwrap();
         let der = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
         let peer = read_peer(&der).unwrap();
-        assert_eq!(peer, Peer { data_plane: "dp-1".into(), key: registered, not_after: issued.not_after });
+        assert_eq!(
+            peer,
+            Peer { data_plane: "dp-1".into(), key: registered, generation: 3, not_after: issued.not_after }
+        );
         let (_, parsed) = X509Certificate::from_der(&der).unwrap();
         assert!(!parsed.is_ca() && !issued.certificate.is_empty());
         assert_eq!(parsed.subject_alternative_name().unwrap().unwrap().value.general_names.len(), 1);
+    }
+
+    #[test]
+    fn only_a_certificate_that_an_authority_of_ours_has_signed_says_anything() {
+        let (ours, theirs) = (authority(), authority());
+        let issue = |by: &Authority| {
+            let request = read_request(&request(&KeyPair::generate().unwrap())).unwrap();
+            by.issue(request, "dp-1", 7).unwrap().certificate
+        };
+        let both = format!("{}{}", theirs.bundle, ours.bundle);
+        for trusted in [&ours.bundle, &both] {
+            assert_eq!(read_signed(&issue(&ours), trusted).unwrap().generation, 7);
+        }
+        assert!(read_signed(&issue(&theirs), &ours.bundle).is_err());
+        assert!(read_signed(&ours.bundle, &ours.bundle).is_err(), "it names no data plane");
+        assert!(read_signed("nonsense", &ours.bundle).is_err());
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod forgotten;
 pub mod gateways;
 pub mod history;
 pub mod identity;
+pub mod keys;
 pub mod reports;
 mod schema;
 pub mod sessions;

@@ -2,7 +2,8 @@
 //!
 //! Enrolment spends a one-time token. The token binds at first use to the key of the request, so that the holder of that key,
 //! and nobody else, may ask again for a lost answer. Renewal needs no token and no valid certificate: the key that is
-//! registered signs the request, also long after the certificate has ended. Signing and verifying is the caller's; the bytes
+//! registered signs the request, also long after the certificate has ended, and is certified again. A new key takes its place over
+//! an open link only. Signing and verifying is the caller's; the bytes
 //! that are signed are made here.
 
 use std::fmt;
@@ -64,13 +65,17 @@ pub struct EnrolRequest {
 pub struct RenewRequest {
     /// Id of the data plane.
     pub data_plane: String,
-    /// PKCS #10 request, PEM, of the registered key or of a new one that takes its place.
+    /// PKCS #10 request, PEM, of the registered key.
     pub csr: String,
     /// Seconds since 1970-01-01T00:00:00Z at the agent.
     pub time: i64,
     /// Signature of [`renewal_statement`] by the registered key: ECDSA P-256 with SHA-256, ASN.1 DER, base64 (RFC 4648,
     /// section 4).
     pub signature: String,
+    /// Last certificate of the key, PEM, whatever its times: a control plane that was restored from a backup learns from it that
+    /// the key is newer than all it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// Body of a 200 answer to either.
@@ -116,6 +121,8 @@ pub enum EnrolErrorCode {
     DataPlaneUnknown,
     /// A person took the data plane's access away.
     DataPlaneRevoked,
+    /// A key that has been replaced was used: somebody may have copied it, and a person has to find out.
+    IdentityLocked,
     /// The signature is not that of the registered key.
     BadProof,
     /// The time of the request is too far from the control plane's.
@@ -145,7 +152,7 @@ impl EnrolErrorCode {
         match self {
             Self::InvalidRequest => 400,
             Self::TokenUnknown | Self::TokenExpired | Self::BadProof | Self::ClockSkew => 401,
-            Self::DataPlaneRevoked | Self::GraceOver => 403,
+            Self::DataPlaneRevoked | Self::IdentityLocked | Self::GraceOver => 403,
             Self::DataPlaneUnknown => 404,
             Self::TokenUsed => 409,
             Self::Busy => 503,
@@ -164,6 +171,7 @@ impl EnrolErrorCode {
             | Self::TokenUsed
             | Self::DataPlaneUnknown
             | Self::DataPlaneRevoked
+            | Self::IdentityLocked
             | Self::BadProof
             | Self::GraceOver => EnrolErrorClass::NeedsPerson,
         }

@@ -69,7 +69,7 @@ impl Guest {
         })
         .await;
         self.or_diagnose(waited).await;
-        let log = self.kubectl(&["logs", &self.link(), "--tail=-1"]).await.unwrap();
+        let log = self.log().await;
         let told = |line: &str| line.contains(&format!("\"{reason}\"")) && words.iter().all(|word| line.contains(word));
         assert!(log.lines().any(told), "{reason} with {words:?} is not in the log: {log}");
         let (code, said) = self.doctor().await;
@@ -82,11 +82,21 @@ impl Guest {
         self.agent.connected(LIMIT).await.unwrap();
     }
 
+    /// What the link has logged.
+    pub async fn log(&self) -> String {
+        self.kubectl(&["logs", &self.link(), "--tail=-1"]).await.unwrap()
+    }
+
     /// The condition `Connected`.
     pub async fn condition(&self) -> Result<Value, String> {
+        self.condition_of("Connected").await
+    }
+
+    /// A condition of the data plane.
+    pub async fn condition_of(&self, kind: &str) -> Result<Value, String> {
         let plane = self.json(&["get", "dataplanes.pdp-agent.dev", "default"]).await?;
         let conditions = plane.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-        conditions.into_iter().find(|one| one["type"] == "Connected").ok_or_else(|| plane.to_string())
+        conditions.into_iter().find(|one| one["type"] == kind).ok_or_else(|| plane.to_string())
     }
 
     /// The Secret with key and certificate.

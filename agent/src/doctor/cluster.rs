@@ -159,6 +159,11 @@ fn data_plane(notes: &mut Notes<'_>, plane: Option<&DataPlane>) {
         Some(condition) if condition.status == "True" => {
             notes.ok("connection", format!("connected since {}", condition.last_transition_time))
         }
+        Some(condition) if condition.reason == "IdentityLocked" => notes.fail(
+            "connection",
+            condition.message.clone(),
+            "find out who has the key, then give a new enrolment token; docs/trust.md has the steps",
+        ),
         Some(condition) => notes.warn(
             "connection",
             format!("{}: {}", condition.reason, condition.message),

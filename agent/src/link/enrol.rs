@@ -5,25 +5,28 @@
 //! so that putting the right thing there is enough.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::enrol::{
-    ENROL_PATH, EnrolError, EnrolErrorClass, EnrolErrorCode, EnrolRequest, EnrolResponse, EnrolmentToken,
-    MAX_ENROL_BODY, RENEW_PATH, RenewRequest,
+    ENROL_PATH, EnrolError, EnrolRequest, EnrolResponse, EnrolmentToken, MAX_ENROL_BODY, RENEW_PATH, RenewRequest,
 };
 use secrecy::SecretString;
 use serde::Serialize;
 use tracing::{debug, info, warn};
 
-use super::dial::{ClientIdentity, DialError, Dialer};
+use super::dial::{ClientIdentity, Dialer};
 use super::identity::{
     Certificate, Identity, IdentityError, Plan, Slot, certificate_request, new_key, renewal_signature,
 };
-use super::store::{ApiError, Call, Store, Table};
-use crate::elector::{Leadership, NotLeading};
+use super::store::{Call, Store, Table};
+use crate::elector::Leadership;
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{Act, Edge, reach};
 use crate::settings::{ControlPlaneUrl, LinkSettings};
+
+mod error;
+
+pub use error::KeepError;
 
 /// Steps from an empty Secret to a certificate; more means that something goes round.
 const MAX_STEPS: u8 = 5;
@@ -50,131 +53,6 @@ pub struct Credentials {
     pub certificate: Option<Certificate>,
     /// Fingerprints of certificates that the control plane hands out and that this installation does not trust.
     pub proposed: Vec<String>,
-}
-
-/// No certificate.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepError {
-    /// There is no Secret to write the key into.
-    #[error("Secret {name} is missing; installing the chart again makes it")]
-    SecretMissing {
-        /// Its name.
-        name: String,
-    },
-    /// The API server does not let us read or write it.
-    #[error("Secret {name} cannot be used: {source}")]
-    Secret {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: ApiError,
-    },
-    /// Not enrolled, and nothing to enrol with.
-    #[error(
-        "this data plane is not enrolled and there is no token: make one at the control plane and put it into the enrolment Secret, key token"
-    )]
-    NoToken,
-    /// Not the leader any more.
-    #[error(transparent)]
-    NotLeading(#[from] NotLeading),
-    /// The control plane could not be asked.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// The control plane said no.
-    #[error("the control plane gives no certificate: {0}")]
-    Refused(EnrolError),
-    /// The control plane's answer makes no sense.
-    #[error("the control plane's answer cannot be used: {detail}")]
-    BadAnswer {
-        /// Why.
-        detail: String,
-    },
-    /// The token is for another data plane.
-    #[error(
-        "the token enrols data plane {offered}, but this installation is {own}: use a token of {own}, or install a new data plane elsewhere"
-    )]
-    OtherDataPlane {
-        /// What the control plane offers.
-        offered: String,
-        /// What this is.
-        own: String,
-    },
-    /// Our own key or certificate is broken.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-}
-
-impl KeepError {
-    /// One word in PascalCase, for the condition `Connected`.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::SecretMissing { .. } => "IdentitySecretMissing",
-            Self::Secret { .. } => "IdentitySecretUnusable",
-            Self::NoToken => "TokenMissing",
-            Self::NotLeading(_) => "NotLeading",
-            Self::Dial(error) => error.reason(),
-            Self::Refused(error) => match error.code {
-                EnrolErrorCode::InvalidRequest => "RequestRefused",
-                EnrolErrorCode::TokenUnknown => "TokenUnknown",
-                EnrolErrorCode::TokenExpired => "TokenExpired",
-                EnrolErrorCode::TokenUsed => "TokenUsed",
-                EnrolErrorCode::DataPlaneUnknown => "DataPlaneUnknown",
-                EnrolErrorCode::DataPlaneRevoked => "AccessRevoked",
-                EnrolErrorCode::BadProof => "BadProof",
-                EnrolErrorCode::ClockSkew => "ClockSkew",
-                EnrolErrorCode::GraceOver => "CertificateTooOld",
-                EnrolErrorCode::Busy => "Busy",
-                EnrolErrorCode::Other => "RequestRefused",
-            },
-            Self::BadAnswer { .. } => "UnexpectedAnswer",
-            Self::OtherDataPlane { .. } => "OtherDataPlane",
-            Self::Identity(_) => "BadIdentity",
-        }
-    }
-
-    /// Earliest next try, before spreading: what only a person can change is looked at every half minute, since a look costs
-    /// little and the person waits.
-    #[must_use]
-    pub fn retry_after(&self, failures: u32) -> Duration {
-        let growing = Duration::from_millis(500).saturating_mul(1 << failures.min(6)).min(Duration::from_secs(30));
-        match self {
-            Self::Refused(error) => match (error.retry_after_ms, error.code.class()) {
-                (Some(ms), _) => Duration::from_millis(ms).min(Duration::from_secs(15 * 60)),
-                (None, EnrolErrorClass::BackOff) => growing,
-                (None, EnrolErrorClass::NeedsPerson) => growing.max(Duration::from_secs(10)),
-            },
-            Self::SecretMissing { .. }
-            | Self::Secret { .. }
-            | Self::NoToken
-            | Self::NotLeading(_)
-            | Self::Dial(_)
-            | Self::BadAnswer { .. }
-            | Self::OtherDataPlane { .. }
-            | Self::Identity(_) => growing,
-        }
-    }
-
-    /// Whether a token in the enrolment file may help: the control plane does not know the old key any more.
-    const fn new_enrolment_may_help(&self) -> bool {
-        match self {
-            Self::Refused(error) => matches!(
-                error.code,
-                EnrolErrorCode::DataPlaneUnknown
-                    | EnrolErrorCode::DataPlaneRevoked
-                    | EnrolErrorCode::BadProof
-                    | EnrolErrorCode::GraceOver
-            ),
-            Self::SecretMissing { .. }
-            | Self::Secret { .. }
-            | Self::NoToken
-            | Self::NotLeading(_)
-            | Self::Dial(_)
-            | Self::BadAnswer { .. }
-            | Self::OtherDataPlane { .. }
-            | Self::Identity(_) => false,
-        }
-    }
 }
 
 impl<S: Store> Keeper<S> {
@@ -231,9 +109,9 @@ impl<S: Store> Keeper<S> {
                     info!("enrolled at the control plane");
                     (fresh, renew) = (true, false);
                 }
-                Plan::Renew(key) => match self.renew(&identity, &key).await {
+                Plan::Renew(slot) => match self.renew(&identity, &slot).await {
                     Ok(answer) => {
-                        self.keep(secret, identity, key, answer).await?;
+                        self.keep(secret, identity, slot.key, answer).await?;
                         info!("certificate renewed with proof of possession");
                         (fresh, renew) = (true, false);
                     }
@@ -264,14 +142,19 @@ impl<S: Store> Keeper<S> {
         Ok(self.dialer.proposed(identity.proposed.as_deref()).await)
     }
 
-    /// A certificate request for a renewal over the link.
+    /// A certificate request for a renewal over the link whose session `client` has opened: for a new key, which is stored first.
     ///
     /// # Errors
-    /// The Secret cannot be read, or holds no key.
-    pub async fn renewal_request(&self) -> Result<String, KeepError> {
-        let (_, identity) = self.read().await?;
-        let key = identity.key().ok_or_else(|| IdentityError::Key { detail: "there is none".to_owned() })?;
-        Ok(certificate_request(key)?)
+    /// The Secret cannot be read or written.
+    pub async fn renewal_request(&self, client: &ClientIdentity) -> Result<String, KeepError> {
+        let (mut secret, mut identity) = self.read().await?;
+        let key = identity.next_key(client)?;
+        let before = secret.clone();
+        identity.write(&mut secret);
+        if secret != before {
+            self.write(secret).await?;
+        }
+        Ok(certificate_request(&key)?)
     }
 
     /// Stores what the link brought. Gives the certificate, and fingerprints of what of `ca` is not trusted here.
@@ -280,7 +163,8 @@ impl<S: Store> Keeper<S> {
     /// The certificate cannot be read, or the Secret not be written.
     pub async fn renewed(&self, pem: &str, ca: Option<String>) -> Result<(Certificate, Vec<String>), KeepError> {
         let (mut secret, mut identity) = self.read().await?;
-        let key = identity.key().cloned().ok_or_else(|| IdentityError::Key { detail: "there is none".to_owned() })?;
+        let key =
+            identity.asked().cloned().ok_or_else(|| IdentityError::Key { detail: "none was asked for".to_owned() })?;
         identity.issued(key, pem, ca)?;
         identity.write(&mut secret);
         self.write(secret).await?;
@@ -326,11 +210,12 @@ impl<S: Store> Keeper<S> {
         Ok(Credentials { data_plane: identity.data_plane.unwrap_or_default(), client, certificate, proposed })
     }
 
-    async fn renew(&self, identity: &Identity, key: &SecretString) -> Result<EnrolResponse, KeepError> {
+    async fn renew(&self, identity: &Identity, Slot { key, certificate }: &Slot) -> Result<EnrolResponse, KeepError> {
         let data_plane = identity.data_plane.clone().unwrap_or_default();
         let (csr, time) = (certificate_request(key)?, now());
         let signature = renewal_signature(key, &data_plane, &csr, time)?;
-        self.post(RENEW_PATH, &RenewRequest { data_plane, csr, time, signature }).await
+        let certificate = certificate.as_ref().map(|certificate| certificate.pem.clone());
+        self.post(RENEW_PATH, &RenewRequest { data_plane, csr, time, signature, certificate }).await
     }
 
     async fn keep(

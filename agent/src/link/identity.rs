@@ -1,13 +1,15 @@
 //! Who this data plane is: keys and certificates in the one Secret that the link may read and write.
 //!
 //! The Secret has two slots. A new key or certificate goes to `pending` and becomes `active` only after the control plane has
-//! welcomed a session with it, so that a step that fails half-way leaves the identity that worked. The key of an enrolment
-//! is written before the token is spent: a lost answer can then be asked for again. This module is pure; `enrol` does the rest.
+//! welcomed a session with it, so that a step that fails half-way leaves the identity that worked. A new key is written before it is
+//! sent: a lost answer can then be asked for again. Each renewal over the link is for a new key; without a link the key that there
+//! is asks for itself. Once the pending key has a certificate the active one is left alone: the control plane may have seen the new
+//! one already, and takes the use of a replaced key for theft. This module is pure; `enrol` does the rest.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use protocol::enrol::renewal_statement;
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey as _};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SigningKey as _};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -93,8 +95,8 @@ pub enum IdentityError {
 pub enum Plan {
     /// Nothing: this one is good.
     Dial(ClientIdentity),
-    /// Ask for a new certificate with this key as proof.
-    Renew(SecretString),
+    /// Ask for a new certificate of this key, with the key as proof.
+    Renew(Slot),
     /// Spend a token with this key.
     Enrol(SecretString),
     /// Make a key first, and store it.
@@ -117,6 +119,12 @@ impl Certificate {
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
         })
+    }
+
+    fn is_of(&self, key: &SecretString) -> Result<bool, IdentityError> {
+        let key = key_pair(key)?.subject_public_key_info();
+        let leaf = x509_parser::pem::parse_x509_pem(self.pem.as_bytes()).ok();
+        Ok(leaf.is_some_and(|(_, block)| block.parse_x509().is_ok_and(|leaf| leaf.public_key().raw == key)))
     }
 
     /// Whether it has ended by this clock.
@@ -204,15 +212,15 @@ impl Identity {
     /// What comes next, at `now` seconds since 1970. `renew`: the control plane does not take the certificate.
     #[must_use]
     pub fn plan(&self, now: i64, renew: bool) -> Plan {
-        let slots = || [&self.pending, &self.active].into_iter().flatten();
-        if !renew && let Some(client) = slots().find_map(|slot| slot.usable(now)) {
+        let certified = self.certified();
+        if !renew && let Some(client) = certified.and_then(|slot| slot.usable(now)) {
             return Plan::Dial(client);
         }
         // A key with a certificate is registered: it can prove itself, however old the certificate.
         if self.data_plane.is_some()
-            && let Some(slot) = slots().find(|slot| slot.certificate.is_some())
+            && let Some(slot) = certified
         {
-            return Plan::Renew(slot.key.clone());
+            return Plan::Renew(slot.clone());
         }
         match &self.pending {
             Some(slot) => Plan::Enrol(slot.key.clone()),
@@ -223,8 +231,13 @@ impl Identity {
     /// The certificate that the next dial uses, whatever its times.
     #[must_use]
     pub fn newest(&self) -> Option<ClientIdentity> {
-        let slot = [&self.pending, &self.active].into_iter().flatten().find(|slot| slot.certificate.is_some())?;
+        let slot = self.certified()?;
         Some(slot.client(slot.certificate.as_ref()?))
+    }
+
+    /// The newest key with a certificate.
+    fn certified(&self) -> Option<&Slot> {
+        [&self.pending, &self.active].into_iter().flatten().find(|slot| slot.certificate.is_some())
     }
 
     /// The times of the certificate that `client` uses.
@@ -237,14 +250,19 @@ impl Identity {
             .find(|certificate| certificate.pem == client.certificate)
     }
 
-    /// The key that signs the next certificate request over the link.
-    #[must_use]
-    pub fn key(&self) -> Option<&SecretString> {
-        [&self.pending, &self.active]
-            .into_iter()
-            .flatten()
-            .find(|slot| slot.certificate.is_some())
-            .map(|slot| &slot.key)
+    /// The key that is certified next over the link: a pending one that no session was welcomed with, or a new one. `client` opened the
+    /// session that there is.
+    ///
+    /// # Errors
+    /// The system gives no random numbers. Nothing has changed then.
+    pub fn next_key(&mut self, client: &ClientIdentity) -> Result<SecretString, IdentityError> {
+        self.welcomed(client);
+        let key = match &self.pending {
+            Some(slot) => slot.key.clone(),
+            None => new_key()?,
+        };
+        self.pending.get_or_insert_with(|| Slot { key: key.clone(), certificate: None });
+        Ok(key)
     }
 
     /// Takes the id that the control plane chose.
@@ -260,14 +278,25 @@ impl Identity {
     /// A new certificate for `key`: into the pending slot.
     ///
     /// # Errors
-    /// It cannot be read. Nothing has changed then.
+    /// It cannot be read, or is of another key. Nothing has changed then.
     pub fn issued(&mut self, key: SecretString, pem: &str, ca: Option<String>) -> Result<(), IdentityError> {
         let certificate = Certificate::read(pem)?;
+        if !certificate.is_of(&key)? {
+            return Err(IdentityError::Certificate {
+                detail: "it is of another key than the one asked for".to_owned(),
+            });
+        }
         self.pending = Some(Slot { key, certificate: Some(certificate) });
         if ca.is_some() {
             self.proposed = ca;
         }
         Ok(())
+    }
+
+    /// The key whose certificate request is under way over the link.
+    #[must_use]
+    pub fn asked(&self) -> Option<&SecretString> {
+        self.pending.as_ref().map(|slot| &slot.key)
     }
 
     /// Drops a pending identity whose key the control plane does not know, if the active one has another key. Tells whether so.

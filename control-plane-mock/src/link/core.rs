@@ -13,8 +13,9 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, ControlEvent, ControlSession, Offer};
 use rusqlite::Connection;
 
+use crate::store::keys::{self, Presented};
 use crate::store::sessions::{self, Opened};
-use crate::store::{Error, Result, documents, identity};
+use crate::store::{Error, Result, documents};
 
 mod compare;
 mod offers;
@@ -29,6 +30,8 @@ pub struct Identity<'a> {
     pub data_plane: &'a str,
     /// Digest of its key.
     pub key: &'a str,
+    /// Generation of the key.
+    pub generation: i64,
 }
 
 /// How the protocol's session stands, and whether offers flow at all.
@@ -179,12 +182,20 @@ impl Core {
         gateway: &str,
         store_id: &str,
     ) -> Result<Opening> {
-        let opened = match identity::activate_key(c, identity.data_plane, identity.key)? {
-            true => sessions::open(c, identity.data_plane, session, hello, gateway)?,
-            false => Opened::Revoked,
+        let presented = keys::judge(c, identity.data_plane, identity.key, Some(identity.generation))?;
+        let opened = match (keys::allowed(c, identity.data_plane)?, presented) {
+            (Ok(()), Presented::Active(_) | Presented::Pending(_) | Presented::Ahead(_)) => {
+                sessions::open(c, identity.data_plane, session, hello, gateway)?
+            }
+            (Ok(()), Presented::Replaced) => {
+                keys::lock(c, identity.data_plane, "a session was asked for")?;
+                return Ok(Opening::Refused { code: CloseCode::Revoked, reason: LOCKED });
+            }
+            (Err(_), _) | (Ok(()), Presented::Unknown) => Opened::Revoked,
         };
         let (code, reason) = match opened {
             Opened::Current { counter, held } => {
+                keys::activate(c, identity.data_plane, identity.key, presented)?;
                 let core = Self {
                     data_plane: identity.data_plane.to_owned(),
                     session: session.to_owned(),
@@ -290,4 +301,5 @@ impl Core {
     }
 }
 
+const LOCKED: &str = "the identity is locked, since a key of it that has been replaced was used";
 const REVOKED: &str = "access was revoked; enrol again with a new token";

@@ -100,7 +100,7 @@ impl Link {
         let (peer, session, said) = (Arc::clone(&self.peer), id.clone(), hello.clone());
         let (gateway, store_id) = (self.shared.config.gateway.clone(), self.shared.store_id.clone());
         let opening = self.shared.store.run(move |c| {
-            let identity = Identity { data_plane: &peer.data_plane, key: &peer.key };
+            let identity = Identity { data_plane: &peer.data_plane, key: &peer.key, generation: peer.generation };
             Core::open(c, identity, &said, &session, &gateway, &store_id)
         });
         let opening = opening.await;
@@ -109,8 +109,8 @@ impl Link {
         let (core, counter, held) = match opening {
             Ok(Opening::Current { core, counter, held }) => (core, counter, held.is_some()),
             Ok(Opening::Refused { code, reason }) => {
-                if code == CloseCode::ForeignCluster {
-                    tracing::warn!(data_plane = self.data_plane(), "identity was used from another cluster");
+                if matches!(code, CloseCode::ForeignCluster | CloseCode::Revoked) {
+                    tracing::warn!(data_plane = self.data_plane(), why = reason, "a session was refused");
                 }
                 return self.session.close(code, reason);
             }
@@ -144,7 +144,10 @@ impl Link {
         let data_plane = self.peer.data_plane.clone();
         let shared = Arc::clone(&self.shared);
         let certified = match crate::ca::read_request(&renew.csr) {
-            Ok(request) => enrol::certify(&shared, request, &data_plane).await.map_err(enrol::No::into_inner),
+            Ok(request) => {
+                let renewed = enrol::renew_by(&shared, request, &data_plane, &self.peer.key).await;
+                renewed.map_err(enrol::No::into_inner)
+            }
             Err(error) => Err(enrol::No::from(error).into_inner()),
         };
         shared.record.add("Renew", Some(&data_plane), json!({ "accepted": certified.is_ok(), "by": "link" }));

@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::ca::{self, Request};
 use crate::control_plane::Shared;
 use crate::faults::Fault;
-use crate::store::{Error, identity};
+use crate::store::{Error, identity, keys};
 
 /// An answer that is no certificate.
 pub struct No(EnrolError);
@@ -70,9 +70,9 @@ pub async fn enrol(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Res
     let key = request.key.clone();
     let enrolled = shared.store.run(move |c| identity::enrol(c, token.expose(), &key)).await?;
     match enrolled {
-        Ok(data_plane) => {
+        Ok((data_plane, generation)) => {
             shared.record.add("Enrol", Some(&data_plane), json!({ "accepted": true }));
-            answer(&shared, request, data_plane).await
+            answer(&shared, request, data_plane, generation).await
         }
         Err(error) => {
             shared.record.add("Enrol", None, json!({ "accepted": false, "code": error.code }));
@@ -92,8 +92,8 @@ pub async fn renew(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Res
     }
     let renewal: RenewRequest = read(&body)?;
     let data_plane = renewal.data_plane.clone();
-    let request = match check(&shared, renewal).await? {
-        Ok(request) => request,
+    let (request, generation) = match check(&shared, renewal).await? {
+        Ok(checked) => checked,
         Err(error) => {
             shared.record.add("Renew", Some(&data_plane), json!({ "accepted": false, "code": error.code }));
             tracing::info!(data_plane, code = ?error.code, "renewal was refused");
@@ -102,40 +102,47 @@ pub async fn renew(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Res
         }
     };
     shared.record.add("Renew", Some(&data_plane), json!({ "accepted": true, "by": "https" }));
-    answer(&shared, request, data_plane).await
+    answer(&shared, request, data_plane, generation).await
 }
 
-async fn check(shared: &Shared, renewal: RenewRequest) -> Result<Result<Request, EnrolError>, No> {
+/// Gives the request and the generation of its key.
+async fn check(shared: &Shared, renewal: RenewRequest) -> Result<Result<(Request, i64), EnrolError>, No> {
     let request = ca::read_request(&renewal.csr)?;
     let skew = Timestamp::now().as_second().abs_diff(renewal.time);
     if skew > MAX_RENEW_SKEW_SECONDS {
         let message = format!("the agent's clock is {skew} s away from the control plane's; set the clocks right");
         return Ok(Err(identity::no(EnrolErrorCode::ClockSkew, &message)));
     }
-    let RenewRequest { data_plane, csr, time, signature } = renewal;
-    let id = data_plane.clone();
-    let keys = match shared.store.run(move |c| identity::keys(c, &id)).await? {
-        Ok(keys) => keys,
-        Err(error) => return Ok(Err(error)),
-    };
+    let RenewRequest { data_plane, csr, time, signature, certificate } = renewal;
     let statement = renewal_statement(&data_plane, &csr, time);
     let signature = STANDARD.decode(signature).unwrap_or_default();
-    if !keys.keys.iter().any(|key| ca::proves(key, &statement, &signature)) {
-        let message = "the request is not signed by the registered key; enrol again with a new token";
+    // Who reads an old key out of a backup must not get a certificate for one of his own: a new key needs a session.
+    if !ca::proves(&request.key, &statement, &signature) {
+        let message =
+            "the request is not signed by the key that it wants certified; a new key is registered over the link";
         return Ok(Err(identity::no(EnrolErrorCode::BadProof, message)));
     }
+    let certified = certificate.and_then(|pem| ca::read_signed(&pem, &shared.authority.bundle).ok());
+    let certified = certified.filter(|peer| peer.data_plane == data_plane && peer.key == request.key);
     let grace = SignedDuration::try_from(shared.config.renewal_grace).unwrap_or(SignedDuration::MAX);
-    let end = keys.not_after.as_deref().and_then(|end| end.parse::<Timestamp>().ok());
-    if end.is_some_and(|end| Timestamp::now().duration_since(end) > grace) {
-        let message = "the certificate ended too long ago to be renewed; enrol again with a new token";
-        return Ok(Err(identity::no(EnrolErrorCode::GraceOver, message)));
-    }
-    Ok(Ok(request))
+    let key = request.key.clone();
+    let proven = shared.store.run(move |c| {
+        let generation = match keys::prove(c, &data_plane, &key, certified.map(|peer| peer.generation))? {
+            Ok(generation) => generation,
+            Err(error) => return Ok(Err(error)),
+        };
+        if keys::not_after(c, &data_plane)?.is_some_and(|end| Timestamp::now().duration_since(end) > grace) {
+            let message = "the certificate ended too long ago to be renewed; enrol again with a new token";
+            return Ok(Err(identity::no(EnrolErrorCode::GraceOver, message)));
+        }
+        Ok(Ok(generation))
+    });
+    Ok(proven.await?.map(|generation| (request, generation)))
 }
 
-/// Issues, registers and answers.
-async fn answer(shared: &Shared, request: Request, data_plane: String) -> Result<Response, No> {
-    let certificate = certify(shared, request, &data_plane).await?;
+/// Issues and answers.
+async fn answer(shared: &Shared, request: Request, data_plane: String, generation: i64) -> Result<Response, No> {
+    let certificate = certify(shared, request, &data_plane, generation).await?;
     if shared
         .faults
         .take(Some(&data_plane), |fault| matches!(fault, Fault::LoseEnrolmentAnswer).then_some(()))
@@ -151,22 +158,23 @@ async fn answer(shared: &Shared, request: Request, data_plane: String) -> Result
     Ok(axum::Json(EnrolResponse { data_plane, certificate, ca_bundle }).into_response())
 }
 
-/// Makes a certificate and registers its key. Also used by renewals over the link.
+/// Makes a certificate for a key that is registered.
+async fn certify(shared: &Shared, request: Request, data_plane: &str, generation: i64) -> Result<String, No> {
+    let key = request.key.clone();
+    let issued = shared.authority.issue(request, data_plane, generation)?;
+    let (id, serial, end) = (data_plane.to_owned(), issued.serial, issued.not_after);
+    shared.store.run(move |c| keys::record_certificate(c, &id, &serial, &key, generation, end)).await?;
+    Ok(issued.certificate)
+}
+
+/// A renewal over the link, whose client certificate is of the key `by`: registers the key of the request and certifies it.
 ///
 /// # Errors
 /// As the wire has them.
-pub async fn certify(shared: &Shared, request: Request, data_plane: &str) -> Result<String, No> {
-    let key = request.key.clone();
-    let issued = shared.authority.issue(request, data_plane)?;
-    let (id, serial, end) = (data_plane.to_owned(), issued.serial, issued.not_after);
-    shared
-        .store
-        .run(move |c| {
-            identity::register_key(c, &id, &key)?;
-            identity::record_certificate(c, &id, &serial, &key, end)
-        })
-        .await?;
-    Ok(issued.certificate)
+pub async fn renew_by(shared: &Shared, request: Request, data_plane: &str, by: &str) -> Result<String, No> {
+    let (id, by, key) = (data_plane.to_owned(), by.to_owned(), request.key.clone());
+    let generation = shared.store.run(move |c| keys::renew(c, &id, &by, &key)).await?.map_err(No)?;
+    certify(shared, request, data_plane, generation).await
 }
 
 impl No {

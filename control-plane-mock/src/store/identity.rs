@@ -1,13 +1,10 @@
-//! Data planes and how they prove who they are: one-time tokens, registered keys, certificates, revocation.
-//!
-//! A data plane has at most two keys: the active one, and a pending one that was certified but has not opened a link yet. A
-//! lost answer can so be asked for again with either. The pending key becomes the active one with its first session, and from
-//! then on the former proves nothing.
+//! Data planes and how they come to speak for themselves: one-time tokens, enrolment, revocation. Their keys are in [`super::keys`].
 
 use jiff::{SignedDuration, Timestamp};
 use protocol::enrol::{EnrolError, EnrolErrorCode};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::keys::{self, Presented};
 use super::{Result, is_duplicate, new_token, now, stamp, token_hash};
 use crate::model::{DataPlane, NewNamed};
 use crate::problem::{Code, Problem, check_handle};
@@ -52,7 +49,7 @@ pub fn data_plane(c: &Connection, organization: i64, handle: &str) -> Result<Str
 pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Result<Vec<DataPlane>> {
     let sql =
         "SELECT d.handle, d.id, d.display_name, d.created, d.key, d.pending_key, d.revoked, d.held, d.alarm, d.hello,
-                 d.cluster, d.last_seen, d.counter, s.ended, s.reason, s.id, d.refused
+                 d.cluster, d.last_seen, d.counter, s.ended, s.reason, s.id, d.refused, d.locked
                FROM data_plane d LEFT JOIN session s ON s.data_plane = d.id
                WHERE d.organization = ?1 AND (?2 IS NULL OR d.id = ?2) ORDER BY d.handle";
     let mut statement = c.prepare_cached(sql)?;
@@ -63,11 +60,12 @@ pub fn data_planes(c: &Connection, organization: i64, only: Option<&str>) -> Res
             (row.get(4)?, row.get(5)?, row.get(6)?);
         let (held, alarm): (Option<String>, Option<String>) = (row.get(7)?, row.get(8)?);
         let (ended, reason): (Option<String>, Option<String>) = (row.get(13)?, row.get(14)?);
-        let refused: Option<String> = row.get(16)?;
+        let (refused, locked): (Option<String>, Option<String>) = (row.get(16)?, row.get(17)?);
         let live = row.get::<_, Option<String>>(15)?.is_some() && ended.is_none();
         let hello: Option<serde_json::Value> =
             row.get::<_, Option<String>>(9)?.map(|text| serde_json::from_str(&text)).transpose()?;
         let (status, message) = match (revoked, live) {
+            (Some(_), _) if locked.is_some() => ("Locked", locked),
             (Some(at), _) => ("Revoked", Some(format!("revoked at {at}"))),
             (None, true) => match held {
                 Some(why) => ("Held", Some(format!("{why}; accept it with: pdpctl adopt NAME"))),
@@ -107,7 +105,7 @@ pub fn delete_data_plane(c: &Connection, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a one-time token and takes a revocation back. Returns token and expiry.
+/// Makes a one-time token and takes a revocation or a lock back; keys from before stay without use. Returns token and expiry.
 ///
 /// # Errors
 /// SQLite's.
@@ -119,7 +117,7 @@ pub fn issue_token(c: &Connection, data_plane: &str, life: SignedDuration) -> Re
         "INSERT INTO enrolment_token (hash, data_plane, expires) VALUES (?1, ?2, ?3)",
         params![token_hash(&token), data_plane, expires],
     )?;
-    c.execute("UPDATE data_plane SET revoked = NULL, alarm = NULL WHERE id = ?1", [data_plane])?;
+    c.execute("UPDATE data_plane SET revoked = NULL, locked = NULL, alarm = NULL WHERE id = ?1", [data_plane])?;
     Ok((token, expires))
 }
 
@@ -129,7 +127,8 @@ pub fn issue_token(c: &Connection, data_plane: &str, life: SignedDuration) -> Re
 /// SQLite's.
 pub fn revoke(c: &Connection, data_plane: &str) -> Result<()> {
     c.execute(
-        "UPDATE data_plane SET revoked = ?2, key = NULL, pending_key = NULL, cluster = NULL WHERE id = ?1",
+        "UPDATE data_plane SET revoked = ?2, key = NULL, pending_key = NULL, cluster = NULL,
+           dead_generation = newest_generation WHERE id = ?1",
         params![data_plane, now()],
     )?;
     c.execute("DELETE FROM enrolment_token WHERE data_plane = ?1", [data_plane])?;
@@ -142,11 +141,11 @@ pub fn no(code: EnrolErrorCode, message: &str) -> EnrolError {
     EnrolError { code, message: message.to_owned(), retry_after_ms: None }
 }
 
-/// Spends a token: binds it to `key` at first use and registers the key. Returns the data plane.
+/// Spends a token: binds it to `key` at first use and registers the key. Returns the data plane and the key's generation.
 ///
 /// # Errors
 /// The outer one is the store's; the inner one goes back to the agent.
-pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Result<String, EnrolError>> {
+pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Result<(String, i64), EnrolError>> {
     let hash = token_hash(token);
     let row: Option<(String, String, Option<String>)> = c
         .query_row("SELECT data_plane, expires, key FROM enrolment_token WHERE hash = ?1", [&hash], |row| {
@@ -167,12 +166,16 @@ pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Resu
         let message = "this enrolment token has expired; make a new one: pdpctl create enrolment DATA-PLANE";
         return refused(c, &data_plane, "an enrolment", no(EnrolErrorCode::TokenExpired, message)).map(Err);
     }
+    // The token may lie beside the key in a backup, and it lives for an hour.
+    if keys::judge(c, &data_plane, key, None)? == Presented::Replaced {
+        return keys::lock(c, &data_plane, "an enrolment was asked for").map(Err);
+    }
     c.execute(
         "UPDATE enrolment_token SET key = ?2, used = coalesce(used, ?3) WHERE hash = ?1",
         params![hash, key, now()],
     )?;
-    c.execute("UPDATE data_plane SET pending_key = ?2 WHERE id = ?1 AND key IS NOT ?2", params![data_plane, key])?;
-    Ok(Ok(data_plane))
+    let generation = keys::register(c, &data_plane, key)?;
+    Ok(Ok((data_plane, generation)))
 }
 
 /// Keeps for people that a data plane was refused a certificate, until it has one. Returns `error` for the agent.
@@ -183,91 +186,4 @@ pub fn refused(c: &Connection, data_plane: &str, what: &str, error: EnrolError) 
     let message = format!("{what} was refused at {}: {}", now(), error.message);
     c.execute("UPDATE data_plane SET refused = ?2 WHERE id = ?1", params![data_plane, message])?;
     Ok(error)
-}
-
-/// Registered keys of a data plane, and the end of its last certificate.
-#[derive(Debug)]
-pub struct Keys {
-    /// Active and pending key.
-    pub keys: Vec<String>,
-    /// When the newest certificate ends.
-    pub not_after: Option<String>,
-}
-
-/// What a renewal is checked against.
-///
-/// # Errors
-/// The outer one is the store's; the inner one goes back to the agent.
-pub fn keys(c: &Connection, data_plane: &str) -> Result<std::result::Result<Keys, EnrolError>> {
-    let sql = "SELECT revoked IS NOT NULL, key, pending_key,
-                 (SELECT max(not_after) FROM certificate WHERE data_plane = id) FROM data_plane WHERE id = ?1";
-    let found: Option<(bool, Keys)> = c
-        .query_row(sql, [data_plane], |row| {
-            let keys = [row.get::<_, Option<String>>(1)?, row.get(2)?].into_iter().flatten().collect();
-            Ok((row.get(0)?, Keys { keys, not_after: row.get(3)? }))
-        })
-        .optional()?;
-    Ok(match found {
-        None => Err(no(
-            EnrolErrorCode::DataPlaneUnknown,
-            "this data plane does not exist here; enrol again with a new token",
-        )),
-        Some((true, _)) => Err(no(
-            EnrolErrorCode::DataPlaneRevoked,
-            "access of this data plane was revoked; a person must enrol it again with a new token",
-        )),
-        Some((false, keys)) => Ok(keys),
-    })
-}
-
-/// Registers a key that a renewal brought; it becomes active with its first session.
-///
-/// # Errors
-/// SQLite's.
-pub fn register_key(c: &Connection, data_plane: &str, key: &str) -> Result<()> {
-    c.execute("UPDATE data_plane SET pending_key = ?2 WHERE id = ?1 AND key IS NOT ?2", params![data_plane, key])?;
-    Ok(())
-}
-
-/// Makes the pending key the active one, if `key` is it. False if `key` is neither.
-///
-/// # Errors
-/// SQLite's.
-pub fn activate_key(c: &Connection, data_plane: &str, key: &str) -> Result<bool> {
-    let moved = super::execute(
-        c,
-        "UPDATE data_plane SET key = pending_key, pending_key = NULL WHERE id = ?1 AND pending_key = ?2",
-        params![data_plane, key],
-    )?;
-    if moved > 0 {
-        return Ok(true);
-    }
-    let sql = "SELECT count(*) FROM data_plane WHERE id = ?1 AND key = ?2 AND revoked IS NULL";
-    let known: i64 = super::query_row(c, sql, params![data_plane, key], |row| row.get(0))?;
-    Ok(known > 0)
-}
-
-/// Notes an issued certificate.
-///
-/// # Errors
-/// SQLite's.
-pub fn record_certificate(
-    c: &Connection,
-    data_plane: &str,
-    serial: &str,
-    key: &str,
-    not_after: Timestamp,
-) -> Result<()> {
-    c.execute(
-        "INSERT INTO certificate (serial, data_plane, key, issued, not_after) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![serial, data_plane, key, now(), stamp(not_after)],
-    )?;
-    c.execute("UPDATE data_plane SET refused = NULL WHERE id = ?1 AND refused IS NOT NULL", [data_plane])?;
-    // Enough to tell what was issued lately; the grace of a renewal needs only the newest.
-    c.execute(
-        "DELETE FROM certificate WHERE data_plane = ?1 AND serial NOT IN
-           (SELECT serial FROM certificate WHERE data_plane = ?1 ORDER BY issued DESC LIMIT 50)",
-        [data_plane],
-    )?;
-    Ok(())
 }

@@ -6,7 +6,18 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::{Error, Result};
 
-const STEPS: [&str; 3] = [V1, V2, V3];
+const STEPS: [&str; 4] = [V1, V2, V3, V4];
+
+/// Each key of a data plane has a generation: the active one's, the newest given, and the newest of those that a person took away.
+/// `locked`: why, when a replaced key was used. `previous`: who had the session before this one.
+const V4: &str = "
+ALTER TABLE data_plane ADD COLUMN key_generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE data_plane ADD COLUMN newest_generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE data_plane ADD COLUMN dead_generation INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE data_plane ADD COLUMN locked TEXT;
+ALTER TABLE certificate ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN previous TEXT;
+";
 
 /// Several processes over one file: who they are, and what each changed last, for the others to notice.
 const V3: &str = "

@@ -59,27 +59,31 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
         events::add(c, data_plane, None, "Alarm", &json!({ "message": message }))?;
         return Ok(Opened::OtherCluster);
     }
-    let current: Option<(Epoch, Option<String>)> = query_row(
+    let current = query_row(
         c,
-        "SELECT lease, transitions, connection, ended FROM session WHERE data_plane = ?1",
+        "SELECT lease, transitions, connection, ended, instance, previous FROM session WHERE data_plane = ?1",
         [data_plane],
         |row| {
             let epoch = Epoch { lease: row.get(0)?, transitions: row.get(1)?, connection: row.get(2)? };
-            Ok((epoch, row.get(3)?))
+            Ok(Recorded { epoch, ended: row.get(3)?, instance: row.get(4)?, previous: row.get(5)? })
         },
     )
     .optional()?;
-    let recorded = current.as_ref().map(|(epoch, ended)| (epoch, ended.is_none()));
+    if let Some(other) = current.as_ref().and_then(|current| current.in_turn_with(hello)) {
+        in_turn(c, data_plane, other, &hello.instance)?;
+    }
+    let previous = current.as_ref().and_then(|current| current.before(hello));
+    let recorded = current.as_ref().map(|current| (&current.epoch, current.ended.is_none()));
     if !hello.epoch.is_accepted(recorded) {
         return Ok(Opened::Superseded);
     }
     execute(
         c,
-        "INSERT INTO session (data_plane, id, lease, transitions, connection, instance, gateway, opened)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO session (data_plane, id, lease, transitions, connection, instance, gateway, opened, previous)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (data_plane) DO UPDATE SET id = excluded.id, lease = excluded.lease, transitions = excluded.transitions,
            connection = excluded.connection, instance = excluded.instance, gateway = excluded.gateway,
-           opened = excluded.opened, ended = NULL, reason = NULL",
+           opened = excluded.opened, previous = excluded.previous, ended = NULL, reason = NULL",
         params![
             data_plane,
             id,
@@ -88,7 +92,8 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
             hello.epoch.connection,
             hello.instance,
             gateway,
-            now()
+            now(),
+            previous
         ],
     )?;
     let store = setting(c, "store_id")?.unwrap_or_default();
@@ -110,6 +115,52 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
     )?;
     events::add(c, data_plane, None, "Connected", &json!({ "version": hello.version }))?;
     Ok(Opened::Current { counter, held })
+}
+
+/// The session that stands in the row.
+struct Recorded {
+    epoch: Epoch,
+    ended: Option<String>,
+    instance: String,
+    /// Leadership of the process that had the session before this one's.
+    previous: Option<String>,
+}
+
+/// One process's leadership. A process that loses it and gets it again has another one.
+fn leadership(instance: &str, epoch: &Epoch) -> String {
+    format!("{instance} {} {}", epoch.lease, epoch.transitions)
+}
+
+impl Recorded {
+    /// The process with which this one uses the identity in turn: they claim one leadership, or the other spoke in the midst of
+    /// this one's, which never lost it.
+    fn in_turn_with(&self, hello: &Hello) -> Option<&str> {
+        let Hello { instance, epoch, .. } = hello;
+        let one_leadership = (&self.epoch.lease, self.epoch.transitions) == (&epoch.lease, epoch.transitions);
+        let came_back = self.previous.as_ref() == Some(&leadership(instance, epoch));
+        (self.instance != *instance && (one_leadership || came_back)).then_some(self.instance.as_str())
+    }
+
+    /// What is kept of it under the session of `hello`.
+    fn before(&self, hello: &Hello) -> Option<String> {
+        let same = self.instance == hello.instance;
+        if same { self.previous.clone() } else { Some(leadership(&self.instance, &self.epoch)) }
+    }
+}
+
+fn in_turn(c: &Connection, data_plane: &str, one: &str, other: &str) -> Result<()> {
+    let mut both = [one, other].map(|instance| instance.chars().take(100).collect::<String>());
+    both.sort();
+    let message = format!(
+        "two processes use the identity of this data plane in turn: {}. If its cluster was restored from a backup, or a replica of \
+         its link is cut off from the API server, adopt to end this alarm; if not, somebody has its key: revoke it and enrol it again",
+        both.join(" and ")
+    );
+    let sql = "UPDATE data_plane SET alarm = ?2 WHERE id = ?1 AND alarm IS NOT ?2";
+    if execute(c, sql, [data_plane, &message])? > 0 {
+        events::add(c, data_plane, None, "Alarm", &json!({ "message": message }))?;
+    }
+    Ok(())
 }
 
 /// Refuses writes of a session that is not the current one.

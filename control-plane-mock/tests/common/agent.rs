@@ -70,6 +70,8 @@ pub struct Agent {
 #[derive(Clone)]
 pub struct Start {
     pub identity: Identity,
+    /// The process.
+    pub instance: String,
     pub cluster: String,
     pub lease: String,
     pub transitions: i64,
@@ -81,6 +83,7 @@ impl Start {
     pub fn new(plane: &ControlPlane, identity: &Identity) -> Self {
         Self {
             identity: identity.clone(),
+            instance: "fake".into(),
             cluster: "cluster-1".into(),
             lease: "lease-1".into(),
             transitions: 1,
@@ -157,7 +160,7 @@ impl Running {
         let settings = AgentSettings {
             data_plane: self.start.identity.data_plane.clone(),
             version: "0.0.0-fake".into(),
-            instance: "fake".into(),
+            instance: self.start.instance.clone(),
             cluster: self.start.cluster.clone(),
             schema: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
             capabilities: vec!["logs".into()],

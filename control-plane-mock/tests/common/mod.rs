@@ -205,6 +205,7 @@ pub async fn post_renew(plane: &ControlPlane, identity: &Identity, signer: &KeyP
     let time = jiff::Timestamp::now().as_second();
     let statement = renewal_statement(&identity.data_plane, &csr, time);
     let signature = STANDARD.encode(signer.sign(&statement).unwrap());
-    let request = RenewRequest { data_plane: identity.data_plane.clone(), csr, time, signature };
+    let certificate = Some(identity.certificate.clone());
+    let request = RenewRequest { data_plane: identity.data_plane.clone(), csr, time, signature, certificate };
     Api::of(plane).call("POST", "/v1/renew", serde_json::to_value(request).unwrap()).await
 }

@@ -137,7 +137,7 @@ impl World {
         let at = self.wires.get(&wire).map_or(0, |wire| wire.at);
         let gateway = GATEWAYS.get(at).copied().unwrap_or_default();
         let (id, store_id) = (session_id(wire), self.plane.store_id());
-        let identity = Identity { data_plane: DATA_PLANE, key: KEY };
+        let identity = Identity { data_plane: DATA_PLANE, key: KEY, generation: 0 };
         let opening = self.in_store(|c| Core::open(c, identity, hello, &id, gateway, &store_id));
         let (core, counter, held) = match opening {
             Ok(Opening::Current { core, counter, held }) => (core, counter, held.is_some()),

@@ -17,6 +17,7 @@ mod flood;
 mod impostor;
 mod namespace;
 mod second_cluster;
+mod trust;
 mod upgrade;
 mod vault;
 mod wire;

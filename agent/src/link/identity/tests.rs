@@ -44,7 +44,7 @@ fn an_empty_secret_leads_to_a_session_step_by_step() {
 }
 
 #[test]
-fn a_pending_certificate_goes_first_and_an_ended_one_does_not() {
+fn a_pending_certificate_goes_first_and_renews_itself_when_it_has_ended() {
     let (old, new) = (new_key().unwrap(), new_key().unwrap());
     let slot = |key: &SecretString, to: i64| Slot {
         key: key.clone(),
@@ -56,10 +56,70 @@ fn a_pending_certificate_goes_first_and_an_ended_one_does_not() {
         proposed: None,
         data_plane: Some("dp-1".into()),
     };
-    for (now, expected) in [(HOUR, &new), (3 * HOUR, &old)] {
-        let Plan::Dial(client) = identity.plan(now, false) else { panic!() };
-        assert_eq!(client.key.expose_secret(), expected.expose_secret());
+    let Plan::Dial(client) = identity.plan(HOUR, false) else { panic!() };
+    assert_eq!(client.key.expose_secret(), new.expose_secret());
+    // The control plane may have welcomed it: the older key, though its certificate lives, would look stolen.
+    for (now, renew) in [(HOUR, true), (3 * HOUR, false), (3 * HOUR, true)] {
+        let Plan::Renew(slot) = identity.plan(now, renew) else { panic!() };
+        assert_eq!(slot.key.expose_secret(), new.expose_secret());
     }
+}
+
+#[test]
+fn every_crash_of_a_rotation_goes_on_with_a_key_that_counts() {
+    let (old, new) = (new_key().unwrap(), new_key().unwrap());
+    let slot = |key: &SecretString, to: i64| {
+        let certificate = (to > 0).then(|| Certificate::read(&certificate(key, 0, to)).unwrap());
+        Some(Slot { key: key.clone(), certificate })
+    };
+    // Killed after: nothing, storing the new key or asking, storing its certificate or the welcome, storing it as active. The cut
+    // outlasts the old certificate, or both.
+    for (situation, pending, active, now, expected, key) in [
+        ("nothing", None, slot(&old, 2 * HOUR), HOUR, "dial", &old),
+        ("stored", slot(&new, 0), slot(&old, 2 * HOUR), HOUR, "dial", &old),
+        ("stored, long cut", slot(&new, 0), slot(&old, 2 * HOUR), 3 * HOUR, "renew", &old),
+        ("certified", slot(&new, 4 * HOUR), slot(&old, 2 * HOUR), HOUR, "dial", &new),
+        ("certified, old one over", slot(&new, 4 * HOUR), slot(&old, 2 * HOUR), 3 * HOUR, "dial", &new),
+        ("certified, long cut", slot(&new, 4 * HOUR), slot(&old, 2 * HOUR), 5 * HOUR, "renew", &new),
+        ("active", None, slot(&new, 4 * HOUR), HOUR, "dial", &new),
+        ("active, long cut", None, slot(&new, 4 * HOUR), 5 * HOUR, "renew", &new),
+    ] {
+        let mut identity = Identity { pending, active, data_plane: Some("dp-1".into()), ..Identity::default() };
+        let plan = identity.plan(now, false);
+        let used = match &plan {
+            Plan::Dial(client) => client.key.clone(),
+            Plan::Renew(slot) => slot.key.clone(),
+            Plan::Enrol(_) | Plan::MakeKey => panic!("{situation}: a person is needed"),
+        };
+        assert_eq!((word(&plan), used.expose_secret()), (expected, key.expose_secret()), "{situation}");
+
+        // Renewed if needed, and welcomed: the next renewal is for a key that is not used, the same one until there is an answer.
+        if let Plan::Renew(slot) = plan {
+            identity.issued(slot.key.clone(), &certificate(&slot.key, 0, 9 * HOUR), None).unwrap();
+        }
+        let client = identity.newest().unwrap();
+        assert_eq!(client.key.expose_secret(), key.expose_secret(), "{situation}");
+        let next = identity.next_key(&client).unwrap();
+        assert_ne!(next.expose_secret(), key.expose_secret(), "{situation}");
+        let mut secret = json!({});
+        identity.write(&mut secret);
+        let mut identity = Identity::read(&secret);
+        assert_eq!(identity.next_key(&client).unwrap().expose_secret(), next.expose_secret(), "{situation}");
+        assert_eq!(identity.asked().unwrap().expose_secret(), next.expose_secret(), "{situation}");
+        identity.issued(next.clone(), &certificate(&next, 0, 9 * HOUR), None).unwrap();
+        let Plan::Dial(client) = identity.plan(HOUR, false) else { panic!("{situation}") };
+        assert_eq!(client.key.expose_secret(), next.expose_secret(), "{situation}");
+        assert!(identity.welcomed(&client) && identity.pending.is_none(), "{situation}");
+    }
+}
+
+#[test]
+fn a_certificate_of_another_key_is_not_kept() {
+    let (key, other) = (new_key().unwrap(), new_key().unwrap());
+    let mut identity = Identity::default();
+    let error = identity.issued(key, &certificate(&other, 0, HOUR), None).unwrap_err();
+    assert!(error.to_string().contains("of another key"), "{error}");
+    assert!(identity.pending.is_none());
 }
 
 #[test]

@@ -333,8 +333,9 @@ impl<S: Store> Term<'_, S> {
             return;
         }
         self.renew_at = Some(now() + RENEW_AGAIN);
-        let keeper = self.keeper.clone();
-        self.tasks.spawn(async move { Done::RenewalRequest(keeper.renewal_request().await) });
+        let Some(connection) = &self.connection else { return };
+        let (keeper, client) = (self.keeper.clone(), connection.client.clone());
+        self.tasks.spawn(async move { Done::RenewalRequest(keeper.renewal_request(&client).await) });
     }
 
     /// The control plane does not take the certificate that was tried last: at once with a newer one, but not again and again.

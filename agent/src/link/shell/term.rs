@@ -22,7 +22,7 @@ use super::work::{self, Done, Work};
 use super::{Parts, TICK};
 use crate::elector::Epoch;
 use crate::link::cache::{Cache, WATCHED};
-use crate::link::enrol::{Credentials, Keeper};
+use crate::link::enrol::{Credentials, Keeper, now};
 use crate::link::intake::View;
 use crate::link::lanes::Lanes;
 use crate::link::reporter::Report;
@@ -206,10 +206,17 @@ impl<'a, S: Store> Term<'a, S> {
     fn wake(&self) -> Instant {
         let session = self.session.as_ref().and_then(AgentSession::poll_timeout);
         let session = session.map(|(at, _)| self.started + Duration::from_millis(at));
-        [session, self.standing.wake(), self.credentials_due, self.remove_again, self.restart_due]
+        [session, self.standing.wake(), self.credentials_due, self.remove_again, self.restart_due, self.renewal_wake()]
             .into_iter()
             .flatten()
             .fold(Instant::now() + TICK, Instant::min)
+    }
+
+    /// When a renewal over the open link is due.
+    fn renewal_wake(&self) -> Option<Instant> {
+        let open = self.session.as_ref().is_some_and(AgentSession::is_open);
+        let left = self.renew_at.filter(|_| open)? - now();
+        Some(Instant::now() + Duration::from_secs(u64::try_from(left).unwrap_or(0)))
     }
 
     fn tick(&mut self) {

@@ -13,6 +13,7 @@ use crate::link::store::{ApiStatus, DEFAULT, Table};
 
 mod authority;
 mod descriptors;
+mod rotation;
 mod support;
 mod trickle;
 

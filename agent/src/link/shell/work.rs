@@ -43,12 +43,32 @@ pub(super) enum Work {
 /// How something beside the loop ended.
 #[derive(Debug)]
 pub(super) enum Done {
-    Answered { key: ResourceKey, ticket: Ticket, verdict: Verdict, stored: Option<(Table, Value)>, received: Instant },
-    FactsRemoved { key: ResourceKey, facts: Vec<Fact>, settled: Settled, stored: Option<(Table, Value)> },
-    Status { settled: Settled, stored: Option<(Table, Value)> },
+    Answered {
+        key: ResourceKey,
+        ticket: Ticket,
+        verdict: Verdict,
+        stored: Option<(Table, Value)>,
+        received: Instant,
+    },
+    FactsRemoved {
+        key: ResourceKey,
+        facts: Vec<Fact>,
+        settled: Settled,
+        stored: Option<(Table, Value)>,
+    },
+    Status {
+        settled: Settled,
+        stored: Option<(Table, Value)>,
+    },
     Credentials(Result<Credentials, KeepError>),
-    Connected { result: Box<Result<(Socket, Credentials), ConnectError>>, tried: Option<String> },
-    WriterEnded { number: u64, error: Option<String> },
+    Connected {
+        result: Box<Result<(Socket, Credentials), ConnectError>>,
+        tried: Option<String>,
+    },
+    WriterEnded {
+        number: u64,
+        error: Option<String>,
+    },
     RenewalRequest(Result<String, KeepError>),
     /// A renewed certificate is stored, with fingerprints of what is not trusted of the bundle that came along.
     Renewed(Result<(Certificate, Vec<String>), KeepError>),
@@ -201,9 +221,8 @@ pub(super) async fn connect<S: Store>(
         }
         tried = Some(credentials.client.certificate.clone());
         let limits = Limits { frame: protocol::message::MAX_FRAME, write_buffer: 4 * protocol::message::MAX_FRAME };
-        let socket = dialer
-            .websocket(&url, LINK_PATH, protocol::message::SUBPROTOCOL, &credentials.client, limits)
-            .await?;
+        let socket =
+            dialer.websocket(&url, LINK_PATH, protocol::message::SUBPROTOCOL, &credentials.client, limits).await?;
         Ok((socket, credentials))
     };
     let result = Box::new(connect.await);

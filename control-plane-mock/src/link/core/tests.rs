@@ -106,7 +106,7 @@ fn a_merged_fact_grows_under_its_id_and_never_shrinks() {
 #[test]
 fn a_data_plane_was_seen_last_when_anything_came_from_it() {
     let (c, _) = opened();
-    let seen = || identity::data_planes(&c, 1, None).unwrap().remove(0).last_seen;
+    let seen = || store::identity::data_planes(&c, 1, None).unwrap().remove(0).last_seen;
     let opened = seen();
     let heard = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(2);
     sessions::close(&c, "dp", "another", heard, "the link was lost").unwrap();
@@ -132,7 +132,7 @@ fn opened() -> (Connection, Core) {
         store_id: None,
         window: Window { messages: 8, bytes: 1_000_000 },
     };
-    let identity = Identity { data_plane: "dp", key: "key" };
+    let identity = Identity { data_plane: "dp", key: "key", generation: 0 };
     match Core::open(&c, identity, &hello, "session", "gateway", "store").unwrap() {
         Opening::Current { core, .. } => (c, core),
         refused @ Opening::Refused { .. } => panic!("{refused:?}"),

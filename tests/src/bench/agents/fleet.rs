@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use control_plane_mock::ca::{self, Authority, Pair};
 use control_plane_mock::model::NewNamed;
 use control_plane_mock::store::catalog::{self, Actor};
-use control_plane_mock::store::{self, Store, identity};
+use control_plane_mock::store::{self, Store, identity, keys};
 use rcgen::{CertificateParams, KeyPair};
 
 /// Data planes of one transaction.
@@ -55,14 +55,14 @@ pub(super) async fn make(store_file: &Path, count: usize, files: &[std::path::Pa
                     .map(|number| {
                         let name = NewNamed { name: format!("dp-{number:05}"), display_name: None };
                         let id = identity::create_data_plane(c, organization, &name)?;
-                        identity::register_key(c, &id, &public)?;
+                        keys::register(c, &id, &public)?;
                         Ok(id)
                     })
                     .collect::<store::Result<Vec<String>>>()
             })
             .await?;
         for (number, id) in (from..upto).zip(ids) {
-            let issued = authority.issue(ca::read_request(&request)?, &id)?;
+            let issued = authority.issue(ca::read_request(&request)?, &id, 1)?;
             let share = out.len();
             let file = out.get_mut(number % share).context("no file")?;
             writeln!(file, "{id} {}", flat(&issued.certificate))?;
