@@ -20,7 +20,7 @@ use crate::control_plane::Shared;
 use crate::problem::{Code, Problem};
 use crate::store::catalog::{self, Actor};
 use crate::store::deployments::Place;
-use crate::store::{self, Result as StoreResult};
+use crate::store::{self, Result as StoreResult, tokens};
 
 mod admin;
 mod catalog_routes;
@@ -28,6 +28,7 @@ mod deployment_routes;
 mod observe;
 mod openapi;
 mod single_routes;
+mod token_routes;
 
 /// Longest body of a request, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -83,7 +84,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
             return Err(problem.hint("log in: pdpctl login SERVER --token-file FILE --ca-file FILE").into());
         };
         let hash = store::token_hash(token.trim());
-        let actor = shared.store.run(move |c| catalog::actor(c, &hash)).await?;
+        let actor = shared.store.run(move |c| tokens::actor(c, &hash)).await?;
         actor.map(Self).ok_or_else(|| {
             Problem::new(Code::Unauthenticated, "this token is not known here")
                 .hint("was the control plane's store replaced? log in again with its present token")
@@ -166,6 +167,7 @@ pub(crate) fn routes() -> Vec<Route> {
     all.extend(deployment_routes::routes());
     all.extend(observe::routes());
     all.extend(single_routes::routes());
+    all.extend(token_routes::routes());
     all.extend(admin::routes());
     all
 }

@@ -32,6 +32,7 @@ mod schema;
 pub mod sessions;
 pub mod status;
 pub mod tasks;
+pub mod tokens;
 
 /// Pieces of work that may wait; further callers wait to hand theirs over.
 const QUEUE: usize = 1024;

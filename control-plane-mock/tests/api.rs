@@ -208,6 +208,44 @@ async fn nothing_crosses_an_organization() {
 }
 
 #[tokio::test]
+async fn access_tokens_are_listed_without_themselves_end_and_can_be_deleted() {
+    let (plane, api) = furnished().await;
+    let tokens = "/api/v1/organizations/acme/tokens";
+    let made = api.post(tokens, json!({ "name": "ci", "expiresInSeconds": 3600 })).await;
+    let secret = made["token"].as_str().unwrap();
+    let ci = Api::with_token(&plane, secret);
+    ci.get("/api/v1/organizations").await;
+    let listed = api.get(tokens).await;
+    assert_eq!((listed[0]["name"].as_str(), &listed[0]["expires"]), (Some("ci"), &made["expires"]));
+    assert!(listed[0]["lastUsed"].is_string() && !listed.to_string().contains(secret), "{listed}");
+    assert_eq!(api.get(&format!("{tokens}/ci")).await, listed[0]);
+    let default = api.post(tokens, json!({ "name": "person" })).await;
+    let end: jiff::Timestamp = default["expires"].as_str().unwrap().parse().unwrap();
+    assert_eq!(end.duration_since(jiff::Timestamp::now()).as_hours().div_euclid(24), 89);
+    for (wish, code) in [
+        (json!({ "name": "ci" }), 409),
+        (json!({ "name": "long", "expiresInSeconds": 400 * 86_400 }), 422),
+        (json!({ "name": "none", "expiresInSeconds": 0 }), 422),
+        (json!({ "name": "a/b" }), 422),
+    ] {
+        assert_eq!(api.call("POST", tokens, wish.clone()).await.0, code, "{wish}");
+    }
+    for (method, path) in [("GET", tokens.to_owned()), ("DELETE", format!("{tokens}/ci"))] {
+        assert_eq!(ci.call(method, &path, Value::Null).await.0, 403, "only the administrator: {method}");
+    }
+    assert_eq!(api.call("DELETE", &format!("{tokens}/ci"), Value::Null).await.0, 200);
+    assert_eq!(api.call("DELETE", &format!("{tokens}/ci"), Value::Null).await.0, 404);
+    assert_eq!(ci.call("GET", "/api/v1/organizations", Value::Null).await.0, 401);
+
+    plane.store().run(|c| Ok(c.execute("UPDATE access_token SET expires = '2026-01-01'", [])?)).await.unwrap();
+    let person = Api::with_token(&plane, default["token"].as_str().unwrap());
+    let (status, problem) = person.call("GET", "/api/v1/organizations", Value::Null).await;
+    assert_eq!(status, 401);
+    assert!(problem["message"].as_str().unwrap().contains("this token ended at 2026-01-01"), "{problem}");
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_restart_of_the_server_keeps_everything_and_counters_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { store: Some(folder.path().join("store")), ..Config::default() };

@@ -14,8 +14,8 @@ use super::{Answer, App, Caller, Input, Route, answer};
 use crate::component;
 use crate::control_plane::Shared;
 use crate::model::{
-    AccessToken, ComponentRow, DataPlane, DataPlaneSettings, Enrolment, Environment, Named, NewAccessToken,
-    NewComponent, NewEnvironment, NewNamed, Release,
+    ComponentRow, DataPlane, DataPlaneSettings, Enrolment, Environment, Named, NewComponent, NewEnvironment, NewNamed,
+    Release,
 };
 use crate::problem::Problem;
 use crate::store::documents::{self, Belongs};
@@ -41,7 +41,6 @@ pub(super) fn routes() -> Vec<Route> {
         route!("GET" "/api/v1/organizations", "List organizations", &[], None, "[]Named", get(organizations)),
         route!("POST" "/api/v1/organizations", "Create an organization", &[], Some("NewNamed"), "Named", post(create_organization)),
         route!("DELETE" "/api/v1/organizations/{organization}", "Delete an empty organization", &[], None, "", delete(delete_organization)),
-        route!("POST" "/api/v1/organizations/{organization}/tokens", "Create a token confined to the organization", &[], Some("NewAccessToken"), "AccessToken", post(create_token)),
         route!("GET" "/api/v1/organizations/{organization}/projects", "List projects", &[], None, "[]Named", get(projects)),
         route!("POST" "/api/v1/organizations/{organization}/projects", "Create a project", &[], Some("NewNamed"), "Named", post(create_project)),
         route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}", "Delete an empty project", &[], None, "", delete(delete_project)),
@@ -84,22 +83,6 @@ async fn delete_organization(State(shared): App, caller: Caller, Path(name): One
         let id = caller.organization(c, &name)?;
         catalog::delete_organization(c, id)?;
         Ok(json!({ "deleted": name }))
-    })
-    .await
-}
-
-async fn create_token(
-    State(shared): App,
-    caller: Caller,
-    Path(organization): One,
-    Input(new): Input<NewAccessToken>,
-) -> Answer<AccessToken> {
-    caller.admin()?;
-    let token = crate::store::new_token("pdpt");
-    answer(&shared, move |c| {
-        let id = caller.organization(c, &organization)?;
-        catalog::add_token(c, &crate::store::token_hash(&token), &new.name, Some(id))?;
-        Ok(AccessToken { name: new.name, token })
     })
     .await
 }

@@ -31,6 +31,7 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add::<model::NewNamed>(&mut all);
     add::<model::NewAccessToken>(&mut all);
     add::<model::AccessToken>(&mut all);
+    add::<model::AccessTokenRow>(&mut all);
     add::<model::DataPlane>(&mut all);
     add::<model::Enrolment>(&mut all);
     add::<model::DataPlaneSettings>(&mut all);

@@ -1,4 +1,4 @@
-//! create, get and delete: organizations, projects, environments, data planes, components, releases, runs.
+//! create, get and delete: organizations, projects, environments, data planes, tokens, components, releases, runs.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::views::{OrganizationRow, ProjectRow, View, table};
 use super::wait::{End, Line, Snapshot, watch};
 use super::{Error, Io, output, rollout, runs};
 use crate::model::{
-    ComponentRow, DataPlane, Enrolment, Environment, Named, NewComponent, NewEnvironment, NewNamed, Release,
-    ResourceStatus, TaskRun,
+    AccessToken, AccessTokenRow, ComponentRow, DataPlane, Enrolment, Environment, Named, NewAccessToken, NewComponent,
+    NewEnvironment, NewNamed, Release, ResourceStatus, TaskRun,
 };
 use crate::problem::{Code, check_handle};
 
@@ -48,6 +48,14 @@ pub(super) async fn create(io: &mut Io, global: &Global, kind: Create) -> Result
             let made: Enrolment = session.client.post(&path, &serde_json::json!({})).await?;
             enrolment(io, form, &made, "has a new enrolment token")
         }
+        Create::Token { name, expires } => {
+            check_handle("name", &name)?;
+            let new = NewAccessToken { name, expires_in_seconds: Some(expires) };
+            let made: AccessToken = session.client.post(&session.in_organization(&["tokens"])?, &new).await?;
+            let AccessToken { name, token, expires } = &made;
+            let sentence = format!("token/{name} created; it ends at {expires} and is not shown again:\n\n{token}");
+            output::say(io, form, &made, &sentence, &format!("token/{name}"))
+        }
         Create::Component { new, component_type } => {
             let NewNamed { name, display_name } = named(new)?;
             let new = NewComponent { name, component_type, display_name };
@@ -74,7 +82,7 @@ fn made_one(io: &mut Io, form: Format, kind: &str, name: &str, value: &impl Seri
     output::say(io, form, value, &format!("{name} created"), &name)
 }
 
-/// The one place where a token is shown: it is what was asked for.
+/// An enrolment token is shown here alone, and an access token where it is made: it is what was asked for.
 fn enrolment(io: &mut Io, form: Format, made: &Enrolment, what: &str) -> Result<(), Error> {
     let Enrolment { data_plane, token: _, expires, command, ca_bundle: _ } = made;
     let name = format!("data-plane/{}", data_plane.name);
@@ -108,6 +116,10 @@ pub(super) async fn get(io: &mut Io, global: &Global, kind: Get) -> Result<(), E
         Get::DataPlanes { names } => {
             let path = session.in_organization(&["data-planes"])?;
             show::<DataPlane, _>(io, form, &session, &path, &names, std::convert::identity).await
+        }
+        Get::Tokens { names } => {
+            let path = session.in_organization(&["tokens"])?;
+            show::<AccessTokenRow, _>(io, form, &session, &path, &names, std::convert::identity).await
         }
         Get::Components { names } => {
             let path = session.in_project(&["components"])?;
@@ -193,6 +205,9 @@ pub(super) async fn delete(io: &mut Io, global: &Global, kind: Delete) -> Result
         }
         Delete::DataPlane { names } => {
             gone(io, form, &session, "data-plane", &session.in_organization(&["data-planes"])?, &names).await
+        }
+        Delete::Token { names } => {
+            gone(io, form, &session, "token", &session.in_organization(&["tokens"])?, &names).await
         }
         Delete::Component { names } => {
             gone(io, form, &session, "component", &session.in_project(&["components"])?, &names).await

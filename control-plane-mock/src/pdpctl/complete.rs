@@ -62,6 +62,10 @@ pub(super) fn data_planes() -> Vec<CompletionCandidate> {
     names(|session| session.in_organization(&["data-planes"]))
 }
 
+pub(super) fn tokens() -> Vec<CompletionCandidate> {
+    names(|session| session.in_organization(&["tokens"]))
+}
+
 pub(super) fn components() -> Vec<CompletionCandidate> {
     names(|session| session.in_project(&["components"]))
 }

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::age::since;
 use super::table::Table;
-use crate::model::{ComponentRow, DataPlane, Deployment, Environment, Event, Named, Release, ResourceStatus, TaskRun};
+use crate::model::{
+    AccessTokenRow, ComponentRow, DataPlane, Deployment, Environment, Event, Named, Release, ResourceStatus, TaskRun,
+};
 
 /// A kind that is listed.
 pub(super) trait View: Serialize {
@@ -123,6 +125,23 @@ impl View for DataPlane {
 
     fn named(&self) -> String {
         format!("data-plane/{}", self.name)
+    }
+}
+
+impl View for AccessTokenRow {
+    const HEAD: &'static [&'static str] = &["NAME", "AGE", "EXPIRES", "LAST USED"];
+
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            since(&self.created, now),
+            self.expires.clone().unwrap_or_else(|| "never".into()),
+            self.last_used.as_deref().map_or_else(|| "never".into(), |used| since(used, now)),
+        ]
+    }
+
+    fn named(&self) -> String {
+        format!("token/{}", self.name)
     }
 }
 

@@ -20,27 +20,6 @@ pub struct Actor {
     pub organization: Option<i64>,
 }
 
-/// Finds who a token belongs to.
-///
-/// # Errors
-/// SQLite's.
-pub fn actor(c: &Connection, token_hash: &str) -> Result<Option<Actor>> {
-    let row = |row: &rusqlite::Row<'_>| Ok(Actor { name: row.get(0)?, organization: row.get(1)? });
-    Ok(c.query_row("SELECT name, organization FROM access_token WHERE hash = ?1", [token_hash], row).optional()?)
-}
-
-/// Registers a token.
-///
-/// # Errors
-/// SQLite's.
-pub fn add_token(c: &Connection, hash: &str, name: &str, organization: Option<i64>) -> Result<()> {
-    c.execute(
-        "INSERT OR REPLACE INTO access_token (hash, name, organization, created) VALUES (?1, ?2, ?3, ?4)",
-        params![hash, name, organization, now()],
-    )?;
-    Ok(())
-}
-
 /// Id of an organization that `actor` may see.
 ///
 /// # Errors

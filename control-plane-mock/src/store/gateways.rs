@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Result, catalog, now, sessions};
+use super::{Result, now, sessions, tokens};
 
 /// Another gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn enter(c: &Connection, name: &str, instance: &str, token: &str) -> Result<
         "DELETE FROM access_token WHERE name = 'admin' AND organization IS NULL AND hash NOT IN (SELECT token FROM gateway)",
         [],
     )?;
-    catalog::add_token(c, token, "admin", None)
+    tokens::admit_admin(c, token)
 }
 
 /// Tells where this gateway listens.

@@ -6,7 +6,14 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::{Error, Result};
 
-const STEPS: [&str; 4] = [V1, V2, V3, V4];
+const STEPS: [&str; 5] = [V1, V2, V3, V4, V5];
+
+/// Access tokens end; those from before end 90 days from now.
+const V5: &str = "
+ALTER TABLE access_token ADD COLUMN expires TEXT;
+ALTER TABLE access_token ADD COLUMN last_used TEXT;
+UPDATE access_token SET expires = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+90 days') WHERE organization IS NOT NULL;
+";
 
 /// Each key of a data plane has a generation: the active one's, the newest given, and the newest of those that a person took away.
 /// `locked`: why, when a replaced key was used. `previous`: who had the session before this one.

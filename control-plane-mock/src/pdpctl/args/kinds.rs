@@ -56,6 +56,14 @@ pub(in crate::pdpctl) enum Create {
         #[arg(add = ArgValueCandidates::new(complete::data_planes))]
         name: String,
     },
+    /// An access token of the organization, shown once
+    Token {
+        /// Name: who or what uses it; lower-case letters, digits, dashes
+        name: String,
+        /// Its life, 30d or 12h; at most a year
+        #[arg(long, value_name = "TIME", default_value = "90d", value_parser = life)]
+        expires: u64,
+    },
     /// A component without a release; deploy -f makes it too
     #[command(visible_alias = "comp")]
     Component {
@@ -101,6 +109,13 @@ pub(in crate::pdpctl) enum Get {
     DataPlanes {
         /// Names; all when left out
         #[arg(add = ArgValueCandidates::new(complete::data_planes))]
+        names: Vec<String>,
+    },
+    /// Access tokens of the organization: until when, used when; never the tokens
+    #[command(visible_aliases = ["token"])]
+    Tokens {
+        /// Names; all when left out
+        #[arg(add = ArgValueCandidates::new(complete::tokens))]
         names: Vec<String>,
     },
     /// Units of work
@@ -171,6 +186,12 @@ pub(in crate::pdpctl) enum Delete {
         #[arg(required = true, add = ArgValueCandidates::new(complete::data_planes))]
         names: Vec<String>,
     },
+    /// Access tokens of the organization; they end at once
+    Token {
+        /// Names
+        #[arg(required = true, add = ArgValueCandidates::new(complete::tokens))]
+        names: Vec<String>,
+    },
     /// Components that are deployed nowhere
     #[command(visible_alias = "comp")]
     Component {
@@ -191,4 +212,25 @@ pub(in crate::pdpctl) enum Delete {
         #[arg(long, value_name = "TRACK", default_value = "v1.0")]
         track: String,
     },
+}
+
+/// Seconds of `30d`, `12h`, `1h30m`.
+fn life(text: &str) -> Result<u64, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).map(|days| days.saturating_mul(86_400));
+    let time = || u64::try_from(text.parse::<jiff::SignedDuration>().ok()?.as_secs()).ok();
+    days.or_else(time).filter(|seconds| *seconds > 0).ok_or_else(|| "write it like 30d or 12h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_written_in_days_or_hours() {
+        for (text, expected) in
+            [("30d", Some(2_592_000)), ("12h", Some(43_200)), ("0d", None), ("-1h", None), ("x", None)]
+        {
+            assert_eq!(life(text).ok(), expected, "{text}");
+        }
+    }
 }
