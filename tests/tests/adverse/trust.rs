@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tests::support::{LIMIT, agent};
 use tests::testbed::wait_until;
 
-use super::guest::Guest;
 use super::then_mend;
+use tests::guest::Guest;
 
 /// So that renewals need no waiting.
 const SHORT: [&str; 2] = ["--certificate-lifetime", "20s"];
