@@ -43,6 +43,8 @@ impl Guest {
     /// Installs or upgrades with these values on top of the usual ones.
     pub async fn install(&mut self, token: Option<&str>, mut values: Value) {
         values["crds"] = json!({ "enabled": false });
+        // As for the shared installation.
+        values["objectQuota"] = Value::Null;
         self.agent.options.values = values.to_string();
         self.agent.prepare_namespace().await.unwrap();
         self.agent.helm_install(token).await.unwrap();

@@ -47,7 +47,8 @@ async fn install() -> Result<Installation> {
         data_plane: "berlin".to_owned(),
         image,
         // Many tests share it, each of which makes and removes; what limits there are has tests of its own.
-        values: serde_json::json!({"policy": {"limits": null}}).to_string(),
+        // A cluster that has just learnt of our kinds refuses them for a minute where a quota is on them.
+        values: serde_json::json!({"policy": {"limits": null}, "objectQuota": null}).to_string(),
     };
     Installation::install(&bed, &plane, options).await
 }

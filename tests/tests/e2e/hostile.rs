@@ -48,7 +48,7 @@ async fn a_variable_in_command_or_arguments_brings_no_secret_out() {
 async fn where_the_customer_keeps_what_runs_a_document_gets_nothing_of_a_secret() {
     let rule = json!({
         "organization": "acme", "environment": "dev",
-        "secrets": {"images": ["registry.customer.test:5000/probe"], "env": ["DB_PASSWORD"], "files": [],
+        "secrets": {"images": ["registry.customer.test:5000/samples/probe"], "env": ["DB_PASSWORD"], "files": [],
             "command": "Forbidden", "taskArgs": "Forbidden", "exitCodes": "Class"},
     });
     let guest = guest("oracle", json!([rule]), json!(null)).await;
