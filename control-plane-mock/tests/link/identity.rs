@@ -60,6 +60,7 @@ async fn a_key_renews_itself_also_after_its_certificate_and_never_after_revocati
 }
 
 /// A new key, certified over the open link of `agent`.
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a broken expectation is a failed test")]
 async fn rotated(plane: &ControlPlane, agent: &Agent, old: &Identity) -> Identity {
     let key = KeyPair::generate().unwrap();
     let before = plane.record().after(0).len();
