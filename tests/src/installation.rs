@@ -109,10 +109,13 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The same store with more arguments from the next [`Self::restart`] of the returned one on.
+    /// The same store with these arguments (each a flag and its value) from the next [`Self::restart`] of the returned one on; they
+    /// replace what was said of the same flags before.
     #[must_use]
     pub fn with(&self, more: &[&str]) -> Self {
-        let args = self.args.iter().cloned().chain(more.iter().map(|arg| (*arg).to_owned())).collect();
+        let given = |pair: &&[String]| !pair.first().is_some_and(|flag| more.contains(&flag.as_str()));
+        let kept = self.args.chunks(2).filter(given).flatten().cloned();
+        let args = kept.chain(more.iter().map(|arg| (*arg).to_owned())).collect();
         Self { args, ..self.clone() }
     }
 
