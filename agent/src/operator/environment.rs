@@ -151,7 +151,11 @@ impl Round<'_> {
     fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Trouble> {
         let policy = &self.policy.ok_or_else(resolve::no_policy)?.spec;
         let rule = resolve::rule(policy, owner)?;
-        resolve::room::for_environment(&self.shared.index.lock(), policy, self.name)?;
+        {
+            let mut contents = self.shared.index.lock();
+            resolve::room::for_environment(&contents, policy, self.name)?;
+            contents.claim(self.environment.metadata.uid.as_ref());
+        }
         let [organization, project, handle] = owner;
         let spec = &self.environment.spec.body;
         Ok(objects::wanted(&objects::Input {

@@ -74,6 +74,8 @@ pub struct Contents {
     /// What was deleted lately, with its uid.
     gone: VecDeque<(Place, Arc<str>)>,
     names: Names,
+    /// Uids of releases and environments that were given room, for as long as their status does not say so yet.
+    claims: BTreeSet<String>,
 }
 
 /// Deletions that are remembered: the answer to a write is late by moments.
@@ -93,6 +95,21 @@ impl Index {
 }
 
 impl Contents {
+    /// Notes that the object of this uid has been given room, so that whoever is judged next counts it.
+    pub fn claim(&mut self, uid: Option<&String>) {
+        let environments = self.environments.values().filter_map(|own| own.metadata().uid.as_ref());
+        let known: BTreeSet<&String> =
+            self.releases.values().filter_map(|own| own.metadata().uid.as_ref()).chain(environments).collect();
+        self.claims.retain(|claimed| known.contains(claimed));
+        self.claims.extend(uid.cloned());
+    }
+
+    /// Whether the object of this uid has been given room.
+    #[must_use]
+    pub fn has_claimed(&self, uid: Option<&String>) -> bool {
+        uid.is_some_and(|uid| self.claims.contains(uid))
+    }
+
     /// Takes in an object unless a newer state of it is known. True if something changed that somebody may want to know.
     pub fn put(&mut self, place: Place, mut tracked: Tracked) -> bool {
         if let Some((stored, known)) = self.objects.get_key_value(&place) {

@@ -23,7 +23,7 @@ impl Work<'_> {
     /// Takes up the newest content: resolve, build, check, store, record. Inside: why it cannot be, and when to try again.
     pub(super) async fn admit(&mut self) -> Result<Result<(), (Trouble, Duration)>, ApiError> {
         let (admissible, policy, about) = {
-            let contents = self.shared.index.lock();
+            let mut contents = self.shared.index.lock();
             let policy = contents.policy.as_ref();
             let about = format!(
                 "{} {} {}",
@@ -32,7 +32,11 @@ impl Work<'_> {
                 policy.and_then(|policy| policy.metadata.resource_version.clone()).unwrap_or_default(),
             );
             let admissible = resolve::admissible(&contents, &self.identity.name, &self.release.spec.body);
-            (admissible, policy.map(|policy| policy.spec.clone()), about)
+            let policy = policy.map(|policy| policy.spec.clone());
+            if admissible.is_ok() {
+                contents.claim(self.release.metadata.uid.as_ref());
+            }
+            (admissible, policy, about)
         };
         let admissible = match (admissible, self.shared.refusal(&self.identity.name, &about)) {
             // Rules are asked anew every time: they cost nothing, and what they wait for comes as an event.

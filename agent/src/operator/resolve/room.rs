@@ -1,7 +1,7 @@
 //! Whether one more environment or release has room under the customer's limits. Pure.
 //!
-//! Of those that are present the oldest stay, by time of creation and then by name: reconcilers that work side by side need not
-//! agree who came first, and what runs is not put out by what comes later.
+//! What has begun stays, whatever the limit becomes. Of the others the oldest begin, by time of creation and then by name. Who was given
+//! room is noted at once ([`Contents::claim`]), under the same lock: its status says so only later, and the next one must count it.
 
 use std::collections::BTreeMap;
 
@@ -27,15 +27,19 @@ pub fn for_release(
 ) -> Result<(), Trouble> {
     let here = find_owner(contents, environment).and_then(|owner| rule(policy, &owner).ok()?.max_releases);
     let everywhere = policy.limits.as_ref().and_then(|limits| limits.releases);
+    let begun = |release: &Release| {
+        let recorded = release.status.as_ref().is_some_and(|status| status.namespace.is_some());
+        recorded || contents.has_claimed(release.metadata.uid.as_ref())
+    };
     let present = |release: &Release| release.spec.body.state == Desired::Present;
     if everywhere.is_some() {
-        let there = before(&contents.releases, name, present);
+        let there = before(&contents.releases, name, present, begun);
         limits::one_more(there, everywhere, "releases", "spec.limits.releases").map_err(denied)?;
     }
     if here.is_some() {
         let within =
             |release: &Release| present(release) && release.spec.body.environment.as_deref() == Some(environment);
-        let there = before(&contents.releases, name, within);
+        let there = before(&contents.releases, name, within, begun);
         let setting = "maxReleases of this environment";
         limits::one_more(there, here, "releases in this environment", setting).map_err(denied)?;
     }
@@ -49,17 +53,33 @@ pub fn for_release(
 pub fn for_environment(contents: &Contents, policy: &DataPlanePolicySpec, name: &str) -> Result<(), Trouble> {
     let Some(most) = policy.limits.as_ref().and_then(|limits| limits.environments) else { return Ok(()) };
     let present = |environment: &Environment| environment.spec.body.state == Desired::Present;
-    let there = before(&contents.environments, name, present);
+    let begun = |environment: &Environment| {
+        let recorded = environment.status.as_ref().is_some_and(|status| status.namespace.is_some());
+        recorded || contents.has_claimed(environment.metadata.uid.as_ref())
+    };
+    let there = before(&contents.environments, name, present, begun);
     limits::one_more(there, Some(most), "environments", "spec.limits.environments").map_err(denied)
 }
 
-/// How many that count were created before `name`.
-fn before<K: Resource>(all: &BTreeMap<String, Own<K>>, name: &str, counts: impl Fn(&K) -> bool) -> usize {
+/// How many that count come before `name`: none if it has begun itself, else those that have begun or were created before it.
+fn before<K: Resource>(
+    all: &BTreeMap<String, Own<K>>,
+    name: &str,
+    counts: impl Fn(&K) -> bool,
+    begun: impl Fn(&K) -> bool,
+) -> usize {
+    if let Some(Own::Read(own)) = all.get(name)
+        && begun(own)
+    {
+        return 0;
+    }
     let created =
         |own: &Own<K>| -> Option<Timestamp> { own.metadata().creation_timestamp.as_ref().map(|created| created.0) };
     let own = (all.get(name).and_then(created), name);
     let older = all.iter().filter(|(other, found)| match found {
-        Own::Read(read) => (created(found), other.as_str()) < own && counts(read),
+        Own::Read(read) => {
+            other.as_str() != name && counts(read) && (begun(read) || (created(found), other.as_str()) < own)
+        }
         Own::Unreadable { .. } => false,
     });
     older.count()
@@ -74,7 +94,8 @@ mod tests {
     fn release(name: &str, second: u32, environment: &str, state: &str) -> Own<Release> {
         let made = json!({
             "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release",
-            "metadata": {"name": name, "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")},
+            "metadata": {"name": name, "uid": format!("uid-{name}"),
+                "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")},
             "spec": {"state": state, "environment": environment},
         });
         Own::Read(Box::new(serde_json::from_value(made).unwrap()))
@@ -133,5 +154,27 @@ mod tests {
         let one = policy(json!({"limits": {"environments": 1}}));
         assert_eq!(for_environment(&contents, &one, "prod"), Ok(()));
         assert!(for_environment(&contents, &one, "dev").unwrap_err().message.contains("spec.limits.environments"));
+    }
+
+    #[test]
+    fn who_was_given_room_keeps_it_though_older_ones_are_seen_later() {
+        let two = policy(json!({"limits": {"releases": 2}}));
+        let mut contents = Contents::default();
+        // Those with the earlier names come last to the watch, all of the same second.
+        for name in ["d", "c", "b", "a"] {
+            contents.releases.insert(name.to_owned(), release(name, 1, "dev", "Present"));
+            let has_room = for_release(&contents, &two, name, "dev").is_ok();
+            assert_eq!(has_room, ["d", "c"].contains(&name), "{name}");
+            if has_room {
+                let uid = contents.releases[name].metadata().uid.clone();
+                contents.claim(uid.as_ref());
+            }
+        }
+        assert_eq!(for_release(&contents, &two, "d", "dev"), Ok(()), "asked again it has it still");
+        // One that is gone leaves its room, also to one of its name.
+        contents.releases.remove("d");
+        assert_eq!(for_release(&contents, &two, "a", "dev"), Ok(()));
+        contents.claim(None);
+        assert!(!contents.has_claimed(Some(&"uid-d".to_owned())));
     }
 }
