@@ -5,6 +5,7 @@ use protocol::enrol::{EnrolError, EnrolErrorCode};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::keys::{self, Presented};
+pub use super::keys::{no, revoke};
 use super::{Result, is_duplicate, new_token, now, stamp, token_hash};
 use crate::model::{DataPlane, NewNamed};
 use crate::problem::{Code, Problem, check_handle};
@@ -119,26 +120,6 @@ pub fn issue_token(c: &Connection, data_plane: &str, life: SignedDuration) -> Re
     )?;
     c.execute("UPDATE data_plane SET revoked = NULL, locked = NULL, alarm = NULL WHERE id = ?1", [data_plane])?;
     Ok((token, expires))
-}
-
-/// Takes a data plane's access away: keys, tokens.
-///
-/// # Errors
-/// SQLite's.
-pub fn revoke(c: &Connection, data_plane: &str) -> Result<()> {
-    c.execute(
-        "UPDATE data_plane SET revoked = ?2, key = NULL, pending_key = NULL, cluster = NULL,
-           dead_generation = newest_generation WHERE id = ?1",
-        params![data_plane, now()],
-    )?;
-    c.execute("DELETE FROM enrolment_token WHERE data_plane = ?1", [data_plane])?;
-    Ok(())
-}
-
-/// An answer to an enrolment that is not a certificate.
-#[must_use]
-pub fn no(code: EnrolErrorCode, message: &str) -> EnrolError {
-    EnrolError { code, message: message.to_owned(), retry_after_ms: None }
 }
 
 /// Spends a token: binds it to `key` at first use and registers the key. Returns the data plane and the key's generation.

@@ -11,7 +11,6 @@ use protocol::enrol::{EnrolError, EnrolErrorCode};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::identity::{no, revoke};
 use super::{Result, events, execute, now, query_row, stamp};
 
 /// What a key that was proven is to a data plane.
@@ -73,6 +72,26 @@ pub fn judge(c: &Connection, data_plane: &str, key: &str, certified: Option<i64>
         (Some(of), _) | (None, Some(of)) if of > dead => Presented::Replaced,
         (Some(_), _) | (None, _) => Presented::Unknown,
     })
+}
+
+/// Takes a data plane's access away: keys, tokens.
+///
+/// # Errors
+/// SQLite's.
+pub fn revoke(c: &Connection, data_plane: &str) -> Result<()> {
+    c.execute(
+        "UPDATE data_plane SET revoked = ?2, key = NULL, pending_key = NULL, cluster = NULL,
+           dead_generation = newest_generation WHERE id = ?1",
+        params![data_plane, now()],
+    )?;
+    c.execute("DELETE FROM enrolment_token WHERE data_plane = ?1", [data_plane])?;
+    Ok(())
+}
+
+/// An answer to an enrolment that is not a certificate.
+#[must_use]
+pub fn no(code: EnrolErrorCode, message: &str) -> EnrolError {
+    EnrolError { code, message: message.to_owned(), retry_after_ms: None }
 }
 
 /// Whether the data plane may have a certificate or a session at all.
