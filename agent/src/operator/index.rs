@@ -97,6 +97,9 @@ impl Index {
 impl Contents {
     /// Notes that the object of this uid has been given room, so that whoever is judged next counts it.
     pub fn claim(&mut self, uid: Option<&String>) {
+        if self.has_claimed(uid) {
+            return;
+        }
         let environments = self.environments.values().filter_map(|own| own.metadata().uid.as_ref());
         let known: BTreeSet<&String> =
             self.releases.values().filter_map(|own| own.metadata().uid.as_ref()).chain(environments).collect();

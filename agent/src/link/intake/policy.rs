@@ -85,11 +85,12 @@ pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> V
     }
 }
 
-/// Every limit of the customer that a document would go beyond, of which `bytes` are to be stored. `new`: nothing of its name is
-/// there yet, so it is one more.
+/// Every limit of the customer that storing `document` would go beyond. `new`: nothing of its name is there yet, so it is one more.
+/// What takes no room is stored all the same: a removal, the end of a run, the settings of the installation.
 #[must_use]
 pub fn beyond(policy: &DataPlanePolicySpec, body: &Body, document: &Value, about: &About, new: bool) -> Vec<Reason> {
-    if body.desired() == Desired::Absent {
+    let ends_a_run = matches!(body, Body::TaskRun(TaskRunSpec { cancel: Some(true), .. }));
+    if body.desired() == Desired::Absent || ends_a_run || matches!(body, Body::DataPlane(_)) {
         return Vec::new();
     }
     let Beside { of_kind, in_environment, bytes } = about.beside;
@@ -235,6 +236,20 @@ mod tests {
         assert_eq!(fields(Some(&owner("dev"))), ["/image", "/env/1/secretRef", "/files/0/secretRef"]);
         assert_eq!(fields(None), ["/image", "/env/1/secretRef", "/files/0/secretRef"]);
     }
+
+    #[test]
+    fn where_all_that_is_allowed_is_stored_a_run_can_be_ended_and_the_log_level_set() {
+        let spec = serde_json::json!({"registries": [], "logs": {"mode": "Disabled"}, "limits": {"storedBytes": 100}});
+        let policy: DataPlanePolicySpec = serde_json::from_value(spec).unwrap();
+        let about = About { beside: Beside { bytes: 1000, ..Beside::default() }, ..About::default() };
+        let run = |cancel| Body::TaskRun(TaskRunSpec { release: "shop-import".into(), args: None, cancel });
+        for (body, reasons) in
+            [(run(None), 1), (run(Some(true)), 0), (Body::DataPlane(protocol::spec::DataPlaneSpec::default()), 0)]
+        {
+            assert_eq!(beyond(&policy, &body, &Value::Null, &about, false).len(), reasons, "{body:?}");
+        }
+    }
+
     #[test]
     fn a_run_may_start_only_what_its_release_might() {
         let policy = DataPlanePolicySpec {
