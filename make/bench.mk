@@ -2,7 +2,7 @@
 
 AGENTS ?= 20000
 
-BENCH_PROGRAMS = cargo build --release -p control-plane-mock -p tests --bin control-plane-mock --bin pdpctl --bin testbed --bin bench
+BENCH_PROGRAMS = cargo build --release -p control-plane-mock -p pdpctl -p tests --bin control-plane-mock --bin pdpctl --bin testbed --bin bench
 
 .PHONY: bench bench-agents
 bench: prepare image ## All benchmarks, with tables beside targets and peers (about 15 min once built; BENCH="--cuts 5 --quiet 600")

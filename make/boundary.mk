@@ -16,7 +16,9 @@ hostile: prepare image ## A control plane that sends all it can for ten minutes 
 test-upgrade: prepare image ## From the version before (FROM=revision) with its chart and agent to this one: nothing that runs may notice
 	git worktree prune
 	rm -rf $(CARGO_TARGET_DIR)/earlier && git worktree add --force --detach $(CARGO_TARGET_DIR)/earlier $(FROM)
-	cd $(CARGO_TARGET_DIR)/earlier && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/earlier-target cargo build --package pdp-agent --bin pdp-agent
+	mkdir -p $(CARGO_TARGET_DIR)/earlier-target/debug
+	cp -an $(BIN)/deps $(BIN)/build $(BIN)/.fingerprint $(CARGO_TARGET_DIR)/earlier-target/debug
+	cd $(CARGO_TARGET_DIR)/earlier && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/earlier-target cargo build --workspace --bin pdp-agent
 	$(BIN)/testbed --name $(UPGRADE) down && $(BIN)/testbed --name $(UPGRADE) up --yes
 	$(BIN)/upgrade --name $(UPGRADE) --checkout $(CARGO_TARGET_DIR)/earlier --binary $(CARGO_TARGET_DIR)/earlier-target/debug/pdp-agent
 	$(BIN)/testbed --name $(UPGRADE) down

@@ -12,7 +12,7 @@ export RUST_LIB_BACKTRACE := 0
 # Root on Debian 12 makes clusters of its own. Elsewhere an existing one serves, for what needs no more than its API.
 ifeq ($(shell id -u),0)
 READY := prepare
-ON_A_CLUSTER := test-cluster test-demo
+ON_A_CLUSTER := test-image test-e2e test-serial test-faults test-demo
 else
 READY := build
 ON_A_CLUSTER := test-elsewhere
@@ -21,10 +21,11 @@ endif
 .PHONY: test
 # All seeds come in test-sim.
 test: export SIM_SEEDS := 200
-test: $(READY) check test-fast test-sim $(ON_A_CLUSTER) ## Everything that CI runs: test-fast, 10,000 seeds, the end-to-end tests on a real cluster, the demo
+test: ## Everything that CI runs: test-fast, 10,000 seeds, the end-to-end tests on a real cluster, the demo; and how long each took
+	+tests/timed.sh $(READY) check test-fast test-sim $(ON_A_CLUSTER)
 
 # One set of features for all runs, so that nothing is compiled twice.
-FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim --test supply
+FAST := --lib --bins --test api --test link --test pdpctl --test goldens --test purity --test schema --test sessions --test vectors --test sim --test supply --test promises --test layout --test agreement
 CLUSTER := --test chart --test testbed --test e2e --test model --test operator --test rights
 # A cluster where no agent was before; and that nothing of it is left.
 fresh = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) up --yes
@@ -34,12 +35,15 @@ gone = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) verify-down
 test-fast: ## Tests that need no cluster
 	tests/executed.sh tests/lists/fast.txt cargo test --workspace $(FAST)
 
-.PHONY: test-cluster
-test-cluster: prepare failpoints ## End-to-end tests on fresh test clusters
-	$(call fresh,$(E2E))
+.PHONY: test-cluster test-image test-e2e
+test-cluster: test-image test-e2e test-serial test-faults ## End-to-end tests on fresh test clusters
+
+test-image: prepare
 	$(MAKE) --no-print-directory image-from-source
+
+test-e2e: prepare failpoints
+	$(call fresh,$(E2E))
 	PDP_TESTBED_NAME=$(E2E) tests/executed.sh tests/lists/cluster.txt cargo test --workspace $(CLUSTER) -- --test-threads=4
-	$(MAKE) --no-print-directory test-serial test-faults
 
 # They mostly wait, and each meets everybody on its cluster at once: one after the other inside, two side by side on clusters of their own.
 .PHONY: test-serial

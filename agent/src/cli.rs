@@ -58,6 +58,15 @@ pub enum Command {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
         seconds: u64,
     },
+    /// End once this pod is closed: an address that NetworkPolicies close is refused while the DNS answers; exit code 1 if it stays open
+    StartGate {
+        /// What the policies close, IP:PORT; the API server of the cluster when left out
+        #[arg(long)]
+        address: Option<SocketAddr>,
+        /// How long to wait for it, in seconds
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        deadline: u64,
+    },
     /// Print the custom resource definitions as YAML
     Crds,
     /// Print the version
@@ -214,8 +223,12 @@ pub fn parse() -> Result<Cli, clap::Error> {
                 None => Ok(cli),
             }
         }
-        // Run by people, whose environment may serve other tools of the same family.
-        Command::Doctor(_) | Command::FirstSecond { .. } | Command::Crds | Command::Version => Ok(cli),
+        // Run by people or in others' pods, whose environment may serve other tools of the same family.
+        Command::Doctor(_)
+        | Command::FirstSecond { .. }
+        | Command::StartGate { .. }
+        | Command::Crds
+        | Command::Version => Ok(cli),
     }
 }
 

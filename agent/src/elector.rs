@@ -72,6 +72,12 @@ impl Renewed {
         Self { monotonic: Instant::now(), wall: SystemTime::now() }
     }
 
+    /// The far future keeps a state from turning into `Unconfirmed`.
+    fn far() -> Self {
+        let far = Duration::from_secs(365 * 24 * 3600);
+        Self { monotonic: Instant::now() + far, wall: SystemTime::now() + far }
+    }
+
     /// Whether no write may start any more.
     pub(crate) fn overdue(&self) -> bool {
         self.monotonic.elapsed().max(self.wall.elapsed().unwrap_or_default()) >= RENEW_DEADLINE
@@ -145,9 +151,24 @@ impl Leadership {
     /// A leadership that never changes, for tests and for tools that run alone.
     #[must_use]
     pub fn fixed(state: State) -> Self {
-        // The far future keeps `state` from turning into `Unconfirmed` while a test runs.
-        let far = Duration::from_secs(365 * 24 * 3600);
-        let renewed = Renewed { monotonic: Instant::now() + far, wall: SystemTime::now() + far };
-        Self { published: watch::channel(Published { state, renewed }).1 }
+        Self::told(state).1
+    }
+
+    /// A leadership that somebody else decides about, for simulations: time alone does not end it.
+    #[must_use]
+    pub fn told(state: State) -> (Teller, Self) {
+        let (teller, published) = watch::channel(Published { state, renewed: Renewed::far() });
+        (Teller(teller), Self { published })
+    }
+}
+
+/// Says what a leadership is, in place of an elector.
+#[derive(Debug)]
+pub struct Teller(watch::Sender<Published>);
+
+impl Teller {
+    /// From now on it is this.
+    pub fn tell(&self, state: State) {
+        self.0.send_replace(Published { state, renewed: Renewed::far() });
     }
 }

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::operator::rendering::Rendering;
+use crate::operator::reconcile::rendering::Rendering;
 
 mod point;
 

@@ -10,7 +10,9 @@ use protocol::spec::{DataPlaneSpec, DocumentStamp, EnvironmentSpec, ReleaseSpec,
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod conditions;
 pub mod fields;
+pub mod labels;
 mod policy;
 mod schema;
 

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,15 +15,20 @@ use pdp_agent::cli::{self, Command, CommonArgs, DoctorArgs, Output};
 use pdp_agent::doctor;
 use pdp_agent::elector::{Elector, ElectorMetrics, Leadership};
 use pdp_agent::link::{self, LinkContext};
+use pdp_agent::operator::clock::Clock;
+use pdp_agent::operator::cluster::Http;
 use pdp_agent::operator::{self, OperatorContext};
 use pdp_agent::settings::{LinkSettings, Settings};
 use pdp_agent::supervisor::{ExitPolicy, Outcome, Stage, Supervisor};
 use pdp_agent::telemetry::{self, LevelHandle, Metrics};
-use pdp_agent::{kinds, yaml};
+use pdp_agent::{kinds, start_gate, yaml};
 use tracing::{error, info, warn};
 
 /// From the first signal to the last task's end; the chart's grace period is longer.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
+
+/// Where the kubelet names the cluster's DNS to a pod.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Exit code for wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -51,6 +57,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run { common, link } => roles(&common, Some(link.settings()), true),
         Command::Doctor(args) => doctor(&args),
         Command::FirstSecond { address, seconds } => first_second(address, seconds),
+        Command::StartGate { address, deadline } => gate(address, deadline),
         Command::Crds => {
             let mut text = String::new();
             for definition in kinds::crds()? {
@@ -90,21 +97,33 @@ fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 
 /// Measures and prints; the exit code tells whether anything was open.
 fn first_second(address: Option<SocketAddr>, seconds: u64) -> anyhow::Result<ExitCode> {
-    let address = match address {
-        Some(address) => address,
-        None => {
-            let variable =
-                |name: &str| std::env::var(name).with_context(|| format!("give an address: {name} is not set"));
-            let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
-            SocketAddr::new(
-                host.parse().context("KUBERNETES_SERVICE_HOST")?,
-                port.parse().context("KUBERNETES_SERVICE_PORT")?,
-            )
-        }
-    };
+    let address = address.map_or_else(api_server, Ok)?;
     let found = runtime()?.block_on(doctor::first_second::measure(address, Duration::from_secs(seconds)));
     print(&format!("{}\n", found.sentence(address)))?;
     Ok(if found == doctor::first_second::Found::Closed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits until this pod is closed. What it ends with otherwise becomes the container's termination message.
+fn gate(address: Option<SocketAddr>, deadline: u64) -> anyhow::Result<ExitCode> {
+    let address = address.map_or_else(api_server, Ok)?;
+    let text = std::fs::read_to_string(RESOLV_CONF).context(RESOLV_CONF)?;
+    let nameserver = start_gate::nameserver(&text).with_context(|| {
+        format!("{RESOLV_CONF} names no nameserver, so nothing shows whether the network of this pod is up")
+    })?;
+    // One worker and no TLS: this starts before every pod, with a tenth of a CPU.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
+    runtime.block_on(start_gate::pass(address, nameserver, Duration::from_secs(deadline)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The API server as the kubelet tells every pod.
+fn api_server() -> anyhow::Result<SocketAddr> {
+    let variable = |name: &str| std::env::var(name).with_context(|| format!("give an address: {name} is not set"));
+    let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+    Ok(SocketAddr::new(
+        host.parse().context("KUBERNETES_SERVICE_HOST")?,
+        port.parse().context("KUBERNETES_SERVICE_PORT")?,
+    ))
 }
 
 /// Keys and secret values are in this process's memory: no core dump is written, and no other process of the same user may read it.
@@ -127,7 +146,10 @@ fn roles(common: &CommonArgs, link: Option<LinkSettings>, operator: bool) -> any
         operator,
         "starting"
     );
-    let outcome = runtime()?.block_on(supervise(settings, link, operator, level));
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(supervise(settings, link, operator, level));
+    // A lookup of a name that never comes back would hold the process beyond its time.
+    runtime.shutdown_background();
     match outcome {
         Ok(Outcome::Stopped) => {
             info!("stopped");
@@ -186,7 +208,9 @@ async fn supervise(
     }
     if operator {
         let leadership = elect(&mut tasks, "operator-elector", "operator", &client, &settings, &electors);
-        let context = OperatorContext { client, settings, leadership, metrics, health, level };
+        let api = Arc::new(Http::new(client.clone()));
+        let context =
+            OperatorContext { api, source: client, clock: Clock::System, settings, leadership, metrics, health, level };
         tasks.spawn("operator", Stage::Roles, ExitPolicy::EndsProcess, |stop| operator::run(context, stop));
     }
     tasks.run(STOP_LIMIT).await.context("signals cannot be received")

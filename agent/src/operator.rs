@@ -1,67 +1,49 @@
 //! The operator role: reconciles the agent's kinds into workloads.
 //!
-//! A release goes through `resolve`, `build`, `check`, `apply`, `switch`, `prune`, `report`, one file a stage; `release` is the
-//! driver, `decide` the pure part of it. The operator touches environments' namespaces and, in the agent's own, the status of
-//! our kinds; it reads Secrets only by name and never writes outside.
+//! From the ground up: `object` (kinds, names, comparison), `cluster` (requests and what refusals mean), `world` (watches, what they have
+//! shown, what is due), `reconcile` (looking, the one door for writes, status), then a folder for each kind, and `lead`, which starts their
+//! rounds. The operator touches environments' namespaces and, in the agent's own, the status of our kinds; it reads Secrets only by name
+//! and never writes outside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Check, Health, Heart};
 use crate::elector::Leadership;
 use crate::settings::Settings;
 use crate::telemetry::{LevelHandle, Metrics};
-use cluster::Cluster;
+use clock::Clock;
+use cluster::{Api, Cluster};
 use lead::End;
+use world::watch::Source;
 
-pub mod apply;
-pub mod autoscaler;
-pub mod build;
-pub mod check;
+pub mod clock;
 pub mod cluster;
-pub mod cluster_words;
-pub mod compare;
-pub mod confined;
-pub mod dataplane;
-pub mod decide;
 pub mod environment;
 #[cfg(test)]
 mod expansion_tests;
 #[cfg(test)]
 mod fixture;
-pub mod index;
+pub mod installation;
 mod lead;
-pub mod modified;
-mod names;
 pub mod object;
-pub mod observe;
-pub mod progress;
-pub mod prune;
-pub mod queue;
+pub mod reconcile;
 pub mod release;
-pub mod rendering;
-pub mod report;
-pub mod resolve;
-#[cfg(test)]
-mod shape;
-pub mod shared;
-pub mod switch;
-pub mod taskrun;
-mod tracked;
-pub mod unanswered;
-pub mod unreadable;
-pub mod validated;
-pub mod view;
-pub mod watch;
-pub mod write;
+pub mod task_run;
+pub mod world;
 
-/// What the operator works with.
+/// What the operator works with. Wherever it waits for several things at once they have an order, so that in a simulation the same
+/// events always lead to the same requests.
 #[derive(Clone)]
-pub struct OperatorContext {
+pub struct OperatorContext<S> {
     /// The API server, as the operator's account.
-    pub client: Client,
+    pub api: Arc<dyn Api>,
+    /// The same, for watches.
+    pub source: S,
+    /// The time of day.
+    pub clock: Clock,
     /// Namespace, names, identity of this process.
     pub settings: Settings,
     /// The Lease `<fullname>-operator`; `check()` comes before every write.
@@ -82,16 +64,17 @@ pub enum OperatorError {}
 ///
 /// # Errors
 /// Only what a restart may mend; anything else is retried inside.
-pub async fn run(context: OperatorContext, stop: CancellationToken) -> Result<(), OperatorError> {
-    let cluster = Cluster::new(context.client.clone(), context.leadership.clone(), &context.metrics);
+pub async fn run<S: Source>(context: OperatorContext<S>, stop: CancellationToken) -> Result<(), OperatorError> {
+    let cluster = Cluster::new(Arc::clone(&context.api), context.leadership.clone(), &context.metrics);
     let mut leadership = context.leadership.clone();
     let pulse = Pulse { heart: context.health.heart("operator", PULSE_LIMIT), check: context.health.check("operator") };
     // Standing by is ready: another process works.
     pulse.check.ready();
     loop {
         let epoch = tokio::select! {
-            epoch = pulse.during(leadership.acquired()) => epoch,
+            biased;
             () = stop.cancelled() => return Ok(()),
+            epoch = pulse.during(leadership.acquired()) => epoch,
         };
         tracing::info!(transitions = epoch.transitions, "the operator leads");
         if epoch.transitions > 1 {
@@ -100,8 +83,9 @@ pub async fn run(context: OperatorContext, stop: CancellationToken) -> Result<()
         let term = stop.child_token();
         let mut watched = context.leadership.clone();
         let end = tokio::select! {
-            end = lead::lead(&context, &cluster, &pulse, &term) => end,
+            biased;
             () = watched.lost(&epoch) => End::Over,
+            end = lead::lead(&context, &cluster, &pulse, &term) => end,
         };
         term.cancel();
         match end {
@@ -131,6 +115,7 @@ impl Pulse {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
+                biased;
                 done = &mut work => return done,
                 _ = beat.tick() => self.heart.beat(),
             }

@@ -3,10 +3,12 @@
 //! The link asks early, so that the sender hears at once; the operator asks again before anything starts, because what is stored
 //! may be older than the policy. Both take the same rules from here, so neither lets pass what the other would not.
 
+use std::net::SocketAddr;
+
+use protocol::quantity::Quantity;
 use protocol::spec::Quota;
 
-use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, ExitCodes, Registry, SecurityLevel};
-use crate::quantity::Quantity;
+use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, ExitCodes, Registry, SecurityLevel, StartGate};
 
 pub mod limits;
 pub mod secrets;
@@ -113,6 +115,40 @@ pub fn registry<'a>(policy: &'a DataPlanePolicySpec, image: &str) -> Result<&'a 
              spec.registries",
             image.split_once('@').map_or(image, |(name, _)| name),
         )
+    })
+}
+
+/// The start gate, where the customer has switched it on, and the registry that lets its image in.
+///
+/// # Errors
+/// It cannot be as it is set: a sentence with what to do.
+pub fn start_gate(policy: &DataPlanePolicySpec) -> Result<Option<(&StartGate, &Registry)>, String> {
+    let Some(gate) = &policy.start_gate else { return Ok(None) };
+    // The sender reads it: which images and addresses there are is not for it to know.
+    let wrong = |what: &str, todo: &str| {
+        Err(format!(
+            "the start gate of DataPlanePolicy/default {what}, and no pod starts without it; ask the platform team to {todo}"
+        ))
+    };
+    if !by_digest(&gate.image) {
+        return wrong("names its image without digest", "set spec.startGate.image to NAME@sha256:…");
+    }
+    if gate.address.as_ref().is_some_and(|address| address.parse::<SocketAddr>().is_err()) {
+        return wrong("tries an address that is not IP:PORT", "correct spec.startGate.address");
+    }
+    match registry(policy, &gate.image) {
+        Ok(registry) => Ok(Some((gate, registry))),
+        Err(_) => wrong(
+            "names an image that is in no allowed registry",
+            "add its registry to spec.registries or correct spec.startGate.image",
+        ),
+    }
+}
+
+/// Whether `image` is `name@sha256:` and 64 lower-case hexadecimal digits.
+pub(crate) fn by_digest(image: &str) -> bool {
+    image.split_once("@sha256:").is_some_and(|(name, digest)| {
+        !name.is_empty() && digest.len() == 64 && digest.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
     })
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -51,6 +51,16 @@ pub enum Outcome {
     TaskEnded(&'static str),
     /// Tasks that were still running at the deadline or at the second signal.
     Aborted(Vec<&'static str>),
+}
+
+/// What a task came to; none if it was aborted. A panic goes on in whoever joins, since what the task held would be missing for
+/// ever after: as shipped a panic ends the process, in tests it has to end the test.
+pub fn joined<T>(done: Result<T, JoinError>) -> Option<T> {
+    match done.map_err(JoinError::try_into_panic) {
+        Ok(value) => Some(value),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => None,
+    }
 }
 
 /// The outermost tasks.
@@ -179,6 +189,17 @@ mod tests {
     use super::*;
 
     type Log = Arc<Mutex<Vec<&'static str>>>;
+
+    #[tokio::test]
+    async fn a_panic_goes_on_in_whoever_joins() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending::<()>()).abort();
+        assert_eq!(tasks.join_next().await.map(joined), Some(None));
+        tasks.spawn(async { panic!("it broke") });
+        let broken = tasks.join_next().await.unwrap();
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| joined(broken))).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"it broke"));
+    }
 
     fn well_behaved(supervisor: &mut Supervisor, log: &Log, name: &'static str, stage: Stage) {
         let log = log.clone();

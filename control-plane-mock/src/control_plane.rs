@@ -2,57 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::ca::{self, Authority, Pair};
 use crate::config::Config;
 use crate::faults::Faults;
-use crate::gateways::{self, Claim};
-use crate::hub::Hub;
+use crate::gateway::authority;
+use crate::gateway::ca::{self, Authority, Pair};
+use crate::gateway::gateways::{self, Claim};
+use crate::gateway::hub::Hub;
 use crate::record::Record;
-use crate::store::{self, Store, authority};
+use crate::shared::Shared;
+use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
-use crate::{api, server};
-
-/// What all parts of a running control plane share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Settings.
-    pub config: Config,
-    /// The store.
-    pub store: Store,
-    /// The certificate authority.
-    pub authority: Authority,
-    /// Everything received.
-    pub record: Record,
-    /// What goes wrong on purpose.
-    pub faults: Faults,
-    /// Who is connected.
-    pub hub: Arc<Hub>,
-    /// Owner of all tasks.
-    pub supervisor: Supervisor,
-    /// Id of the store; a restore makes a new one.
-    pub store_id: String,
-    /// `host:port` by which agents reach this gateway.
-    pub public_address: String,
-    /// What gateways of this store prove to each other that they are such.
-    pub gateway_secret: String,
-    /// Data planes that may come back all at once.
-    pub enrolled: AtomicU64,
-}
-
-impl Shared {
-    /// Over which time the agents of this store shall come back when all lose their link at once.
-    #[must_use]
-    pub fn reconnect_spread_ms(&self) -> u64 {
-        let enrolled = self.enrolled.load(Ordering::Relaxed);
-        let all = enrolled.saturating_mul(1_000) / u64::from(self.config.reconnects_per_second.max(1));
-        all.max(u64::try_from(self.config.reconnect_spread.as_millis()).unwrap_or(0))
-    }
-}
+use crate::{router, server};
 
 /// A control plane could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +78,7 @@ impl ControlPlane {
         let fresh = ca::new_root()?;
         let (root, other, store_id, gateway_secret) = store
             .run(move |c| {
-                store::gateways::enter(c, &gateway, &instance, &hash)?;
+                crate::domain::gateways::enter(c, &gateway, &instance, &hash)?;
                 let stored = store::setting(c, "ca_certificate")?.zip(store::setting(c, "ca_key")?);
                 let root = match stored {
                     Some((certificate, key)) => Pair { certificate, key },
@@ -153,7 +118,7 @@ impl ControlPlane {
             false => address,
         };
         let gateway = config.gateway.clone();
-        store.run(move |c| store::gateways::listens(c, &gateway, &among_us.to_string())).await?;
+        store.run(move |c| crate::domain::gateways::listens(c, &gateway, &among_us.to_string())).await?;
         let shared = Arc::new(Shared {
             record: Record::new(config.record_limit),
             config,
@@ -168,7 +133,7 @@ impl ControlPlane {
             enrolled: AtomicU64::new(0),
         });
         shared.supervisor.spawn("gateways", gateways::watch(Arc::clone(&shared)));
-        let router = api::router(Arc::clone(&shared));
+        let router = router::router(Arc::clone(&shared));
         let serving = server::serve(Arc::clone(&shared), listener, acceptor, router);
         shared.supervisor.spawn("listener", serving);
         tracing::info!(%address, store = shared.store_id, "control plane listens");
@@ -227,7 +192,8 @@ impl ControlPlane {
     pub async fn shutdown(self) {
         self.shared.supervisor.shutdown().await;
         let gateway = self.shared.config.gateway.clone();
-        let left = self.shared.store.run(move |c| store::gateways::gone(c, &gateway, "the control plane stopped"));
+        let left =
+            self.shared.store.run(move |c| crate::domain::gateways::gone(c, &gateway, "the control plane stopped"));
         drop(tokio::time::timeout(Duration::from_secs(2), left).await);
         // The store is closed by its last handle; a test that reopens the file must not be in its way.
         let flushed = self.shared.store.run(|c| Ok(c.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?));

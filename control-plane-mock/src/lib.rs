@@ -4,26 +4,24 @@
 //! store, scripted faults and a record of everything that it received. The server binary is a thin wrapper. `pdpctl` speaks to
 //! it over the REST API, as people's tools do.
 //!
-//! [`model`] is what the API shows; [`component`] the file that developers write; [`store`] the one place where state lives;
-//! [`server`], [`link`] and [`logs`] the side of the agents; [`api`] the side of people.
+//! [`store`] is the one place where state lives: [`domain`] what people own and ask for, [`desired`] what data planes shall have and
+//! what they say. [`gateway`] is the side of the agents, [`api`] the side of people, [`server`] what both come to. What the API shows
+//! and takes is the crate `control-plane-model`.
 
 pub mod api;
-pub mod ca;
-pub mod component;
 pub mod config;
 pub mod control_plane;
+pub mod desired;
+pub mod domain;
 pub mod faults;
-pub mod gateways;
-pub mod hub;
-pub mod link;
-pub mod logs;
-pub mod model;
-pub mod pdpctl;
-pub mod problem;
+pub mod gateway;
 pub mod record;
+pub mod router;
 pub mod server;
+pub mod shared;
 pub mod store;
 pub mod supervisor;
+pub mod web;
 
 pub use config::Config;
 pub use control_plane::ControlPlane;

@@ -25,12 +25,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use crate::ca::{self, Pair, Peer};
-use crate::control_plane::Shared;
 use crate::faults::Fault;
-
-pub mod enrol;
-pub mod upgrade;
+use crate::gateway::ca::{self, Pair, Peer};
+use crate::shared::Shared;
 
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -2,37 +2,21 @@
 //!
 //! Work is handed over as closures. The writer takes what has queued up meanwhile into one transaction, each piece in a
 //! savepoint of its own, and answers all of them after the commit: many small writes cost one sync of the disk. Other processes
-//! may work on the same file: each notes whom its changes concern, and [`elsewhere`] reads that. What stands in the database is
-//! told by the submodules, one for each concern.
+//! may work on the same file: each notes whom its changes concern, and [`elsewhere`] reads that. What stands in the database
+//! is told by [`crate::domain`] and [`crate::desired`].
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use control_plane_model::problem::{Code, Problem};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::problem::{Code, Problem};
-
-pub mod authority;
-pub mod catalog;
-pub mod deployments;
-pub mod documents;
 mod elsewhere;
-pub mod events;
-pub mod forgotten;
-pub mod gateways;
-pub mod history;
-pub mod identity;
-pub mod keys;
-pub mod reports;
 mod schema;
-pub mod sessions;
-pub mod status;
-pub mod tasks;
-pub mod tokens;
 
 /// Pieces of work that may wait; further callers wait to hand theirs over.
 const QUEUE: usize = 1024;
@@ -329,12 +313,12 @@ impl Writer {
 }
 
 /// `Connection::execute` with a statement that is compiled once.
-fn execute(c: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+pub(crate) fn execute(c: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
     c.prepare_cached(sql)?.execute(values)
 }
 
 /// `Connection::query_row` with a statement that is compiled once.
-fn query_row<T>(
+pub(crate) fn query_row<T>(
     c: &Connection,
     sql: &str,
     values: impl Params,

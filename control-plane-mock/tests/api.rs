@@ -134,13 +134,16 @@ async fn declared_variables_without_a_value_block_and_are_all_named() {
 async fn every_refusal_names_the_field_and_the_way_out() {
     let (plane, api) = furnished().await;
     let deployments = format!("{SHOP}/components/web/deployments");
+    let components = format!("{SHOP}/components");
     let mut tagged = component("web");
     tagged["image"] = "registry.test/app:1.2".into();
     let mut typo = component("web");
     typo["enpoints"] = json!([]);
     for (path, body, status, field, hint) in [
         ("/api/v1/organizations", json!({ "name": "Acme Corp" }), 422, "name", "web-shop"),
+        ("/api/v1/organizations", json!({ "name": "acme" }), 409, "name", ""),
         ("/api/v1/organizations/acme/projects", json!({ "name": "shop" }), 409, "name", ""),
+        (components.as_str(), json!({ "name": "x", "type": "Cron" }), 422, "type", "Worker"),
         (deployments.as_str(), json!({ "environment": "dev", "file": tagged }), 422, "/image", "crane digest"),
         (deployments.as_str(), json!({ "environment": "dev", "file": typo }), 422, "/enpoints", "`endpoints`"),
         (
@@ -156,6 +159,12 @@ async fn every_refusal_names_the_field_and_the_way_out() {
         assert_eq!(found, status, "{problem}");
         assert_eq!(problem["field"], field, "{problem}");
         assert!(problem["hint"].as_str().unwrap_or_default().contains(hint), "{problem}");
+    }
+    for track in ["v1", "1.0", "v1.0.1", "v1.x", "v10000.0", "V1.0"] {
+        let mut file = component("web");
+        file["track"] = track.into();
+        let (status, problem) = refused(&api, &deployments, json!({ "environment": "dev", "file": file })).await;
+        assert_eq!((status, &problem["field"]), (422, &"/track".into()), "{track}: {problem}");
     }
     let (status, problem) = refused(&api, "/api/v1/organizations", json!({ "name": "x", "colour": "red" })).await;
     assert_eq!(status, 422);

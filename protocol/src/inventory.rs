@@ -33,7 +33,6 @@ struct Bucket {
 /// One resource of which the two sides do not think alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Which.
     pub key: ResourceKey,
     /// What the control plane has issued last; none if it knows nothing of it.
     pub desired: Option<InventoryEntry>,

@@ -1,7 +1,8 @@
 //! The wire between an agent and a control plane, for both sides.
 //!
 //! [`tree`] and [`hash`] say when two documents are the same; [`spec`] holds the bodies of documents, [`report`] what comes
-//! back, [`name`] the identifiers in both, [`mutant`] the deliberate mistakes of the simulation. Nothing here does IO, looks at a clock or draws random numbers.
+//! back, [`name`] the identifiers in both, [`quantity`] the amounts of Kubernetes, [`mutant`] the deliberate mistakes of the
+//! simulation. Nothing here does IO, looks at a clock or draws random numbers.
 
 pub mod bulk;
 pub mod enrol;
@@ -10,6 +11,7 @@ pub mod inventory;
 pub mod message;
 pub mod mutant;
 pub mod name;
+pub mod quantity;
 pub mod report;
 pub mod session;
 pub mod spec;

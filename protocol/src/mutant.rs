@@ -80,23 +80,53 @@ pub enum Mutant {
     LostRunSentAgain,
     /// A session that is not the current one any more writes into the store.
     UnfencedWrites,
+    /// What became due while a resource was worked on is forgotten.
+    CauseLost,
+    /// A repair counts as a fight before it is done.
+    FightCountedEarly,
+    /// What a watch brings late goes over what the answer to a newer write has shown.
+    OlderEventTaken,
+    /// A release is not looked at again after its objects were written.
+    NotLookedAtAgain,
+    /// What a rendering's creation answered is not remembered.
+    RenderingNotSeen,
+    /// What was found in a namespace is believed of the next one of that name.
+    FoundInAnotherNamespace,
+    /// A Service that reaches nobody waits for the pods that wait for it.
+    SelectorWaits,
+    /// The failure of an earlier generation is told as an outcome of one that waits.
+    FailureOfAnother,
+    /// What a deleted and recreated release left is looked for among its renderings only.
+    LateObjectForgotten,
+    /// Who insists on a change of an environment is fought for ever.
+    EnvironmentFoughtForEver,
+    /// The exit code of a run is that of its first attempt.
+    ExitCodeOfFirstAttempt,
     /// The operator starts a run without asking the customer's policy. No policy changes in the simulation: a test of the
     /// decision finds it.
     PolicyNotAskedForRuns,
     /// The operator takes the namespace of an environment from its status. Found by a test of the place, as those that follow are by
     /// tests of what they are about.
     StatusBelieved,
+    /// The answer to a write brings back what the watch has shown to be gone.
+    AnswerOverDeletion,
+    /// A late deletion takes out what was made since under the same name.
+    DeletionOfAnother,
     /// Of pods that are given secrets nothing is asked.
     SecretRuleNotAsked,
     /// A budget counts what is done only when it is over.
     BudgetCountedLate,
     /// Arguments reach the kubelet as they were sent, which then expands variables in them.
     ArgumentsExpanded,
+    /// A renewal over the link is for the key that there is.
+    KeyKept,
+    /// Who carries the label of an owner is ours, whatever its value.
+    LabelWithoutValue,
 }
 
 impl Mutant {
     /// Every mistake that the simulation finds.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 47] = [
         Self::AcceptedOnReceipt,
         Self::AnswerOfAnOlderConnection,
         Self::SilenceIgnored,
@@ -133,6 +163,17 @@ impl Mutant {
         Self::AdoptedBelowSeen,
         Self::LostRunSentAgain,
         Self::UnfencedWrites,
+        Self::CauseLost,
+        Self::FightCountedEarly,
+        Self::OlderEventTaken,
+        Self::NotLookedAtAgain,
+        Self::RenderingNotSeen,
+        Self::FoundInAnotherNamespace,
+        Self::SelectorWaits,
+        Self::FailureOfAnother,
+        Self::LateObjectForgotten,
+        Self::EnvironmentFoughtForEver,
+        Self::ExitCodeOfFirstAttempt,
     ];
 }
 

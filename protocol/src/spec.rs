@@ -7,20 +7,27 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod breach;
 mod check;
 mod environment;
+pub mod pattern;
 mod release;
-mod rule;
+pub mod rules;
+mod schema;
+mod shape;
 mod task;
 
+pub use breach::{Breach, Weight};
 pub use check::{
     Body, Checked, CheckedDocument, DATA_PLANE_NAME, MAX_BODY, MAX_REASONS, Refusal, check, check_document,
+    release_breaches,
 };
 pub use environment::{DataPlaneSpec, EnvironmentSpec, LogLevel, Quota};
 pub use release::{
     ComponentType, ConfigFile, Endpoint, EndpointKind, EnvVar, Probe, Probes, ReleaseOwner, ReleaseSpec, Resources,
     Scaling, SecretRef, SecurityOverrides, TaskSettings, Visibility,
 };
+pub use shape::{Shape, Workload};
 pub use task::TaskRunSpec;
 
 /// Whether a resource shall exist. Only a document with `Absent` at a higher generation removes anything.
@@ -56,7 +63,7 @@ pub struct DocumentStamp {
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
     pub generation: i64,
     /// Hash of resource key and body as received, 64 hexadecimal digits.
-    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    #[schemars(regex(pattern = pattern::HASH))]
     pub hash: String,
     /// Who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 pub mod canary;
+pub mod in_process;
 pub mod printer;
 
 /// Time within which anything that is expected must happen.

@@ -6,12 +6,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
 
+mod model {
+    pub(crate) mod objects;
+}
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use model::objects::{content_of, deleted, plain, resource, typed};
 use pdp_agent::link::store::{ApiError, Call, KubeStore, Store as _, Table};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -159,7 +164,8 @@ impl Pair {
             kube::api::WatchEvent::Error(error) => panic!("{error:?}"),
         });
         let store = KubeStore::new(client.clone(), namespace.clone());
-        let (model, known, changes) = (Api::new(false), BTreeMap::new(), Vec::new());
+        let (mut model, known, changes) = (Api::new(false), BTreeMap::new(), Vec::new());
+        drop(model.execute(&Request::Create(json!({"kind": "Namespace", "metadata": {"name": namespace}}))));
         Self { client, store, namespace, model, known, changes, watch: watch.boxed() }
     }
 
@@ -292,6 +298,9 @@ impl Pair {
             Request::Apply(body) => {
                 api.patch(&id.name, &PatchParams::apply("pdp-agent").force(), &Patch::Apply(body)).await
             }
+            Request::List { .. } | Request::Merge { .. } | Request::Convert { .. } | Request::Try(_) => {
+                panic!("no move asks for that")
+            }
             Request::Finalizers { names, .. } => {
                 let patch = Patch::Merge(json!({"metadata": {"finalizers": names}}));
                 api.patch(&id.name, &PatchParams::default(), &patch).await
@@ -342,37 +351,6 @@ impl Pair {
     }
 }
 
-fn resource(release: bool) -> kube::api::ApiResource {
-    if release {
-        kube::api::ApiResource::erase::<pdp_agent::kinds::Release>(&())
-    } else {
-        kube::api::ApiResource::erase::<k8s_openapi::api::core::v1::ConfigMap>(&())
-    }
-}
-
-fn typed(body: Value) -> kube::api::DynamicObject {
-    serde_json::from_value(body).unwrap()
-}
-
-/// The answer to a deletion is a status if the object is gone, and the object if something holds it.
-fn deleted(answer: Option<Value>) -> Option<Value> {
-    answer.filter(|object| {
-        object["metadata"]["deletionTimestamp"].is_string() && object["metadata"]["finalizers"].is_array()
-    })
-}
-
-fn content_of(release: bool, generation: i64, content: u8) -> Value {
-    if !release {
-        return json!({"data": {"generation": generation.to_string(), "content": content.to_string()}});
-    }
-    json!({"spec": {
-        "document": {"generation": generation, "hash": format!("{content:064x}")},
-        "state": "Present", "environment": "dev", "owner": {"component": "web", "track": "v1.0"}, "type": "Service",
-        "image": format!("registry.example/web@sha256:{content:064x}"),
-        "endpoints": [{"name": "http", "port": 8080, "kind": "HTTP"}],
-    }})
-}
-
 fn seen(answer: &Answer, before: Option<&Value>) -> Seen {
     match answer {
         Ok(object) => {
@@ -385,19 +363,4 @@ fn seen(answer: &Answer, before: Option<&Value>) -> Seen {
         }
         Err(ApiError::Lost { detail }) => panic!("{detail}"),
     }
-}
-
-/// What both sides must agree on.
-fn plain(object: &Value) -> Value {
-    let metadata = &object["metadata"];
-    json!({
-        "name": metadata["name"],
-        // ConfigMaps have none.
-        "generation": metadata.get("generation").filter(|_| object.get("spec").is_some()),
-        "finalizers": metadata["finalizers"].as_array().filter(|names| !names.is_empty()),
-        "terminating": metadata["deletionTimestamp"].is_string(),
-        "spec": object.get("spec"),
-        "status": object.get("status"),
-        "data": object.get("data"),
-    })
 }

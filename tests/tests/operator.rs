@@ -5,15 +5,11 @@
 
 use std::time::Duration;
 
-use pdp_agent::admin::Health;
-use pdp_agent::elector::{Epoch, Leadership, State};
-use pdp_agent::operator::{self, OperatorContext};
+use pdp_agent::operator;
 use pdp_agent::settings::Settings;
-use pdp_agent::telemetry::{LevelHandle, Metrics};
 use serde_json::{Value, json};
+use tests::support::in_process::Running;
 use tests::testbed::{Sample, Testbed, wait_until};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -133,21 +129,6 @@ struct Stage {
     namespace: String,
 }
 
-/// A running operator.
-struct Running {
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl Running {
-    async fn stop(mut self) {
-        self.stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap();
-        }
-    }
-}
-
 impl Stage {
     async fn new(name: &str) -> Self {
         let bed = Testbed::from_env().await.unwrap();
@@ -193,30 +174,19 @@ impl Stage {
     }
 
     async fn start(&self) -> Running {
-        let context = OperatorContext {
-            client: self.bed.kube_client().await.unwrap(),
-            settings: Settings {
-                namespace: self.namespace.clone(),
-                fullname: "pdp-agent".to_owned(),
-                agent: format!("{}.pdp-agent", self.namespace),
-                admission_policies: false,
-                admin_address: "127.0.0.1:0".parse().unwrap(),
-                instance: "test".to_owned(),
-            },
-            leadership: Leadership::fixed(State::Leading(Epoch { lease: "test".to_owned(), transitions: 1 })),
-            metrics: Metrics::default(),
-            health: Health::default(),
-            level: LevelHandle::detached(),
+        let settings = Settings {
+            namespace: self.namespace.clone(),
+            fullname: "pdp-agent".to_owned(),
+            agent: format!("{}.pdp-agent", self.namespace),
+            admission_policies: false,
+            admin_address: "127.0.0.1:0".parse().unwrap(),
+            instance: "test".to_owned(),
         };
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let token = stop.clone();
-        tasks.spawn(async move { operator::run(context, token).await.unwrap() });
-        Running { stop, tasks }
+        Running::start(self.bed.kube_client().await.unwrap(), settings)
     }
 
     fn workloads(&self) -> String {
-        operator::environment::objects::namespace_name("acme", &self.namespace, "dev")
+        operator::object::fixed::namespace_name("acme", &self.namespace, "dev")
     }
 
     /// Makes or replaces a release: one pod, one endpoint, and whatever `more` says.

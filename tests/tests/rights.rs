@@ -5,33 +5,30 @@
 
 mod rights {
     pub(crate) mod account;
+    pub(crate) mod asking;
     pub(crate) mod attacks;
     pub(crate) mod bodies;
+    pub(crate) mod cycle;
+    pub(crate) mod gates;
     pub(crate) mod granting;
     pub(crate) mod installation;
     pub(crate) mod isolation;
     pub(crate) mod neighbours;
+    pub(crate) mod page;
     pub(crate) mod rendered;
     pub(crate) mod running;
+    pub(crate) mod shapes;
     pub(crate) mod statuses;
     pub(crate) mod workloads;
 }
 
-use std::time::Duration;
-
-use rights::account::{Account, Answer};
-use rights::attacks::{self, Attack, Places};
+use rights::asking::{CANARY, LIMIT, all_refused, allowed_path, customers_marks};
+use rights::attacks::{self, Places};
 use rights::bodies;
 use rights::installation::Installation;
-use rights::running::Running;
-use rights::{neighbours, rendered};
+use rights::{cycle, neighbours, page, running};
 use serde_json::{Value, json};
 use tests::testbed::wait_until;
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// What stands in the Secret that every attack is after.
-const CANARY: &str = "canary-4b1d9f7e0c";
 
 #[tokio::test]
 async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
@@ -59,18 +56,6 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
     let answer = operator.delete(&format!("/api/v1/namespaces/{}", places.ours)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     installation.close().await;
-}
-
-async fn all_refused(account: &Account, attacks: &[Attack]) {
-    let mut survivors = Vec::new();
-    for attack in attacks {
-        let answer = account.send(attack).await;
-        assert!(!answer.text.contains(CANARY), "{} gave the secret away: {}", attack.title, answer.text);
-        if let Err(why) = refused(attack, &answer) {
-            survivors.push(why);
-        }
-    }
-    assert!(survivors.is_empty(), "{} of {}:\n{}", survivors.len(), attacks.len(), survivors.join("\n"));
 }
 
 #[tokio::test]
@@ -209,7 +194,7 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
     let (name, admin) = (&installation.name, installation.admin());
     let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{}", installation.namespace);
     installation.enrolled_as(name).await;
-    let made = pdp_agent::operator::environment::objects::namespace_name("acme", name, "dev");
+    let made = pdp_agent::operator::object::fixed::namespace_name("acme", name, "dev");
     let environment = json!({
         "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "dev"},
         "spec": {"state": "Present", "organization": "acme", "project": name, "environment": "dev", "egress": true},
@@ -226,7 +211,7 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
         .unwrap()
     };
     let operator = installation.account("operator").await;
-    let [binding, _] = pdp_agent::operator::confined::trials(&installation.namespace, name);
+    let [binding, _] = pdp_agent::operator::installation::confined::trials(&installation.namespace, name);
     let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", installation.namespace);
     let tried = async |what: &str, refused: bool| {
         wait_until(LIMIT, what, async || {
@@ -244,7 +229,7 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
         assert_eq!(admin.delete(&path).await.status, 200);
     }
     tried("the policies to be gone", false).await;
-    let running = Running::start(&installation, &operator);
+    let running = running::start(&installation, &operator);
     let confined = condition("dataplanes/default", "Confined", "False").await;
     assert_eq!(confined["reason"], "NotConfined", "{confined}");
     assert!(confined["message"].as_str().unwrap().contains("helm upgrade"), "{confined}");
@@ -270,112 +255,9 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
     installation.close().await;
 }
 
-/// What the customer puts on an environment's namespace, or takes from it.
-async fn customers_marks(admin: &Account, namespace: &str, there: bool) {
-    let mark = |value: &str| if there { json!(value) } else { Value::Null };
-    let marks = json!({"metadata": {
-        "labels": {"bank.test/pci": mark("enforced"), "bank.test/scanned": mark("")},
-        "annotations": {"bank.test/owner": mark("payments")},
-        "finalizers": if there { json!(["bank.test/records"]) } else { Value::Null },
-    }});
-    let answer = admin.patch(&format!("/api/v1/namespaces/{namespace}"), &marks).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-}
-
-/// A refusal counts only with the expected reason: a typing error in the path would be refused too.
-fn refused(attack: &Attack, answer: &Answer) -> Result<(), String> {
-    // Where two policies refuse one request, the API server says the words of either.
-    let expected = attack.refusal.split('|').any(|words| answer.text.contains(words));
-    if (answer.status == 403 || answer.status == 422) && expected {
-        return Ok(());
-    }
-    let text: String = answer.text.chars().take(400).collect();
-    Err(format!("- {}: {} without {:?}: {text}", attack.title, answer.status, attack.refusal))
-}
-
-/// What the operator does for an environment, as it does it. Also waits until the policies are in force.
-async fn allowed_path(operator: &Account, places: &Places) {
-    let stranger = bodies::namespace("dp-no-label", &json!({"pod-security.kubernetes.io/enforce": "restricted"}));
-    wait_until(LIMIT, "the admission policies to be in force", async || {
-        let answer = operator.post("/api/v1/namespaces?dryRun=All", &stranger).await;
-        if answer.status == 403 { Ok(()) } else { Err(answer.text) }
-    })
-    .await
-    .unwrap();
-    let base = format!("/api/v1/namespaces/{}", places.ours);
-    let accepted = async |path: &str, body: &Value| {
-        let answer = operator.post(path, body).await;
-        assert_eq!(answer.status, 201, "{path} {body}: {}", answer.text);
-    };
-    accepted("/api/v1/namespaces", &bodies::namespace(&places.ours, &bodies::labels(&places.agent))).await;
-    let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", places.ours);
-    for (role, account) in [("workloads", "operator"), ("logs", "link")] {
-        accepted(&bindings, &bodies::binding(places, role, account)).await;
-    }
-    // The API server learns of the binding by its own watch.
-    let secret =
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "config"}, "stringData": {"key": "value"}});
-    wait_until(LIMIT, "the binding to be in force", async || {
-        let answer = operator.post(&format!("{base}/secrets"), &secret).await;
-        if answer.status == 201 { Ok(()) } else { Err(answer.text) }
-    })
-    .await
-    .unwrap();
-    for object in rendered::environment(places).into_iter().chain(rendered::workloads(places)) {
-        written(operator, &object).await;
-    }
-    accepted(&format!("{base}/serviceaccounts/pdp-vault/token"), &bodies::token("vault", 600)).await;
-    accepted(&format!("{base}/services"), &bodies::service(&json!({}))).await;
-    accepted(&format!("{base}/pods?dryRun=All"), &bodies::pod(&json!({}), &json!({}))).await;
-    let deployment = bodies::workload("Deployment", &json!({}), &json!({}));
-    accepted(&format!("/apis/apps/v1/namespaces/{}/deployments", places.ours), &deployment).await;
-    let job = bodies::workload("Job", &json!({}), &json!({}));
-    accepted(&format!("/apis/batch/v1/namespaces/{}/jobs", places.ours), &job).await;
-    // Where the customer allowed it, an environment may be baseline.
-    let mut legacy = bodies::labels(&places.agent);
-    legacy["pod-security.kubernetes.io/enforce"] = "baseline".into();
-    legacy["pdp-agent.dev/organization"] = "acme".into();
-    legacy["pdp-agent.dev/environment-name"] = "legacy".into();
-    accepted("/api/v1/namespaces?dryRun=All", &bodies::namespace("dp-legacy", &legacy)).await;
-}
-
-/// Creates an object as the operator would, or applies it where the cluster has made it first. What would start pods is tried only.
-async fn written(operator: &Account, object: &Value) {
-    let (kind, reference) = pdp_agent::operator::object::reference(object).unwrap();
-    let (api, _, plural) = kind.names();
-    let root = if api.contains('/') { "apis" } else { "api" };
-    let namespace = object["metadata"]["namespace"].as_str().unwrap();
-    let dry = if ["Deployment", "Job"].contains(&kind.names().1) { "?dryRun=All" } else { "" };
-    let path = format!("/{root}/{api}/namespaces/{namespace}/{plural}");
-    let mut answer = operator.post(&format!("{path}{dry}"), object).await;
-    if answer.status == 409 {
-        answer = operator.patch(&format!("{path}/{}", reference.name), object).await;
-    }
-    assert!(answer.status < 300, "{path} {}: {}", reference.name, answer.text);
-}
-
 #[test]
 fn the_page_of_rights_lists_every_attack() {
-    let named = |name: &str| Places {
-        agent: name.to_owned(),
-        ours: "dp-acme-shop-dev".to_owned(),
-        secret: "the-secret".to_owned(),
-    };
-    let places = named("pdp-agent");
-    let mut all = attacks::all(&places);
-    for bound in [false, true] {
-        all.extend(neighbours::all(&places, "dp-acme-shop-east", bound));
-    }
-    all.extend(neighbours::old(&places, "dp-acme-shop-old"));
-    let mut table = String::from("| Attack | Refused by |\n|---|---|\n");
-    for attack in &all {
-        let by = match attack.refusal {
-            attacks::NO_RIGHT => "RBAC".to_owned(),
-            "impersonate" | "forbidden" | "not currently held" => "RBAC (escalation)".to_owned(),
-            words => format!("policy: *… {} …*", words.replace('|', " …* or *… ")),
-        };
-        table.push_str(&format!("| {} | {by} |\n", attack.title.replace('|', "/").replace('<', "&lt;")));
-    }
+    let table = page::attacks();
     let file = tests::installation::artifacts::file("docs/rights.md");
     let page = std::fs::read_to_string(&file).unwrap();
     let (begin, end) = ("<!-- attacks: written by a test -->\n", "<!-- end of attacks -->");
@@ -490,57 +372,5 @@ async fn the_links_token_changes_nothing_that_the_operator_or_a_person_wrote() {
 
 #[tokio::test]
 async fn uninstalling_keeps_definitions_objects_policy_and_key_and_installing_again_finds_them() {
-    let installation = Installation::new("rights-cycle").await;
-    let (name, own) = (installation.name.clone(), installation.namespace.clone());
-    let admin = installation.admin();
-    let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{own}");
-    let identity = format!("/api/v1/namespaces/{own}/secrets/{name}-identity");
-    let policy = format!("{kinds}/dataplanepolicies/default");
-    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases/{name}-link");
-    for (path, change) in [
-        (&identity, json!({"stringData": {"active.key": "a key"}})),
-        (&policy, json!({"spec": {"registries": [{"prefix": "quay.io/", "pullSecret": "from-quay"}]}})),
-        (&lease, json!({"spec": {"holderIdentity": "somebody", "leaseTransitions": 3}})),
-    ] {
-        let answer = admin.patch(path, &change).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-    }
-    let local = json!({
-        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "local"},
-        "spec": {"state": "Present", "organization": "acme", "project": "shop", "environment": "dev"},
-    });
-    let answer = admin.post(&format!("{kinds}/environments"), &local).await;
-    assert_eq!(answer.status, 201, "{}", answer.text);
-    let kept = async || {
-        let mut kept = Vec::new();
-        for path in [&identity, &policy, &format!("{kinds}/dataplanes/default"), &format!("{kinds}/environments/local")]
-        {
-            let mut object = admin.get(path).await.json();
-            // Helm marks as its own what it made; content and identity are what counts.
-            kept.push(json!([path, object["metadata"]["uid"].take(), object["data"].take(), object["spec"].take()]));
-        }
-        kept
-    };
-    let before = kept().await;
-
-    installation.upgrade(&["--set", "log.level=debug"]).await;
-    assert_eq!(kept().await, before, "an upgrade changed what is the customer's");
-    assert_eq!(admin.get(&lease).await.json()["spec"]["leaseTransitions"], 3, "an upgrade changed the Lease");
-    let role = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{own}/roles/{name}-operator");
-    assert!(admin.get(&role).await.text.contains("from-quay"), "the operator's rights did not follow the policy");
-
-    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/environments.pdp-agent.dev";
-    let answer = admin.delete(&format!("{definition}?dryRun=All")).await;
-    // Another installation on this cluster may be the one that refuses.
-    let how = "kubectl annotate crd environments.pdp-agent.dev pdp-agent.dev/allow-delete=yes";
-    assert!(answer.text.contains(how), "a definition could be deleted by accident: {}", answer.text);
-
-    installation.uninstall().await;
-    assert_eq!(kept().await, before, "uninstalling took what is the customer's");
-    assert_eq!(admin.get(&role).await.status, 404, "uninstalling left the operator's rights");
-    assert_eq!(admin.get(definition).await.status, 200);
-
-    installation.upgrade(&[]).await;
-    assert_eq!(kept().await, before, "installing again did not find what was there");
-    installation.close().await;
+    cycle::uninstalled_and_installed_again(Installation::new("rights-cycle").await).await;
 }

@@ -43,7 +43,7 @@ impl Found {
             Self::Closed => format!("closed: {address} could not be reached from the first try on"),
             Self::OpenUntil(open) => format!(
                 "open for {:.2} s: until then a new pod reached {address}, which its NetworkPolicy closes. Your network plugin carries \
-                 policies out after a pod has begun. Whoever chooses what a pod runs has that time; see docs/install.md, \"A pod's first \
+                 policies out after a pod has begun. Whoever chooses what a pod runs has that time, unless you switch on the start gate; see docs/install.md, \"A pod's first \
                  second\"",
                 open.as_secs_f64()
             ),
@@ -55,6 +55,11 @@ impl Found {
     }
 }
 
+/// Whether a connection to `address` is accepted within this time.
+pub async fn reaches(address: SocketAddr, within: Duration) -> bool {
+    matches!(timeout(within, TcpStream::connect(address)).await, Ok(Ok(_)))
+}
+
 /// Tries `address` for so long.
 pub async fn measure(address: SocketAddr, time: Duration) -> Found {
     let begun = Instant::now();
@@ -62,7 +67,7 @@ pub async fn measure(address: SocketAddr, time: Duration) -> Found {
     let mut last_try = Duration::ZERO;
     while begun.elapsed() < time {
         last_try = begun.elapsed();
-        if let Ok(Ok(_)) = timeout(TRY, TcpStream::connect(address)).await {
+        if reaches(address, TRY).await {
             last_open = Some(last_try);
         }
         sleep(STEP).await;

@@ -19,7 +19,6 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Days before its end at which a certificate is worth a word.
 const EXPIRY_WARNING_DAYS: i64 = 14;
 
-/// Where to.
 pub(super) struct Target<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use super::{Notes, STEP_LIMIT};
 use crate::cli::DoctorArgs;
 use crate::kinds::GROUP;
-use crate::operator::{confined, object};
+use crate::operator::installation::confined;
+use crate::operator::object;
 use crate::telemetry::chain;
 
 /// Questions that are asked at the same time.
@@ -81,12 +82,16 @@ const OPERATOR: &[Line] = &[
     line("rbac.authorization.k8s.io", "rolebindings", MANAGE, Place::Cluster),
     line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Place::ClusterNamed("workloads")),
     line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Place::ClusterNamed("logs")),
-    line("apps", "deployments", FOLLOW, Place::Cluster),
-    line("apps", "replicasets", FOLLOW, Place::Cluster),
-    line("batch", "jobs", FOLLOW, Place::Cluster),
-    line("", "pods", FOLLOW, Place::Cluster),
-    line("", "services", FOLLOW, Place::Cluster),
 ];
+
+/// What the operator's watches need: a list that is not allowed holds up its start for ever.
+fn watches() -> impl Iterator<Item = Line> {
+    object::ObjectKind::FOLLOWED.into_iter().map(|kind| {
+        let (version, _, plural) = kind.names();
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        line(group, plural, FOLLOW, Place::Cluster)
+    })
+}
 
 /// What a person needs to install the chart.
 const INSTALL: &[Line] = &[
@@ -140,7 +145,8 @@ pub(super) async fn check(notes: &mut Notes<'_>, client: &Client, args: &DoctorA
         confinement(notes, client, args).await;
     }
     if me == operator || person {
-        role(notes, client, args, "operator", OPERATOR, person.then_some(&operator)).await;
+        let lines: Vec<Line> = OPERATOR.iter().copied().chain(watches()).collect();
+        role(notes, client, args, "operator", &lines, person.then_some(&operator)).await;
     }
     if me == link { Account::Link } else { Account::Other }
 }
@@ -310,7 +316,30 @@ mod tests {
         let said = |line: &Line| words(&questions(line, &args));
         assert_eq!(said(&LINK[9]), "get, create, update leases (coordination.k8s.io) agent-link in pdp");
         assert_eq!(said(&LINK[5]), "update dataplanes/status (pdp-agent.dev) in pdp");
-        assert_eq!(said(&OPERATOR[14]), "list, watch deployments (apps) in the cluster");
+        let deployments = watches().find(|line| line.resource == "deployments").unwrap();
+        assert_eq!(said(&deployments), "list, watch deployments (apps) in the cluster");
+    }
+
+    #[test]
+    fn the_chart_lets_the_operator_watch_what_it_watches_and_no_other_kind() {
+        let role = include_str!("../../../helm/pdp-agent/templates/operator-role.yaml");
+        let mut granted = Vec::new();
+        let (mut group, mut resources) = ("", "");
+        for line in role.lines().map(str::trim) {
+            if let Some(words) = line.strip_prefix("- apiGroups: [") {
+                group = words.trim_end_matches(']').trim_matches('"');
+            } else if let Some(words) = line.strip_prefix("resources: [") {
+                resources = words.trim_end_matches(']');
+            } else if line.starts_with("verbs: [") && line.contains("list, watch") {
+                granted.extend(resources.split(", ").map(|resource| (group.to_owned(), resource.to_owned())));
+            }
+        }
+        let mut watched: Vec<_> = watches().map(|line| (line.group.to_owned(), line.resource.to_owned())).collect();
+        // Our own kinds are granted in the agent's namespace.
+        granted.retain(|(group, _)| group != GROUP);
+        granted.sort();
+        watched.sort();
+        assert_eq!(granted, watched);
     }
 
     #[test]

@@ -42,9 +42,26 @@ pub struct DataPlanePolicySpec {
     /// Limits of an environment that asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_quota: Option<protocol::spec::Quota>,
+    /// Holds each new pod back until the network plugin has closed it. None means that pods start at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_gate: Option<StartGate>,
     /// The most that the control plane may have here, in sum and over time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+}
+
+/// An init container that the operator puts before the program of every pod. It ends once an address is refused that NetworkPolicies
+/// close.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartGate {
+    /// The agent's image by digest, in one of `registries`.
+    #[schemars(length(max = 512), regex(pattern = "^[^@ ]+@sha256:[0-9a-f]{64}$"))]
+    pub image: String,
+    /// What it tries, as IP:PORT: something that answers and that no pod may reach. The API server when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = r"^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$"))]
+    pub address: Option<String>,
 }
 
 /// The most that may be stored and done; a limit that is left out does not hold.

@@ -7,6 +7,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use protocol::spec::{ComponentType, Shape};
 use serde_json::{Value, json};
 
 use super::{DataPlane, DataPlanePolicy, Environment, Release, SCHEMA_REVISION, TaskRun};
@@ -48,18 +49,14 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     let release = [
         required_when_present(&["environment", "owner", "type", "image"]),
         nothing_when_absent(&release_fields.iter().map(String::as_str).collect::<Vec<_>>()),
-        (
-            "self.state == 'Absent' || self.type != 'ManualTask' || (!has(self.endpoints) && !has(self.scaling) && !has(self.probes))"
-                .to_owned(),
-            "a ManualTask has no endpoints, scaling or probes; remove them or use type Service".to_owned(),
-        ),
+        only_with("endpoints", |shape| shape.endpoints),
+        only_with("scaling", Shape::is_kept_running),
+        only_with("probes", Shape::is_kept_running),
+        only_with("task", Shape::is_task),
         (
             "self.state == 'Absent' || oldSelf.state == 'Absent' || self.environment == oldSelf.environment".to_owned(),
-            "environment names the namespace and cannot change while the release is present; make it Absent first".to_owned(),
-        ),
-        (
-            "self.state == 'Absent' || self.type == 'ManualTask' || !has(self.task)".to_owned(),
-            "task settings belong to type ManualTask; remove them".to_owned(),
+            "environment names the namespace and cannot change while the release is present; make it Absent first"
+                .to_owned(),
         ),
     ];
     let task_run = [(
@@ -82,6 +79,16 @@ fn required_when_present(fields: &[&str]) -> (String, String) {
     (
         format!("self.state == 'Absent' || ({})", all.join(" && ")),
         format!("with state Present, {} are required", fields.join(", ")),
+    )
+}
+
+/// A field that only components of a certain shape have.
+fn only_with(field: &str, has: fn(&Shape) -> bool) -> (String, String) {
+    let types = ComponentType::ALL.into_iter().filter(|component| has(&component.shape()));
+    let types: Vec<_> = types.map(|component| format!("'{}'", component.as_str())).collect();
+    (
+        format!("!has(self.{field}) || !has(self.type) || self.type in [{}]", types.join(", ")),
+        format!("only {} may have {field}; remove it or use another type", ComponentType::names(has)),
     )
 }
 

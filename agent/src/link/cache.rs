@@ -12,14 +12,14 @@ use protocol::report::Condition;
 use protocol::spec::{DataPlaneSpec, LogLevel};
 use serde_json::Value;
 
-use super::intake::{Known, Policy, Stored, body, weight};
+use super::intake::{Known, Policy, Stored, body};
 use super::reporter::{Report, key_of};
 use super::store::{Change, DEFAULT, Table};
 use crate::kinds::DataPlanePolicySpec;
 
 mod about;
 
-use about::{Judged, judged};
+use about::{Judged, bytes, judged};
 
 /// The tables that are watched.
 pub const WATCHED: [Table; 5] =
@@ -53,7 +53,6 @@ pub enum News {
     Floor(i64),
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Cache {
     objects: HashMap<ResourceKey, Entry>,
@@ -169,7 +168,7 @@ impl Cache {
         let judged = judged(kind, object);
         let report = Report::of(&key, object, &stored);
         let present = object.pointer("/spec/state").and_then(Value::as_str) == Some("Present");
-        let bytes = object.get("spec").map_or(0, weight);
+        let bytes = object.get("spec").map_or(0, bytes);
         self.objects.insert(key, Entry { stored: Arc::new(stored), judged, present, bytes });
         news.push(News::Report(Box::new(report)));
         news

@@ -9,6 +9,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use protocol::enrol::renewal_statement;
+use protocol::mutant::{self, Mutant};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SigningKey as _};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -68,10 +69,7 @@ pub struct Identity {
 pub enum IdentityError {
     /// A certificate that nobody can read.
     #[error("the certificate is unusable: {detail}")]
-    Certificate {
-        /// Why.
-        detail: String,
-    },
+    Certificate { detail: String },
     /// An id that would stand in label selectors and ask for what belongs to others.
     #[error(
         "the control plane names this data plane {id:?}, which cannot be the id of one: it must be a DNS label of at most 63 \
@@ -259,7 +257,10 @@ impl Identity {
         self.welcomed(client);
         let key = match &self.pending {
             Some(slot) => slot.key.clone(),
-            None => new_key()?,
+            None => match &self.active {
+                Some(active) if mutant::is(Mutant::KeyKept) => active.key.clone(),
+                Some(_) | None => new_key()?,
+            },
         };
         self.pending.get_or_insert_with(|| Slot { key: key.clone(), certificate: None });
         Ok(key)

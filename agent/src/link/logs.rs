@@ -22,15 +22,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::supervisor::joined;
 use crate::telemetry::Metrics;
 
-mod chunk;
 mod connection;
-mod cursor;
 mod flow;
-mod line;
-mod pods;
-mod reading;
 mod restraint;
 mod source;
 mod starts;
@@ -126,7 +122,7 @@ pub async fn serve<S, F, E>(
         let event = tokio::select! {
             () = stop.cancelled() => Event::Stop,
             request = requests.recv() => request.map_or(Event::Stop, Event::Request),
-            Some(done) = streams.tasks.join_next() => Event::Done(done.ok()),
+            Some(done) = streams.tasks.join_next() => Event::Done(joined(done)),
             reason = bulk_end(&mut streams.bulk) => Event::BulkLost(reason),
             () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => Event::Idle,
         };

@@ -20,7 +20,6 @@ const MAX_LOOKS: u8 = 6;
 /// What the control plane learns of one resource.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// Which.
     pub key: ResourceKey,
     /// For the inventory; none for local resources.
     pub entry: Option<InventoryEntry>,

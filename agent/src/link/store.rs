@@ -89,15 +89,9 @@ pub const DEFAULT: &str = "default";
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
     /// Reads one object; the reply is `None` when there is none.
-    Get {
-        /// Where.
-        table: Table,
-        /// Which.
-        name: String,
-    },
+    Get { table: Table, name: String },
     /// Creates one object, with strict field validation.
     Create {
-        /// Where.
         table: Table,
         /// Which, as in the body.
         name: String,
@@ -106,33 +100,20 @@ pub enum Call {
     },
     /// Replaces one object, with strict field validation. The body carries `metadata.uid` and `metadata.resourceVersion`.
     Update {
-        /// Where.
         table: Table,
-        /// Which.
         name: String,
         /// The whole object; its status is ignored.
         body: Value,
     },
     /// Replaces the status of one object. The body carries `metadata.uid` and `metadata.resourceVersion`.
     UpdateStatus {
-        /// Where.
         table: Table,
-        /// Which.
         name: String,
         /// The whole object; only its status counts.
         body: Value,
     },
     /// Deletes one object if it is still this one.
-    Delete {
-        /// Where.
-        table: Table,
-        /// Which.
-        name: String,
-        /// Precondition.
-        uid: String,
-        /// Precondition.
-        resource_version: String,
-    },
+    Delete { table: Table, name: String, uid: String, resource_version: String },
 }
 
 impl Call {
@@ -188,7 +169,6 @@ pub struct ApiStatus {
     pub code: u16,
     /// One word: `AlreadyExists`, `Conflict`, `Invalid`, …; empty when the answer was not a Status.
     pub reason: String,
-    /// A sentence.
     pub message: String,
     /// Details, one for each fault.
     pub causes: Vec<ApiCause>,
@@ -201,7 +181,6 @@ pub struct ApiStatus {
 pub struct ApiCause {
     /// `spec.env[0].name`; empty when it is about no field.
     pub field: String,
-    /// A sentence.
     pub message: String,
 }
 

@@ -6,28 +6,30 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{Method, Request};
-use kube::Client;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use secrecy::SecretString;
-use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::fields::converted;
 use super::object::ObjectKind;
-use super::unanswered::Unanswered;
 use crate::elector::Leadership;
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{Act, Edge, reach};
 use crate::telemetry::Metrics;
+use fields::converted;
+use unanswered::Unanswered;
 
+mod api;
 mod error;
 mod fields;
+mod http;
 mod paths;
+pub mod unanswered;
 
+pub use super::cluster::http::Http;
+pub use api::{Api, CallError, Request};
 pub use error::{ApiError, Class};
 pub use fields::rival;
 pub use paths::Path;
@@ -45,7 +47,7 @@ struct WriteLabels {
 /// Handle on the API server. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
-    client: Client,
+    api: Arc<dyn Api>,
     leadership: Leadership,
     writes: Arc<Family<WriteLabels, Counter>>,
     unanswered: Arc<Mutex<Unanswered>>,
@@ -55,13 +57,13 @@ pub struct Cluster {
 impl Cluster {
     /// A handle that counts its writes.
     #[must_use]
-    pub fn new(client: Client, leadership: Leadership, metrics: &Metrics) -> Self {
+    pub fn new(api: Arc<dyn Api>, leadership: Leadership, metrics: &Metrics) -> Self {
         let writes = Family::<WriteLabels, Counter>::default();
         metrics.register(|registry| {
             registry.register("operator_writes", "Writes of the operator that the API server accepted", writes.clone());
         });
         let (unanswered, started) = (Arc::default(), Instant::now());
-        Self { client, leadership, writes: Arc::new(writes), unanswered, started }
+        Self { api, leadership, writes: Arc::new(writes), unanswered, started }
     }
 
     fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
@@ -79,18 +81,12 @@ impl Cluster {
         self.unanswered().left(label, name, self.started.elapsed())
     }
 
-    /// The client, for watches.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        self.client.clone()
-    }
-
     /// One object, or none.
     ///
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn get(&self, kind: ObjectKind, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
-        self.one(kind, namespace, name, JSON).await
+        self.one(kind, name, Request::Get(&Path::of(kind, namespace, Some(name))?)).await
     }
 
     /// The head of one object, or none: what it holds stays where it is, so this is how to ask whether a Secret is there.
@@ -98,18 +94,11 @@ impl Cluster {
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn head(&self, kind: ObjectKind, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
-        self.one(kind, namespace, name, HEAD).await
+        self.one(kind, name, Request::Head(&Path::of(kind, namespace, Some(name))?)).await
     }
 
-    async fn one(
-        &self,
-        kind: ObjectKind,
-        namespace: &str,
-        name: &str,
-        accept: &str,
-    ) -> Result<Option<Value>, ApiError> {
-        let path = Path::of(kind, namespace, Some(name))?;
-        match self.call(&format!("get {} {name}", kind.names().1), Method::GET, &path, JSON, accept, None).await {
+    async fn one(&self, kind: ObjectKind, name: &str, request: Request<'_>) -> Result<Option<Value>, ApiError> {
+        match self.call(&format!("get {} {name}", kind.names().1), request).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.class() == Class::Missing => Ok(None),
             Err(error) => Err(error),
@@ -121,7 +110,7 @@ impl Cluster {
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn get_path(&self, path: &Path) -> Result<Value, ApiError> {
-        self.call(&format!("get {}", path.as_str()), Method::GET, path, JSON, JSON, None).await
+        self.call(&format!("get {}", path.as_str()), Request::Get(path)).await
     }
 
     /// Objects of a kind in a namespace, by label.
@@ -129,9 +118,8 @@ impl Cluster {
     /// # Errors
     /// The API server refused or did not answer.
     pub async fn list(&self, kind: ObjectKind, namespace: &str, selector: &str) -> Result<Vec<Value>, ApiError> {
-        let path = Path::of(kind, namespace, None)?.with(&[&format!("labelSelector={selector}")]);
-        let mut list: Value =
-            self.call(&format!("list {}", kind.names().2), Method::GET, &path, JSON, JSON, None).await?;
+        let request = Request::List { at: &Path::of(kind, namespace, None)?, selector };
+        let mut list = self.call(&format!("list {}", kind.names().2), request).await?;
         Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
     }
 
@@ -155,13 +143,13 @@ impl Cluster {
     /// # Errors
     /// Not leading, refused, or no answer.
     pub async fn try_create(&self, object: &Value) -> Result<(), ApiError> {
-        self.post(object, true).await.map(|IgnoredAny| ())
+        self.post(object, true).await.map(drop)
     }
 
-    async fn post<T: DeserializeOwned>(&self, object: &Value, dry_run: bool) -> Result<T, ApiError> {
+    async fn post(&self, object: &Value, dry_run: bool) -> Result<Value, ApiError> {
         let (kind, namespace, name) = address(object)?;
-        let path = Path::of(kind, namespace, None)?.written(dry_run);
-        self.write("create", kind.names().1, name, dry_run, Method::POST, &path, JSON, object).await
+        let request = Request::Create { at: &Path::of(kind, namespace, None)?, object, dry_run };
+        self.write("create", kind.names().1, name, request).await
     }
 
     /// Applies our fields onto an existing object, taking them from whoever has them.
@@ -177,16 +165,10 @@ impl Cluster {
     /// # Errors
     /// As for [`Cluster::apply`].
     pub async fn try_apply(&self, object: &Value, uid: &str, resource_version: &str) -> Result<(), ApiError> {
-        self.patch(object, uid, resource_version, true).await.map(|IgnoredAny| ())
+        self.patch(object, uid, resource_version, true).await.map(drop)
     }
 
-    async fn patch<T: DeserializeOwned>(
-        &self,
-        object: &Value,
-        uid: &str,
-        resource_version: &str,
-        dry_run: bool,
-    ) -> Result<T, ApiError> {
+    async fn patch(&self, object: &Value, uid: &str, resource_version: &str, dry_run: bool) -> Result<Value, ApiError> {
         let (kind, namespace, name) = address(object)?;
         // Before a dry run too: otherwise what is left out now would still stand in the object that is checked.
         let version = self.convert(kind, namespace, name, uid, resource_version).await?;
@@ -195,8 +177,8 @@ impl Cluster {
             metadata.insert("uid".to_owned(), json!(uid));
             metadata.insert("resourceVersion".to_owned(), json!(version));
         }
-        let path = Path::of(kind, namespace, Some(name))?.with(&["force=true"]).written(dry_run);
-        self.write("apply", kind.names().1, name, dry_run, Method::PATCH, &path, APPLY, &object).await
+        let request = Request::Apply { at: &Path::of(kind, namespace, Some(name))?, object: &object, dry_run };
+        self.write("apply", kind.names().1, name, request).await
     }
 
     /// After a create our fields belong to an `Update` entry, and apply would not remove what it later leaves out. The entry
@@ -222,9 +204,8 @@ impl Cluster {
             {"op": "replace", "path": "/metadata/managedFields", "value": entries},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
         ]);
-        let path = Path::of(kind, namespace, Some(name))?;
-        let object: Value =
-            self.write("convert", kind.names().1, name, false, Method::PATCH, &path, JSON_PATCH, &patch).await?;
+        let request = Request::JsonPatch { at: &Path::of(kind, namespace, Some(name))?, patch: &patch };
+        let object = self.write("convert", kind.names().1, name, request).await?;
         Ok(object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or(version).to_owned())
     }
 
@@ -246,11 +227,8 @@ impl Cluster {
             "propagationPolicy": "Background",
             "preconditions": {"uid": uid, "resourceVersion": version},
         });
-        let path = Path::of(kind, namespace, Some(name))?;
-        match self
-            .write::<IgnoredAny>("delete", kind.names().1, name, false, Method::DELETE, &path, JSON, &options)
-            .await
-        {
+        let request = Request::Delete { at: &Path::of(kind, namespace, Some(name))?, options: &options };
+        match self.write("delete", kind.names().1, name, request).await {
             Ok(_) => Ok(()),
             Err(error) if error.class() == Class::Missing => Ok(()),
             Err(error) => Err(error),
@@ -270,8 +248,8 @@ impl Cluster {
     ) -> Result<Value, ApiError> {
         let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (namespace, name) = (at("/metadata/namespace"), at("/metadata/name"));
-        let path = Path::own(plural, namespace, name)?.part("status").written(false);
-        self.write("status", kind, name, false, Method::PUT, &path, JSON, object).await
+        let at = Path::own(plural, namespace, name)?.part("status");
+        self.write("status", kind, name, Request::ReplaceStatus { at: &at, object }).await
     }
 
     /// Merges into one of our own objects, or into its status. `at` is namespace and name; `patch` carries uid and resource version.
@@ -288,9 +266,8 @@ impl Cluster {
     ) -> Result<Value, ApiError> {
         let (namespace, name) = at.split_once('/').unwrap_or_default();
         let path = Path::own(plural, namespace, name)?;
-        let path = if status { path.part("status") } else { path }.written(false);
-        let verb = if status { "status" } else { "apply" };
-        self.write(verb, kind, name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
+        let (at, verb) = if status { (path.part("status"), "status") } else { (path, "apply") };
+        self.write(verb, kind, name, Request::Merge { at: &at, patch }).await
     }
 
     /// Merges into a namespace: uid and resource version of what was seen are part of `patch`.
@@ -298,8 +275,8 @@ impl Cluster {
     /// # Errors
     /// Not leading, refused, or no answer.
     pub async fn merge_namespace(&self, name: &str, patch: &Value) -> Result<Value, ApiError> {
-        let path = Path::of(ObjectKind::Namespace, "", Some(name))?.written(false);
-        self.write("apply", "Namespace", name, false, Method::PATCH, &path, MERGE_PATCH, patch).await
+        let at = Path::of(ObjectKind::Namespace, "", Some(name))?;
+        self.write("apply", "Namespace", name, Request::Merge { at: &at, patch }).await
     }
 
     /// A token of an environment's ServiceAccount for one audience.
@@ -318,34 +295,31 @@ impl Cluster {
             "kind": "TokenRequest",
             "spec": {"audiences": [audience], "expirationSeconds": seconds},
         });
-        let path = Path::of(ObjectKind::ServiceAccount, namespace, Some(account))?.part("token");
+        let at = Path::of(ObjectKind::ServiceAccount, namespace, Some(account))?.part("token");
         self.leadership.check()?;
         let doing = format!("request a token of ServiceAccount {account}");
-        let answer: Value = self.call(&doing, Method::POST, &path, JSON, JSON, Some(&request)).await?;
+        let answer = self.call(&doing, Request::Token { at: &at, request: &request }).await?;
         let token = answer.pointer("/status/token").and_then(Value::as_str).unwrap_or_default();
         Ok(SecretString::from(token))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one place where all writes pass")]
-    async fn write<T: DeserializeOwned>(
+    /// The one place where all writes pass.
+    async fn write(
         &self,
         verb: &'static str,
         kind: &'static str,
         name: &str,
-        dry_run: bool,
-        method: Method,
-        path: &Path,
-        content_type: &str,
-        body: &Value,
-    ) -> Result<T, ApiError> {
+        request: Request<'_>,
+    ) -> Result<Value, ApiError> {
         self.leadership.check()?;
+        let dry_run = matches!(request, Request::Create { dry_run: true, .. } | Request::Apply { dry_run: true, .. });
         let doing =
             if dry_run { format!("{verb} {kind} {name} as a dry run") } else { format!("{verb} {kind} {name}") };
         #[cfg(feature = "failpoints")]
-        let point = Act::of_write(verb, kind, dry_run, body);
+        let point = request.body().and_then(|body| Act::of_write(verb, kind, dry_run, body));
         #[cfg(feature = "failpoints")]
         reach(Edge::Before, point);
-        let answer = self.call(&doing, method, path, content_type, JSON, Some(body)).await?;
+        let answer = self.call(&doing, request).await?;
         #[cfg(feature = "failpoints")]
         reach(Edge::After, point);
         if !dry_run {
@@ -355,42 +329,18 @@ impl Cluster {
         Ok(answer)
     }
 
-    async fn call<T: DeserializeOwned>(
-        &self,
-        doing: &str,
-        method: Method,
-        path: &Path,
-        content_type: &str,
-        accept: &str,
-        body: Option<&Value>,
-    ) -> Result<T, ApiError> {
-        let no_answer = |cause: String| ApiError::NoAnswer { doing: doing.to_owned(), cause };
-        let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| no_answer(error.to_string()))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path.as_str())
-            .header("Content-Type", content_type)
-            .header("Accept", accept)
-            .body(bytes.unwrap_or_default())
-            .map_err(|error| no_answer(error.to_string()))?;
-        match tokio::time::timeout(CALL_TIMEOUT, self.client.request::<T>(request)).await {
+    async fn call(&self, doing: &str, request: Request<'_>) -> Result<Value, ApiError> {
+        let doing = || doing.to_owned();
+        match tokio::time::timeout(CALL_TIMEOUT, self.api.call(request)).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(kube::Error::Api(status))) => Err(ApiError::Refused {
-                doing: doing.to_owned(),
-                code: status.code,
-                reason: status.reason.clone(),
-                message: status.message,
-            }),
-            Ok(Err(error)) => Err(no_answer(crate::telemetry::chain(&error))),
-            Err(_) => Err(no_answer(format!("none within {} s", CALL_TIMEOUT.as_secs()))),
+            Ok(Err(CallError::Refused { code, reason, message })) => {
+                Err(ApiError::Refused { doing: doing(), code, reason, message })
+            }
+            Ok(Err(CallError::NoAnswer(cause))) => Err(ApiError::NoAnswer { doing: doing(), cause }),
+            Err(_) => {
+                let cause = format!("none within {} s", CALL_TIMEOUT.as_secs());
+                Err(ApiError::NoAnswer { doing: doing(), cause })
+            }
         }
     }
 }
-
-const JSON: &str = "application/json";
-/// Metadata of an object and nothing else of it.
-const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-const JSON_PATCH: &str = "application/json-patch+json";
-const MERGE_PATCH: &str = "application/merge-patch+json";
-/// JSON is YAML, and the API server wants this name for it.
-const APPLY: &str = "application/apply-patch+yaml";

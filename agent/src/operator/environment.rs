@@ -11,16 +11,17 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::Value;
 
-use super::apply::{self, Subject};
 use super::cluster::{ApiError, Class, Path};
-use super::index::{Own, Place};
-use super::modified::{Modified, note};
-use super::object::{self, AGENT, DATA_PLANE, ENVIRONMENT, INSTALLATION, ObjectKind};
-use super::observe::{self, Owner};
-use super::report::Trouble;
-use super::resolve;
-use super::shared::{self, Pause, Shared, Spending};
-use super::write::Live;
+use super::object::{self, ObjectKind};
+use super::reconcile::apply::{self, Subject};
+use super::reconcile::may_run;
+use super::reconcile::modified::{Modified, note};
+use super::reconcile::observe::{self, Owner};
+use super::reconcile::shared::{self, Pause, Shared, Spending};
+use super::reconcile::write::Live;
+use super::world::index::{Own, Place};
+use crate::kinds::conditions::Trouble;
+use crate::kinds::labels::{AGENT, DATA_PLANE, ENVIRONMENT, INSTALLATION};
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
 use crate::settings::Settings;
 use adopt::Adoption;
@@ -54,7 +55,9 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
     let environment = match found {
         Some(Own::Read(environment)) => environment,
         Some(Own::Unreadable { metadata, error }) => {
-            return super::unreadable::mark::<Environment>(shared, &metadata, &error, now).await.map(|()| None);
+            return super::reconcile::unreadable::mark::<Environment>(shared, &metadata, &error, now)
+                .await
+                .map(|()| None);
         }
         None => return Ok(None),
     };
@@ -81,11 +84,11 @@ struct Round<'a> {
 
 impl Round<'_> {
     async fn present(&self) -> Result<Option<Duration>, ApiError> {
-        let Some(owner) = resolve::owner(&self.environment.spec.body) else {
+        let Some(owner) = may_run::owner(&self.environment.spec.body) else {
             return Ok(None);
         };
         let [organization, project, handle] = &owner;
-        let namespace = objects::namespace_name(organization, project, handle);
+        let namespace = object::fixed::namespace_name(organization, project, handle);
         let wanted = self.wanted(&owner, &namespace);
         let mut live = BTreeMap::new();
         self.look_at_namespace(&namespace, wanted.as_ref().ok(), &mut live).await?;
@@ -129,7 +132,11 @@ impl Round<'_> {
         if let Err(error) = done {
             if error.class() == Class::Policy {
                 let written = decision.writes.iter().find_map(|write| {
-                    if let super::write::Write::Status(status) = write { Some((**status).clone()) } else { None }
+                    if let super::reconcile::write::Write::Status(status) = write {
+                        Some((**status).clone())
+                    } else {
+                        None
+                    }
                 });
                 let written = written.unwrap_or_else(|| status.clone());
                 let trouble = denied(&error);
@@ -143,17 +150,18 @@ impl Round<'_> {
             }
             return Err(error);
         }
-        let made_objects = decision.writes.iter().any(|write| !matches!(write, super::write::Write::Status(_)));
+        let made_objects =
+            decision.writes.iter().any(|write| !matches!(write, super::reconcile::write::Write::Status(_)));
         // The namespace was just made: its key and pull Secrets come in the next round.
         Ok(if made_objects { Some(Duration::ZERO) } else { (!ours || warning.is_some()).then_some(AGAIN) })
     }
 
     fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Trouble> {
-        let policy = &self.policy.ok_or_else(resolve::no_policy)?.spec;
-        let rule = resolve::rule(policy, owner)?;
+        let policy = &self.policy.ok_or_else(may_run::no_policy)?.spec;
+        let rule = may_run::rule(policy, owner)?;
         {
             let mut contents = self.shared.index.lock();
-            resolve::room::for_environment(&contents, policy, self.name)?;
+            may_run::room::for_environment(&contents, policy, self.name)?;
             contents.claim(self.environment.metadata.uid.as_ref());
         }
         let [organization, project, handle] = owner;
@@ -195,7 +203,7 @@ impl Round<'_> {
         observe::took(self.shared, &Place::new(ObjectKind::Namespace, "", namespace), &found);
         let label = |key: &str| object::label(&found, key);
         let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let ours = label(AGENT).is_none_or(|agent| agent == self.shared.settings.agent)
+        let ours = label(AGENT).is_none_or(|agent| object::names(Some(agent), &self.shared.settings.agent))
             && self.shared.is_ours(label(DATA_PLANE))
             && self.shared.is_ours(label(INSTALLATION))
             && label(ENVIRONMENT) == Some(self.name);
@@ -208,6 +216,7 @@ impl Round<'_> {
                 terminating: !text("/metadata/deletionTimestamp").is_empty(),
                 drift: Vec::new(),
                 was_equal: false,
+                repairs: 0,
                 rival: None,
                 autoscaled: None,
             },
@@ -261,11 +270,10 @@ impl Round<'_> {
         let Settings { namespace: agent_namespace, fullname, .. } = &self.shared.settings;
         let (data_plane, name) = (&self.shared.id, self.name);
         let binding = objects::rights(&objects::Place { data_plane, name, namespace, agent_namespace, fullname });
-        match self.shared.cluster.create(&binding).await {
-            Ok(_) => Ok(()),
+        match apply::create(self.shared, &binding).await {
             // It is there and not in effect yet.
             Err(error) if error.class() == Class::Conflict => Ok(()),
-            Err(error) => Err(error),
+            made => made,
         }
     }
 

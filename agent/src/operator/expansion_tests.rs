@@ -7,11 +7,11 @@ use protocol::spec::{ReleaseSpec, TaskRunSpec};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::build::{self, Input, expand};
 use super::fixture;
-use super::rendering::{Rendering, content_hash};
-use super::taskrun::named;
-use super::validated::ValidRelease;
+use super::reconcile::rendering::{Rendering, content_hash};
+use super::release::render::{self, Input, expand};
+use super::release::valid::ValidRelease;
+use super::task_run::named;
 use crate::kinds::{SecurityLevel, TaskRun};
 
 const PLANTS: &str = "$(SECRET) ${SECRET} $SECRET $$(SECRET) $$$(SECRET) $(SECRET $";
@@ -34,7 +34,7 @@ fn releases() -> [Value; 2] {
 
 fn render(spec: &ReleaseSpec) -> Result<Rendering, Vec<String>> {
     let release = ValidRelease::parse(spec)?;
-    Ok(build::build(&Input {
+    Ok(render::build(&Input {
         data_plane: "dp1",
         name: "shop-web-dev",
         environment: "shop-dev",
@@ -43,6 +43,7 @@ fn render(spec: &ReleaseSpec) -> Result<Rendering, Vec<String>> {
         content_hash: &content_hash(spec),
         level: SecurityLevel::Restricted,
         pull_secrets: &[],
+        gate: None,
         release: &release,
     }))
 }

@@ -83,6 +83,25 @@ pub(crate) const WAITING: [&str; 14] = [
     CANARY,
 ];
 
+/// The same while its start gate is in this state, in the cluster's words with the canary.
+pub(crate) fn planted_gate(state: &str, waiting: &str) -> k8s_openapi::api::core::v1::Pod {
+    let words = format!("exec: \"/{CANARY}\": no such file or directory");
+    let ended = json!({"terminated": {"reason": CANARY, "exitCode": 1, "message": words, "containerID": CANARY}});
+    let passed = json!({"terminated": {"reason": "Completed", "exitCode": 0, "containerID": CANARY}});
+    let (state, last) = match state {
+        "tries" => (json!({"running": {}}), json!({})),
+        "tries again" => (json!({"running": {}}), ended),
+        "ended" => (ended, json!({})),
+        "passed" => (passed, ended),
+        _ => (json!({"waiting": {"reason": waiting, "message": words}}), json!({})),
+    };
+    let mut pod = planted_pod("PodInitializing", true);
+    let gate = json!([{"name": "start-gate", "ready": false, "restartCount": 1, "image": CANARY, "imageID": CANARY,
+        "state": state, "lastState": last}]);
+    pod.status.get_or_insert_default().init_container_statuses = serde_json::from_value(gate).unwrap();
+    pod
+}
+
 /// A pod of the template `new` with the canary wherever the cluster puts words: reasons, messages, conditions.
 pub(crate) fn planted_pod(waiting: &str, scheduled: bool) -> k8s_openapi::api::core::v1::Pod {
     let words =

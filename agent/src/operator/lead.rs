@@ -10,15 +10,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::cluster::{ApiError, Class, Cluster, Path};
-use super::dataplane::{self, Facts, Standing};
-use super::index::Index;
+use super::installation::{self, Facts, Standing};
 use super::object::LOCAL;
-use super::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
-use super::shared::Shared;
-use super::watch::{self, Watches};
-use super::{BEAT, OperatorContext, Pulse, environment, release, taskrun};
+use super::reconcile::shared::Shared;
+use super::world::index::Index;
+use super::world::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
+use super::world::watch::{self, Source, Watches};
+use super::{BEAT, OperatorContext, Pulse, environment, release, task_run};
 use crate::kinds::is_data_plane_id;
+use crate::supervisor::joined;
+use crate::telemetry::LevelHandle;
 
 /// Resources that are worked on at once.
 const WORKERS: usize = 16;
@@ -42,25 +45,37 @@ pub(super) enum End {
 }
 
 /// Works until `stop`. Cancel safe: every write stands for itself.
-pub(super) async fn lead(context: &OperatorContext, cluster: &Cluster, pulse: &Pulse, stop: &CancellationToken) -> End {
+pub(super) async fn lead<S: Source>(
+    context: &OperatorContext<S>,
+    cluster: &Cluster,
+    pulse: &Pulse,
+    stop: &CancellationToken,
+) -> End {
     let index = Arc::new(Index::default());
     let queue = Arc::new(Queue::default());
     let id = tokio::select! {
-        id = pulse.during(data_plane_id(cluster, &context.settings.namespace)) => id,
+        biased;
         () = stop.cancelled() => return End::Over,
+        id = pulse.during(data_plane_id(cluster, &context.settings.namespace)) => id,
     };
     let mut watches =
-        Watches::start(&cluster.client(), &context.settings.namespace, &id, Arc::clone(&index), Arc::clone(&queue));
+        Watches::start(&context.source, &context.settings.namespace, &id, Arc::clone(&index), Arc::clone(&queue));
     pulse.check.not_ready("waiting for the first lists of the API server");
     tokio::select! {
-        () = pulse.during(watches.synced()) => {}
+        biased;
         () = stop.cancelled() => return End::Over,
+        () = pulse.during(watches.synced()) => {}
     }
     pulse.check.ready();
     tracing::info!(data_plane = id, "the operator has seen every list and begins");
     let shared = Arc::new(Shared::new(cluster.clone(), index, queue, context.settings.clone(), id));
-    let term = Term { context, shared, pulse, good: Arc::new(AtomicBool::new(false)) };
-    term.run(stop).await
+    let (level, clock) = (&context.level, context.clock);
+    let term = Term { level, clock, shared, pulse, good: Arc::new(AtomicBool::new(false)) };
+    tokio::select! {
+        biased;
+        end = term.run(stop) => end,
+        never = watches.broken() => match never {},
+    }
 }
 
 /// The id that labels carry. Waits until the API server can be asked.
@@ -92,7 +107,8 @@ async fn data_plane_id(cluster: &Cluster, namespace: &str) -> String {
 }
 
 struct Term<'a> {
-    context: &'a OperatorContext,
+    level: &'a LevelHandle,
+    clock: Clock,
     shared: Arc<Shared>,
     pulse: &'a Pulse,
     /// Whether the installation is the one that may be worked on.
@@ -106,9 +122,10 @@ impl Term<'_> {
         pass.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = tokio::time::interval(BEAT);
         self.shared.queue.add(Key::DataPlane, Cause::Wanted);
-        loop {
+        let end = loop {
             tokio::select! {
-                () = stop.cancelled() => break,
+                biased;
+                () = stop.cancelled() => break End::Over,
                 _ = beat.tick() => self.pulse.heart.beat(),
                 // Every resource once more, with what is not watched.
                 _ = pass.tick() => {
@@ -117,23 +134,25 @@ impl Term<'_> {
                         self.shared.queue.add(key, Cause::Observed);
                     }
                 }
-                Some(done) = running.join_next() => match done {
-                    Ok((key, result)) => self.finished(key, result),
-                    Err(error) => tracing::error!(error = %error, "a round ended by itself"),
-                },
+                Some(done) = running.join_next() => {
+                    if let Some((key, result)) = joined(done) {
+                        self.finished(key, result);
+                    }
+                }
                 key = self.shared.queue.next(), if running.len() < WORKERS => {
                     if key == Key::DataPlane {
                         if self.renamed() {
-                            return End::Renamed;
+                            break End::Renamed;
                         }
                         self.level();
                     }
-                    running.spawn(round(Arc::clone(&self.shared), Arc::clone(&self.good), key));
+                    let (shared, good) = (Arc::clone(&self.shared), Arc::clone(&self.good));
+                    running.spawn(round(shared, good, key, self.clock.now()));
                 }
             }
-        }
+        };
         running.shutdown().await;
-        End::Over
+        end
     }
 
     fn finished(&self, key: Key, result: Result<Option<Duration>, ApiError>) {
@@ -165,14 +184,18 @@ impl Term<'_> {
         drop(contents);
         if let Some(level) = level {
             let level: LogLevel = level;
-            self.context.level.set_level(level);
+            self.level.set_level(level);
         }
     }
 }
 
 /// One round of one resource, within its limit.
-async fn round(shared: Arc<Shared>, good: Arc<AtomicBool>, key: Key) -> (Key, Result<Option<Duration>, ApiError>) {
-    let now = Timestamp::now();
+async fn round(
+    shared: Arc<Shared>,
+    good: Arc<AtomicBool>,
+    key: Key,
+    now: Timestamp,
+) -> (Key, Result<Option<Duration>, ApiError>) {
     let work = async {
         if key != Key::DataPlane && !good.load(Ordering::Relaxed) {
             // It is looked at again when the installation is found good.
@@ -182,7 +205,7 @@ async fn round(shared: Arc<Shared>, good: Arc<AtomicBool>, key: Key) -> (Key, Re
             Key::DataPlane => installation(&shared, &good, now).await,
             Key::Environment(name) => environment::reconcile(&shared, name, now).await,
             Key::Release(name) => release::reconcile(&shared, name, now).await,
-            Key::TaskRun(name) => taskrun::reconcile(&shared, name, now).await,
+            Key::TaskRun(name) => task_run::reconcile(&shared, name, now).await,
         }
     };
     let result = match tokio::time::timeout(ROUND_LIMIT, Box::pin(work)).await {
@@ -196,15 +219,15 @@ async fn round(shared: Arc<Shared>, good: Arc<AtomicBool>, key: Key) -> (Key, Re
 }
 
 async fn installation(shared: &Shared, good: &AtomicBool, now: Timestamp) -> Result<Option<Duration>, ApiError> {
-    let facts: Facts = dataplane::facts(&shared.cluster, &shared.settings).await?;
+    let facts: Facts = installation::facts(&shared.cluster, &shared.settings).await?;
     let data_plane = shared.index.lock().data_plane.clone();
-    let standing = dataplane::standing(data_plane.as_ref(), &facts);
+    let standing = installation::standing(data_plane.as_ref(), &facts);
     let works = standing == Standing::Good;
     if let Standing::Held(trouble) = &standing {
         tracing::warn!(reason = trouble.reason, message = trouble.message, "the operator may not work");
     }
     if let Some(data_plane) = &data_plane {
-        dataplane::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &standing, now).await?;
+        installation::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &standing, now).await?;
     }
     if works != good.swap(works, Ordering::Relaxed) && works {
         for key in watch::all(&shared.index.lock()).into_iter().filter(|key| *key != Key::DataPlane) {

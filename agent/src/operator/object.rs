@@ -6,33 +6,18 @@
 use std::collections::BTreeMap;
 
 use kube::core::{ApiResource, GroupVersionKind};
+use protocol::mutant::{self, Mutant};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub use crate::kinds::LOCAL;
 use crate::kinds::ObjectRef;
+use crate::kinds::labels::{DATA_PLANE, ENVIRONMENT, MANAGER};
 
-/// Field manager of all writes.
-pub const MANAGER: &str = "pdp-agent";
-
-/// Label: id of the data plane from enrolment, or [`LOCAL`].
-pub const DATA_PLANE: &str = "pdp-agent.dev/data-plane";
-/// Label: name of the Release that an object belongs to.
-pub const RELEASE: &str = "pdp-agent.dev/release";
-/// Label: name of the Environment that an object belongs to.
-pub const ENVIRONMENT: &str = "pdp-agent.dev/environment";
-/// Label: name of the TaskRun that a Job belongs to.
-pub const TASK_RUN: &str = "pdp-agent.dev/task-run";
-/// Label on namespaces that the operator created.
-pub const INSTALLATION: &str = "pdp-agent.dev/installation";
-/// Label on those namespaces: which agent made them. Policies compare its value, and so does everything here.
-pub const AGENT: &str = "pdp-agent.dev/agent";
-/// Label on pods: digest of the rendering they were made of.
-pub const REVISION: &str = "pdp-agent.dev/revision";
-/// Annotation on workloads: name of the rendering.
-pub const RENDERING: &str = "pdp-agent.dev/rendering";
-/// Annotation on workloads: what the slots are bound to, JSON.
-pub const BINDING: &str = "pdp-agent.dev/binding";
+pub mod compare;
+pub mod fixed;
+#[cfg(test)]
+pub(crate) mod shape;
 
 /// Kinds of objects that the operator makes or looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +77,28 @@ impl ObjectKind {
         Self::EndpointSlice,
     ];
 
+    /// Kinds that the operator watches in the whole cluster, by label. Secrets, accounts, quotas and limits are read by name only.
+    pub const FOLLOWED: [Self; 12] = [
+        Self::Namespace,
+        Self::RoleBinding,
+        Self::NetworkPolicy,
+        Self::ConfigMap,
+        Self::Service,
+        Self::Deployment,
+        Self::PodDisruptionBudget,
+        Self::ControllerRevision,
+        Self::Job,
+        Self::Pod,
+        Self::ReplicaSet,
+        Self::EndpointSlice,
+    ];
+
+    /// Whether a watch shows it.
+    #[must_use]
+    pub fn is_followed(self) -> bool {
+        Self::FOLLOWED.contains(&self)
+    }
+
     /// `apiVersion`, `kind` and the plural of the path.
     #[must_use]
     pub const fn names(self) -> (&'static str, &'static str, &'static str) {
@@ -150,6 +157,12 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("labels")?.get(key)?.as_str()
 }
 
+/// Whether the label of an owner names `own`. That it is there says nothing: others carry it too.
+#[must_use]
+pub fn names(label: Option<&str>, own: &str) -> bool {
+    label.is_some_and(|label| label == own || mutant::is(Mutant::LabelWithoutValue))
+}
+
 /// An object's head: kind, name, namespace and labels.
 #[must_use]
 #[expect(clippy::indexing_slicing, reason = "members of a JSON object that is made here")]
@@ -181,14 +194,8 @@ pub fn short_digest(bytes: &[u8], length: usize) -> String {
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Digest of an object as desired: what "found equal" is remembered by.
-#[must_use]
-pub fn fingerprint(object: &Value) -> String {
-    // Maps of serde_json are sorted, so equal objects have equal text.
-    short_digest(object.to_string().as_bytes(), 16)
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 #[cfg(test)]
@@ -200,6 +207,10 @@ mod tests {
         for kind in ObjectKind::ALL {
             assert_eq!(ObjectKind::of(kind.names().1), Some(kind));
         }
+        let by_name = ObjectKind::ALL.into_iter().filter(|kind| !kind.is_followed());
+        let expected =
+            [ObjectKind::ServiceAccount, ObjectKind::ResourceQuota, ObjectKind::LimitRange, ObjectKind::Secret];
+        assert!(by_name.eq(expected), "these are never watched");
         assert_eq!(ObjectKind::of("ClusterRole"), None);
         assert_eq!(ObjectKind::NetworkPolicy.api_resource().group, "networking.k8s.io");
         assert_eq!(ObjectKind::Pod.api_resource().api_version, "v1");
@@ -211,5 +222,15 @@ mod tests {
         let (kind, reference) = reference(&object).unwrap();
         assert_eq!((kind, reference.name.as_str()), (ObjectKind::Service, "web"));
         assert_eq!(label(&object, DATA_PLANE), Some("dp1"));
+    }
+
+    #[test]
+    fn a_label_with_another_value_is_somebody_elses() {
+        let ours =
+            || [None, Some(""), Some("agents.other"), Some("agents.own")].map(|label| names(label, "agents.own"));
+        mutant::choose(Some(Mutant::LabelWithoutValue));
+        let mistaken = ours();
+        mutant::choose(None);
+        assert_eq!((mistaken, ours()), ([false, true, true, true], [false, false, false, true]));
     }
 }

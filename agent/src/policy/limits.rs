@@ -18,6 +18,8 @@ pub struct Beside {
     pub in_environment: usize,
     /// Bytes of all other documents.
     pub bytes: u64,
+    /// Bytes of the document of the same name.
+    pub replaced: u64,
 }
 
 /// Whether one more fits beside `there` under `most`.
@@ -35,12 +37,14 @@ pub fn one_more(there: usize, most: Option<u32>, what: &str, setting: &str) -> R
     }
 }
 
-/// Whether a document of `bytes` fits beside what is stored.
+/// Whether a document of `bytes` fits beside what is stored. One that takes no more than what it replaces always does: a limit that
+/// was lowered keeps nobody from changing what is there.
 ///
 /// # Errors
 /// It does not: a sentence with what to do.
-pub fn bytes(stored: u64, bytes: u64, most: Option<u64>) -> Result<(), String> {
-    match most.filter(|most| stored.saturating_add(bytes) > *most) {
+pub fn bytes(beside: &Beside, bytes: u64, most: Option<u64>) -> Result<(), String> {
+    let Beside { bytes: stored, replaced, .. } = *beside;
+    match most.filter(|most| bytes > replaced && stored.saturating_add(bytes) > *most) {
         None => Ok(()),
         Some(most) => Err(format!(
             "DataPlanePolicy/default allows {most} bytes of documents, {stored} are stored beside this one, which has {bytes}; remove \
@@ -95,9 +99,12 @@ mod tests {
         assert!(one_more(3, Some(3), "releases", "spec.limits.releases").unwrap_err().contains("spec.limits.releases"));
         assert!(one_more(0, Some(0), "releases", "x").is_err());
         assert_eq!(one_more(1_000_000, None, "releases", "x"), Ok(()));
-        assert_eq!(bytes(90, 10, Some(100)), Ok(()));
-        assert!(bytes(91, 10, Some(100)).unwrap_err().contains("91 are stored"));
-        assert!(bytes(u64::MAX, 1, Some(u64::MAX - 1)).is_err());
+        let beside = |bytes, replaced| Beside { bytes, replaced, ..Beside::default() };
+        assert_eq!(bytes(&beside(90, 0), 10, Some(100)), Ok(()));
+        assert!(bytes(&beside(91, 0), 10, Some(100)).unwrap_err().contains("91 are stored"));
+        assert!(bytes(&beside(u64::MAX, 0), 1, Some(u64::MAX - 1)).is_err());
+        assert_eq!(bytes(&beside(500, 10), 10, Some(100)), Ok(()), "the limit was lowered below what is there");
+        assert!(bytes(&beside(500, 10), 11, Some(100)).is_err());
     }
 
     #[test]

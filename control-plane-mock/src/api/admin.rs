@@ -6,10 +6,10 @@ use axum::routing::{delete, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::catalog_routes::route;
-use super::{Answer, App, Caller, Input, Route};
+use super::route::{Route, route};
 use crate::faults::Scripted;
 use crate::record::Entry;
+use crate::web::{Answer, App, Caller, Input};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![

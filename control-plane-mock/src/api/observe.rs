@@ -10,18 +10,20 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use control_plane_model::problem::{Code, Problem};
+use control_plane_model::{Event, ResourceStatus};
 use http::header;
 use protocol::name::{Kind, ResourceKey};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::catalog_routes::route;
-use super::{Answer, App, Caller, Refusal, Route, answer};
-use crate::logs::follow::{self, LogLine, Wish};
-use crate::model::{Event, ResourceStatus};
-use crate::problem::{Code, Problem};
-use crate::store::status::{self, Which};
-use crate::store::{catalog, events, tasks};
+use super::route::{Route, route};
+use crate::desired::events;
+use crate::desired::status::{self, Which};
+use crate::domain::{components, environments, task_runs};
+use crate::gateway::logs::carry::{LogLine, Wish};
+use crate::gateway::logs::follow;
+use crate::web::{Answer, App, Caller, Refusal, answer};
 
 /// Longest time that an answer waits for events.
 const MAX_WAIT: u64 = 60;
@@ -51,9 +53,12 @@ async fn of_project(
 ) -> Answer<Vec<ResourceStatus>> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
-        let environment = filter.environment.map(|name| catalog::environment(c, place.project, &name)).transpose()?;
+        let environment =
+            filter.environment.map(|name| environments::environment(c, place.project, &name)).transpose()?;
         let which = match (filter.component, environment) {
-            (Some(name), environment) => Which::Component(catalog::component(c, place.project, &name)?.0, environment),
+            (Some(name), environment) => {
+                Which::Component(components::component(c, place.project, &name)?.0, environment)
+            }
             (None, Some(environment)) => Which::Environment(environment),
             (None, None) => Which::Project(place.project),
         };
@@ -139,10 +144,10 @@ async fn logs(
         .store
         .run(move |c| {
             let place = caller.place(c, &organization, &project)?;
-            let environment = catalog::environment(c, place.project, &filter.environment)?;
-            let (component, _) = catalog::component(c, place.project, &name)?;
+            let environment = environments::environment(c, place.project, &filter.environment)?;
+            let (component, _) = components::component(c, place.project, &name)?;
             let keys: Vec<(String, ResourceKey)> = match &filter.run {
-                Some(id) => tasks::task_runs(c, component, Some(id))?
+                Some(id) => task_runs::task_runs(c, component, Some(id))?
                     .into_iter()
                     .map(|run| (run.data_plane, ResourceKey { kind: Kind::TaskRun, name: run.name }))
                     .collect(),
@@ -159,7 +164,7 @@ async fn logs(
             keys.into_iter()
                 .map(|(plane, key)| {
                     Ok(Wish {
-                        data_plane: crate::store::identity::data_plane(c, place.organization, &plane)?,
+                        data_plane: crate::domain::data_planes::data_plane(c, place.organization, &plane)?,
                         data_plane_name: plane,
                         environment: (key.kind == Kind::TaskRun)
                             .then(|| place.environment_key(&filter.environment).name),

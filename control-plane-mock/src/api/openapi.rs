@@ -1,6 +1,7 @@
 //! The OpenAPI document, made from the table of routes.
 
-use axum::Json;
+use control_plane_model as model;
+use control_plane_model::problem::Problem;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
@@ -10,15 +11,9 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Route, routes};
+use super::route::Route;
 use crate::faults::Scripted;
-use crate::logs::follow::LogLine;
-use crate::model;
-use crate::problem::Problem;
-
-pub(super) async fn handler() -> Json<OpenApi> {
-    Json(document())
-}
+use crate::gateway::logs::carry::LogLine;
 
 fn schemas() -> Vec<(String, RefOr<Schema>)> {
     fn add<T: ToSchema + PartialSchema>(all: &mut Vec<(String, RefOr<Schema>)>) {
@@ -60,9 +55,9 @@ fn reference(name: &str) -> RefOr<Schema> {
 }
 
 /// The document.
-pub(super) fn document() -> OpenApi {
+pub(super) fn document(routes: Vec<Route>) -> OpenApi {
     let mut paths = PathsBuilder::new();
-    for Route { method, path, summary, query, body, answer, handler: _ } in routes() {
+    for Route { method, path, summary, query, body, answer, handler: _ } in routes {
         let mut operation = OperationBuilder::new()
             .summary(Some(summary))
             .operation_id(Some(format!("{method} {path}")))
@@ -112,11 +107,9 @@ pub(super) fn document() -> OpenApi {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_reference_leads_to_a_schema_and_every_route_is_told() {
-        let text = serde_json::to_string(&document()).unwrap();
+        let text = serde_json::to_string(&super::super::document()).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let known = value["components"]["schemas"].as_object().unwrap();
         for part in text.split("#/components/schemas/").skip(1) {
@@ -125,6 +118,6 @@ mod tests {
         }
         let told: usize =
             value["paths"].as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum();
-        assert_eq!(told, routes().len());
+        assert_eq!(told, super::super::routes().len());
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
+use control_plane_mock::gateway::authority::{self, Phase, Step};
 use control_plane_mock::store::Store;
-use control_plane_mock::store::authority::{self, Phase, Step};
 use control_plane_mock::{Config, ControlPlane};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;

@@ -11,6 +11,7 @@
 )]
 
 mod agent;
+mod reports;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 pub use agent::*;
+pub use reports::*;
 
 pub const IMAGE: &str = "registry.test/app@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 pub const PATIENCE: Duration = Duration::from_secs(20);

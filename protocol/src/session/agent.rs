@@ -79,7 +79,6 @@ pub enum AgentEvent {
     Document {
         /// For the answer.
         ticket: Ticket,
-        /// The document.
         document: Box<Document>,
     },
     /// Delete it, then call `answer`.
@@ -91,7 +90,6 @@ pub enum AgentEvent {
     },
     /// The control plane has recorded this fact: remove it where it is kept, if it stands there unchanged.
     FactAcknowledged {
-        /// Of which resource.
         key: ResourceKey,
         /// As it was sent.
         fact: Fact,
@@ -109,10 +107,7 @@ pub enum AgentEvent {
     /// List events.
     List(List),
     /// A message of an unknown type was left aside.
-    Unsupported {
-        /// Its type.
-        message_type: String,
-    },
+    Unsupported { message_type: String },
     /// The connection is over. `Dial` follows at the time that `poll_timeout` says.
     Lost {
         /// How it ended.
@@ -155,7 +150,6 @@ struct Connection {
     counter: i64,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct AgentSession {
     settings: AgentSettings,

@@ -46,7 +46,6 @@ impl Default for ControlSettings {
 /// that is not sent yet.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// Which resource.
     pub key: ResourceKey,
     /// Its generation.
     pub generation: i64,
@@ -93,7 +92,6 @@ pub enum ControlEvent {
     },
     /// A document or forget was answered. Record it.
     Answered {
-        /// Of which resource.
         key: ResourceKey,
         /// Generation that was offered.
         generation: i64,
@@ -103,10 +101,7 @@ pub enum ControlEvent {
         verdict: Verdict,
     },
     /// The retry time of a deferred one is over: offer what is desired now.
-    RetryDue {
-        /// Of which resource.
-        key: ResourceKey,
-    },
+    RetryDue { key: ResourceKey },
     /// Record it durably, then call `acknowledge_state`.
     State(StateReport),
     /// Record it once by id, durably, then call `acknowledge_fact`.
@@ -118,13 +113,9 @@ pub enum ControlEvent {
     /// Rows of a listing.
     Listing(Listing),
     /// A message of an unknown type was left aside.
-    Unsupported {
-        /// Its type.
-        message_type: String,
-    },
+    Unsupported { message_type: String },
     /// The connection is over.
     Ended {
-        /// How.
         cause: Disconnect,
         /// A sentence for people.
         reason: String,
@@ -153,7 +144,6 @@ struct Comparison {
     compared: bool,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct ControlSession {
     settings: ControlSettings,

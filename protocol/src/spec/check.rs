@@ -3,10 +3,9 @@
 //! The customer's policy and the API server have their own say afterwards. Nothing is repaired and nothing is dropped: what
 //! is not understood is refused with every reason at once, because the sender sees one answer per try.
 
-use std::collections::BTreeSet;
-
-use super::rule::{Breach, rule_of};
-use super::{ComponentType, DataPlaneSpec, Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
+use super::breach::{Breach, Weight};
+use super::schema::rule_of;
+use super::{DataPlaneSpec, Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec, rules};
 use crate::message::{Document, Reason, RefusalClass, Verdict};
 use crate::name::{Kind, ResourceKey, is_label};
 use crate::tree::MAX_INTEGER;
@@ -58,7 +57,6 @@ pub struct Checked {
 /// A document that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedDocument {
-    /// Which resource.
     pub key: ResourceKey,
     /// Recomputed, and the same as the document says.
     pub hash: ContentHash,
@@ -137,41 +135,58 @@ fn read(body: &str) -> Result<Tree, Refusal> {
     })
 }
 
-fn check_tree(kind: Kind, tree: Tree) -> Result<Checked, Refusal> {
-    let mut breaches = Vec::new();
-    rule_of(kind).check(&tree, "", &mut breaches);
-    let only_unknown = !breaches.is_empty() && breaches.iter().all(|breach| breach.unknown_field);
-    let mut reasons: Vec<Reason> = breaches.into_iter().map(|Breach { reason, .. }| reason).collect();
-    let schema_breaches = reasons.len();
-
-    let absent = absence(&tree, &mut reasons);
-    // Types that fit are worth a second look even if bounds do not.
-    let body = typed(kind, &tree);
-    if let (Ok(body), false) = (&body, absent) {
-        match body {
-            Body::DataPlane(_) | Body::TaskRun(_) => {}
-            Body::Environment(spec) => environment(spec, &mut reasons),
-            Body::Release(spec) => release(spec, &mut reasons),
+/// Everything that is wrong with a present release that is about to become a document.
+#[must_use]
+pub fn release_breaches(spec: &ReleaseSpec) -> Vec<Breach> {
+    let text = serde_json::to_string(spec).unwrap_or_default();
+    match read(&text) {
+        Ok(tree) => judge(Kind::Release, &tree).0,
+        Err(Refusal { reasons, .. }) => {
+            reasons.into_iter().map(|Reason { field, message }| Breach::new(field, message, "")).collect()
         }
     }
+}
+
+fn check_tree(kind: Kind, tree: Tree) -> Result<Checked, Refusal> {
+    let (breaches, body) = judge(kind, &tree);
+    if !breaches.is_empty() {
+        let unknown = breaches.iter().all(|breach| breach.weight == Weight::UnknownField);
+        let class = if unknown { RefusalClass::UnknownField } else { RefusalClass::Invalid };
+        let mut reasons: Vec<Reason> = breaches.into_iter().map(Reason::from).collect();
+        let more = reasons.len().saturating_sub(MAX_REASONS);
+        if more > 0 {
+            reasons.truncate(MAX_REASONS - 1);
+            reasons.push(Reason { field: String::new(), message: format!("and {} more", more + 1) });
+        }
+        return Err(Refusal { class, reasons });
+    }
     match body {
-        Ok(body) if reasons.is_empty() => Ok(Checked { body, tree }),
-        Err(error) if reasons.is_empty() => {
+        Ok(body) => Ok(Checked { body, tree }),
+        Err(error) => {
             // The schema is made from the types, so this is a rule that only the type knows. serde's words may hold a value.
             let message = format!("body does not fit its kind ({:?} error)", error.classify());
             Err(Refusal::one(RefusalClass::Invalid, "", message))
         }
-        Ok(_) | Err(_) => {
-            let unknown = only_unknown && reasons.len() == schema_breaches;
-            let class = if unknown { RefusalClass::UnknownField } else { RefusalClass::Invalid };
-            let more = reasons.len().saturating_sub(MAX_REASONS);
-            if more > 0 {
-                reasons.truncate(MAX_REASONS - 1);
-                reasons.push(Reason { field: String::new(), message: format!("and {} more", more + 1) });
-            }
-            Err(Refusal { class, reasons })
-        }
     }
+}
+
+/// Every broken rule, and the body as a type where it fits one.
+fn judge(kind: Kind, tree: &Tree) -> (Vec<Breach>, Result<Body, serde_json::Error>) {
+    let mut found = Vec::new();
+    rule_of(kind).check(tree, "", &mut found);
+    // Types that fit are worth a second look even if bounds do not.
+    let body = typed(kind, tree);
+    let beyond = match (absence(tree), &body) {
+        (Some(breaches), _) => breaches,
+        (None, Ok(Body::Environment(spec))) => environment(spec),
+        (None, Ok(Body::Release(spec))) => release(spec),
+        (None, Ok(Body::DataPlane(_) | Body::TaskRun(_)) | Err(_)) => Vec::new(),
+    };
+    // Of a field that does not fit the schema nothing more is said.
+    let beyond: Vec<_> =
+        beyond.into_iter().filter(|breach| found.iter().all(|one| one.field != breach.field)).collect();
+    found.extend(beyond);
+    (found, body)
 }
 
 fn typed(kind: Kind, tree: &Tree) -> Result<Body, serde_json::Error> {
@@ -184,101 +199,38 @@ fn typed(kind: Kind, tree: &Tree) -> Result<Body, serde_json::Error> {
     })
 }
 
-/// An Absent document carries `state` only. Tells whether it is one.
-fn absence(tree: &Tree, reasons: &mut Vec<Reason>) -> bool {
-    let Tree::Map(members) = tree else { return false };
+/// An Absent document carries `state` only. None if it is not one, else what is too much.
+fn absence(tree: &Tree) -> Option<Vec<Breach>> {
+    let Tree::Map(members) = tree else { return None };
     let absent = members.get("state") == Some(&Tree::Text("Absent".to_owned()));
-    if absent {
-        let fields: Vec<_> = members.keys().filter(|name| *name != "state").map(|name| format!("/{name}")).collect();
-        for field in fields {
-            if !reasons.iter().any(|reason| reason.field == field) {
-                reasons.push(Reason { field, message: "an Absent document carries state only".to_owned() });
-            }
-        }
-    }
-    absent
+    let too_much = members.keys().filter(|name| *name != "state");
+    absent.then(|| {
+        too_much.map(|name| Breach::new(format!("/{name}"), "an Absent document carries state only", "")).collect()
+    })
 }
 
-fn environment(spec: &EnvironmentSpec, reasons: &mut Vec<Reason>) {
-    present("/organization", spec.organization.is_some(), reasons);
-    present("/project", spec.project.is_some(), reasons);
-    present("/environment", spec.environment.is_some(), reasons);
+fn environment(spec: &EnvironmentSpec) -> Vec<Breach> {
+    missing(&[
+        ("/organization", spec.organization.is_some()),
+        ("/project", spec.project.is_some()),
+        ("/environment", spec.environment.is_some()),
+    ])
 }
 
-fn release(spec: &ReleaseSpec, reasons: &mut Vec<Reason>) {
-    present("/environment", spec.environment.is_some(), reasons);
-    present("/owner", spec.owner.is_some(), reasons);
-    present("/type", spec.component_type.is_some(), reasons);
-    present("/image", spec.image.is_some(), reasons);
-
-    let env = spec.env.as_deref().unwrap_or_default();
-    unique("/env", "name", env.iter().map(|one| one.name.as_str()), reasons);
-    for (index, one) in env.iter().enumerate() {
-        either(&format!("/env/{index}"), "value", one.value.is_some(), one.secret_ref.is_some(), reasons);
-    }
-    let files = spec.files.as_deref().unwrap_or_default();
-    unique("/files", "path", files.iter().map(|one| one.path.as_str()), reasons);
-    for (index, one) in files.iter().enumerate() {
-        either(&format!("/files/{index}"), "content", one.content.is_some(), one.secret_ref.is_some(), reasons);
-        if one.path.split('/').any(|part| part == ".." || part == ".") || one.path.ends_with('/') {
-            push(reasons, format!("/files/{index}/path"), "must be a plain path of a file, without . and .. parts");
-        }
-    }
-    let endpoints = spec.endpoints.as_deref().unwrap_or_default();
-    unique("/endpoints", "name", endpoints.iter().map(|one| one.name.as_str()), reasons);
-    for (index, one) in endpoints.iter().enumerate() {
-        let mut circles = one.visibility.as_deref().unwrap_or_default();
-        let mut twice = false;
-        while let [first, rest @ ..] = circles {
-            twice |= rest.contains(first);
-            circles = rest;
-        }
-        if twice {
-            push(reasons, format!("/endpoints/{index}/visibility"), "names a circle twice");
-        }
-    }
-    match spec.component_type {
-        Some(ComponentType::Service) => {
-            only(spec.task.is_none(), "/task", "only a ManualTask has task settings", reasons);
-        }
-        Some(ComponentType::ManualTask) => {
-            only(spec.endpoints.is_none(), "/endpoints", "a ManualTask has no endpoints", reasons);
-            only(spec.scaling.is_none(), "/scaling", "a ManualTask is not scaled", reasons);
-            only(spec.probes.is_none(), "/probes", "a ManualTask has no probes", reasons);
-        }
-        None => {}
-    }
+fn release(spec: &ReleaseSpec) -> Vec<Breach> {
+    let mut found = missing(&[
+        ("/environment", spec.environment.is_some()),
+        ("/owner", spec.owner.is_some()),
+        ("/type", spec.component_type.is_some()),
+        ("/image", spec.image.is_some()),
+    ]);
+    found.extend(rules::of_release(spec));
+    found
 }
 
-fn push(reasons: &mut Vec<Reason>, field: String, message: &str) {
-    reasons.push(Reason { field, message: message.to_owned() });
-}
-
-fn only(holds: bool, field: &str, message: &str, reasons: &mut Vec<Reason>) {
-    if !holds {
-        push(reasons, field.to_owned(), message);
-    }
-}
-
-fn present(field: &str, given: bool, reasons: &mut Vec<Reason>) {
-    only(given, field, "is missing; a Present document needs it", reasons);
-}
-
-fn either(field: &str, plain: &str, has_plain: bool, has_secret: bool, reasons: &mut Vec<Reason>) {
-    match (has_plain, has_secret) {
-        (true, true) => push(reasons, field.to_owned(), &format!("has both {plain} and secretRef; give one")),
-        (false, false) => push(reasons, field.to_owned(), &format!("has neither {plain} nor secretRef; give one")),
-        (true, false) | (false, true) => {}
-    }
-}
-
-fn unique<'a>(list: &str, field: &str, names: impl Iterator<Item = &'a str>, reasons: &mut Vec<Reason>) {
-    let mut seen = BTreeSet::new();
-    for (index, name) in names.enumerate() {
-        if !seen.insert(name) {
-            push(reasons, format!("{list}/{index}/{field}"), "stands twice in the list");
-        }
-    }
+fn missing(needed: &[(&str, bool)]) -> Vec<Breach> {
+    let missing = needed.iter().filter(|(_, given)| !given);
+    missing.map(|(field, _)| Breach::new(*field, "is missing", "a Present document needs it")).collect()
 }
 
 #[cfg(test)]

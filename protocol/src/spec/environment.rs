@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Desired;
+use super::{Desired, pattern};
 
 /// One project in one environment on one cluster. It maps to one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,15 +13,15 @@ pub struct EnvironmentSpec {
     pub state: Desired,
     /// Handle of the organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = pattern::LABEL))]
     pub organization: Option<String>,
     /// Handle of the project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = pattern::LABEL))]
     pub project: Option<String>,
     /// Handle of the environment, `dev` for instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = pattern::LABEL))]
     pub environment: Option<String>,
     /// Upper limits for all that runs in it. Without it the customer's default holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,11 +37,11 @@ pub struct EnvironmentSpec {
 pub struct Quota {
     /// CPU limits in sum, `4` or `500m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
     pub cpu: Option<String>,
     /// Memory limits in sum, `8Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
     pub memory: Option<String>,
     /// Number of pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Desired;
+use super::{Desired, pattern};
 
 /// Self-contained: nothing has to be asked of the control plane to run it or to restart the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,7 +13,7 @@ pub struct ReleaseSpec {
     pub state: Desired,
     /// Name of the Environment resource it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = pattern::LABEL))]
     pub environment: Option<String>,
     /// Component and track, for labels and names of objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ pub struct ReleaseSpec {
     pub component_type: Option<ComponentType>,
     /// Image by digest: `registry/repository@sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), regex(pattern = "^[^@ ]+@sha256:[0-9a-f]{64}$"))]
+    #[schemars(length(max = 512), regex(pattern = pattern::IMAGE))]
     pub image: Option<String>,
     /// In place of the image's entry point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,10 +79,10 @@ pub struct ReleaseSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseOwner {
     /// Handle of the component.
-    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = pattern::LABEL))]
     pub component: String,
     /// Deployment track, `v1.0` for instance.
-    #[schemars(regex(pattern = "^v[0-9]{1,4}\\.[0-9]{1,4}$"))]
+    #[schemars(regex(pattern = pattern::TRACK))]
     pub track: String,
     /// Number of the release in its track.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +95,8 @@ pub struct ReleaseOwner {
 pub enum ComponentType {
     /// Serves requests on its endpoints.
     Service,
+    /// Runs all the time, and nobody calls it.
+    Worker,
     /// Runs once per TaskRun.
     ManualTask,
 }
@@ -104,7 +106,7 @@ pub enum ComponentType {
 #[serde(rename_all = "camelCase")]
 pub struct EnvVar {
     /// Name, a C identifier.
-    #[schemars(length(max = 256), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(length(max = 256), regex(pattern = pattern::VARIABLE))]
     pub name: String,
     /// Plain value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,7 +122,7 @@ pub struct EnvVar {
 #[serde(rename_all = "camelCase")]
 pub struct ConfigFile {
     /// Absolute path in the container.
-    #[schemars(length(max = 512), regex(pattern = "^/[^:]+$"))]
+    #[schemars(length(max = 512), regex(pattern = pattern::FILE))]
     pub path: String,
     /// Plain content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,12 +138,7 @@ pub struct ConfigFile {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Path below the environment's own prefix. No segment is made of dots alone.
-    #[schemars(
-        length(max = 512),
-        regex(
-            pattern = "^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$"
-        )
-    )]
+    #[schemars(length(max = 512), regex(pattern = pattern::SECRET))]
     pub path: String,
     /// Key at that path.
     #[schemars(length(max = 256))]
@@ -157,7 +154,7 @@ pub struct SecretRef {
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// Name, unique in the release.
-    #[schemars(regex(pattern = "^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = pattern::PORT_NAME))]
     pub name: String,
     /// Port in the container.
     #[schemars(range(min = 1, max = 65535))]
@@ -166,7 +163,7 @@ pub struct Endpoint {
     pub kind: EndpointKind,
     /// First part of every path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = "^/"))]
+    #[schemars(length(max = 256), regex(pattern = pattern::ROOTED))]
     pub base_path: Option<String>,
     /// Who may reach it. Project when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,19 +220,19 @@ pub struct Scaling {
 pub struct Resources {
     /// Guaranteed CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
     pub cpu_request: Option<String>,
     /// Guaranteed memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
     pub memory_request: Option<String>,
     /// Upper limit of CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
     pub cpu_limit: Option<String>,
     /// Upper limit of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
     pub memory_limit: Option<String>,
 }
 
@@ -263,7 +260,7 @@ pub struct Probe {
     pub port: i32,
     /// Path of an HTTP check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = "^/"))]
+    #[schemars(length(max = 1024), regex(pattern = pattern::ROOTED))]
     pub path: Option<String>,
     /// Seconds between checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]

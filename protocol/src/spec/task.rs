@@ -3,12 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::pattern;
+
 /// One execution of a task, asked for by a person. It runs the newest good rendering of `release`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskRunSpec {
     /// Name of the Release of type `ManualTask` to run.
-    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = pattern::LABEL))]
     pub release: String,
     /// Arguments in place of the release's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Files that are promises: compared with what the code makes, written anew with `UPDATE_GOLDENS=1`.
+//! Files that are promises: compared with what the code makes, written anew with `UPDATE_GOLDEN=1`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a harness of tests")]
 
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 
 /// Compares `text` with the file, or writes it.
 pub(crate) fn same(path: &Path, text: &str) {
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
         return;
     }
     let there = std::fs::read_to_string(path).unwrap_or_default();
     if there != text {
-        panic!("{} differs; if that is meant, run with UPDATE_GOLDENS=1\n is: {there}\nnow: {text}", path.display());
+        panic!("{} differs; if that is meant, run with UPDATE_GOLDEN=1\n is: {there}\nnow: {text}", path.display());
     }
 }
 

@@ -26,7 +26,6 @@ pub use recipe::{Artifact, Recipe};
 /// Why the machine is not ready.
 #[derive(Debug)]
 pub struct Error {
-    /// What is wrong.
     pub problem: String,
     /// What to do about it.
     pub fix: String,

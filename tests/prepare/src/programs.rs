@@ -12,9 +12,8 @@ use crate::{Error, seed};
 const OTHERS: f64 = 370.0;
 const OWN: f64 = 240.0;
 /// Pieces of work, as cargo counts them, that are the project's own.
-const OWN_PIECES: usize = 18;
+const OWN_PIECES: usize = 20;
 
-/// Which programs.
 #[derive(Debug, Clone)]
 pub struct Programs {
     /// The checkout.
@@ -79,11 +78,11 @@ mod tests {
     #[test]
     fn the_projects_own_crates_are_few_and_cost_much() {
         let others = OTHERS / (OTHERS + OWN);
-        assert!((spent(396, 414, OTHERS + OWN) - others).abs() < 0.01);
-        assert!((spent(414, 414, OTHERS + OWN) - 1.0).abs() < 0.01);
+        assert!((spent(396, 416, OTHERS + OWN) - others).abs() < 0.01);
+        assert!((spent(416, 416, OTHERS + OWN) - 1.0).abs() < 0.01);
         // Where others' crates are there already, they cost nothing.
-        assert!(spent(396, 414, OWN).abs() < 0.01);
-        assert!((spent(405, 414, OWN) - 0.5).abs() < 0.01);
+        assert!(spent(396, 416, OWN).abs() < 0.01);
+        assert!((spent(406, 416, OWN) - 0.5).abs() < 0.01);
     }
 
     #[test]

@@ -48,7 +48,6 @@ pub enum Source {
 /// One folder of the cache.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe {
-    /// Its name.
     pub name: &'static str,
     /// Its version, as people say it.
     pub version: &'static str,
@@ -92,7 +91,6 @@ impl Recipe {
 pub struct Artifact {
     /// Where it comes from.
     pub recipe: &'static Recipe,
-    /// Its name.
     pub name: &'static str,
 }
 
@@ -246,7 +244,6 @@ pub const PROBE: Artifact = Artifact::of(&CLUSTER, "probe");
 pub const HELM: Artifact = Artifact::of(&TOOLS, "helm");
 /// The API server's command line.
 pub const KUBECTL: Artifact = Artifact::of(&TOOLS, "kubectl");
-/// The vault.
 pub const OPENBAO: Artifact = Artifact::of(&VAULT, "bao");
 /// Sample service, older version.
 pub const HTTPBIN_1: Artifact = Artifact::of(&SAMPLE_1, "httpbin-1");

@@ -136,7 +136,16 @@ mod tests {
     fn the_projects_own_crates_are_those_of_the_workspace() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         let names = own_crates(checkout);
-        for name in ["protocol", "pdp-agent", "control-plane-mock", "tests", "simulation", "prepare"] {
+        for name in [
+            "protocol",
+            "pdp-agent",
+            "control-plane-mock",
+            "control-plane-model",
+            "pdpctl",
+            "tests",
+            "simulation",
+            "prepare",
+        ] {
             assert!(names.iter().any(|own| own == name), "{name} is missing in {names:?}");
         }
     }

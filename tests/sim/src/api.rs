@@ -3,13 +3,20 @@
 //! Compared with the real one by the same random calls (`tests/tests/model.rs`): a create of an existing name is 409 AlreadyExists, an update carries uid and
 //! resourceVersion or is 409 Conflict, of a missing object 404; a write that changes nothing draws no version;
 //! `metadata.generation` counts changes of the spec; status is its own subresource. The transition rule of our kinds holds:
-//! generation never falls, and one generation has one hash.
+//! generation never falls, and one generation has one hash. Nothing is made in a namespace that is not there.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use pdp_agent::link::store::{ApiError, ApiStatus};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+mod object;
+mod request;
+
+use object::{has_finalizers, metadata, set_metadata};
+pub use object::{is_terminating, text};
+pub use request::Request;
 
 /// Where an object is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +25,6 @@ pub struct Id {
     pub kind: String,
     /// Namespace.
     pub namespace: String,
-    /// Name.
     pub name: String,
 }
 
@@ -48,77 +54,20 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// One request.
-#[derive(Debug, Clone)]
-pub enum Request {
-    /// Reads.
-    Get(Id),
-    /// Creates.
-    Create(Value),
-    /// Replaces the spec.
-    Update(Value),
-    /// Replaces the status.
-    UpdateStatus(Value),
-    /// Merges our fields; uid and resourceVersion in the body.
-    Apply(Value),
-    /// Deletes with preconditions.
-    Delete {
-        /// Which.
-        id: Id,
-        /// Precondition.
-        uid: String,
-        /// Precondition.
-        resource_version: String,
-    },
-    /// Somebody replaces the finalizers, whatever the version.
-    Finalizers {
-        /// Whose.
-        id: Id,
-        /// Those that it has from now on.
-        names: Vec<&'static str>,
-    },
-}
-
-impl Request {
-    /// Which object it is about.
-    #[must_use]
-    pub fn id(&self) -> Id {
-        match self {
-            Self::Get(id) | Self::Delete { id, .. } | Self::Finalizers { id, .. } => id.clone(),
-            Self::Create(body) | Self::Update(body) | Self::UpdateStatus(body) | Self::Apply(body) => Id::of(body),
-        }
-    }
-
-    /// One word for the trace.
-    #[must_use]
-    pub const fn verb(&self) -> &'static str {
-        match self {
-            Self::Get(_) => "get",
-            Self::Create(_) => "create",
-            Self::Update(_) => "update",
-            Self::UpdateStatus(_) => "status",
-            Self::Apply(_) => "apply",
-            Self::Delete { .. } => "delete",
-            Self::Finalizers { .. } => "finalizers",
-        }
-    }
-}
-
 /// One change, as watches see it.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Where.
     pub id: Id,
     /// Before; none for a new object.
-    pub before: Option<Rc<Value>>,
+    pub before: Option<Arc<Value>>,
     /// After; none for a deleted object.
-    pub after: Option<Rc<Value>>,
+    pub after: Option<Arc<Value>>,
 }
 
 /// The table.
 #[derive(Debug, Default, Clone)]
 pub struct Api {
-    objects: BTreeMap<Id, Rc<Value>>,
+    objects: BTreeMap<Id, Arc<Value>>,
     /// What was applied last: fields that a later apply leaves out are taken back.
     applied: BTreeMap<Id, Value>,
     version: u64,
@@ -139,11 +88,11 @@ impl Api {
     /// The object at `id`.
     #[must_use]
     pub fn get(&self, id: &Id) -> Option<&Value> {
-        self.objects.get(id).map(Rc::as_ref)
+        self.objects.get(id).map(Arc::as_ref)
     }
 
     /// All objects.
-    pub fn iter(&self) -> impl Iterator<Item = (&Id, &Rc<Value>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Id, &Arc<Value>)> {
         self.objects.iter()
     }
 
@@ -153,96 +102,209 @@ impl Api {
         self.version
     }
 
+    /// All objects of a kind in a namespace.
+    pub fn of_kind<'a>(&'a self, kind: &'a str, namespace: &'a str) -> impl Iterator<Item = (&'a Id, &'a Arc<Value>)> {
+        let first = Id { kind: kind.to_owned(), namespace: namespace.to_owned(), name: String::new() };
+        self.objects.range(first..).take_while(move |(id, _)| id.kind == kind && id.namespace == namespace)
+    }
+
     /// Carries out one request; a change comes with it.
     pub fn execute(&mut self, request: &Request) -> (Answer, Option<Change>) {
-        let id = request.id();
-        let before = self.objects.get(&id).cloned();
-        let after = match (request, &before) {
-            (Request::Get(_), found) => return (Ok(found.as_deref().cloned()), None),
-            (Request::Create(_), Some(_)) => return (Err(error(409, "AlreadyExists", &id)), None),
-            (Request::Create(body), None) => self.created(body),
-            // It carries a uid, and there is no such object.
-            (Request::Apply(_), None) => return (Err(error(409, "Conflict", &id)), None),
-            (_, None) => return (Err(error(404, "NotFound", &id)), None),
-            (Request::Delete { uid, resource_version, .. }, Some(found)) => {
-                // The real one takes an empty precondition for none.
-                let same =
-                    uid.is_empty() || (text(found, "uid") == uid && text(found, "resourceVersion") == resource_version);
-                if !same && !self.careless {
-                    return (Err(error(409, "Conflict", &id)), None);
-                }
-                if !has_finalizers(found) {
-                    return (Ok(None), Some(self.remove(id)));
-                }
-                if is_terminating(found) {
-                    return (Ok(Some(Value::clone(found))), None);
-                }
-                let mut next = Value::clone(found);
-                set_metadata(&mut next, "deletionTimestamp", json!("2026-02-02T02:40:00Z"));
-                count_up(&mut next);
-                next
+        match request {
+            Request::Get(id) => (Ok(self.get(id).cloned()), None),
+            Request::List { kind, namespace, selector } => {
+                let found = self.of_kind(kind, namespace).filter(|(_, object)| object::is_selected(object, selector));
+                let items: Vec<Value> = found.map(|(_, object)| Value::clone(object)).collect();
+                (Ok(Some(json!({ "items": items }))), None)
             }
-            (Request::Finalizers { names, .. }, Some(found)) => {
+            Request::Try(request) => (self.next(request).map(|_| None), None),
+            Request::Create(_)
+            | Request::Update(_)
+            | Request::UpdateStatus(_)
+            | Request::Apply(_)
+            | Request::Merge { .. }
+            | Request::Convert { .. }
+            | Request::Delete { .. }
+            | Request::Finalizers { .. } => match self.next(request) {
+                Err(error) => (Err(error), None),
+                Ok(Next::Same(object)) => (Ok(Some(object)), None),
+                Ok(Next::Gone) => (Ok(None), self.take(&request.id())),
+                Ok(Next::Is(object)) => {
+                    match request {
+                        Request::Create(body) if object::is_unconverted(&object) => {
+                            self.applied.insert(request.id(), body.clone());
+                        }
+                        Request::Apply(body) => drop(self.applied.insert(request.id(), body.clone())),
+                        Request::Get(_)
+                        | Request::List { .. }
+                        | Request::Try(_)
+                        | Request::Create(_)
+                        | Request::Update(_)
+                        | Request::UpdateStatus(_)
+                        | Request::Merge { .. }
+                        | Request::Convert { .. }
+                        | Request::Delete { .. }
+                        | Request::Finalizers { .. } => {}
+                    }
+                    let change = self.put(object);
+                    (Ok(change.after.as_deref().cloned()), Some(change))
+                }
+            },
+        }
+    }
+
+    /// What a write would come to.
+    fn next(&self, request: &Request) -> Result<Next, ApiError> {
+        let id = request.id();
+        let found = self.objects.get(&id);
+        let same = |uid: &str, version: &str| match found {
+            Some(found)
+                if self.careless || (text(found, "uid") == uid && text(found, "resourceVersion") == version) =>
+            {
+                Ok(found)
+            }
+            Some(_) => Err(error(409, "Conflict", &id)),
+            None => Err(error(404, "NotFound", &id)),
+        };
+        let of_seen = |body: &Value| same(text(body, "uid"), text(body, "resourceVersion"));
+        match request {
+            Request::Create(_) if found.is_some() => Err(error(409, "AlreadyExists", &id)),
+            Request::Create(body) => self.in_namespace(&id).map(|()| Next::Is(object::created(body, true))),
+            // It carries a uid, and there is no such object.
+            Request::Apply(_) if found.is_none() => Err(error(409, "Conflict", &id)),
+            Request::Apply(body) => {
+                let found = of_seen(body)?;
+                let mut next = Value::clone(found);
+                // What was created becomes ours to take back by the conversion only.
+                if let Some(before) = self.applied.get(&id).filter(|_| !object::is_unconverted(found)) {
+                    object::take_back(&mut next, before, body);
+                }
+                object::merge(&mut next, body);
+                self.changed(&id, next, found)
+            }
+            Request::Update(body) => {
+                let found = of_seen(body)?;
+                let mut next = body.clone();
+                object::set(&mut next, "status", found.get("status"));
+                self.changed(&id, next, found)
+            }
+            Request::UpdateStatus(body) => {
+                let found = of_seen(body)?;
+                let mut next = Value::clone(found);
+                object::set(&mut next, "status", body.get("status"));
+                self.changed(&id, next, found)
+            }
+            Request::Merge { patch, .. } => {
+                let found = of_seen(patch)?;
+                let mut next = Value::clone(found);
+                object::patch(&mut next, patch);
+                self.changed(&id, next, found)
+            }
+            Request::Convert { uid, resource_version, managed, .. } => {
+                let found = same(uid, resource_version)?;
+                let mut next = Value::clone(found);
+                set_metadata(&mut next, "managedFields", managed.clone());
+                self.changed(&id, next, found)
+            }
+            Request::Delete { uid, resource_version, .. } => {
+                // The real one takes an empty precondition for none.
+                let found = match found.filter(|_| uid.is_empty()) {
+                    Some(found) => found,
+                    None => same(uid, resource_version)?,
+                };
+                Ok(if !has_finalizers(found) {
+                    Next::Gone
+                } else if is_terminating(found) {
+                    Next::Same(Value::clone(found))
+                } else {
+                    let mut next = Value::clone(found);
+                    set_metadata(&mut next, "deletionTimestamp", json!("2026-02-02T02:40:00Z"));
+                    object::count_up(&mut next);
+                    Next::Is(next)
+                })
+            }
+            Request::Finalizers { names, .. } => {
+                let Some(found) = found else { return Err(error(404, "NotFound", &id)) };
                 if names.is_empty() && is_terminating(found) {
-                    return (Ok(None), Some(self.remove(id)));
+                    return Ok(Next::Gone);
                 }
                 let mut next = Value::clone(found);
                 set_metadata(&mut next, "finalizers", json!(names));
-                if has_finalizers(&next) == has_finalizers(found) {
-                    return (Ok(Some(Value::clone(found))), None);
-                }
-                next
+                let same = has_finalizers(&next) == has_finalizers(found);
+                Ok(if same { Next::Same(Value::clone(found)) } else { Next::Is(next) })
             }
-            (Request::Update(body) | Request::UpdateStatus(body) | Request::Apply(body), Some(found)) => {
-                let same = text(found, "uid") == text(body, "uid")
-                    && text(found, "resourceVersion") == text(body, "resourceVersion");
-                if !same && !self.careless {
-                    return (Err(error(409, "Conflict", &id)), None);
-                }
-                let mut next = Value::clone(found);
-                match request {
-                    Request::UpdateStatus(_) => set(&mut next, "status", body.get("status")),
-                    Request::Apply(_) => {
-                        if let Some(before) = self.applied.insert(id.clone(), body.clone()) {
-                            take_back(&mut next, &before, body);
-                        }
-                        merge(&mut next, body);
-                    }
-                    Request::Update(_)
-                    | Request::Get(_)
-                    | Request::Create(_)
-                    | Request::Delete { .. }
-                    | Request::Finalizers { .. } => {
-                        next.clone_from(body);
-                        set(&mut next, "status", found.get("status"));
-                    }
-                }
-                restore_system_fields(&mut next, found);
-                if next == **found {
-                    return (Ok(Some(next)), None);
-                }
-                if let Some(why) = broken_rule(found, &next)
-                    && !self.careless
-                {
-                    return (Err(answered(422, "Invalid", format!("{id}: {why}"))), None);
-                }
-                if next.get("spec") != found.get("spec") {
-                    count_up(&mut next);
-                }
-                next
+            Request::Get(_) | Request::List { .. } | Request::Try(_) => {
+                Ok(found.map_or(Next::Gone, |found| Next::Same(Value::clone(found))))
             }
-        };
-        let after = self.versioned(after);
-        let kept = Rc::new(after.clone());
-        self.objects.insert(id.clone(), Rc::clone(&kept));
-        (Ok(Some(after)), Some(Change { id, before, after: Some(kept) }))
+        }
     }
 
-    fn remove(&mut self, id: Id) -> Change {
+    fn changed(&self, id: &Id, mut next: Value, found: &Value) -> Result<Next, ApiError> {
+        object::restore_system_fields(&mut next, found);
+        if next == *found {
+            return Ok(Next::Same(next));
+        }
+        if let Some(why) = broken_rule(found, &next)
+            && !self.careless
+        {
+            return Err(answered(422, "Invalid", format!("{id}: {why}")));
+        }
+        if next.get("spec") != found.get("spec") {
+            object::count_up(&mut next);
+        }
+        Ok(Next::Is(next))
+    }
+
+    /// Nothing is made in a namespace that is not there or is going. That of the agent always is.
+    fn in_namespace(&self, id: &Id) -> Result<(), ApiError> {
+        if id.namespace == AGENT {
+            return Ok(());
+        }
+        let namespace = Id { kind: "Namespace".to_owned(), namespace: AGENT.to_owned(), name: id.namespace.clone() };
+        match self.get(&namespace) {
+            Some(found) if is_terminating(found) => {
+                let message = format!(
+                    "unable to create new content in namespace {} because it is being terminated",
+                    id.namespace
+                );
+                Err(answered(403, "Forbidden", message))
+            }
+            Some(_) => Ok(()),
+            None => Err(answered(404, "NotFound", format!("namespaces \"{}\" not found", id.namespace))),
+        }
+    }
+
+    /// Stores an object as a controller does that nobody contradicts: one of that name is replaced. None if it is so already.
+    pub fn set(&mut self, mut object: Value) -> Option<Change> {
+        let id = Id::of(&object);
+        match self.objects.get(&id).map(Arc::clone) {
+            Some(found) => {
+                object::restore_system_fields(&mut object, &found);
+                (object != *found).then(|| self.put(object))
+            }
+            None => self.in_namespace(&id).is_ok().then(|| self.put(object::created(&object, false))),
+        }
+    }
+
+    fn put(&mut self, mut object: Value) -> Change {
+        let id = Id::of(&object);
         self.version += 1;
-        let before = self.objects.remove(&id);
-        self.applied.remove(&id);
-        Change { id, before, after: None }
+        set_metadata(&mut object, "resourceVersion", json!(self.version.to_string()));
+        if text(&object, "uid").is_empty() {
+            self.uids += 1;
+            set_metadata(&mut object, "uid", json!(format!("uid-{}", self.uids)));
+        }
+        let after = Arc::new(object);
+        let before = self.objects.insert(id.clone(), Arc::clone(&after));
+        Change { id, before, after: Some(after) }
+    }
+
+    /// Takes an object out, whatever holds it.
+    pub fn take(&mut self, id: &Id) -> Option<Change> {
+        let before = self.objects.remove(id)?;
+        self.version += 1;
+        self.applied.remove(id);
+        Some(Change { id: id.clone(), before: Some(before), after: None })
     }
 
     /// As it was when `older` was copied. Uids are not given out a second time.
@@ -251,49 +313,28 @@ impl Api {
         self.applied.clone_from(&older.applied);
         self.version = older.version;
     }
-
-    fn created(&mut self, body: &Value) -> Value {
-        self.uids += 1;
-        let mut object = body.clone();
-        if let Some(members) = object.as_object_mut() {
-            members.remove("status");
-        }
-        set_metadata(&mut object, "uid", json!(format!("uid-{}", self.uids)));
-        set_metadata(&mut object, "generation", json!(1));
-        object
-    }
-
-    fn versioned(&mut self, mut object: Value) -> Value {
-        self.version += 1;
-        set_metadata(&mut object, "resourceVersion", json!(self.version.to_string()));
-        object
-    }
 }
 
-/// A text member of the metadata.
-#[must_use]
-pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
-    metadata(object, member).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn metadata<'a>(object: &'a Value, member: &str) -> Option<&'a Value> {
-    object.get("metadata")?.get(member)
-}
-
-/// Whether it was deleted and something holds it.
-#[must_use]
-pub fn is_terminating(object: &Value) -> bool {
-    metadata(object, "deletionTimestamp").is_some()
-}
-
-fn has_finalizers(object: &Value) -> bool {
-    metadata(object, "finalizers").and_then(Value::as_array).is_some_and(|names| !names.is_empty())
+/// What a write comes to.
+enum Next {
+    /// Nothing changes.
+    Same(Value),
+    /// The object is this.
+    Is(Value),
+    /// The object goes.
+    Gone,
 }
 
 /// Generation of the stored document, 0 without one.
 #[must_use]
 pub fn generation(object: &Value) -> i64 {
     document(object, "generation").and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// How often the API server has seen its spec change.
+#[must_use]
+pub fn generation_of(object: &Value) -> i64 {
+    metadata(object, "generation").and_then(Value::as_i64).unwrap_or(0)
 }
 
 fn hash(object: &Value) -> Option<&str> {
@@ -310,58 +351,6 @@ fn broken_rule(before: &Value, after: &Value) -> Option<&'static str> {
         return Some("generation must not fall");
     }
     (new == old && hash(before) != hash(after)).then_some("one generation has one hash")
-}
-
-fn restore_system_fields(next: &mut Value, found: &Value) {
-    for member in ["uid", "resourceVersion", "generation", "deletionTimestamp"] {
-        if let Some(value) = metadata(found, member) {
-            set_metadata(next, member, value.clone());
-        }
-    }
-}
-
-fn count_up(object: &mut Value) {
-    let generation = metadata(object, "generation").and_then(Value::as_i64).unwrap_or(0);
-    set_metadata(object, "generation", json!(generation + 1));
-}
-
-fn set(object: &mut Value, member: &str, value: Option<&Value>) {
-    let Some(members) = object.as_object_mut() else { return };
-    match value {
-        Some(value) => members.insert(member.to_owned(), value.clone()),
-        None => members.remove(member),
-    };
-}
-
-fn set_metadata(object: &mut Value, member: &str, value: Value) {
-    let Some(members) = object.as_object_mut() else { return };
-    let metadata = members.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-    if let Some(metadata) = metadata.as_object_mut() {
-        metadata.insert(member.to_owned(), value);
-    }
-}
-
-/// Takes out of `from` what stands in `before` and not in `now`.
-fn take_back(from: &mut Value, before: &Value, now: &Value) {
-    let (Some(from), Some(before)) = (from.as_object_mut(), before.as_object()) else { return };
-    for (name, value) in before.iter().filter(|(name, _)| *name != "metadata") {
-        match (from.get_mut(name), now.get(name)) {
-            (Some(from), Some(now)) => take_back(from, value, now),
-            (Some(_), None) => drop(from.remove(name)),
-            (None, _) => {}
-        }
-    }
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (name, value) in from {
-                merge(into.entry(name.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }
 
 fn error(code: u16, reason: &str, id: &Id) -> ApiError {

@@ -1,19 +1,27 @@
 //! Calls to the API server with their faults, and what watches bring back.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
+use pdp_agent::kinds::labels::DATA_PLANE;
+use pdp_agent::link::cache::WATCHED;
 use pdp_agent::link::store::{ApiError, ApiStatus};
+use pdp_agent::operator::object;
 use protocol::session::Millis;
 use serde_json::{Value, json};
 
 use super::Fault;
 use super::api::{Answer, Change, Id, Request, is_terminating};
-use super::event::{Caller, Event};
+use super::event::{Caller, Event, Stream};
+use super::pods::{self, Deed};
+use super::remote::News;
 use super::trace::note;
 use super::world::World;
 
 /// Answers that do not come within this time are lost for the caller.
-pub(super) const CALL_DEADLINE: Millis = 5_000;
+const CALL_DEADLINE: Millis = 5_000;
+
+/// So long an operator waits for an answer.
+const OPERATOR_WAITS: Millis = 20_000;
 
 fn refusal(code: u16, reason: &str, message: &str) -> Answer {
     let (reason, message) = (reason.to_owned(), message.to_owned());
@@ -44,10 +52,16 @@ impl World {
             let answer = status(429, "TooManyRequests");
             return self.after(1, 20, Event::Reply { caller, token, answer });
         }
+        // An operator's process notices by itself that no answer comes.
+        let waits = if let Caller::Operator(_) = caller { OPERATOR_WAITS } else { CALL_DEADLINE };
+        let gives_up = matches!(caller, Caller::Link(_));
         if self.dice.per_mille(self.rates.lost) {
             self.reached.insert(Fault::CallLost);
             note!(self, "{caller:?} {} {} is lost", request.verb(), request.id());
-            return self.after(CALL_DEADLINE, CALL_DEADLINE, Event::Reply { caller, token, answer: lost() });
+            if gives_up {
+                self.after(waits, waits, Event::Reply { caller, token, answer: lost() });
+            }
+            return;
         }
         let mut answers = true;
         if self.dice.per_mille(self.rates.failing) {
@@ -68,12 +82,12 @@ impl World {
         }
         if self.dice.per_mille(self.rates.slow) {
             self.reached.insert(Fault::SlowCall);
-            way = self.dice.between(1_000, CALL_DEADLINE + 3_000);
+            way = self.dice.between(1_000, waits + 3_000);
             // The caller gives up; the call goes on.
-            answers &= way < CALL_DEADLINE;
+            answers &= way < waits;
         }
-        if !answers {
-            self.after(CALL_DEADLINE, CALL_DEADLINE, Event::Reply { caller, token, answer: lost() });
+        if !answers && gives_up {
+            self.after(waits, waits, Event::Reply { caller, token, answer: lost() });
         }
         let (since, restores) = (self.now, self.restores);
         self.after(way, way, Event::Execute { caller, token, request, answers, since, restores });
@@ -81,13 +95,13 @@ impl World {
 
     /// What the customer's webhook says to a write, if it says anything.
     fn webhook(&mut self, request: &Request) -> Option<Answer> {
-        let changes = matches!(request, Request::Create(_) | Request::Update(_) | Request::Apply(_));
+        let changes = matches!(request, Request::Create(_) | Request::Update(_) | Request::Apply(_) | Request::Try(_));
         if changes && self.dice.per_mille(self.rates.refused) {
             self.reached.insert(Fault::WebhookRefuses);
             let message = "admission webhook \"policy.example\" denied the request: not now";
             return Some(refusal(403, "Forbidden", message));
         }
-        if !matches!(request, Request::Get(_)) && self.dice.per_mille(self.rates.unanswered) {
+        if !request.reads() && self.dice.per_mille(self.rates.unanswered) {
             self.reached.insert(Fault::WebhookUnavailable);
             let message = "failed calling webhook \"policy.example\": context deadline exceeded";
             return Some(refusal(500, "InternalError", message));
@@ -101,7 +115,11 @@ impl World {
             Request::Create(body) | Request::Update(body) => (Id::of(body).kind, body),
             Request::Get(_)
             | Request::UpdateStatus(_)
+            | Request::List { .. }
             | Request::Apply(_)
+            | Request::Merge { .. }
+            | Request::Convert { .. }
+            | Request::Try(_)
             | Request::Delete { .. }
             | Request::Finalizers { .. } => return,
         };
@@ -124,7 +142,14 @@ impl World {
         self.mutate(&mut request);
         let request = &request;
         let (answer, change) = self.api.execute(request);
-        if !matches!(request, Request::Get(_)) {
+        if let (Caller::Operator(process), Request::Create(_), Some(found)) =
+            (caller, request, self.api.get(&request.id()))
+            && answer.is_err()
+        {
+            let again = self.checks.told.exists(process, found, since);
+            again.into_iter().for_each(|what| self.checks.broken("forgets", what));
+        }
+        if !request.reads() {
             let said = match &answer {
                 Ok(_) => "ok".to_owned(),
                 Err(error) => error.to_string(),
@@ -133,7 +158,8 @@ impl World {
             note!(self, "{caller:?} {} {}: {said}{lost}", request.verb(), request.id());
         }
         if let Some(change) = change {
-            let moment = super::check::Moment { now: self.now, since, by: Some(caller) };
+            let unaware = caller.incarnation() <= self.before_restore;
+            let moment = super::check::Moment { now: self.now, since, by: Some(caller), unaware };
             self.checks.changed(&change, &moment, &self.plane, &self.api);
             self.spread(change);
             self.linger(request);
@@ -148,7 +174,6 @@ impl World {
         let id = request.id();
         if matches!(request, Request::Create(_)) {
             let held = match id.kind.as_str() {
-                "Namespace" => true,
                 "Deployment" | "Job" => self.dice.per_mille(self.rates.held),
                 _ => false,
             };
@@ -164,7 +189,7 @@ impl World {
     pub(super) fn by_hand(&mut self, request: &Request) {
         note!(self, "by hand: {} {}", request.verb(), request.id());
         if let (_, Some(change)) = self.api.execute(request) {
-            let moment = super::check::Moment { now: self.now, since: self.now, by: None };
+            let moment = super::check::Moment { now: self.now, since: self.now, by: None, unaware: false };
             self.checks.changed(&change, &moment, &self.plane, &self.api);
             self.spread(change);
         }
@@ -173,73 +198,116 @@ impl World {
         }
     }
 
-    /// A change goes to the watches, each in order and perhaps late, and to the controllers.
+    /// A change goes to the watches that follow its kind, to each in order and perhaps late, and to the controllers.
     fn spread(&mut self, change: Change) {
-        if matches!(change.id.kind.as_str(), "Deployment" | "Job") {
-            self.pods.changed(&change.id, change.after.as_deref());
+        let (before, after) = (change.before.as_deref(), change.after.as_deref());
+        if pods::concerns(&change.id.kind, before, after) {
             self.after(50, 2_000, Event::Controllers { id: change.id.clone() });
         }
-        let change = Rc::new(change);
-        let links = self.links.keys().map(|incarnation| Caller::Link(*incarnation));
-        let operators = self.operators.keys().map(|incarnation| Caller::Operator(*incarnation));
-        for caller in links.chain(operators).collect::<Vec<_>>() {
+        let kind = &change.id.kind;
+        let own = WATCHED.iter().any(|table| table.kind() == kind);
+        let ours = own || after.or(before).is_some_and(|object| object::label(object, DATA_PLANE).is_some());
+        let links =
+            self.links.keys().filter(|_| own).map(|link| Stream { caller: Caller::Link(*link), kind: String::new() });
+        let follow = self.operators.iter().filter(|(_, operator)| ours && operator.follows.contains_key(kind));
+        let operators = follow.map(|(one, _)| Stream { caller: Caller::Operator(*one), kind: kind.clone() });
+        let streams: Vec<Stream> = links.chain(operators).collect();
+        let change = Arc::new(change);
+        for stream in streams {
             let mut delay = self.dice.between(2, 30);
             if self.dice.per_mille(self.rates.late) {
                 self.reached.insert(Fault::LateWatch);
                 delay = self.dice.between(500, 6_000);
             }
-            let (last, round) = self.watches.get(&caller.incarnation()).copied().unwrap_or_default();
+            let (last, round) = self.watches.get(&stream).copied().unwrap_or_default();
             let at = (self.now + delay).max(last);
-            self.watches.insert(caller.incarnation(), (at, round));
-            self.at(at, Event::Watch { caller, round, change: Rc::clone(&change) });
+            self.watches.insert(stream.clone(), (at, round));
+            self.at(at, Event::Watch { stream: stream.clone(), round, change: Arc::clone(&change) });
             if self.dice.per_mille(self.rates.gone) {
                 self.reached.insert(Fault::WatchGone);
-                self.watch_gone(caller);
+                self.watch_gone(stream);
             }
         }
     }
 
-    pub(super) fn watched(&mut self, caller: Caller, round: u64, change: &Change) {
-        if !self.is_running(caller) || self.round(caller) != round {
+    pub(super) fn watched(&mut self, stream: &Stream, round: u64, change: &Change) {
+        if !self.is_running(stream.caller) || self.round(stream) != round {
             return;
         }
-        match caller {
-            Caller::Link(incarnation) => self.link_watch(incarnation, change),
-            Caller::Operator(incarnation) => self.operator_watch(incarnation, change),
+        let incarnation = stream.caller.incarnation();
+        match (stream.caller, &change.after, &change.before) {
+            (Caller::Link(_), _, _) => self.link_watch(incarnation, change),
+            (Caller::Operator(_), Some(object), _) => {
+                self.tell_operator(incarnation, &stream.kind, News::Changed(Arc::clone(object)));
+            }
+            (Caller::Operator(_), None, Some(object)) => {
+                self.tell_operator(incarnation, &stream.kind, News::Gone(Arc::clone(object)));
+            }
+            (Caller::Operator(_), None, None) => {}
         }
     }
 
-    fn round(&self, caller: Caller) -> u64 {
-        self.watches.get(&caller.incarnation()).map_or(0, |(_, round)| *round)
+    fn round(&self, stream: &Stream) -> u64 {
+        self.watches.get(stream).map_or(0, |(_, round)| *round)
+    }
+
+    /// The watches of a process.
+    pub(super) fn streams(&self, caller: Caller) -> Vec<Stream> {
+        match caller {
+            Caller::Link(_) => vec![Stream { caller, kind: String::new() }],
+            Caller::Operator(incarnation) => {
+                let kinds = self.operators.get(&incarnation).into_iter().flat_map(|one| one.follows.keys());
+                kinds.map(|kind| Stream { caller, kind: kind.clone() }).collect()
+            }
+        }
+    }
+
+    /// An operator's process begins to follow a kind.
+    pub(super) fn begin_watch(&mut self, caller: Caller, kind: &str) {
+        self.after(1, 100, Event::List { stream: Stream { caller, kind: kind.to_owned() }, round: 0 });
     }
 
     /// The API server has compacted what the watch would need: 410, and all changes on their way are lost.
-    pub(super) fn watch_gone(&mut self, caller: Caller) {
-        let (at, round) = self.watches.get(&caller.incarnation()).copied().unwrap_or_default();
-        self.watches.insert(caller.incarnation(), (at, round + 1));
-        self.after(50, 3_000, Event::List { caller, round: round + 1 });
+    pub(super) fn watch_gone(&mut self, stream: Stream) {
+        let (at, round) = self.watches.get(&stream).copied().unwrap_or_default();
+        self.watches.insert(stream.clone(), (at, round + 1));
+        self.after(50, 3_000, Event::List { stream, round: round + 1 });
     }
 
-    pub(super) fn list(&mut self, caller: Caller, round: u64) {
-        if !self.is_running(caller) || self.round(caller) != round {
+    pub(super) fn list(&mut self, stream: Stream, round: u64) {
+        if !self.is_running(stream.caller) || self.round(&stream) != round {
             return;
         }
         // A new round: what changed before the list must not come after it.
         let round = round + 1;
         let at = self.now + self.dice.between(5, 500);
-        self.watches.insert(caller.incarnation(), (at, round));
-        let objects = self.api.iter().map(|(_, object)| Rc::clone(object)).collect();
-        self.at(at, Event::Listed { caller, round, objects, version: self.api.version() });
+        self.watches.insert(stream.clone(), (at, round));
+        let of_link = matches!(stream.caller, Caller::Link(_));
+        let ours = |object: &Value| object::label(object, DATA_PLANE).is_some();
+        let own = |kind: &str| WATCHED.iter().any(|table| table.kind() == kind);
+        let listed = |(id, object): &(&Id, &Arc<Value>)| {
+            if of_link { own(&id.kind) } else { id.kind == stream.kind && (own(&id.kind) || ours(object)) }
+        };
+        let objects = self.api.iter().filter(listed).map(|(_, object)| Arc::clone(object)).collect();
+        if let Caller::Operator(incarnation) = stream.caller {
+            self.tell_operator(incarnation, &stream.kind, News::Asked);
+        }
+        self.at(at, Event::Listed { stream, round, objects });
     }
 
-    pub(super) fn listed(&mut self, caller: Caller, round: u64, objects: &[Rc<Value>], version: u64) {
-        if !self.is_running(caller) || self.round(caller) != round {
+    pub(super) fn listed(&mut self, stream: &Stream, round: u64, objects: Vec<Arc<Value>>) {
+        if !self.is_running(stream.caller) || self.round(stream) != round {
             return;
         }
-        note!(self, "{caller:?} has listed anew");
-        match caller {
-            Caller::Link(incarnation) => self.link_listed(incarnation, objects),
-            Caller::Operator(incarnation) => self.operator_listed(incarnation, objects, version),
+        match stream.caller {
+            Caller::Link(incarnation) => {
+                note!(self, "{:?} has listed anew", stream.caller);
+                self.link_listed(incarnation, &objects);
+            }
+            Caller::Operator(incarnation) => {
+                note!(self, "{:?} has listed {}", stream.caller, stream.kind);
+                self.tell_operator(incarnation, &stream.kind, News::Listed(objects));
+            }
         }
     }
 
@@ -253,15 +321,32 @@ impl World {
         }
     }
 
-    pub(super) fn controllers(&mut self, id: &super::api::Id) {
-        let more = self.pods.step(id);
-        match self.api.get(id).and_then(super::operator::owner_of) {
-            Some(owner) => self.wake(&owner, 10),
-            // One that is gone: whose it was is not known here, so all look.
-            None => self.wake_all(10),
+    /// One step of the controllers for one object.
+    pub(super) fn controllers(&mut self, id: &Id) {
+        let now = self.wall_clock().to_string();
+        let (mut deeds, more) = pods::step(&self.api, id, &now);
+        if !deeds.is_empty() && id.kind == "Deployment" {
+            deeds.iter().for_each(|deed| self.deed(deed));
+            deeds = pods::services(&self.api, &id.namespace)
+                .iter()
+                .flat_map(|service| pods::step(&self.api, service, &now).0)
+                .collect();
         }
+        deeds.iter().for_each(|deed| self.deed(deed));
         if more {
             self.after(50, 2_000, Event::Controllers { id: id.clone() });
+        }
+    }
+
+    fn deed(&mut self, deed: &Deed) {
+        let change = match deed {
+            Deed::Set(object) => self.api.set(object.clone()),
+            Deed::Take(id) => self.api.take(id),
+        };
+        if let Some(change) = change {
+            let moment = super::check::Moment { now: self.now, since: self.now, by: None, unaware: false };
+            self.checks.changed(&change, &moment, &self.plane, &self.api);
+            self.spread(change);
         }
     }
 }

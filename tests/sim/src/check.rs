@@ -8,12 +8,15 @@ use protocol::report::{Fact, FactKind};
 use protocol::session::Millis;
 use serde_json::Value;
 
-use super::api::{AGENT, Api, Change, Id, generation, is_terminating, text};
+use super::api::{Api, Change, Id, generation, is_terminating, text};
 use super::edits::Edits;
 use super::event::Caller;
-use super::operator::owner_of;
+use super::memory::Told;
+use super::owner::owner_of;
 use super::plane::{Picture, Plane};
 use super::pods::CANARY;
+use super::rival::Edited;
+use super::truth::{floor, is_absent, untrue, untrue_exit};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(super) struct Moment {
     pub(super) since: Millis,
     /// None: a person in the cluster.
     pub(super) by: Option<Caller>,
+    /// It has not noticed yet that the API server went back in time: it believes what was.
+    pub(super) unaware: bool,
 }
 
 /// What the checks remember.
@@ -57,6 +62,8 @@ pub(super) struct Checks {
     /// Newest process of either role that has changed an object.
     touched: BTreeMap<(Id, bool), u64>,
     edits: Edits,
+    pub(super) edited: Edited,
+    pub(super) told: Told,
     /// Jobs that were made, by run: for which object, and when somebody has deleted it.
     jobs: BTreeMap<String, (String, Option<Millis>)>,
 }
@@ -106,6 +113,7 @@ impl Checks {
         self.touched.clear();
         self.jobs.clear();
         self.edits.restored();
+        self.told.restored();
     }
 
     /// Somebody deletes a Job. If its run does not say yet that it was seen, nobody can know that there was one.
@@ -128,14 +136,15 @@ impl Checks {
     pub(super) fn changed(&mut self, change: &Change, moment: &Moment, plane: &Plane, api: &Api) {
         self.leaders(change, moment);
         self.edits.changed(change);
+        self.edited.changed(change, moment.by).into_iter().for_each(|what| self.broken("fights", what));
         if is_own(&change.id)
             && let Some(after) = &change.after
             && after.get("status").is_some_and(says_what_a_runtime_said)
         {
             self.broken("words", format!("{} says what a kubelet or runtime said", change.id));
         }
-        let terminating = |object: &Option<std::rc::Rc<Value>>| object.as_deref().is_some_and(is_terminating);
-        let (was_deleted, is_deleted) = (terminating(&change.before), terminating(&change.after));
+        let was_deleted = change.before.as_deref().is_some_and(is_terminating);
+        let is_deleted = change.after.as_deref().is_some_and(is_terminating);
         match change.id.kind.as_str() {
             "Release" | "Environment" | "TaskRun" => {
                 // A create that was under way when its resource was forgotten: nothing can hold it back, so it must be
@@ -233,9 +242,10 @@ impl Checks {
                     && fact.get("generation").and_then(Value::as_i64) == Some(stored)
             })
         };
-        let image = after.pointer("/spec/image").and_then(Value::as_str).unwrap_or_default();
-        // Somebody may have edited it since it was said.
-        if image.contains("/bad@") && says_ready(after) && !before.is_some_and(says_ready) {
+        untrue_exit(id, after).into_iter().for_each(|what| self.broken("I7", what));
+        // What serves, not what is stored: somebody may have edited it since, and the edit may be refused.
+        let image = after.pointer("/status/effective/image").and_then(Value::as_str).unwrap_or_default();
+        if !moment.unaware && image.contains("/bad@") && says_ready(after) && !before.is_some_and(says_ready) {
             self.broken("I7", format!("{id} says that generation {stored} is ready, and it cannot serve"));
         }
     }
@@ -317,10 +327,11 @@ impl Checks {
         }
         let lost = |id: &Id| self.api_restored || self.restored || self.by_hand.contains_key(id);
         let edits = self.edits.finish(&picture, api, lost);
-        edits.into_iter().for_each(|what| self.broken("I7", what));
-        // Of an ended run the Job stays, for its log.
-        let made = api.iter().filter(|(id, _)| !is_own(id) && id.kind != "Job");
-        for (id, owner) in made.filter_map(|(id, object)| Some((id, owner_of(object)?))) {
+        let untaken = self.edited.finish(api);
+        edits.into_iter().chain(untrue(api)).chain(untaken).for_each(|what| self.broken("I7", what));
+        // Of an ended run the Job stays, for its log, and with it its pod.
+        let made = api.iter().filter(|(id, _)| !is_own(id)).filter_map(|(id, object)| Some((id, owner_of(object)?)));
+        for (id, owner) in made.filter(|(_, owner)| owner.kind != "TaskRun") {
             // What nobody knows any more stays as it is: a store that was restored, and somebody deleted the resource.
             let is_orphan = self.api_restored || (self.restored && self.by_hand.contains_key(&owner));
             if api.get(&owner).is_none() && !is_orphan {
@@ -386,15 +397,4 @@ impl Checks {
             self.broken("I3", format!("{key} serves generation {effective:?}, ready was {ready:?}"));
         }
     }
-}
-
-fn is_absent(release: &Value) -> bool {
-    release.pointer("/spec/state").and_then(Value::as_str) == Some("Absent")
-}
-
-/// Highest generation that was really deleted.
-pub(super) fn floor(api: &Api) -> i64 {
-    let data_plane =
-        api.get(&Id { kind: "DataPlane".to_owned(), namespace: AGENT.to_owned(), name: "default".to_owned() });
-    data_plane.and_then(|object| object.pointer("/status/floor")).and_then(Value::as_i64).unwrap_or(0)
 }

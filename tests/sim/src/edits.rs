@@ -108,15 +108,23 @@ fn says_so(state: &State) -> bool {
 impl World {
     /// Somebody edits a stored document, often more than once.
     pub(super) fn edit_document(&mut self) -> bool {
-        let documents = |(id, object): &(&Id, &std::rc::Rc<Value>)| {
+        let documents = |(id, object): &(&Id, &std::sync::Arc<Value>)| {
             key_of(id).is_some() && generation(object) > 0 && !is_terminating(object)
         };
         let ids: Vec<Id> = self.api.iter().filter(documents).map(|(id, _)| id.clone()).collect();
         let Some(last) = u64::try_from(ids.len()).ok().and_then(|count| count.checked_sub(1)) else { return false };
         let at = usize::try_from(self.dice.between(0, last)).unwrap_or(0);
-        let Some((id, mut object)) = ids.get(at).and_then(|id| Some((id, self.api.get(id)?.clone()))) else {
-            return false;
-        };
+        let Some(id) = ids.get(at).cloned() else { return false };
+        let left = if self.dice.per_mille(400) { self.dice.between(1, 4) } else { 0 };
+        if self.dice.per_mille(300) {
+            self.after(0, 6_000, Event::Break(Fault::DocumentEdited));
+        }
+        self.edit_again(&id, left)
+    }
+
+    /// Somebody edits that document, and goes on with it for a while: often while the edit before is being told.
+    pub(super) fn edit_again(&mut self, id: &Id, left: u64) -> bool {
+        let Some(mut object) = self.api.get(id).filter(|object| !is_terminating(object)).cloned() else { return false };
         let version = self.api.version();
         let is_bad = self.dice.per_mille(250);
         let number = self.dice.between(1, 4);
@@ -124,8 +132,8 @@ impl World {
             edit(&id.kind, spec, number, is_bad);
         }
         self.by_hand(&Request::Update(object));
-        if self.dice.per_mille(600) {
-            self.after(0, 6_000, Event::Break(Fault::DocumentEdited));
+        if left > 0 {
+            self.after(50, 800, Event::Insist { id: id.clone(), left: left - 1 });
         }
         self.api.version() != version
     }

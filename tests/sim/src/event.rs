@@ -1,7 +1,7 @@
 //! What happens at some time, and whose process must be awake for it.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use protocol::message::FactReport;
 use protocol::name::ResourceKey;
@@ -27,6 +27,13 @@ impl Caller {
     }
 }
 
+/// A watch: the link's of all that it follows, or one of an operator's, which has one for each kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stream {
+    pub(super) caller: Caller,
+    pub(super) kind: String,
+}
+
 /// What happens at some time.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -44,23 +51,28 @@ pub(super) enum Event {
         token: u64,
         answer: Answer,
     },
+    /// A process that has slept asks for something.
+    Ask {
+        incarnation: u64,
+        token: u64,
+        request: Request,
+    },
     /// A change, as one round of a watch brings it.
     Watch {
-        caller: Caller,
+        stream: Stream,
         round: u64,
-        change: Rc<Change>,
+        change: Arc<Change>,
     },
-    /// A watch that was told 410 lists anew.
+    /// A watch that begins, or was told 410, lists.
     List {
-        caller: Caller,
+        stream: Stream,
         round: u64,
     },
     /// That list arrives.
     Listed {
-        caller: Caller,
+        stream: Stream,
         round: u64,
-        objects: Vec<Rc<serde_json::Value>>,
-        version: u64,
+        objects: Vec<Arc<serde_json::Value>>,
     },
     ToControl {
         wire: u64,
@@ -101,6 +113,10 @@ pub(super) enum Event {
     },
     StartLink,
     StartOperator,
+    /// A process wakes.
+    Wakes {
+        incarnation: u64,
+    },
     /// The lease of a sleeping leader has run out.
     TakeOver {
         caller: Caller,
@@ -120,11 +136,12 @@ pub(super) enum Event {
     },
     /// What the customer's policy refused is asked again after a while.
     AskAgain,
-    Controllers {
+    /// Somebody edits an object once more, who will have it their way.
+    Insist {
         id: Id,
+        left: u64,
     },
-    Reconcile {
-        incarnation: u64,
+    Controllers {
         id: Id,
     },
     RemoveFacts {
@@ -142,19 +159,55 @@ pub(super) enum Event {
 }
 
 impl Event {
+    /// Whether a session may have something to say after it. The API server's own affairs and the operator's come to the link as events
+    /// of their own.
+    pub(super) const fn concerns_sessions(&self) -> bool {
+        match self {
+            Self::Execute { .. }
+            | Self::Ask { .. }
+            | Self::List { .. }
+            | Self::Controllers { .. }
+            | Self::Finalize { .. }
+            | Self::Insist { .. }
+            | Self::Snapshot
+            | Self::Wakes { .. } => false,
+            Self::Reply { caller, .. } => matches!(caller, Caller::Link(_)),
+            Self::Watch { stream, .. } | Self::Listed { stream, .. } => matches!(stream.caller, Caller::Link(_)),
+            Self::ToControl { .. }
+            | Self::ToAgent { .. }
+            | Self::Disconnected { .. }
+            | Self::Dialled { .. }
+            | Self::Look { .. }
+            | Self::Left { .. }
+            | Self::GatewayBack { .. }
+            | Self::Acknowledge { .. }
+            | Self::Record { .. }
+            | Self::StartLink
+            | Self::StartOperator
+            | Self::TakeOver { .. }
+            | Self::Leave { .. }
+            | Self::Rewound { .. }
+            | Self::AskAgain
+            | Self::RemoveFacts { .. }
+            | Self::User(_)
+            | Self::Break(_)
+            | Self::Backup
+            | Self::Adopt => true,
+        }
+    }
+
     /// The process that must be awake for it.
     pub(super) fn process(&self, wires: &BTreeMap<u64, Wire>) -> Option<u64> {
         let of_wire = |wire: &u64| wires.get(wire).map(|wire| wire.link);
         match self {
-            Self::Reply { caller, .. }
-            | Self::Watch { caller, .. }
-            | Self::Listed { caller, .. }
-            | Self::Leave { caller }
-            | Self::Rewound { caller } => Some(caller.incarnation()),
+            Self::Reply { caller, .. } | Self::Leave { caller } | Self::Rewound { caller } => {
+                Some(caller.incarnation())
+            }
+            Self::Watch { stream, .. } | Self::Listed { stream, .. } => Some(stream.caller.incarnation()),
             Self::ToAgent { wire, .. } | Self::Disconnected { wire, .. } => of_wire(wire),
-            Self::Dialled { incarnation }
-            | Self::Reconcile { incarnation, .. }
-            | Self::RemoveFacts { incarnation, .. } => Some(*incarnation),
+            Self::Dialled { incarnation } | Self::Ask { incarnation, .. } | Self::RemoveFacts { incarnation, .. } => {
+                Some(*incarnation)
+            }
             Self::Execute { .. }
             | Self::List { .. }
             | Self::ToControl { .. }
@@ -165,10 +218,12 @@ impl Event {
             | Self::Record { .. }
             | Self::StartLink
             | Self::StartOperator
+            | Self::Wakes { .. }
             | Self::TakeOver { .. }
             | Self::Controllers { .. }
             | Self::Finalize { .. }
             | Self::AskAgain
+            | Self::Insist { .. }
             | Self::User(_)
             | Self::Break(_)
             | Self::Backup

@@ -1,6 +1,6 @@
 //! The wire between the two sessions, and two gateways over one store. What they decide is in [`super::control`].
 
-use control_plane_mock::link::core::Core;
+use control_plane_mock::gateway::link::core::Core;
 use protocol::name::ResourceKey;
 use protocol::session::{CloseCode, ControlSession, ControlSettings, DialFailure, Disconnect, Millis, Offer, Transmit};
 

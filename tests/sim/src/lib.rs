@@ -1,9 +1,9 @@
 //! A whole data plane and its control plane in one process, on a virtual clock, driven by a seed.
 //!
-//! The decisions are the real ones: both sessions, the link's intake and reporter, the operator's build and decisions, and what
-//! gateways decide over their store, which is the mock's SQLite database in memory and may be restored from a copy. Around them
-//! stand models: an API server that loses answers and lags behind, replicas that sleep and take over, controllers that start pods
-//! and end Jobs. Faults are drawn from the seed for two minutes; then they stop, everything has to converge and to fall silent, and
+//! The decisions are the real ones: both sessions, the link's intake and reporter, and what gateways decide over their store, which is
+//! the mock's SQLite database in memory and may be restored from a copy. The operator is the real one whole: its watches, its queue,
+//! its rounds, its writes in their order. Around them stand models: an API server that loses answers and lags behind, replicas that
+//! sleep and take over, controllers that start pods and end Jobs. Faults are drawn from the seed for two minutes; then they stop, everything has to converge and to fall silent, and
 //! the invariants are checked all the way. The same seed gives the same trace.
 //!
 //! A [`Mistake`] is built in at run time to show that the checks find it. How to run it: `make sim`, and `tests/sim.rs`.
@@ -15,20 +15,22 @@ mod clock;
 mod control;
 mod dice;
 mod edits;
-mod errands;
 mod event;
 mod gateway;
 mod link;
+mod memory;
 mod operator;
+mod owner;
 mod people;
 mod plane;
 mod pods;
 mod rates;
-mod releases;
-mod renderings;
+mod remote;
 mod restore;
+mod rival;
 mod scenario;
 mod trace;
+mod truth;
 mod world;
 
 pub use check::Violation;
@@ -70,6 +72,8 @@ pub enum Fault {
     FinalizerAdded,
     /// Somebody edits a stored document.
     DocumentEdited,
+    /// Somebody edits an object that the operator made.
+    WorkloadEdited,
     /// A call never reached the API server.
     CallLost,
     /// A call was carried out, its answer never came.
@@ -96,7 +100,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::LinkCut,
         Self::LinkSilent,
         Self::GatewayRestart,
@@ -113,6 +117,7 @@ impl Fault {
         Self::ApiRestored,
         Self::FinalizerAdded,
         Self::DocumentEdited,
+        Self::WorkloadEdited,
         Self::CallLost,
         Self::AnswerLost,
         Self::TooManyRequests,
@@ -144,7 +149,8 @@ impl Fault {
             | Self::JobDeleted
             | Self::ApiRestored
             | Self::FinalizerAdded
-            | Self::DocumentEdited => true,
+            | Self::DocumentEdited
+            | Self::WorkloadEdited => true,
             Self::CallLost
             | Self::AnswerLost
             | Self::TooManyRequests

@@ -1,7 +1,7 @@
 //! The link's process: the real session, intake, reporter, cache and lanes; only the loop around them stands here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use pdp_agent::link::cache::{Cache, News, WATCHED};
 use pdp_agent::link::intake::{Job, Request as Checked, View};
@@ -101,7 +101,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             removing: BTreeSet::new(),
         };
-        let objects: Vec<_> = self.api.iter().map(|(_, object)| Rc::clone(object)).collect();
+        let objects: Vec<_> = self.api.iter().map(|(_, object)| Arc::clone(object)).collect();
         link.listed(&objects);
         let data_plane = self.api.get(&Id::own("DataPlane", "default"));
         let store_id = data_plane.and_then(|object| object.pointer("/status/storeId")).and_then(Value::as_str);
@@ -124,7 +124,7 @@ impl World {
         }
     }
 
-    pub(super) fn link_listed(&mut self, incarnation: u64, objects: &[Rc<Value>]) {
+    pub(super) fn link_listed(&mut self, incarnation: u64, objects: &[Arc<Value>]) {
         if let Some(link) = self.links.get_mut(&incarnation) {
             link.listed(objects);
         }
@@ -306,7 +306,7 @@ impl World {
 }
 
 impl Link {
-    fn listed(&mut self, objects: &[Rc<Value>]) {
+    fn listed(&mut self, objects: &[Arc<Value>]) {
         for table in WATCHED {
             self.seen(table, Seen::Begin);
             let of_table =

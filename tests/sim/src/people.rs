@@ -25,6 +25,9 @@ pub(super) enum User {
 /// Time after which another replica takes the lease of a leader that is not heard of.
 const LEASE: u64 = 12_000;
 
+/// The environment of all releases.
+pub(super) const ENVIRONMENT: &str = "shop-dev";
+
 const ABSENT: &str = r#"{"state":"Absent"}"#;
 
 impl World {
@@ -34,7 +37,7 @@ impl World {
             User::Deploy { release, content, bad } => {
                 let image = if *bad { "bad" } else { "web" };
                 let body = format!(
-                    r#"{{"state":"Present","environment":"shop-dev","owner":{{"component":"c{release}","track":"v1.0"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
+                    r#"{{"state":"Present","environment":"{ENVIRONMENT}","owner":{{"component":"c{release}","track":"v1.0"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
                 );
                 (Kind::Release, format!("r{release}"), body)
             }
@@ -56,7 +59,13 @@ impl World {
             }
             User::Cancel { task } => return drop(self.in_store(|c| plane::cancel(c, *task))),
         };
-        drop(self.in_store(|c| plane::wish(c, &ResourceKey { kind, name }, &body)));
+        self.want(kind, &name, &body);
+    }
+
+    /// Somebody wants a resource as `body` says.
+    pub(super) fn want(&mut self, kind: Kind, name: &str, body: &str) {
+        let key = ResourceKey { kind, name: name.to_owned() };
+        drop(self.in_store(|c| plane::wish(c, &key, body)));
     }
 
     /// Somebody has waited until it was gone, and asks for it again at once.
@@ -64,6 +73,7 @@ impl World {
         if !self.dice.per_mille(400) {
             return;
         }
+        // Of the environment and the releases that stay none is ever gone.
         let number = |name: &str| name.get(1..).and_then(|number| number.parse().ok());
         let Some(number) = number(&key.name) else { return };
         let user = match key.kind {
@@ -142,7 +152,7 @@ impl World {
             Fault::WatchGone => {
                 let of_link = self.dice.per_mille(700);
                 match if of_link { link.map(Caller::Link) } else { operator.map(Caller::Operator) } {
-                    Some(caller) => self.watch_gone(caller),
+                    Some(caller) => self.streams(caller).into_iter().for_each(|stream| self.watch_gone(stream)),
                     None => reached = false,
                 }
             }
@@ -152,6 +162,7 @@ impl World {
             Fault::ApiRestored => reached = self.restore_api(),
             Fault::FinalizerAdded => reached = self.add_finalizer(),
             Fault::DocumentEdited => reached = self.edit_document(),
+            Fault::WorkloadEdited => reached = self.edit_workload(),
             Fault::OldDocument => self.old_document(),
             Fault::CallLost
             | Fault::AnswerLost
@@ -173,6 +184,10 @@ impl World {
     fn pause(&mut self, caller: Caller) {
         let wake = self.now + self.dice.between(1_000, 40_000);
         self.asleep.insert(caller.incarnation(), wake);
+        if let Caller::Operator(incarnation) = caller {
+            self.operator_sleeps(incarnation);
+            self.at(wake, Event::Wakes { incarnation });
+        }
         self.after(LEASE, LEASE, Event::TakeOver { caller, wake });
     }
 
@@ -192,9 +207,7 @@ impl World {
                 self.start_link();
             }
             Caller::Operator(incarnation) => {
-                if let Some(operator) = self.operators.get_mut(&incarnation) {
-                    operator.leads = false;
-                }
+                self.operator_lost(incarnation);
                 self.operator = None;
                 self.start_operator();
             }
@@ -230,7 +243,7 @@ impl World {
         if id.namespace == AGENT {
             self.checks.deleted_by_hand(&id, self.now);
         } else {
-            let run = self.api.get(&id).and_then(super::operator::owner_of).and_then(|run| self.api.get(&run));
+            let run = self.api.get(&id).and_then(super::owner::owner_of).and_then(|run| self.api.get(&run));
             self.checks.job_deleted_by_hand(run, self.now);
         }
         self.by_hand(&Request::Delete { id, uid, resource_version });

@@ -4,10 +4,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use control_plane_mock::model::Action;
-use control_plane_mock::store::deployments::Place;
-use control_plane_mock::store::documents::{self, Belongs, Stored};
-use control_plane_mock::store::{self, Result, gateways, sessions, tasks};
+use control_plane_mock::desired::documents::{self, Belongs, Stored};
+use control_plane_mock::desired::sessions;
+use control_plane_mock::domain::deployments::Place;
+use control_plane_mock::domain::{gateways, task_runs};
+use control_plane_mock::store::{self, Result};
+use control_plane_model::Action;
 use protocol::message::Epoch;
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Fact, State};
@@ -35,9 +37,9 @@ INSERT INTO project (id, organization, handle, created) VALUES (1, 1, 'shop', ''
 INSERT INTO environment (id, project, handle, position, settings, created) VALUES (1, 1, 'dev', 1, '{}', '');
 INSERT INTO environment_data_plane VALUES (1, 'dp-1');
 INSERT INTO component (id, project, handle, type, created) VALUES (1, 1, 't1', 'ManualTask', ''), (2, 1, 't2', 'ManualTask', '');
-INSERT INTO release (id, component, track, number, content, created) VALUES (1, 1, 'v1', 1, '{}', ''), (2, 2, 'v1', 1, '{}', '');
+INSERT INTO release (id, component, track, number, content, created) VALUES (1, 1, 'v1.0', 1, '{}', ''), (2, 2, 'v1.0', 1, '{}', '');
 INSERT INTO deployment (environment, component, track, release, configuration, action, created)
-  VALUES (1, 1, 'v1', 1, '{}', 'Deploy', ''), (1, 2, 'v1', 2, '{}', 'Deploy', '');
+  VALUES (1, 1, 'v1.0', 1, '{}', 'Deploy', ''), (1, 2, 'v1.0', 2, '{}', 'Deploy', '');
 ";
 
 thread_local! {
@@ -310,10 +312,15 @@ fn place() -> Place {
     Place { organization: 1, organization_name: shop(), project: 1, project_name: shop(), actor: "somebody".to_owned() }
 }
 
+/// The release that is a task.
+pub(super) fn release_of_task(task: usize) -> String {
+    place().release_key(&format!("t{task}"), "v1.0", "dev").name
+}
+
 /// Asks for the run of a task, under an id that was never used.
 pub(super) fn run_task(c: &Connection, task: usize, id: &str) -> Result<()> {
     let ask = Action { environment: "dev".to_owned(), track: None, to: None, args: None, reason: None };
-    tasks::run_task_as(c, &place(), &format!("t{task}"), &ask, id.to_owned())?;
+    task_runs::run_task_as(c, &place(), &format!("t{task}"), &ask, id.to_owned())?;
     Ok(())
 }
 
@@ -324,7 +331,7 @@ pub(super) fn cancel(c: &Connection, task: usize) -> Result<()> {
     let component = i64::try_from(task).unwrap_or(1);
     let id: Option<String> = c.query_row(sql, [component], |row| row.get(0)).optional()?;
     match id {
-        Some(id) => tasks::cancel(c, &place(), component, &id).map(drop),
+        Some(id) => task_runs::cancel(c, &place(), component, &id).map(drop),
         None => Ok(()),
     }
 }

@@ -2,23 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
+use pdp_agent::kinds;
 use protocol::mutant;
+use protocol::name::Kind;
 use protocol::spec::Desired;
 use serde_json::{Value, json};
 
 use super::api::{Id, Request, generation};
 use super::event::Event;
-use super::people::User;
+use super::people::{ENVIRONMENT, User};
+use super::plane;
 use super::rates::Rates;
 use super::trace::note;
+use super::truth::says;
 use super::world::World;
-use super::{Fault, Mistake, Violation, renderings};
+use super::{Fault, Mistake, Violation};
 
 const FAULTS_UNTIL: u64 = 120_000;
 /// Time to converge after the last fault: twice the progress deadline of a release.
 const CONVERGE: u64 = 900_000;
-/// Time between looks whether it has converged.
-const SETTLE: u64 = 10_000;
+/// Time between looks whether it has converged: longer than a call may go without an answer and the operator then waits.
+const SETTLE: u64 = 85_000;
+/// Pods start within seconds here, and waits after a failure end after a minute.
+const SLOWEST_ROLLOUT: SignedDuration = SignedDuration::from_secs(150);
 /// Time of silence that is watched.
 const SILENCE: u64 = 60_000;
 
@@ -48,23 +55,24 @@ pub fn traced(seed: u64, mistake: Option<Mistake>) -> Outcome {
 }
 
 fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
-    if mistake.is_some() {
-        renderings::forget();
-    }
     mutant::choose(match mistake {
         Some(Mistake::Product(mutant)) => Some(mutant),
         Some(Mistake::Around(_)) | None => None,
     });
-    let mut world = World::new(seed, mistake, trace);
-    prepare(&mut world);
-    while world.checks.violations.is_empty() && world.step(FAULTS_UNTIL) {}
-    if world.checks.violations.is_empty() {
-        calm(&mut world);
-    }
+    // Its clock stands still, and moves on when no task can go on: then the operators' timers are events among the others.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap_or_else(|error| unreachable!("a runtime without IO: {error}"));
+    let mut world = runtime.block_on(async {
+        let mut world = World::new(seed, mistake, trace);
+        prepare(&mut world);
+        while world.checks.violations.is_empty() && world.step(FAULTS_UNTIL).await {}
+        if world.checks.violations.is_empty() {
+            calm(&mut world).await;
+        }
+        world
+    });
+    world.operators.clear();
     mutant::choose(None);
-    if mistake.is_some() {
-        renderings::forget();
-    }
     let accepted = world.plane.record.accepted.len();
     world.plane.give_back();
     Outcome { violations: world.checks.violations, reached: world.reached, trace: world.trace.into_lines(), accepted }
@@ -77,7 +85,16 @@ fn prepare(world: &mut World) {
         "metadata": { "name": "default" },
         "spec": { "registries": [{ "prefix": "registry.example/" }], "logs": { "mode": "Disabled" } },
     });
-    let [_, _] = [data_plane, policy].map(|object| world.api.execute(&Request::Create(object)));
+    let system = json!({ "kind": "Namespace", "metadata": { "name": "kube-system" } });
+    let definitions = ["dataplanes", "dataplanepolicies", "environments", "releases", "taskruns"].map(|plural| {
+        json!({ "kind": "CustomResourceDefinition", "metadata": {
+            "name": format!("{plural}.{}", kinds::GROUP),
+            "annotations": { kinds::REVISION_ANNOTATION: kinds::SCHEMA_REVISION.to_string() },
+        }})
+    });
+    let all = [data_plane, policy, system].into_iter().chain(definitions);
+    all.for_each(|object| drop(world.api.execute(&Request::Create(object))));
+    enrol(world);
     world.start_link();
     world.start_operator();
     let releases = world.dice.between(1, 4);
@@ -110,6 +127,24 @@ fn prepare(world: &mut World) {
     }
 }
 
+/// The link has written the id of the data plane; the environment and the tasks that all works with are wanted.
+fn enrol(world: &mut World) {
+    if let Some(mut data_plane) = world.api.get(&Id::own("DataPlane", "default")).cloned() {
+        if let Some(members) = data_plane.as_object_mut() {
+            members.insert("status".to_owned(), json!({ "id": plane::DATA_PLANE }));
+        }
+        drop(world.api.execute(&Request::UpdateStatus(data_plane)));
+    }
+    let environment = r#"{"state":"Present","organization":"shop","project":"shop","environment":"dev"}"#;
+    world.want(Kind::Environment, ENVIRONMENT, environment);
+    for task in 1..=2 {
+        let body = format!(
+            r#"{{"state":"Present","environment":"{ENVIRONMENT}","owner":{{"component":"t{task}","track":"v1.0"}},"type":"ManualTask","image":"registry.example/task@sha256:{task:064x}","task":{{"retries":1}}}}"#
+        );
+        world.want(Kind::Release, &plane::release_of_task(task), &body);
+    }
+}
+
 fn user(world: &mut World, releases: u64) -> User {
     let small = |number: u64| usize::try_from(number).unwrap_or(1);
     let release = small(world.dice.between(1, releases));
@@ -127,7 +162,7 @@ fn user(world: &mut World, releases: u64) -> User {
     }
 }
 
-fn calm(world: &mut World) {
+async fn calm(world: &mut World) {
     world.rates = Rates::default();
     note!(world, "faults end");
     let end = world.now + CONVERGE;
@@ -136,8 +171,12 @@ fn calm(world: &mut World) {
         before = world.api.version();
         world.ask_again_for_quarantined();
         let until = world.now + SETTLE;
-        while world.checks.violations.is_empty() && world.step(until) {}
+        while world.checks.violations.is_empty() && world.step(until).await {}
         if !world.checks.violations.is_empty() {
+            return;
+        }
+        if let Some(what) = still_rolls(world) {
+            world.checks.broken("I6", what);
             return;
         }
         if world.now > end {
@@ -147,12 +186,24 @@ fn calm(world: &mut World) {
         }
     }
     let (version, end) = (world.api.version(), world.now + SILENCE);
-    while world.checks.violations.is_empty() && world.step(end) {}
+    while world.checks.violations.is_empty() && world.step(end).await {}
     if world.api.version() != version {
         world.checks.broken("I6", "writes go on though nothing changes".to_owned());
     }
     let (plane, api) = (&world.plane, &world.api);
     world.checks.finish(plane, api);
+}
+
+/// A rollout that takes longer than anything may that nobody holds up: something forgot to look at it again.
+fn still_rolls(world: &World) -> Option<String> {
+    let now = world.wall_clock();
+    world.api.iter().filter(|(_, object)| !says(object, "Contested") && !says(object, "Stalled")).find_map(
+        |(id, object)| {
+            let since = object.pointer("/status/rollout/since")?.as_str()?.parse::<jiff::Timestamp>().ok()?;
+            let rolls = now.duration_since(since);
+            (rolls > SLOWEST_ROLLOUT).then(|| format!("{id} has been rolled out for {} s", rolls.as_secs()))
+        },
+    )
 }
 
 /// What is not as it should be, for people.
@@ -201,7 +252,7 @@ fn is_quiet(world: &World) -> bool {
         let object = world.api.get(&Id::own(wish.key.kind.as_str(), &wish.key.name));
         object.is_some_and(|object| generation(object) == wish.generation)
             && wish.state == Desired::Present
-            && wish.key.kind != protocol::name::Kind::TaskRun
+            && wish.key.kind != Kind::TaskRun
     });
     let no_facts = |object: &Value| object.pointer("/status/facts").and_then(Value::as_array).is_none_or(Vec::is_empty);
     let settles = |object: &Value| {
@@ -211,5 +262,7 @@ fn is_quiet(world: &World) -> bool {
             .flatten()
             .any(|condition| condition.get("reason").and_then(Value::as_str) == Some("Settling"))
     };
-    stored && world.api.iter().all(|(_, object)| no_facts(object) && !settles(object))
+    // A rollout has an end: it serves, or its time is over.
+    let rolls = |object: &Value| object.pointer("/status/rollout").is_some_and(|rollout| !rollout.is_null());
+    stored && world.api.iter().all(|(_, object)| no_facts(object) && !settles(object) && !rolls(object))
 }

@@ -1,33 +1,38 @@
 //! The world: clock, queue of events, processes that run, sleep and are replaced, and what happens next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
-use control_plane_mock::store::gateways;
+use control_plane_mock::domain::gateways;
 use protocol::session::{ControlSession, Millis};
 
 use super::api::Api;
-use super::check::Checks;
+use super::check::{Checks, key_of};
 use super::clock::Clock;
 use super::dice::Dice;
-use super::event::Event;
+use super::event::{Event, Stream};
 use super::gateway::Wire;
 use super::link::Link;
 use super::operator::Operator;
 use super::plane::{Copy, GATEWAYS, Plane};
-use super::pods::Pods;
 use super::rates::Rates;
+use super::remote::Mailbox;
 use super::restore::Snapshot;
 use super::trace::{Trace, note};
 use super::{Bug, Fault, Mistake};
+use tokio::time::Instant;
 
 /// More than any run needs by far: something turns in circles.
 const MAX_STEPS: u64 = 60_000;
 
 pub(super) struct World {
     pub(super) now: Millis,
+    /// When the operator's clock stood where the world's began.
+    pub(super) begin: Instant,
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) dice: Dice,
     pub(super) api: Api,
-    pub(super) pods: Pods,
     pub(super) plane: Plane,
     pub(super) backup: Option<Copy>,
     /// A person is going to adopt the data plane.
@@ -35,6 +40,8 @@ pub(super) struct World {
     pub(super) snapshot: Option<Snapshot>,
     /// How often the API server was restored from a snapshot.
     pub(super) restores: u64,
+    /// The newest process that had begun when that happened last.
+    pub(super) before_restore: u64,
     pub(super) checks: Checks,
     pub(super) links: BTreeMap<u64, Link>,
     pub(super) operators: BTreeMap<u64, Operator>,
@@ -44,6 +51,8 @@ pub(super) struct World {
     pub(super) incarnations: u64,
     /// Transitions of the link's lease.
     pub(super) transitions: i64,
+    /// Transitions of the operator's lease.
+    pub(super) terms: i64,
     /// Until when a process sleeps.
     pub(super) asleep: BTreeMap<u64, Millis>,
     pub(super) rates: Rates,
@@ -55,8 +64,8 @@ pub(super) struct World {
     queue: BTreeMap<(Millis, u64), Event>,
     sequence: u64,
     steps: u64,
-    /// Arrival of the last change at a process, and the round of its watch.
-    pub(super) watches: BTreeMap<u64, (Millis, u64)>,
+    /// Arrival of the last change at a watch, and its round.
+    pub(super) watches: BTreeMap<Stream, (Millis, u64)>,
     pub(super) wires: BTreeMap<u64, Wire>,
     pub(super) last_wire: u64,
     /// Until when each gateway is away.
@@ -75,14 +84,16 @@ impl World {
         };
         Self {
             now: 0,
+            begin: Instant::now(),
+            mailbox: Arc::default(),
             dice,
             api: Api::new(bug == Some(Bug::NoPreconditions)),
-            pods: Pods::default(),
             plane: Plane::new(),
             backup: None,
             adoption_is_due: false,
             snapshot: None,
             restores: 0,
+            before_restore: 0,
             checks: Checks::default(),
             links: BTreeMap::new(),
             operators: BTreeMap::new(),
@@ -90,6 +101,7 @@ impl World {
             operator: None,
             incarnations: 0,
             transitions: 0,
+            terms: 0,
             asleep: BTreeMap::new(),
             rates,
             runs: 0,
@@ -123,12 +135,22 @@ impl World {
     }
 
     /// Runs one event, the next timer included. False when `end` is reached first.
-    pub(super) fn step(&mut self, end: Millis) -> bool {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            self.checks.broken("I6", format!("{MAX_STEPS} events and no end"));
-            return false;
+    pub(super) async fn step(&mut self, end: Millis) -> bool {
+        loop {
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                self.checks.broken("I6", format!("{MAX_STEPS} events and no end"));
+                return false;
+            }
+            let (timer, queued) = self.next();
+            if !self.operators_run(timer.min(queued).min(end)).await {
+                return self.happen(timer, queued, end);
+            }
         }
+    }
+
+    /// Times of the next timer and of the next event.
+    fn next(&self) -> (Millis, Millis) {
         let agents = self.links.iter().filter_map(|(incarnation, link)| {
             let (at, _) = link.session.poll_timeout()?;
             Some(link.clock.when(at).max(self.asleep.get(incarnation).copied().unwrap_or(0)))
@@ -137,6 +159,30 @@ impl World {
             self.wires.values().filter_map(|wire| Some(wire.clock.when(wire.gateway.as_ref()?.poll_timeout()?.0)));
         let timer = agents.chain(gateways).min().unwrap_or(Millis::MAX);
         let queued = self.queue.first_key_value().map_or(Millis::MAX, |((at, _), _)| *at);
+        (timer, queued)
+    }
+
+    /// Lets the operators go on until they wait for something, and time until `until`. True if one has asked for something before:
+    /// then it is that time.
+    ///
+    /// The runtime's clock moves only when no task can go on, and only to the next timer of anybody.
+    async fn operators_run(&mut self, until: Millis) -> bool {
+        let end = self.begin + Duration::from_millis(until);
+        if end <= Instant::now() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::select! {
+                biased;
+                () = self.mailbox.came() => {}
+                () = tokio::time::sleep_until(end) => {}
+            }
+        }
+        let now = self.begin.elapsed().as_millis();
+        self.now = self.now.max(Millis::try_from(now).unwrap_or(Millis::MAX));
+        self.take_wishes()
+    }
+
+    fn happen(&mut self, timer: Millis, queued: Millis, end: Millis) -> bool {
         if timer.min(queued) > end {
             self.now = end;
             return false;
@@ -148,7 +194,11 @@ impl World {
                 if self.steps + 30 > MAX_STEPS {
                     note!(self, "{event:?}");
                 }
+                let concerns_sessions = event.concerns_sessions();
                 self.handle(event);
+                if !concerns_sessions {
+                    return true;
+                }
             }
         } else {
             self.now = self.now.max(timer);
@@ -186,9 +236,10 @@ impl World {
                 }
             }
             Event::Reply { caller, token, answer } => self.reply(caller, token, answer),
-            Event::Watch { caller, round, change } => self.watched(caller, round, &change),
-            Event::List { caller, round } => self.list(caller, round),
-            Event::Listed { caller, round, objects, version } => self.listed(caller, round, &objects, version),
+            Event::Ask { incarnation, token, request } => self.ask(incarnation, token, request),
+            Event::Watch { stream, round, change } => self.watched(&stream, round, &change),
+            Event::List { stream, round } => self.list(stream, round),
+            Event::Listed { stream, round, objects } => self.listed(&stream, round, objects),
             Event::ToControl { wire, transmit } => self.arrive_at_control(wire, transmit),
             Event::ToAgent { wire, transmit } => self.arrive_at_agent(wire, transmit),
             Event::Disconnected { wire, cause } => self.disconnected(wire, cause),
@@ -204,13 +255,15 @@ impl World {
             Event::Record { report, wire } => self.record(wire, *report),
             Event::StartLink => self.start_link(),
             Event::StartOperator => self.start_operator(),
+            Event::Wakes { incarnation } => self.operator_wakes(incarnation),
             Event::TakeOver { caller, wake } => self.take_over(caller, wake),
             Event::Leave { caller } => self.leave(caller),
             Event::Rewound { caller } => self.rewound(caller),
             Event::Finalize { id } => self.finalize(&id),
             Event::AskAgain => self.ask_again(),
+            Event::Insist { id, left } if key_of(&id).is_some() => drop(self.edit_again(&id, left)),
+            Event::Insist { id, left } => self.insist(&id, left),
             Event::Controllers { id } => self.controllers(&id),
-            Event::Reconcile { incarnation, id } => self.reconcile(incarnation, &id),
             Event::RemoveFacts { incarnation, key } => self.remove_facts(incarnation, key),
             Event::User(user) => self.user(&user),
             Event::Break(fault) => self.break_something(fault),

@@ -78,7 +78,6 @@ impl Rule {
 /// A rule that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
     pub rule: Rule,
     /// Of which resource, if of one.
     pub about: Option<Key>,

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Key {
     /// `Release`, `Environment`, `TaskRun`, `DataPlane`.
     pub kind: String,
-    /// Its name.
     pub name: String,
 }
 
@@ -30,7 +29,6 @@ impl std::fmt::Display for Key {
 /// One version of a stored resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// Which.
     pub key: Key,
     /// Of the object: another one after it was made again.
     pub uid: String,
@@ -75,7 +73,6 @@ pub struct Held {
 pub struct Job {
     /// Of the object.
     pub uid: String,
-    /// Its name.
     pub name: String,
     /// Name of the run.
     pub run: String,
@@ -84,11 +81,9 @@ pub struct Job {
 /// A container of the agent that ended.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ended {
-    /// Its pod.
     pub pod: String,
     /// Id of the container.
     pub container: String,
-    /// Exit code.
     pub code: i32,
     /// As the kubelet says.
     pub reason: String,
@@ -123,9 +118,7 @@ pub struct Wanted {
 /// A fact as the control plane recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fact {
-    /// Its id.
     pub id: String,
-    /// Of which resource.
     pub key: Key,
     /// To which generation it happened.
     pub generation: i64,

@@ -22,7 +22,6 @@ const ADMIN: std::net::SocketAddr =
 pub struct Replica {
     /// Its process.
     pub process: Process,
-    /// Its pod.
     pub pod: String,
 }
 

@@ -11,9 +11,7 @@ pub enum Error {
     Io {
         /// What was tried, as a verb.
         action: &'static str,
-        /// Where.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -22,7 +20,6 @@ pub enum Error {
     Spawn {
         /// The program.
         program: String,
-        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -49,7 +46,6 @@ pub enum Error {
     /// The machine, or what is installed on it, does not fit.
     #[error("{problem}; {fix}")]
     Machine {
-        /// What is wrong.
         problem: String,
         /// What to do about it.
         fix: String,
@@ -57,9 +53,7 @@ pub enum Error {
     /// The instance is not in the state that the call needs.
     #[error("test cluster {name}: {problem}; {fix}")]
     Instance {
-        /// Its name.
         name: String,
-        /// What is wrong.
         problem: String,
         /// What to do about it.
         fix: String,
@@ -72,7 +66,6 @@ pub enum Error {
     Certificate {
         /// Its common name.
         subject: String,
-        /// Why not.
         #[source]
         source: rcgen::Error,
     },
@@ -90,9 +83,7 @@ pub enum Error {
     /// A file of the test bed does not read as it was written.
     #[error("could not read {what}")]
     Json {
-        /// Which document.
         what: String,
-        /// Why not.
         #[source]
         source: serde_json::Error,
     },

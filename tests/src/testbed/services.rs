@@ -134,7 +134,6 @@ impl Testbed {
     }
 }
 
-/// The vault.
 impl Testbed {
     /// Writes a secret at `secret/<path>` (KV version 2). `data` is an object of strings.
     ///

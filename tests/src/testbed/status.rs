@@ -10,7 +10,6 @@ use super::{Error, Instance, cgroup, down, up};
 /// One line of the table.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// What it is.
     pub part: String,
     /// How it does.
     pub state: String,

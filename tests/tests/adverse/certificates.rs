@@ -76,7 +76,7 @@ async fn certify(key: &str, data_plane: &str, days: Days) -> String {
     let (root, root_key) = root.unwrap();
     let issuer = Issuer::from_ca_cert_pem(&root, KeyPair::from_pem(&root_key).unwrap()).unwrap();
     let mut params = CertificateParams::default();
-    let uri = format!("spiffe://{}/data-plane/{data_plane}", control_plane_mock::ca::TRUST_DOMAIN);
+    let uri = format!("spiffe://{}/data-plane/{data_plane}", control_plane_mock::gateway::ca::TRUST_DOMAIN);
     params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri).unwrap())];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     set_times(&mut params, days);

@@ -1,7 +1,7 @@
 //! Whom an installation believes, and who is believed to be it: pins, an announced CA, a key out of an old backup.
 
+use control_plane_mock::gateway::authority::{Step, step};
 use control_plane_mock::store::Store;
-use control_plane_mock::store::authority::{Step, step};
 use serde_json::{Value, json};
 use tests::support::{LIMIT, agent};
 use tests::testbed::wait_until;

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use control_plane_mock::desired::documents::{self, Belongs};
 use control_plane_mock::store::Store;
-use control_plane_mock::store::documents::{self, Belongs};
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::{Desired, Provenance};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tests::testbed::{Sample, Testbed, wait_until};
 
-use tests::support::{LIMIT, ask, deploy, objects, phase, place, put_secrets, release};
+use tests::support::{LIMIT, agent, ask, component, deploy, objects, phase, place, put_secrets, release};
 
 #[tokio::test]
 async fn a_component_serves_with_its_configuration_and_secret_when_deploy_returns() {
@@ -70,6 +70,38 @@ async fn an_undeployed_component_leaves_nothing_and_can_come_back() {
     .unwrap();
     assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
     phase(&place, "httpbin", "Ready").await;
+}
+
+#[tokio::test]
+async fn a_worker_has_no_address_and_holds_up_no_drain() {
+    let place = place("worker").await;
+    let bed = &agent().await.bed;
+    let image = bed.sample(Sample::HttpbinOld).unwrap();
+    let text = format!(
+        "apiVersion: pdp-agent.dev/v1alpha1\nkind: Component\nname: worker\ntype: Worker\nimage: {image}\nsecurity: {{runAsUser: 65532}}\n"
+    );
+    let ended = component(&place, &text).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(release(&place, "worker").await.unwrap()["phase"], "Ready");
+    for kind in ["services", "poddisruptionbudgets"] {
+        assert!(objects(&place, kind).await.unwrap().is_empty(), "a worker has {kind}");
+    }
+    let before = objects(&place, "pods").await.unwrap();
+    let name = before[0]["metadata"]["name"].as_str().unwrap();
+    let eviction = format!("/api/v1/namespaces/{}/pods/{name}/eviction", place.namespace);
+    let body = serde_json::json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("eviction.json");
+    std::fs::write(&file, body.to_string()).unwrap();
+    bed.kubectl(&["create", "--raw", &eviction, "-f", &file.to_string_lossy()]).await.unwrap();
+    wait_until(LIMIT, "another pod", || async {
+        let now = pods(&place).await;
+        if now.iter().any(|pod| before[0]["metadata"]["uid"] != **pod) { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await
+    .unwrap();
+    let ended = component(&place, &format!("{text}endpoints: [{{name: http, port: 8080, kind: HTTP}}]\n")).await;
+    assert!(ended.code != 0 && ended.stderr.contains("a Worker has no endpoints"), "{ended:?}");
 }
 
 async fn pods(place: &tests::installation::Place) -> Vec<String> {

@@ -47,6 +47,42 @@ async fn every_kind_of_object_that_a_person_deletes_comes_back() {
 }
 
 #[tokio::test]
+async fn what_a_person_adds_to_a_selector_a_policy_or_a_binding_is_taken_back() {
+    let (place, _) = serving("widened").await;
+    let bed = &agent().await.bed;
+    let service = objects(&place, "services").await.unwrap()[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let subject = r#"{"kind": "ServiceAccount", "name": "default", "namespace": "default"}"#;
+    let added = r#"{"op": "add", "path": "#;
+    for (kind, name, what, at) in [
+        ("networkpolicy", "pdp-default-deny", r#""/spec/ingress", "value": [{}]"#, "/spec/ingress"),
+        (
+            "networkpolicy",
+            "pdp-default-deny",
+            r#""/spec/podSelector/matchLabels", "value": {"no": "pod"}"#,
+            "/spec/podSelector/matchLabels",
+        ),
+        (
+            "networkpolicy",
+            "pdp-own-namespace",
+            r#""/spec/ingress/0/from/0/namespaceSelector", "value": {}"#,
+            "/spec/ingress/0/from/0/namespaceSelector",
+        ),
+        ("service", &service, r#""/spec/selector/no", "value": "pod""#, "/spec/selector/no"),
+        ("rolebinding", "pdp-agent-workloads", &format!(r#""/subjects/-", "value": {subject}"#), "/subjects/1"),
+    ] {
+        let patch = format!("[{added}{what}}}]");
+        bed.kubectl(&["patch", kind, name, "-n", &place.namespace, "--type=json", "-p", &patch]).await.unwrap();
+        wait_until(LIMIT, "it to be taken back", || async {
+            let now = object(&place, kind, name).await.map_err(|error| error.to_string())?;
+            now.pointer(at).map_or(Ok(()), |still| Err(format!("{kind} {name} has {at}: {still}")))
+        })
+        .await
+        .unwrap();
+    }
+    assert!(ask(&place, "/version").await.is_ok());
+}
+
+#[tokio::test]
 async fn who_insists_on_a_change_is_named_and_left_alone() {
     let (place, name) = serving("contested").await;
     let bed = &agent().await.bed;

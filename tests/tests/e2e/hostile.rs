@@ -222,7 +222,7 @@ async fn a_lie_about_the_id_or_the_address_of_bulk_connections_gains_nothing() {
 }
 
 /// An installation with this policy, connected.
-async fn guest(name: &str, environments: Value, limits: Value) -> Guest {
+pub(crate) async fn guest(name: &str, environments: Value, limits: Value) -> Guest {
     let (mut guest, token) = Guest::new(name).await;
     guest.install(Some(&token), json!({"policy": {"environments": environments, "limits": limits}})).await;
     guest.connects().await;
@@ -230,7 +230,7 @@ async fn guest(name: &str, environments: Value, limits: Value) -> Guest {
 }
 
 /// An environment of a project of its own, on the guest's data plane.
-async fn environment(guest: &Guest, environment: &str) -> Place {
+pub(crate) async fn environment(guest: &Guest, environment: &str) -> Place {
     assert_eq!(environment, "dev");
     guest.agent.environment(&format!("{}-p", guest.name)).await.unwrap()
 }
@@ -265,7 +265,7 @@ fn refused(ended: &Ended, word: &str) {
 }
 
 /// Merges into the customer's policy.
-async fn policy(guest: &Guest, spec: Value) {
+pub(crate) async fn policy(guest: &Guest, spec: Value) {
     let patch = json!({ "spec": spec }).to_string();
     guest
         .kubectl(&["patch", "dataplanepolicies.pdp-agent.dev", "default", "--type=merge", "-p", &patch])

@@ -1,10 +1,10 @@
 //! What the operator's own code makes, to be sent with the operator's token: the policies must take all of it.
 
-use pdp_agent::kinds::SecurityLevel;
-use pdp_agent::operator::build::{Input, build};
+use pdp_agent::kinds::{SecurityLevel, StartGate};
 use pdp_agent::operator::environment::objects;
-use pdp_agent::operator::rendering::{SECRETS, Slots};
-use pdp_agent::operator::validated::ValidRelease;
+use pdp_agent::operator::reconcile::rendering::{SECRETS, Slots};
+use pdp_agent::operator::release::render::{Input, build};
+use pdp_agent::operator::release::valid::ValidRelease;
 use protocol::spec::{Quota, ReleaseSpec};
 use serde_json::{Value, json};
 
@@ -41,6 +41,7 @@ pub(crate) fn environment(places: &Places) -> Vec<Value> {
 /// A service and a task with all that a document can say.
 pub(crate) fn workloads(places: &Places) -> Vec<Value> {
     let image = format!("registry.customer.test:5000/none@sha256:{}", "0".repeat(64));
+    let gate = StartGate { image: image.clone(), address: Some("10.96.0.1:443".to_owned()) };
     let probe = json!({"port": 8080, "path": "/", "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3});
     let secret = json!({"path": "shop/db", "key": "password"});
     let common = json!({
@@ -90,6 +91,7 @@ pub(crate) fn workloads(places: &Places) -> Vec<Value> {
             content_hash: "0123456789abcdef",
             level: SecurityLevel::Restricted,
             pull_secrets: &["pdp-pull-registry".to_owned()],
+            gate: (name != "bare").then_some(&gate),
             release: &release,
         });
         let slots = Slots::from([(SECRETS.to_owned(), format!("{name}-secret"))]);

@@ -2,9 +2,9 @@
 
 use protocol::name::{Kind, ResourceKey};
 use protocol::spec::{Body, EnvironmentSpec};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::super::intake::{About, Owner, Policy, body};
+use super::super::intake::{About, Owner, Policy, body, weight};
 use super::Cache;
 use crate::policy::limits::Beside;
 
@@ -55,7 +55,11 @@ impl Cache {
             Body::DataPlane(_) | Body::Environment(_) | Body::TaskRun(_) => None,
         };
         let mut beside = Beside::default();
-        for (other, entry) in self.objects.iter().filter(|(other, _)| *other != key) {
+        for (other, entry) in &self.objects {
+            if other == key {
+                beside.replaced = entry.bytes;
+                continue;
+            }
             beside.bytes = beside.bytes.saturating_add(entry.bytes);
             if other.kind == key.kind && entry.present {
                 beside.of_kind += 1;
@@ -94,5 +98,26 @@ pub(super) fn judged(kind: Kind, object: &Value) -> Judged {
             }),
         },
         Kind::DataPlane | Kind::TaskRun => Judged::Nothing,
+    }
+}
+
+/// Bytes of the document that `spec` was made of: without the stamp that the agent adds.
+pub(super) fn bytes(spec: &Value) -> u64 {
+    const STAMP: &str = "document";
+    let of_stamp = spec.get(STAMP).map_or(0, |stamp| weight(&json!({ STAMP: stamp })) - weight(&json!({})));
+    weight(spec).saturating_sub(of_stamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_stamp_is_no_part_of_what_a_document_takes() {
+        let sent = json!({"state": "Present", "image": "r.example/web@sha256:0"});
+        let mut stored = sent.clone();
+        stored["document"] = json!({"generation": 7, "hash": "sha256:0"});
+        assert_eq!(bytes(&stored), weight(&sent));
+        assert_eq!(bytes(&sent), weight(&sent));
     }
 }

@@ -13,7 +13,6 @@ use tokio_tungstenite::tungstenite;
 /// Where time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The name.
     Resolve,
     /// TCP.
     Connect,
@@ -48,41 +47,27 @@ pub enum DialError {
     Bundle {
         /// File.
         path: PathBuf,
-        /// Why.
         detail: String,
     },
     /// Our own certificate or key cannot be used.
     #[error("the agent's own certificate cannot be used: {detail}")]
-    OwnIdentity {
-        /// Why.
-        detail: String,
-    },
+    OwnIdentity { detail: String },
     /// No address.
     #[error("{host} cannot be resolved: {detail}; check controlPlane.url and the cluster's DNS")]
-    Resolve {
-        /// Name.
-        host: String,
-        /// Why.
-        detail: String,
-    },
+    Resolve { host: String, detail: String },
     /// No TCP connection.
     #[error(
         "cannot connect to {host} port {port}: {detail}; is the control plane up, and may the agent's pod reach it?"
     )]
     Connect {
-        /// Name.
         host: String,
         /// Port.
         port: u16,
-        /// Why.
         detail: String,
     },
     /// A stage took too long.
     #[error("no answer in time while {stage}")]
-    Timeout {
-        /// Which.
-        stage: Stage,
-    },
+    Timeout { stage: Stage },
     /// The proxy said no.
     #[error("the proxy refused the connection with status {status}{}", if *status == 407 { "; check user and password in HTTPS_PROXY" } else { "; may this host be reached through it?" })]
     ProxyRefused {
@@ -91,10 +76,7 @@ pub enum DialError {
     },
     /// The proxy cannot be used.
     #[error("the proxy cannot be used: {detail}; check HTTPS_PROXY and NO_PROXY")]
-    ProxyUnusable {
-        /// Why.
-        detail: String,
-    },
+    ProxyUnusable { detail: String },
     /// The control plane's certificate does not verify.
     #[error("the control plane's certificate is not trusted: {detail}")]
     Untrusted {
@@ -112,10 +94,7 @@ pub enum DialError {
     },
     /// The control plane does not take our certificate.
     #[error("the control plane does not accept the agent's certificate: {detail}")]
-    CertificateRefused {
-        /// Why.
-        detail: String,
-    },
+    CertificateRefused { detail: String },
     /// Another answer than an upgrade.
     #[error("the control plane answered {status} to the upgrade{}", hint(*status))]
     Status {
@@ -132,24 +111,13 @@ pub enum DialError {
     },
     /// HTTP went wrong.
     #[error("no usable HTTP answer: {detail}")]
-    Http {
-        /// How.
-        detail: String,
-    },
+    Http { detail: String },
     /// The connection broke.
     #[error("the connection broke during {stage}: {detail}")]
-    Broken {
-        /// When.
-        stage: Stage,
-        /// How.
-        detail: String,
-    },
+    Broken { stage: Stage, detail: String },
     /// Our own fault.
     #[error("internal error: {detail}")]
-    Internal {
-        /// What.
-        detail: String,
-    },
+    Internal { detail: String },
 }
 
 impl DialError {

@@ -14,18 +14,10 @@ use crate::link::store::ApiError;
 pub enum KeepError {
     /// There is no Secret to write the key into.
     #[error("Secret {name} is missing; installing the chart again makes it")]
-    SecretMissing {
-        /// Its name.
-        name: String,
-    },
+    SecretMissing { name: String },
     /// The API server does not let us read or write it.
     #[error("Secret {name} cannot be used: {source}")]
-    Secret {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: ApiError,
-    },
+    Secret { name: String, source: ApiError },
     /// Not enrolled, and nothing to enrol with.
     #[error(
         "this data plane is not enrolled and there is no token: make one at the control plane and put it into the enrolment Secret, key token"
@@ -42,10 +34,7 @@ pub enum KeepError {
     Refused(EnrolError),
     /// The control plane's answer makes no sense.
     #[error("the control plane's answer cannot be used: {detail}")]
-    BadAnswer {
-        /// Why.
-        detail: String,
-    },
+    BadAnswer { detail: String },
     /// The token is for another data plane.
     #[error(
         "the token enrols data plane {offered}, but this installation is {own}: use a token of {own}, or install a new data plane elsewhere"
@@ -53,7 +42,6 @@ pub enum KeepError {
     OtherDataPlane {
         /// What the control plane offers.
         offered: String,
-        /// What this is.
         own: String,
     },
     /// Our own key or certificate is broken.

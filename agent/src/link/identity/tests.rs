@@ -1,5 +1,7 @@
 //! From an empty Secret to a session, and back after damage.
 
+use protocol::mutant::{self, Mutant};
+
 use super::*;
 
 const HOUR: i64 = 3600;
@@ -111,6 +113,23 @@ fn every_crash_of_a_rotation_goes_on_with_a_key_that_counts() {
         assert_eq!(client.key.expose_secret(), next.expose_secret(), "{situation}");
         assert!(identity.welcomed(&client) && identity.pending.is_none(), "{situation}");
     }
+}
+
+#[test]
+fn a_renewal_for_the_key_that_there_is_would_be_seen() {
+    let keys = || {
+        let key = new_key().unwrap();
+        let mut identity = Identity { data_plane: Some("dp-1".into()), ..Identity::default() };
+        identity.issued(key.clone(), &certificate(&key, 0, HOUR), None).unwrap();
+        let Plan::Dial(client) = identity.plan(60, false) else { panic!("{identity:?}") };
+        (key, identity.next_key(&client).unwrap())
+    };
+    mutant::choose(Some(Mutant::KeyKept));
+    let (kept, same) = keys();
+    mutant::choose(None);
+    assert_eq!(kept.expose_secret(), same.expose_secret());
+    let (old, new) = keys();
+    assert_ne!(old.expose_secret(), new.expose_secret());
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! What an error of the API server means for a document: read again, later, or no.
 //!
-//! Admission policies, webhooks and quotas of the customer speak through HTTP errors whose codes overlap (a
-//! ValidatingAdmissionPolicy answers 422 as the schema does, a webhook 403 as RBAC does), so their sentences have to be
-//! recognised. The words that they chose are passed on as they are; values that the schema quotes are not.
+//! The words that policies, webhooks and quotas of the customer chose are passed on as they are; values that the schema quotes are not.
 
 use std::time::Duration;
 
 use protocol::message::{DeferReason, Reason, RefusalClass};
 
+use crate::api::{Refusal, refusal};
 use crate::link::store::{ApiCause, ApiError, ApiStatus};
 
 /// Wait when the API server does not say how long.
@@ -26,7 +25,6 @@ const MAX_MESSAGE: usize = 1024;
 /// Later, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deferral {
-    /// One word.
     pub reason: DeferReason,
     /// A sentence for people.
     pub message: String,
@@ -56,90 +54,50 @@ pub fn classify(error: &ApiError) -> Meaning {
             return Meaning::Uncertain(unavailable(format!("the API server did not answer: {detail}"), None, RETRY));
         }
     };
-    match status.code {
-        404 if status.reason == "NotFound" && !names_a_missing_namespace(status) => Meaning::ReadAgain,
-        404 => Meaning::Deferred(unavailable(
+    let deferred = |message: String, usual| Meaning::Deferred(unavailable(message, status.retry_after, usual));
+    match refusal(status.code, &status.reason, &status.message) {
+        Refusal::Missing | Refusal::Conflict => Meaning::ReadAgain,
+        Refusal::NotServed => deferred(
             format!(
                 "the API server does not serve this kind or namespace ({}): are the custom resource definitions installed?",
                 cut(&status.message)
             ),
-            status.retry_after,
             RETRY_SETUP,
-        )),
-        409 => Meaning::ReadAgain,
-        413 => refused(RefusalClass::Invalid, status),
-        400 => bad_request(status),
-        401 => Meaning::Deferred(unavailable(
-            "the API server does not accept the agent's account token at the moment".to_owned(),
-            status.retry_after,
-            RETRY,
-        )),
-        403 => forbidden(status),
-        422 if speaks_for_a_policy(&status.message) => refused(RefusalClass::Policy, status),
-        422 => refused(RefusalClass::Invalid, status),
-        429 => Meaning::Deferred(unavailable("the API server asks to slow down".to_owned(), status.retry_after, RETRY)),
-        500..=599 if status.message.contains("failed calling webhook") => Meaning::Deferred(Deferral {
+        ),
+        Refusal::Quota => refused(RefusalClass::Quota, status),
+        Refusal::QuotaUncounted => {
+            deferred("the cluster has not counted yet what a quota in the agent's namespace limits".to_owned(), RETRY)
+        }
+        Refusal::Policy => refused(RefusalClass::Policy, status),
+        Refusal::Invalid => {
+            let unknown = strict_decoding_errors(&status.message);
+            if unknown.is_empty() {
+                refused(RefusalClass::Invalid, status)
+            } else {
+                Meaning::Refused(RefusalClass::UnknownField, unknown)
+            }
+        }
+        Refusal::Unauthorized => {
+            deferred("the API server does not accept the agent's account token at the moment".to_owned(), RETRY)
+        }
+        // Our own installation is wrong, the document is not.
+        Refusal::Rights | Refusal::Admission => deferred(
+            format!("the agent's account may not do this, check the installation's rights: {}", cut(&status.message)),
+            RETRY_SETUP,
+        ),
+        Refusal::Terminating => deferred("the agent's namespace is being deleted".to_owned(), RETRY_SETUP),
+        Refusal::Busy => deferred("the API server asks to slow down".to_owned(), RETRY),
+        Refusal::Webhook => Meaning::Deferred(Deferral {
             reason: DeferReason::WebhookUnavailable,
             message: cut(&status.message),
             retry_after: bounded(status.retry_after, RETRY_WEBHOOK),
         }),
-        500..=599 if status.message.contains("request is too large") => refused(RefusalClass::Invalid, status),
-        500..=599 => Meaning::Uncertain(unavailable(
-            format!("the API server answered {}: {}", status.code, cut(&status.message)),
-            status.retry_after,
-            RETRY,
-        )),
-        // A webhook may choose any code for its own refusal.
-        _ if speaks_for_a_policy(&status.message) => refused(RefusalClass::Policy, status),
-        code => Meaning::Deferred(unavailable(
-            format!("the API server answered {code}: {}", cut(&status.message)),
-            status.retry_after,
-            RETRY,
-        )),
+        Refusal::Server => {
+            let message = format!("the API server answered {}: {}", status.code, cut(&status.message));
+            Meaning::Uncertain(unavailable(message, status.retry_after, RETRY))
+        }
+        Refusal::Other => deferred(format!("the API server answered {}: {}", status.code, cut(&status.message)), RETRY),
     }
-}
-
-fn bad_request(status: &ApiStatus) -> Meaning {
-    if speaks_for_a_policy(&status.message) {
-        return refused(RefusalClass::Policy, status);
-    }
-    let unknown = strict_decoding_errors(&status.message);
-    if !unknown.is_empty() {
-        return Meaning::Refused(RefusalClass::UnknownField, unknown);
-    }
-    refused(RefusalClass::Invalid, status)
-}
-
-fn forbidden(status: &ApiStatus) -> Meaning {
-    if status.message.contains("exceeded quota") {
-        return refused(RefusalClass::Quota, status);
-    }
-    // A quota on a kind that the cluster has just learnt of: its controller looks for new kinds every half minute.
-    if status.message.contains("status unknown for quota") {
-        let message = "the cluster has not counted yet what a quota in the agent's namespace limits".to_owned();
-        return Meaning::Deferred(unavailable(message, status.retry_after, RETRY));
-    }
-    if speaks_for_a_policy(&status.message) {
-        return refused(RefusalClass::Policy, status);
-    }
-    if status.message.contains("because it is being terminated") {
-        let message = "the agent's namespace is being deleted".to_owned();
-        return Meaning::Deferred(unavailable(message, status.retry_after, RETRY_SETUP));
-    }
-    // RBAC and node restrictions: our own installation is wrong, the document is not.
-    let message =
-        format!("the agent's account may not do this, check the installation's rights: {}", cut(&status.message));
-    Meaning::Deferred(unavailable(message, status.retry_after, RETRY_SETUP))
-}
-
-/// Whether the words are those of the customer's own rule: a webhook or a ValidatingAdmissionPolicy.
-fn speaks_for_a_policy(message: &str) -> bool {
-    (message.contains("admission webhook") && message.contains("denied the request"))
-        || (message.contains("ValidatingAdmissionPolicy") && message.contains("denied request"))
-}
-
-fn names_a_missing_namespace(status: &ApiStatus) -> bool {
-    status.message.starts_with("namespaces ")
 }
 
 fn refused(class: RefusalClass, status: &ApiStatus) -> Meaning {

@@ -93,10 +93,10 @@ pub fn beyond(policy: &DataPlanePolicySpec, body: &Body, document: &Value, about
     if body.desired() == Desired::Absent || ends_a_run || matches!(body, Body::DataPlane(_)) {
         return Vec::new();
     }
-    let Beside { of_kind, in_environment, bytes } = about.beside;
+    let Beside { of_kind, in_environment, .. } = about.beside;
     let none = Limits::default();
     let most = policy.limits.as_ref().unwrap_or(&none);
-    let mut found = vec![limits::bytes(bytes, weight(document), most.stored_bytes)];
+    let mut found = vec![limits::bytes(&about.beside, weight(document), most.stored_bytes)];
     if new {
         match body {
             Body::Environment(_) => {

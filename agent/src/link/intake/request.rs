@@ -41,7 +41,6 @@ impl Request {
         Ok(Self { checked, stamp, note, body })
     }
 
-    /// Which resource.
     #[must_use]
     pub const fn key(&self) -> &ResourceKey {
         &self.checked.key

@@ -23,7 +23,6 @@ const SPANS: usize = 4;
 /// Length of one span: a path that has become longer is believed after all of them.
 const SPAN: Duration = Duration::from_secs(30);
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Restraint {
     window: u64,

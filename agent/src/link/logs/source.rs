@@ -17,11 +17,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::chunk::Chunk;
-use super::cursor::{Cursor, since};
 use super::flow::{Flow, Gone};
-use super::pods::{Instance, Plan, Progress, plan};
-use super::reading::{Item, Reading};
+use crate::logs::chunk::Chunk;
+use crate::logs::cursor::{Cursor, since};
+use crate::logs::pods::{Instance, Plan, Progress, plan};
+use crate::logs::reading::{Item, Reading};
 
 /// How long nothing comes before lines that wait for the cursor's line are given out.
 const QUIET: Duration = Duration::from_secs(2);

@@ -17,11 +17,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::cursor::Cursor;
-use super::pods::{Instance, instances};
 use super::source::{Output, Source, SourceEnd, Views, Wish, note_gap};
+use crate::kinds::labels::TASK_RUN;
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, Release, TaskRun};
-use crate::operator::object::TASK_RUN;
+use crate::logs::cursor::Cursor;
+use crate::logs::pods::{Instance, instances};
 use crate::telemetry::chain;
 
 /// Time between two looks at the pods of a stream that is followed.

@@ -17,7 +17,6 @@ const FRAMES: usize = 4;
 /// Time for the last frames of a connection that is over.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
 
-/// See the module.
 pub(super) struct Connection {
     /// Counts the connections of this process's leadership.
     pub(super) number: u64,

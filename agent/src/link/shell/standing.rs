@@ -16,7 +16,6 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Wait before a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Standing {
     wanted: LinkStatus,

@@ -12,6 +12,7 @@ use crate::link::dial::{DialError, Dialer, Limits, Socket};
 use crate::link::enrol::Credentials;
 use crate::link::logs::{self, LogContext, LogRequest};
 use crate::settings::{ControlPlaneUrl, LinkSettings};
+use crate::supervisor::joined;
 
 /// Requests that wait while a bulk connection is opened.
 const REQUESTS: usize = 64;
@@ -25,7 +26,7 @@ pub(super) struct LogStreams {
     requests: mpsc::Sender<LogRequest>,
     ended: mpsc::Receiver<StreamEnded>,
     round_trip: watch::Sender<Option<Duration>>,
-    _serving: JoinSet<()>,
+    serving: JoinSet<()>,
     stop: CancellationToken,
 }
 
@@ -46,7 +47,7 @@ impl LogStreams {
         let (round_trip, _) = watch::channel(None);
         let mut serving = JoinSet::new();
         serving.spawn(logs::serve(context, open, incoming, ends, round_trip.clone(), stop.clone()));
-        Self { requests, ended, round_trip, _serving: serving, stop }
+        Self { requests, ended, round_trip, serving, stop }
     }
 
     /// Passes a request on; false when too many wait.
@@ -68,7 +69,10 @@ impl LogStreams {
     pub(super) async fn ended(&mut self) -> StreamEnded {
         match self.ended.recv().await {
             Some(ended) => ended,
-            None => std::future::pending().await,
+            None => {
+                self.serving.join_next().await.and_then(joined);
+                std::future::pending().await
+            }
         }
     }
 }

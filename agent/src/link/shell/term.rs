@@ -12,7 +12,7 @@ use protocol::session::{AgentSession, CloseCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::connection::{Connection, Ready};
 use super::files::Files;
@@ -27,6 +27,7 @@ use crate::link::intake::View;
 use crate::link::lanes::Lanes;
 use crate::link::reporter::Report;
 use crate::link::store::{Change, Store, Table};
+use crate::supervisor::joined;
 
 /// Resources that are worked on at the same time.
 const WORKERS: usize = 16;
@@ -46,7 +47,6 @@ pub(super) enum Event {
     Tick,
 }
 
-/// See the module.
 pub(super) struct Term<'a, S> {
     pub(super) parts: &'a Parts<S>,
     pub(super) epoch: Epoch,
@@ -171,13 +171,7 @@ impl<'a, S: Store> Term<'a, S> {
             () = leadership.lost(&self.epoch) => Event::LeadershipLost,
             ready = connection => Event::Connection(ready),
             ended = stream_ended => Event::StreamEnded(ended),
-            Some(done) = self.tasks.join_next() => match done {
-                Ok(done) => Event::Done(done),
-                Err(error) => {
-                    warn!(%error, "a task of the link broke");
-                    Event::Tick
-                }
-            },
+            Some(done) = self.tasks.join_next() => joined(done).map_or(Event::Tick, Event::Done),
             Some((table, change)) = watches.next() => Event::Change(table, change),
             () = sleep_until(wake) => Event::Tick,
         }

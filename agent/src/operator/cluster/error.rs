@@ -1,7 +1,8 @@
 //! What the API server's refusals mean. Pure.
 
-use super::super::object::ObjectKind;
+use crate::api::{Refusal, refusal};
 use crate::elector::NotLeading;
+use crate::operator::object::ObjectKind;
 
 /// Why a call did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +19,6 @@ pub enum ApiError {
         code: u16,
         /// Machine-readable reason.
         reason: String,
-        /// Its words.
         message: String,
     },
     /// The API server could not be asked, or did not answer in time.
@@ -69,7 +69,7 @@ impl ApiError {
         match self {
             Self::NotLeading(_) => Class::NotLeading,
             Self::NoAnswer { .. } => Class::Transient,
-            Self::Refused { code, reason, message, .. } => classify(*code, reason, message),
+            Self::Refused { code, reason, message, .. } => refusal(*code, reason, message).into(),
         }
     }
 
@@ -90,14 +90,14 @@ impl ApiError {
         match (self, class) {
             (Self::Refused { doing, code, reason, .. }, Class::Policy | Class::Quota | Class::Invalid) => {
                 let message = match class {
-                    Class::Quota => "exceeded quota: the namespace has no room for the release's Secret",
-                    Class::Policy => "a policy of the cluster denied the request for the release's Secret",
+                    Class::Quota => "exceeded quota: the namespace has no room for the Secret",
+                    Class::Policy => "a policy of the cluster denied the request for the Secret",
                     Class::NotLeading
                     | Class::Conflict
                     | Class::Missing
                     | Class::Invalid
                     | Class::Rights
-                    | Class::Transient => "the API server refuses the release's Secret as such",
+                    | Class::Transient => "the API server refuses the Secret as such",
                 };
                 Self::Refused { doing, code, reason, message: message.to_owned() }
             }
@@ -115,22 +115,22 @@ impl ApiError {
     }
 }
 
-fn classify(code: u16, reason: &str, message: &str) -> Class {
-    let denied = message.contains("denied the request")
-        || message.contains("denied request")
-        || message.contains("violates PodSecurity");
-    match code {
-        404 => Class::Missing,
-        409 => Class::Conflict,
-        _ if message.contains("exceeded quota") => Class::Quota,
-        _ if denied && code < 500 => Class::Policy,
-        403 if message.contains("User \"") && message.contains(" cannot ") => Class::Rights,
-        // What is left of Forbidden comes from admission: LimitRange, Pod Security, a namespace that is going away.
-        403 if message.contains("is being terminated") => Class::Transient,
-        403 => Class::Policy,
-        401 => Class::Rights,
-        400 | 422 if reason == "Invalid" || code == 422 || reason == "BadRequest" => Class::Invalid,
-        _ => Class::Transient,
+impl From<Refusal> for Class {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Missing | Refusal::NotServed => Self::Missing,
+            Refusal::Conflict => Self::Conflict,
+            Refusal::Quota => Self::Quota,
+            Refusal::Policy | Refusal::Admission => Self::Policy,
+            Refusal::Invalid => Self::Invalid,
+            Refusal::Unauthorized | Refusal::Rights => Self::Rights,
+            Refusal::QuotaUncounted
+            | Refusal::Terminating
+            | Refusal::Busy
+            | Refusal::Webhook
+            | Refusal::Server
+            | Refusal::Other => Self::Transient,
+        }
     }
 }
 
@@ -154,26 +154,6 @@ mod tests {
             let withheld = refused().withheld();
             assert_eq!(withheld.class(), refused().class(), "{message}");
             assert!(!format!("{withheld} {withheld:?} {}", withheld.words()).contains("s3cret"), "{withheld:?}");
-        }
-    }
-
-    #[test]
-    fn refusals_have_a_class() {
-        for (code, reason, message, class) in [
-            (409, "AlreadyExists", "configmaps \"a\" already exists", Class::Conflict),
-            (404, "NotFound", "not found", Class::Missing),
-            (403, "Forbidden", "pods \"a\" is forbidden: exceeded quota: pdp-quota, requested: pods=1", Class::Quota),
-            (403, "Forbidden", "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": x", Class::Policy),
-            (403, "Forbidden", "secrets is forbidden: User \"x\" cannot create resource \"secrets\"", Class::Rights),
-            (422, "Invalid", "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no", Class::Policy),
-            (400, "", "admission webhook \"w\" denied the request: no", Class::Policy),
-            (422, "Invalid", "Deployment.apps \"a\" is invalid: spec.x: no", Class::Invalid),
-            (400, "BadRequest", "strict decoding error: unknown field", Class::Invalid),
-            (500, "InternalError", "failed calling webhook", Class::Transient),
-            (503, "ServiceUnavailable", "", Class::Transient),
-            (429, "TooManyRequests", "", Class::Transient),
-        ] {
-            assert_eq!(classify(code, reason, message), class, "{code} {message}");
         }
     }
 }

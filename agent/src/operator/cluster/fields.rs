@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::object::MANAGER;
+use crate::kinds::labels::MANAGER;
 
 /// The list of managed fields with our `Update` entry turned into `Apply`; none if there is nothing to turn.
 pub(super) fn converted(live: &Value) -> Option<Value> {

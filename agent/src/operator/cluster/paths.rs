@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use super::super::object::{MANAGER, ObjectKind};
 use super::ApiError;
+use crate::kinds::labels::MANAGER;
+use crate::operator::object::ObjectKind;
 
 /// Where the API server has something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,9 @@ impl Path {
         self.with(all.get(..if dry_run { 3 } else { 2 }).unwrap_or_default())
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    /// As it stands in a request.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -118,8 +121,8 @@ fn word<'a>(word: &'a str, what: &str) -> Result<&'a str, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Class;
     use super::*;
+    use crate::operator::cluster::Class;
 
     fn path(kind: ObjectKind, namespace: &str, name: Option<&str>) -> String {
         Path::of(kind, namespace, name).unwrap().as_str().to_owned()

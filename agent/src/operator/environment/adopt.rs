@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use super::super::cluster::{ApiError, Class};
-use super::super::index::Place;
-use super::super::object::{self, AGENT, INSTALLATION, ObjectKind};
-use super::super::observe;
-use super::super::report::Trouble;
 use super::Round;
+use crate::kinds::conditions::Trouble;
+use crate::kinds::labels::{AGENT, INSTALLATION};
+use crate::operator::cluster::{ApiError, Class};
+use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::observe;
+use crate::operator::world::index::Place;
 
 /// What became of a namespace that does not say whose it is.
 pub(super) enum Adoption {
@@ -24,7 +25,7 @@ impl Round<'_> {
     pub(super) fn holder(&self, namespace: &str) -> Option<String> {
         let place = Place::new(ObjectKind::Namespace, "", namespace);
         let agent = self.shared.index.lock().object(&place)?.agent()?.to_owned();
-        (agent != self.shared.settings.agent).then_some(agent)
+        (!object::names(Some(&agent), &self.shared.settings.agent)).then_some(agent)
     }
 
     /// Puts our word on a namespace that a version before that label made: once, and only on one that names this data plane.

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 
-use super::super::decide::Decision;
-use super::super::modified::{self, Ledger, Modified};
-use super::super::object::{self, AGENT, ObjectKind};
-use super::super::report::{self, Conditions, NewFact, Trouble};
-use super::super::unanswered;
-use super::super::write::{Live, Write};
 use super::objects::Wanted;
+use crate::kinds::conditions::{self, Conditions, NewFact, Trouble};
+use crate::kinds::labels::AGENT;
 use crate::kinds::{EnvironmentStatus, ObjectRef};
+use crate::operator::cluster::unanswered;
+use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::fights;
+use crate::operator::reconcile::modified::{self, Ledger, Modified};
+use crate::operator::reconcile::write::{Decision, Live, Write};
 
 /// What one decision looks at.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +30,6 @@ pub struct Observed<'a> {
     pub modified: Option<&'a Modified>,
     /// Its status as stored.
     pub status: &'a EnvironmentStatus,
-    /// Its namespace.
     pub namespace: &'a str,
     /// The agent whose label it carries, if that is another one.
     pub holder: Option<&'a str>,
@@ -52,6 +52,7 @@ pub fn decide(
     let mut status = observed.status.clone();
     let mut writes = Vec::new();
     let mut trouble = wanted.err().cloned();
+    let mut contested = None;
     let namespace = observed.live.get(&ObjectKind::Namespace.named(observed.namespace));
     match namespace {
         Some(live) if live.terminating => {
@@ -78,13 +79,13 @@ pub fn decide(
         && observed.paused.is_none()
         && let Ok(wanted) = wanted
     {
-        writes = changes(observed, wanted);
+        (writes, contested) = changes(observed, wanted);
         // Recorded before it is made: an Absent document does not name it, and nothing else would find it.
         status.namespace = Some(observed.namespace.to_owned());
     }
     status.observed_generation = Some(observed.generation);
     let done = trouble.is_none() && writes.is_empty() && namespace.is_some();
-    let was_ready = report::is_true(&observed.status.conditions, "Ready");
+    let was_ready = conditions::is_true(&observed.status.conditions, "Ready");
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
     if let Some(until) = observed.paused {
         conditions.set(
@@ -98,6 +99,9 @@ pub fn decide(
     }
     if let Some(warning) = warning {
         conditions.set("Degraded", true, warning);
+    }
+    if let Some(contested) = &contested {
+        conditions.set("Contested", true, contested);
     }
     let why = trouble.unwrap_or_else(|| {
         if done {
@@ -121,13 +125,13 @@ pub fn decide(
     status.conditions = conditions.finish();
     if ready && !said {
         let fact = NewFact { kind: FactKind::Ready, what: why, exit_code: None };
-        report::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
+        conditions::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
     }
     if status != *observed.status {
         let at = if status.namespace == observed.status.namespace { writes.len() } else { 0 };
         writes.insert(at, Write::Status(Box::new(status)));
     }
-    Decision { writes, wake: None, repaired: Vec::new() }
+    Decision { writes, wake: None }
 }
 
 /// Condition of a present environment: it was ready at least once.
@@ -140,13 +144,19 @@ fn told(observed: &Observed<'_>, outcome: &str) -> bool {
     })
 }
 
-fn changes(observed: &Observed<'_>, wanted: &Wanted) -> Vec<Write<EnvironmentStatus>> {
-    let mut writes = Vec::new();
+/// What is to be written, and who insists on something else.
+fn changes(observed: &Observed<'_>, wanted: &Wanted) -> (Vec<Write<EnvironmentStatus>>, Option<Trouble>) {
+    let (mut writes, mut contested) = (Vec::new(), None);
     for object in &wanted.present {
-        let Some((_, reference)) = object::reference(object) else { continue };
+        let Some((kind, reference)) = object::reference(object) else { continue };
         match observed.live.get(&reference) {
             None => writes.push(Write::Create(object.clone())),
-            Some(live) if !live.terminating && !live.drift.is_empty() => writes.push(Write::apply(object, live)),
+            Some(live) if !live.terminating && !live.drift.is_empty() => {
+                match fights::contested(kind, &reference.name, live) {
+                    Some(trouble) => contested = Some(trouble),
+                    None => writes.push(Write::apply(object, live)),
+                }
+            }
             Some(_) => {}
         }
     }
@@ -155,7 +165,7 @@ fn changes(observed: &Observed<'_>, wanted: &Wanted) -> Vec<Write<EnvironmentSta
             writes.push(Write::delete(reference, live));
         }
     }
-    writes
+    (writes, contested)
 }
 
 /// Condition of an absent environment: everything was gone at least once.
@@ -246,7 +256,14 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     if gone {
         if !said {
             let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
-            report::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
+            conditions::append(
+                &mut status.facts,
+                &mut status.last_fact,
+                observed.uid,
+                observed.fact_generation,
+                fact,
+                now,
+            );
         }
         status.namespace = None;
         status.namespace_created = None;
@@ -254,7 +271,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     if status != *observed.status {
         writes.push(Write::Status(Box::new(status)));
     }
-    Decision { writes, wake: settles, repaired: Vec::new() }
+    Decision { writes, wake: settles }
 }
 
 #[cfg(test)]

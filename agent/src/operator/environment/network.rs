@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_admission_policies_leave_out_the_same_private_ranges() {
-        assert_eq!(super::super::super::shape::private(), PRIVATE);
+        assert_eq!(crate::operator::object::shape::private(), PRIVATE);
     }
 
     #[test]

@@ -4,19 +4,16 @@
 
 #![expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
 
-use protocol::name::joined;
+use protocol::quantity::Quantity;
 use protocol::spec::Quota;
 use serde_json::{Value, json};
 
-use super::super::build::{DEFAULT_LIMITS, DEFAULT_REQUESTS};
-use super::super::object::{self, AGENT, INSTALLATION, ObjectKind};
 use super::network::{dns, world};
+use crate::kinds::labels::{AGENT, INSTALLATION};
+use crate::operator::object::fixed::{DEFAULT_LIMITS, DEFAULT_REQUESTS, VAULT_ACCOUNT};
+use crate::operator::object::{self, ObjectKind};
 
 use crate::kinds::{ObjectRef, SecurityLevel};
-use crate::quantity::Quantity;
-
-/// ServiceAccount by which the environment's secrets are read from the vault.
-pub const VAULT_ACCOUNT: &str = "pdp-vault";
 
 /// What an environment is made of.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +24,6 @@ pub struct Input<'a> {
     pub agent: &'a str,
     /// Name of the Environment.
     pub name: &'a str,
-    /// Its namespace.
     pub namespace: &'a str,
     /// Handles of organization, project and environment.
     pub owner: [&'a str; 3],
@@ -58,12 +54,6 @@ pub struct Wanted {
     pub absent: Vec<ObjectRef>,
 }
 
-/// Name of the namespace of an environment, 63 characters at most.
-#[must_use]
-pub fn namespace_name(organization: &str, project: &str, environment: &str) -> String {
-    format!("dp-{}", joined(&[organization, project, environment], protocol::name::MAX_NAME - "dp-".len()))
-}
-
 /// A namespace of an environment, and whose rights are bound in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
@@ -71,7 +61,6 @@ pub struct Place<'a> {
     pub data_plane: &'a str,
     /// Name of the Environment.
     pub name: &'a str,
-    /// Its namespace.
     pub namespace: &'a str,
     /// Where the agent's accounts are.
     pub agent_namespace: &'a str,
@@ -135,7 +124,9 @@ pub fn wanted(input: &Input<'_>) -> Wanted {
     }]);
     present.push(make(ObjectKind::LimitRange, "pdp-defaults", json!({"spec": {"limits": limits}})));
     let policy = |name: &str, spec: Value| make(ObjectKind::NetworkPolicy, name, json!({"spec": spec}));
-    present.push(policy("pdp-default-deny", json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})));
+    // Said as empty lists: what is not said belongs to whoever adds it.
+    let nothing = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": []});
+    present.push(policy("pdp-default-deny", nothing));
     present.push(policy("pdp-dns", json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [dns()]})));
     let own = json!([{"podSelector": {}}]);
     present.push(policy(
@@ -272,7 +263,7 @@ mod tests {
         let ranges = ["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()];
         let full = Input { quota: Some(&quota), egress: true, internal_ranges: Some(&ranges), logs: true, ..input() };
         for object in wanted(&full).present.iter().skip(1).chain(&wanted(&input()).present[1..]) {
-            let outside = crate::operator::shape::outside(object);
+            let outside = crate::operator::object::shape::outside(object);
             assert_eq!(outside, [""; 0], "{} is refused", object["metadata"]["name"]);
         }
     }
@@ -295,12 +286,5 @@ mod tests {
                 other => panic!("{other} is not checked"),
             }
         }
-    }
-
-    #[test]
-    fn namespaces_fit_and_do_not_collide() {
-        assert_eq!(namespace_name("acme", "shop", "dev"), "dp-acme-shop-dev-fd039d72");
-        assert_ne!(namespace_name("a-b", "c", "d"), namespace_name("a", "b-c", "d"));
-        assert!(protocol::name::is_label(&namespace_name(&"x".repeat(63), &"y".repeat(63), &"z".repeat(63))));
     }
 }

@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use protocol::spec::Desired;
 use serde_json::json;
 
-use super::super::cluster::{ApiError, Class};
-use super::super::index::{Contents, Own, Place};
-use super::super::object::{self, ENVIRONMENT, ObjectKind};
-use super::super::observe::{self, Owner};
-use super::super::report::Trouble;
-use super::super::resolve;
-use super::super::shared::Shared;
-use crate::kinds::DataPlanePolicySpec;
+use crate::kinds::conditions::Trouble;
+use crate::kinds::labels::ENVIRONMENT;
+use crate::operator::cluster::{ApiError, Class};
+use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::apply;
+use crate::operator::reconcile::fights;
+use crate::operator::reconcile::may_run;
+use crate::operator::reconcile::observe::{self, Owner};
+use crate::operator::reconcile::shared::Shared;
+use crate::operator::world::index::{Contents, Own};
 use crate::policy;
 
 /// Name of the copy of a pull Secret in an environment.
@@ -24,14 +26,15 @@ pub fn name(source: &str) -> String {
     format!("pdp-pull-{}", object::short_digest(source.as_bytes(), 10))
 }
 
-/// All pull Secrets that the policy names, and whether a release of the environment needs it: by the image that it asks for, or by
-/// the one that serves until that is rolled out.
+/// All pull Secrets that the policy names, and whether a release of the environment needs it: by the image that it asks for, by
+/// the one that serves until that is rolled out, or by the start gate of its pods.
 fn sources(contents: &Contents, environment: &str) -> BTreeMap<String, bool> {
-    let Some(DataPlanePolicySpec { registries, .. }) = contents.policy.as_ref().map(|policy| &policy.spec) else {
+    let Some(policy) = contents.policy.as_ref().map(|policy| &policy.spec) else {
         return BTreeMap::new();
     };
+    let gate = policy.start_gate.as_ref().map(|gate| gate.image.as_str());
     let mut needed: BTreeMap<String, bool> =
-        registries.iter().filter_map(|registry| Some((registry.pull_secret.clone()?, false))).collect();
+        policy.registries.iter().filter_map(|registry| Some((registry.pull_secret.clone()?, false))).collect();
     for own in contents.releases.values() {
         let Own::Read(release) = own else { continue };
         let spec = &release.spec.body;
@@ -39,8 +42,8 @@ fn sources(contents: &Contents, environment: &str) -> BTreeMap<String, bool> {
             continue;
         }
         let serving = release.status.as_ref().and_then(|status| Some(status.effective.as_ref()?.image.as_str()));
-        for image in spec.image.as_deref().into_iter().chain(serving) {
-            let registry = contents.policy.as_ref().and_then(|policy| policy::registry(&policy.spec, image).ok());
+        for image in spec.image.as_deref().into_iter().chain(serving).chain(gate) {
+            let registry = policy::registry(policy, image).ok();
             if let Some(name) = registry.and_then(|registry| registry.pull_secret.as_ref()) {
                 needed.insert(name.clone(), true);
             }
@@ -75,8 +78,7 @@ async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &st
     if observe::in_use(shared, namespace, &kinds, &selector).await?.contains(&name) {
         return Ok(false);
     }
-    shared.index.lock().doubt(&Place::new(ObjectKind::Secret, namespace, &name));
-    shared.cluster.delete(ObjectKind::Secret, namespace, &name, &live.uid, &live.resource_version).await?;
+    apply::delete(shared, namespace, &reference, &live.uid, &live.resource_version).await?;
     // Who came since the first look may have found it there, and counts on it.
     Ok(sources(&shared.index.lock(), environment).get(source) != Some(&true))
 }
@@ -85,8 +87,8 @@ async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &st
 ///
 /// # Errors
 /// A call failed.
-pub async fn ensure(shared: &Shared, place: &resolve::Place, source: &str) -> Result<(), ApiError> {
-    let resolve::Place { environment, namespace, .. } = place;
+pub async fn ensure(shared: &Shared, place: &may_run::Place, source: &str) -> Result<(), ApiError> {
+    let may_run::Place { environment, namespace, .. } = place;
     if observe::secret(shared, Owner::Environment(environment), namespace, &name(source)).await?.is_none() {
         copy(shared, environment, namespace, source).await?;
     }
@@ -116,13 +118,16 @@ async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str)
     copy["type"] = found.get("type").cloned().unwrap_or_else(|| json!("kubernetes.io/dockerconfigjson"));
     copy["data"] = found.get("data").cloned().unwrap_or_default();
     match observe::wanted(shared, Owner::Environment(environment), &copy).await? {
-        None => match shared.cluster.create(&copy).await {
+        None => match apply::create(shared, &copy).await {
             // The release and its environment may both come to it.
             Err(error) if error.class() == Class::Conflict => {}
-            made => drop(made?),
+            made => made?,
         },
         Some(live) if live.drift.is_empty() || !live.ours => {}
-        Some(live) => shared.cluster.apply(&copy, &live.uid, &live.resource_version).await.map(drop)?,
+        Some(live) => match fights::contested(ObjectKind::Secret, &name(source), &live) {
+            Some(contested) => return Ok(Some(contested)),
+            None => apply::update(shared, &copy, &live.uid, &live.resource_version, live.was_equal).await?,
+        },
     }
     Ok(None)
 }

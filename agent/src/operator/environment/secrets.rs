@@ -4,11 +4,12 @@
 use base64::Engine as _;
 use serde_json::json;
 
-use super::super::cluster::{ApiError, Class};
-use super::super::object::{self, ObjectKind};
-use super::super::observe;
-use super::super::report::Trouble;
 use super::Round;
+use crate::kinds::conditions::Trouble;
+use crate::operator::cluster::{ApiError, Class};
+use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::apply;
+use crate::operator::reconcile::observe;
 
 /// The Secret that holds the key by which Secrets of this environment are named.
 pub const KEY_SECRET: &str = "pdp-key";
@@ -32,8 +33,8 @@ impl Round<'_> {
             secret["type"] = json!("Opaque");
             secret["immutable"] = json!(true);
             secret["data"] = json!({"key": key});
-            match self.shared.cluster.create(&secret).await {
-                Ok(_) => {}
+            match apply::create(self.shared, &secret).await {
+                Ok(()) => {}
                 // Made meanwhile: the one that is there counts.
                 Err(error) if error.class() == Class::Conflict => {}
                 // The RoleBinding was just made and takes a moment.

@@ -3,28 +3,33 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::cluster::ApiError;
-use super::super::decide::{self, Remains};
-use super::super::object::{ObjectKind, RELEASE};
-use super::super::observe;
-use super::super::shared::{Pause, Spending};
-use super::super::write::Live;
+use protocol::mutant::{self, Mutant};
+
 use super::Work;
+use super::decide::{self, Remains};
 use crate::kinds::ObjectRef;
+use crate::kinds::labels::RELEASE;
+use crate::operator::cluster::ApiError;
+use crate::operator::object::ObjectKind;
+use crate::operator::reconcile::observe;
+use crate::operator::reconcile::shared::{Pause, Spending};
+use crate::operator::reconcile::write::Live;
 
 impl Work<'_> {
-    /// Where a rendering of it is, though no namespace was recorded: its creation came to no recording.
-    fn namespace_of_renderings(&self) -> Option<String> {
+    /// Where an object of it is, though no namespace was recorded: the process died after it created a rendering and before it
+    /// recorded where, or the release was deleted and made anew while a write was under way.
+    fn namespace_of_objects(&self) -> Option<String> {
         let contents = self.shared.index.lock();
-        let mut renderings =
-            contents.of_release(&self.identity.name).filter(|(place, _)| place.kind == ObjectKind::ControllerRevision);
-        let found = renderings.find(|(_, tracked)| observe::plain(self.shared, self.owner(), tracked).ours);
+        let mut objects = contents.of_release(&self.identity.name).filter(|(place, _)| {
+            place.kind == ObjectKind::ControllerRevision || !mutant::is(Mutant::LateObjectForgotten)
+        });
+        let found = objects.find(|(_, tracked)| observe::plain(self.shared, self.owner(), tracked).ours);
         found.map(|(place, _)| place.namespace.to_string())
     }
 
     pub(super) async fn absent(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {
         self.shared.forget_refusal(&self.identity.name);
-        let namespace = self.status.namespace.clone().or_else(|| self.namespace_of_renderings()).unwrap_or_default();
+        let namespace = self.status.namespace.clone().or_else(|| self.namespace_of_objects()).unwrap_or_default();
         let mut live: BTreeMap<ObjectRef, Live> = BTreeMap::new();
         let mut pods = 0;
         if !namespace.is_empty() {

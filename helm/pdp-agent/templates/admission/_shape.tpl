@@ -60,6 +60,10 @@ CEL validations from files/shape.yaml, one for each object in it. Takes
 {{- else if and (kindIs "string" $rule) (hasPrefix "> " $rule) -}}
 {{- $test = printf "%s %s" $value $rule -}}
 {{- $word = printf "%s (%s)" $key $rule -}}
+{{- else if and (kindIs "string" $rule) (hasPrefix "first " $rule) -}}
+{{- $first := trimPrefix "first " $rule -}}
+{{- $test = printf "(size(%s) > 0 && %s[0] == %s)" $value $value (toJson $first) -}}
+{{- $word = printf "%s (first %s)" $key $first -}}
 {{- else if not (kindIs "invalid" $rule) -}}
 {{- $test = printf "%s == %s" $value (toJson $rule) -}}
 {{- $word = printf "%s (%v)" $key $rule -}}

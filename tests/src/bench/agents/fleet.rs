@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use control_plane_mock::ca::{self, Authority, Pair};
-use control_plane_mock::model::NewNamed;
-use control_plane_mock::store::catalog::{self, Actor};
-use control_plane_mock::store::{self, Store, identity, keys};
+use control_plane_mock::domain::organizations::{self, Actor};
+use control_plane_mock::domain::{data_planes, keys};
+use control_plane_mock::gateway::ca::{self, Authority, Pair};
+use control_plane_mock::store::{self, Store};
+use control_plane_model::NewNamed;
 use rcgen::{CertificateParams, KeyPair};
 
 /// Data planes of one transaction.
@@ -35,8 +36,8 @@ pub(super) async fn make(store_file: &Path, count: usize, files: &[std::path::Pa
     let organization = store
         .run(|c| {
             let name = NewNamed { name: "fleet".to_owned(), display_name: None };
-            catalog::create_organization(c, &name)?;
-            catalog::organization(c, &Actor { name: "bench".to_owned(), organization: None }, "fleet")
+            organizations::create_organization(c, &name)?;
+            organizations::organization(c, &Actor { name: "bench".to_owned(), organization: None }, "fleet")
         })
         .await?;
     let mut out = Vec::new();
@@ -54,7 +55,7 @@ pub(super) async fn make(store_file: &Path, count: usize, files: &[std::path::Pa
                 (from..upto)
                     .map(|number| {
                         let name = NewNamed { name: format!("dp-{number:05}"), display_name: None };
-                        let id = identity::create_data_plane(c, organization, &name)?;
+                        let id = data_planes::create_data_plane(c, organization, &name)?;
                         keys::register(c, &id, &public)?;
                         Ok(id)
                     })

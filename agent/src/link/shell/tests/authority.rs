@@ -1,7 +1,7 @@
 //! Whom the link believes: the bundle of the installation alone, a pin beside it, and a change of authority that a customer follows.
 
 use control_plane_mock::ControlPlane;
-use control_plane_mock::store::authority::{Step, step};
+use control_plane_mock::gateway::authority::{Step, step};
 
 use super::*;
 use crate::settings::Pin;

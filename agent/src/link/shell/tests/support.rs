@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::super::*;
 use crate::admin::Health;
 use crate::elector::{Epoch, Published, Renewed, State};
+use crate::link::shell::*;
 use crate::link::store::memory::MemoryStore;
 use crate::link::store::{DEFAULT, Table};
 use crate::settings::{ControlPlaneUrl, Pin};

@@ -12,6 +12,7 @@ fn live(ours: bool, drift: &[&str]) -> Live {
         terminating: false,
         drift: drift.iter().map(|&path| path.to_owned()).collect(),
         was_equal: false,
+        repairs: 0,
         rival: None,
         autoscaled: None,
     }
@@ -69,6 +70,31 @@ fn a_new_environment_is_made_and_then_nothing_is_written() {
     cluster.insert(ObjectKind::ResourceQuota.named("q"), live(true, &[]));
     let repair = decide(&observed(&status, &cluster), Ok(&wanted()), None, now);
     assert_eq!(format!("{:?}", repair.writes), "[apply LimitRange/l, delete ResourceQuota/q]");
+}
+
+#[test]
+fn who_insists_on_a_change_of_an_environment_is_named_and_left_alone() {
+    let now = Timestamp::UNIX_EPOCH;
+    let status = EnvironmentStatus::default();
+    let cluster = |repairs| {
+        let policy =
+            Live { was_equal: true, repairs, rival: Some("kubectl-edit".to_owned()), ..live(true, &["/spec"]) };
+        BTreeMap::from([
+            (ObjectKind::Namespace.named(NAMESPACE), live(true, &[])),
+            (ObjectKind::LimitRange.named("l"), policy),
+        ])
+    };
+    let again = decide(&observed(&status, &cluster(fights::MAX - 1)), Ok(&wanted()), None, now);
+    assert_eq!(format!("{:?}", again.writes), "[status, apply LimitRange/l]");
+    let left = decide(&observed(&status, &cluster(fights::MAX)), Ok(&wanted()), None, now);
+    let [Write::Status(status)] = left.writes.as_slice() else { panic!("{:?}", left.writes) };
+    let said: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|condition| format!("{}={}", condition.condition_type, condition.status))
+        .collect();
+    assert_eq!(said, ["Contested=True", "Prepared=True", "Ready=True"]);
+    assert!(status.conditions[0].message.contains("kubectl-edit"), "{}", status.conditions[0].message);
 }
 
 #[test]

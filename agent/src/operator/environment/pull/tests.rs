@@ -11,11 +11,11 @@ use protocol::spec::ReleaseSpec;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::super::super::cluster::Cluster;
-use super::super::super::fixture;
 use super::*;
 use crate::elector::{Epoch, Leadership, Published, Renewed, State};
 use crate::kinds::{DataPlanePolicy, SecurityLevel};
+use crate::operator::cluster::{Cluster, Http};
+use crate::operator::fixture;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
 
@@ -70,7 +70,8 @@ fn shared(api: &Arc<Mutex<Api>>) -> Shared {
     });
     let leading = State::Leading(Epoch { lease: "l".to_owned(), transitions: 1 });
     let (_, published) = watch::channel(Published { state: leading, renewed: Renewed::now() });
-    let cluster = Cluster::new(Client::new(service, "pdp"), Leadership { published }, &Metrics::default());
+    let cluster =
+        Cluster::new(Arc::new(Http::new(Client::new(service, "pdp"))), Leadership { published }, &Metrics::default());
     let settings = Settings {
         namespace: "pdp".to_owned(),
         fullname: "pdp-agent".to_owned(),
@@ -97,7 +98,7 @@ fn put(contents: &mut Contents, name: &str, spec: &ReleaseSpec, status: &Value) 
     let release = json!({
         "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release", "metadata": {"name": name}, "spec": spec, "status": status,
     });
-    contents.releases.insert(name.to_owned(), Own::Read(serde_json::from_value(release).unwrap()));
+    contents.releases.insert(name.to_owned(), Own::Read(std::sync::Arc::new(serde_json::from_value(release).unwrap())));
 }
 
 #[tokio::test]
@@ -117,7 +118,7 @@ async fn a_copy_comes_with_the_first_release_of_its_registry_and_goes_when_nothi
     assert_eq!(copies(), [""; 0], "an environment without releases holds no credentials");
 
     put(&mut shared.index.lock(), "web", &fixture::service(), &json!({}));
-    let place = resolve::Place {
+    let place = may_run::Place {
         environment: "shop-dev".to_owned(),
         namespace: "env".to_owned(),
         owner: ["acme", "shop", "dev"].map(str::to_owned),
@@ -171,6 +172,14 @@ fn a_pull_secret_is_needed_where_a_release_is_served_from_its_registry_or_shall_
     let serves = json!({"effective": {"revision": "r", "image": fixture::IMAGE.replace("registry", "old")}});
     assert_eq!(needed("web", fixture::service(), serves), ["old", "reg"]);
     assert_eq!(needed("web", fixture::service(), json!({})), ["reg"]);
+    let mut gated = policy(
+        json!([{"prefix": "registry.example.com/", "pullSecret": "reg"}, {"prefix": "tools.example.com/", "pullSecret": "tools"}]),
+    );
+    let gate = json!({"image": fixture::IMAGE.replace("registry", "tools")});
+    gated.spec.start_gate = serde_json::from_value(gate).unwrap();
+    contents.policy = Some(gated);
+    let needed = |environment: &str| sources(&contents, environment).values().filter(|needed| **needed).count();
+    assert_eq!((needed("shop-dev"), needed("shop-empty")), (2, 0), "the start gate of its pods is pulled too");
     contents.policy = None;
     assert_eq!(sources(&contents, "shop-dev").len(), 0);
 }

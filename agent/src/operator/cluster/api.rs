@@ -1,0 +1,111 @@
+//! The edge to the API server: one method, so that something else can stand behind it.
+//!
+//! What is ours (leadership, deadlines, preconditions, what had no answer) is in [`super::Cluster`], above. Below there is only the
+//! sending of one request, over HTTP in the agent.
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::Path;
+
+/// One request. Objects are JSON and are never logged: a Secret is among them, so there is no `Debug`.
+#[derive(Clone, Copy)]
+pub enum Request<'a> {
+    /// What is at a path.
+    Get(&'a Path),
+    /// Metadata of the object at a path: what it holds stays where it is.
+    Head(&'a Path),
+    /// Objects of a kind in a namespace.
+    List {
+        /// All of the kind.
+        at: &'a Path,
+        /// By label.
+        selector: &'a str,
+    },
+    /// A new object.
+    Create {
+        /// All of its kind.
+        at: &'a Path,
+        /// What it shall be.
+        object: &'a Value,
+        /// Only whether it could be; the answer is null.
+        dry_run: bool,
+    },
+    /// Our fields of an object, taken from whoever has them. Carries uid and resource version.
+    Apply {
+        at: &'a Path,
+        /// Our fields.
+        object: &'a Value,
+        /// Only whether they could be; the answer is null.
+        dry_run: bool,
+    },
+    /// A JSON patch, which tests its own precondition.
+    JsonPatch {
+        at: &'a Path,
+        /// Operations.
+        patch: &'a Value,
+    },
+    /// A merge patch that carries uid and resource version.
+    Merge {
+        /// The object, or its status.
+        at: &'a Path,
+        /// What is merged.
+        patch: &'a Value,
+    },
+    /// Another status. Carries uid and resource version.
+    ReplaceStatus {
+        /// The status of the object.
+        at: &'a Path,
+        object: &'a Value,
+    },
+    /// A deletion; the answer is null.
+    Delete {
+        at: &'a Path,
+        /// With its preconditions.
+        options: &'a Value,
+    },
+    /// A token of an account.
+    Token {
+        /// The tokens of the account.
+        at: &'a Path,
+        /// For whom, and for how long.
+        request: &'a Value,
+    },
+}
+
+#[cfg(feature = "failpoints")]
+impl<'a> Request<'a> {
+    /// What a write carries.
+    pub(super) const fn body(&self) -> Option<&'a Value> {
+        match *self {
+            Self::Get(_) | Self::Head(_) | Self::List { .. } => None,
+            Self::Create { object, .. } | Self::Apply { object, .. } | Self::ReplaceStatus { object, .. } => {
+                Some(object)
+            }
+            Self::JsonPatch { patch, .. } | Self::Merge { patch, .. } => Some(patch),
+            Self::Delete { options, .. } => Some(options),
+            Self::Token { request, .. } => Some(request),
+        }
+    }
+}
+
+/// Why a request came to nothing, or perhaps to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// The API server said no.
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// Machine-readable reason.
+        reason: String,
+        message: String,
+    },
+    /// The API server could not be asked, or its answer could not be read.
+    NoAnswer(String),
+}
+
+/// Whoever answers requests as the API server does.
+pub trait Api: Send + Sync {
+    /// Sends one request. A future that is dropped leaves open what becomes of it.
+    fn call<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Value, CallError>>;
+}

@@ -1,0 +1,104 @@
+//! Requests over HTTP, by the client of the process.
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::Method;
+use kube::Client;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+
+use super::api::{Api, CallError, Request};
+use super::paths::Path;
+
+const JSON: &str = "application/json";
+/// Metadata of an object and nothing else of it.
+const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// JSON is YAML, and the API server wants this name for it.
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// The API server that the client is connected to.
+pub struct Http(Client);
+
+impl Http {
+    /// As the client's account.
+    #[must_use]
+    pub const fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &Path,
+        [content_type, accept]: [&str; 2],
+        body: Option<&Value>,
+    ) -> Result<T, CallError> {
+        let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| CallError::NoAnswer(error.to_string()))?;
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path.as_str())
+            .header("Content-Type", content_type)
+            .header("Accept", accept)
+            .body(bytes.unwrap_or_default())
+            .map_err(|error| CallError::NoAnswer(error.to_string()))?;
+        self.0.request::<T>(request).await.map_err(|error| {
+            if let kube::Error::Api(status) = error {
+                return CallError::Refused {
+                    code: status.code,
+                    reason: status.reason.clone(),
+                    message: status.message,
+                };
+            }
+            CallError::NoAnswer(crate::telemetry::chain(&error))
+        })
+    }
+
+    async fn answer(&self, request: Request<'_>) -> Result<Value, CallError> {
+        let plain = [JSON, JSON];
+        match request {
+            Request::Get(at) => self.send(Method::GET, at, plain, None).await,
+            Request::Head(at) => self.send(Method::GET, at, [JSON, HEAD], None).await,
+            Request::List { at, selector } => {
+                let at = at.clone().with(&[&format!("labelSelector={selector}")]);
+                self.send(Method::GET, &at, plain, None).await
+            }
+            Request::Create { at, object, dry_run: false } => {
+                self.send(Method::POST, &at.clone().written(false), plain, Some(object)).await
+            }
+            Request::Create { at, object, dry_run: true } => {
+                let at = at.clone().written(true);
+                self.send(Method::POST, &at, plain, Some(object)).await.map(|IgnoredAny| Value::Null)
+            }
+            Request::Apply { at, object, dry_run } => {
+                let (at, types) = (at.clone().with(&["force=true"]).written(dry_run), [APPLY, JSON]);
+                if dry_run {
+                    self.send(Method::PATCH, &at, types, Some(object)).await.map(|IgnoredAny| Value::Null)
+                } else {
+                    self.send(Method::PATCH, &at, types, Some(object)).await
+                }
+            }
+            Request::JsonPatch { at, patch } => {
+                self.send(Method::PATCH, &at.clone().written(false), [JSON_PATCH, JSON], Some(patch)).await
+            }
+            Request::Merge { at, patch } => {
+                self.send(Method::PATCH, &at.clone().written(false), [MERGE_PATCH, JSON], Some(patch)).await
+            }
+            Request::ReplaceStatus { at, object } => {
+                self.send(Method::PUT, &at.clone().written(false), plain, Some(object)).await
+            }
+            Request::Delete { at, options } => {
+                let at = at.clone().written(false);
+                self.send(Method::DELETE, &at, plain, Some(options)).await.map(|IgnoredAny| Value::Null)
+            }
+            Request::Token { at, request } => self.send(Method::POST, at, plain, Some(request)).await,
+        }
+    }
+}
+
+impl Api for Http {
+    fn call<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Value, CallError>> {
+        self.answer(request).boxed()
+    }
+}

@@ -1,0 +1,13 @@
+//! What every kind's round works with: looking, writing through one door, status, fights, and what is shared while this process leads.
+
+pub mod apply;
+pub mod autoscaler;
+pub mod fights;
+pub mod halt;
+pub mod may_run;
+pub mod modified;
+pub mod observe;
+pub mod rendering;
+pub mod shared;
+pub mod unreadable;
+pub mod write;

@@ -1,0 +1,44 @@
+//! One of our objects that does not fit its type: it is marked, and the others go on.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
+
+use super::apply::{self, OwnKind, Subject};
+use super::shared::Shared;
+use crate::kinds::conditions::{Conditions, Trouble};
+use crate::operator::cluster::ApiError;
+
+/// Says in status what does not fit. Nothing else of it is known, so nothing else is kept.
+///
+/// # Errors
+/// The status could not be written.
+pub async fn mark<K: OwnKind>(
+    shared: &Shared,
+    metadata: &ObjectMeta,
+    error: &str,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let (Some(name), Some(uid)) = (&metadata.name, &metadata.uid) else { return Ok(()) };
+    let about = format!("unreadable {}", metadata.generation.unwrap_or_default());
+    let key = format!("{}/{name}", K::KIND);
+    if shared.refusal(&key, &about).is_some() {
+        return Ok(());
+    }
+    let mut conditions = Conditions::new(&[], metadata.generation.unwrap_or_default(), now);
+    let trouble =
+        Trouble::new("Unreadable", format!("it does not fit the kind and is left alone: {error}; correct it"));
+    conditions.set("Ready", false, &trouble);
+    let patch = json!({
+        "metadata": {"uid": uid, "resourceVersion": metadata.resource_version},
+        "status": {"conditions": conditions.finish()},
+    });
+    let subject = Subject {
+        name: name.clone(),
+        uid: uid.clone(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    };
+    apply::merge_status::<K>(shared, &subject, &patch).await?;
+    shared.remember_refusal(&key, about, trouble, std::time::Duration::from_secs(3600));
+    Ok(())
+}

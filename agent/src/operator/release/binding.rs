@@ -1,0 +1,160 @@
+//! What shall run, with the slots of its rendering filled: names of objects whose names depend on secret values.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::{Admitted, CONFIG, Work, decide, resolve};
+use crate::kinds::DataPlanePolicySpec;
+use crate::kinds::conditions::Trouble;
+use crate::kinds::labels::RELEASE;
+use crate::operator::cluster::ApiError;
+use crate::operator::environment::KEY_SECRET;
+use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::apply::Material;
+use crate::operator::reconcile::halt::Halt;
+use crate::operator::reconcile::may_run::{self, Place};
+use crate::operator::reconcile::observe;
+use crate::operator::reconcile::rendering::{Rendering, SECRETS, Slots, Unbound};
+use crate::operator::reconcile::shared::Pause;
+
+/// What shall run now, and what stands in the way of it or of newer content.
+pub(super) struct Bound {
+    pub(super) blocked: Option<Trouble>,
+    pub(super) wake: Option<Duration>,
+    /// None: nothing was ever taken up, or it cannot be bound.
+    pub(super) running: Option<Running>,
+    /// Values of its Secret, where that has to be made.
+    pub(super) material: Option<Material>,
+}
+
+/// A rendering with its slots filled.
+pub(super) struct Running {
+    pub(super) rendering: Arc<Rendering>,
+    pub(super) objects: Vec<Value>,
+    pub(super) secret: Option<String>,
+}
+
+impl Work<'_> {
+    /// Binds what shall run: the revision that is rolled out, else the last good one.
+    pub(super) async fn bind(&mut self, admitted: Admitted, pause: Option<&Pause>) -> Result<Bound, ApiError> {
+        let Admitted { blocked, wake } = admitted;
+        let mut bound = Bound { blocked, wake, running: None, material: None };
+        if let Some(revision) = decide::target(&self.status).map(str::to_owned)
+            && let Some(namespace) = self.status.namespace.clone()
+        {
+            match self.running(&namespace, &revision, pause).await {
+                Ok((running, material)) => {
+                    bound.running = Some(running);
+                    bound.material = material;
+                }
+                Err(Halt::Blocked(trouble, _)) => bound.blocked = bound.blocked.or(Some(trouble)),
+                Err(Halt::Api(error)) => return Err(error),
+            }
+        }
+        Ok(bound)
+    }
+
+    async fn running(
+        &mut self,
+        namespace: &str,
+        revision: &str,
+        pause: Option<&Pause>,
+    ) -> Result<(Running, Option<Material>), Halt> {
+        let Some(rendering) = self.stored(namespace, revision).await? else {
+            let message = format!(
+                "ControllerRevision {revision} in namespace {namespace} is gone; what runs goes on without repair until a new generation"
+            );
+            return Err(Trouble::new("RenderingLost", message).into());
+        };
+        let mut slots = decide::binding(&self.status, revision).cloned().unwrap_or_default();
+        let mut material = None;
+        if let Some(name) = slots.get(SECRETS).cloned()
+            && pause.is_none()
+            && observe::secret(self.shared, self.owner(), namespace, &name).await?.is_none()
+        {
+            let (place, policy) = {
+                let contents = self.shared.index.lock();
+                let policy = contents.policy.as_ref().map(|policy| policy.spec.clone()).unwrap_or_default();
+                let environment = self.release.spec.body.environment.as_deref().unwrap_or_default();
+                (may_run::place(&contents, environment, &policy)?, policy)
+            };
+            let (rebound, values) = self.slots(&rendering, &policy, &place).await?;
+            if rebound != slots {
+                // Its values changed in the vault since: the old name cannot be made again.
+                let mut status = decide::bind(&self.status, revision, &rebound);
+                if let Some(secret) = rebound.get(SECRETS) {
+                    status.objects.push(ObjectKind::Secret.named(secret));
+                    status.objects.sort();
+                    status.objects.dedup();
+                }
+                self.record(status).await?;
+                slots = rebound;
+            }
+            material = values;
+        }
+        let (objects, _) = filled(&rendering, revision, &slots)?;
+        Ok((Running { rendering, objects, secret: slots.get(SECRETS).cloned() }, material))
+    }
+
+    /// The stored rendering of `revision`.
+    pub(super) async fn stored(&self, namespace: &str, revision: &str) -> Result<Option<Arc<Rendering>>, ApiError> {
+        observe::rendering(self.shared, &self.identity.name, namespace, revision).await
+    }
+
+    /// Resolves what is bound late: names by slot, and the values of the Secret.
+    pub(super) async fn slots(
+        &self,
+        rendering: &Rendering,
+        policy: &DataPlanePolicySpec,
+        place: &Place,
+    ) -> Result<(Slots, Option<Material>), Halt> {
+        let mut slots = Slots::new();
+        let config =
+            rendering.objects.iter().filter_map(object::reference).find(|(kind, _)| *kind == ObjectKind::ConfigMap);
+        if let Some((_, config)) = config {
+            slots.insert(CONFIG.to_owned(), config.name);
+        }
+        if rendering.secrets.is_empty() {
+            return Ok((slots, None));
+        }
+        let Some(key) = self.key(&place.namespace).await? else {
+            return Err(Trouble::new("EnvironmentNotReady", "the environment's key is not there yet").into());
+        };
+        let values = resolve::secrets(self.shared, policy, place, &rendering.secrets).await.map_err(|error| {
+            let release = &self.identity.name;
+            tracing::warn!(release, namespace = place.namespace, %error, "the vault gives no secret values");
+            Trouble::new(error.reason(), error.outside())
+        })?;
+        let name = resolve::secret_name(&self.identity.name, &key, &values);
+        slots.insert(SECRETS.to_owned(), name.clone());
+        let mut labels = object::environment_labels(&self.shared.id, &place.environment);
+        labels.insert(RELEASE.to_owned(), self.identity.name.clone());
+        Ok((slots, Some(Material { name, labels, values })))
+    }
+
+    async fn key(&self, namespace: &str) -> Result<Option<SecretString>, ApiError> {
+        let secret = self.shared.cluster.get(ObjectKind::Secret, namespace, KEY_SECRET).await?;
+        Ok(secret.and_then(|secret| secret_data(&secret, "key")))
+    }
+}
+
+/// Objects, and the Job of a run if it is a task.
+pub(super) fn filled(
+    rendering: &Rendering,
+    revision: &str,
+    slots: &Slots,
+) -> Result<(Vec<Value>, Option<Value>), Trouble> {
+    let lost = |error: Unbound| Trouble::new("BindingLost", error.to_string());
+    Ok((rendering.bound(revision, slots).map_err(lost)?, rendering.bound_job(revision, slots).map_err(lost)?))
+}
+
+/// Data of a Secret by key, decoded and wrapped.
+fn secret_data(secret: &Value, key: &str) -> Option<SecretString> {
+    use base64::Engine as _;
+    let text = secret.get("data")?.get(key)?.as_str()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    String::from_utf8(bytes).ok().map(SecretString::from)
+}

@@ -1,0 +1,190 @@
+//! What status says after a decision: conditions, counts, pods, addresses.
+
+use jiff::Timestamp;
+use protocol::report::{EndpointState, FactKind, PodState, Replicas};
+
+use super::{Observed, Standing, standing};
+use crate::kinds::ReleaseStatus;
+use crate::kinds::conditions::{self, Conditions, Trouble};
+use crate::operator::reconcile::modified::{self, Ledger};
+use crate::operator::release::progress::Verdict;
+use crate::operator::world::workload::{DeploymentView, PodView};
+
+/// Condition that says whether the last good revision serves again after a failure.
+pub(super) const ROLLED_BACK: &str = "RolledBack";
+
+/// Condition that says which outcome of the generation was told: the first one, whatever an edit in the cluster makes of it later.
+const CONCLUDED: &str = "Concluded";
+
+/// The outcome of this generation that was told, if one was.
+pub(super) fn told(observed: &Observed<'_>) -> Option<FactKind> {
+    let generation = Some(observed.identity.generation);
+    let told = observed.status.conditions.iter().find(|condition| condition.condition_type == CONCLUDED);
+    let reason = told.filter(|told| told.observed_generation == generation)?.reason.as_str();
+    [FactKind::Ready, FactKind::Failed, FactKind::RolledBack].into_iter().find(|kind| format!("{kind:?}") == reason)
+}
+
+/// Pods that are listed at most.
+const MAX_PODS: usize = 10;
+
+/// What the decision found.
+pub(super) struct Seen<'a> {
+    pub(super) verdict: &'a Verdict,
+    pub(super) contested: Option<&'a Trouble>,
+    pub(super) in_the_way: Option<&'a Trouble>,
+    /// The outcome that was told.
+    pub(super) told: Option<FactKind>,
+}
+
+pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut ReleaseStatus, now: Timestamp) {
+    let stands = standing(status, observed.identity);
+    if stands != Standing::New || observed.blocked.is_some() {
+        status.observed_generation = Some(observed.identity.generation);
+    }
+    let mut conditions = Conditions::new(&observed.status.conditions, observed.identity.generation, now);
+    let (ready, why) = ready(observed, seen, status, stands);
+    conditions.set("Ready", ready, &why);
+    let stalled = stalled(observed, seen, status);
+    if let Some(trouble) = stalled {
+        conditions.set("Stalled", true, trouble);
+        if trouble.reason == "PolicyDenied" {
+            conditions.set("PolicyDenied", true, trouble);
+        }
+    }
+    if stands == Standing::Failed
+        && let Some(failed) = &status.failed
+    {
+        conditions.set("Failed", true, &Trouble::new(&failed.reason, failed.message.clone()));
+        if status.effective.is_some() {
+            let back = *seen.verdict == Verdict::Serving && observed.status.rollout.is_none();
+            let already = conditions::is_true(&observed.status.conditions, ROLLED_BACK);
+            let what = if back || already {
+                "the last good revision serves again"
+            } else {
+                "going back to the last good revision"
+            };
+            conditions.set(ROLLED_BACK, back || already, &Trouble::new("RolloutFailed", what));
+        }
+    }
+    if let Some(trouble) = seen.contested {
+        conditions.set("Contested", true, trouble);
+    }
+    if let Some(until) = observed.paused {
+        conditions.set(
+            "Paused",
+            true,
+            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+        );
+    }
+    if let Some(told) = seen.told {
+        let what = Trouble::new(&format!("{told:?}"), "the first outcome of this generation, as it was told");
+        conditions.set(CONCLUDED, true, &what);
+    }
+    let ledger = Ledger { uid: &observed.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };
+    modified::tell(observed.identity.modified.as_ref(), &mut conditions, ledger);
+    status.conditions = conditions.finish();
+    counts(observed, status);
+}
+
+fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stands: Standing) -> (bool, Trouble) {
+    let serving_on = || match status.effective.as_ref() {
+        Some(effective) => effective.generation.map_or_else(
+            || "; the last good revision serves on".to_owned(),
+            |generation| format!("; generation {generation} serves on"),
+        ),
+        None => String::new(),
+    };
+    if let Some(blocked) = observed.blocked {
+        return (false, Trouble::new(&blocked.reason, format!("{}{}", blocked.message, serving_on())));
+    }
+    match stands {
+        Standing::Failed => {
+            let failed = status.failed.as_ref();
+            let reason = failed.map_or("Failed", |failed| failed.reason.as_str());
+            let message = failed.map_or("", |failed| failed.message.as_str());
+            let after = if status.effective.is_some() {
+                format!("went back to the last good revision; a new generation is needed{}", serving_on())
+            } else {
+                "there is no earlier revision to go back to, its pods are left for inspection; a new generation is needed".to_owned()
+            };
+            (false, Trouble::new(reason, format!("{message}; {after}")))
+        }
+        Standing::Effective => match seen.verdict {
+            Verdict::Serving => (true, serving(observed)),
+            Verdict::Progressing(doing) => (false, Trouble::new("NotServing", doing.clone())),
+            Verdict::Stalled(trouble) | Verdict::Failed(trouble) => (false, trouble.clone()),
+        },
+        Standing::Rolling | Standing::New => match seen.verdict {
+            Verdict::Stalled(trouble) => {
+                (false, Trouble::new(&trouble.reason, format!("{}{}", trouble.message, serving_on())))
+            }
+            Verdict::Serving => (false, Trouble::new("RollingOut", format!("the new pods are ready{}", serving_on()))),
+            Verdict::Progressing(doing) => (false, Trouble::new("RollingOut", format!("{doing}{}", serving_on()))),
+            Verdict::Failed(trouble) => (false, trouble.clone()),
+        },
+    }
+}
+
+/// What is true of a release that is as wanted.
+fn serving(observed: &Observed<'_>) -> Trouble {
+    let endpoints = observed.target.is_some_and(|target| !target.rendering.addresses.is_empty());
+    match observed.workload.deployment.as_ref().filter(|_| observed.target.is_some_and(|target| target.serves())) {
+        None => Trouble::new("Runnable", "the task can be run; it has no pods of its own, each run gets one"),
+        Some(deployment) if deployment.desired == 0 => {
+            Trouble::new("Serving", "the release asks for no pods, and none runs")
+        }
+        Some(_) if endpoints => Trouble::new("Serving", "all pods serve on every endpoint"),
+        Some(_) => Trouble::new("Serving", "all pods are ready; the release has no endpoints"),
+    }
+}
+
+fn stalled<'a>(observed: &Observed<'a>, seen: &Seen<'a>, status: &ReleaseStatus) -> Option<&'a Trouble> {
+    if let Some(blocked) = observed.blocked {
+        return Some(blocked);
+    }
+    match seen.verdict {
+        Verdict::Stalled(trouble) if status.rollout.is_some() => Some(trouble),
+        Verdict::Stalled(_) | Verdict::Serving | Verdict::Progressing(_) | Verdict::Failed(_) => seen.in_the_way,
+    }
+}
+
+fn counts(observed: &Observed<'_>, status: &mut ReleaseStatus) {
+    let workload = observed.workload;
+    let count = |pods: usize| i32::try_from(pods).unwrap_or(i32::MAX);
+    // Until its controller has seen a Deployment, its counts are those of before.
+    if workload.deployment.as_ref().is_none_or(DeploymentView::is_observed) {
+        status.replicas = workload.deployment.as_ref().map(|deployment| Replicas {
+            desired: deployment.desired,
+            updated: count(workload.newest_pods().count()),
+            // Old pods may still be going, so more than the wanted number can be ready.
+            ready: count(workload.pods.iter().filter(|pod| pod.ready && !pod.terminating && pod.job.is_none()).count())
+                .min(deployment.desired),
+        });
+    }
+    let mut pods: Vec<PodState> = workload.pods.iter().filter(|pod| pod.job.is_none()).filter_map(pod_state).collect();
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    pods.truncate(MAX_PODS);
+    status.pods = pods;
+    if let Some(target) = &observed.target {
+        let address =
+            |(name, address): (&String, &String)| EndpointState { name: name.clone(), address: address.clone() };
+        status.endpoints = target.rendering.addresses.iter().map(address).collect();
+    }
+}
+
+/// A pod that is worth a word. Reasons that every healthy pod passes through are none.
+fn pod_state(pod: &PodView) -> Option<PodState> {
+    let waiting = pod.waiting.as_ref().map(|waiting| waiting.reason.reason());
+    let waiting = waiting.filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"));
+    let unschedulable = pod.unschedulable.as_ref().map(|_| "Unschedulable");
+    let reason = waiting.or(unschedulable).or_else(|| pod.terminated.as_ref().map(|(reason, _)| reason.reason()));
+    if pod.terminating || (reason.is_none() && pod.restarts == 0) {
+        return None;
+    }
+    Some(PodState {
+        name: pod.name.clone(),
+        restarts: pod.restarts,
+        reason: reason.map(str::to_owned),
+        exit_code: pod.terminated.as_ref().and_then(|(_, code)| *code),
+    })
+}

@@ -1,0 +1,115 @@
+//! How a rollout ends: it serves, it fails, or its time is over; and that the last good revision serves again.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use protocol::mutant::{self, Mutant};
+use protocol::report::{Effective, FactKind};
+
+use super::{Observed, outcome};
+use crate::kinds::conditions::{self, NewFact, Trouble};
+use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout};
+
+/// One step of a rollout.
+pub(super) struct Step<'a> {
+    pub(super) observed: &'a Observed<'a>,
+    pub(super) rollout: &'a Rollout,
+    pub(super) now: Timestamp,
+}
+
+impl Step<'_> {
+    pub(super) fn served(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>) {
+        let Some(target) = &self.observed.target else { return };
+        status.rollout = None;
+        status.effective = Some(Effective {
+            generation: Some(self.rollout.generation),
+            revision: self.rollout.revision.clone(),
+            image: target.rendering.image.clone(),
+        });
+        // A generation that was overtaken while it rolled has no outcome of its own.
+        if self.rollout.generation == self.observed.identity.generation {
+            // Facts report the first outcome only; later changes show in conditions.
+            if told.is_none() {
+                let what = if target.serves() {
+                    Trouble::new("Serving", "the new pods serve")
+                } else {
+                    Trouble::new("Runnable", "the task can be run")
+                };
+                append(self.observed, status, FactKind::Ready, what, self.now);
+                *told = Some(FactKind::Ready);
+            }
+        }
+    }
+
+    pub(super) fn failed(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>, trouble: &Trouble) {
+        let identity = self.observed.identity;
+        status.rollout = None;
+        if mutant::is(Mutant::FailureNotRecorded) {
+            return;
+        }
+        // A rollout that was overtaken has no say over the newest generation.
+        if self.rollout.generation != identity.generation {
+            return;
+        }
+        status.failed = Some(FailedGeneration {
+            generation: identity.generation,
+            hash: identity.content_hash.clone(),
+            reason: trouble.reason.clone(),
+            message: trouble.message.clone(),
+        });
+        if told.is_none() {
+            append(self.observed, status, FactKind::Failed, trouble.clone(), self.now);
+            *told = Some(FactKind::Failed);
+        }
+    }
+
+    /// Time left, or why it is over. The clock stands still while the rollout is stalled.
+    pub(super) fn deadline(&self, status: &mut ReleaseStatus, doing: &str) -> Result<Duration, Trouble> {
+        let seconds = self.observed.target.map_or(300, |target| target.rendering.deadline_seconds);
+        let stalled = conditions::is_true(&self.observed.status.conditions, "Stalled");
+        let since = conditions::parse_time(&self.rollout.since).filter(|_| !stalled);
+        let Some(since) = since else {
+            if let Some(rollout) = &mut status.rollout {
+                rollout.since = conditions::timestamp(self.now);
+            }
+            return Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+        };
+        let left = SignedDuration::from_secs(i64::from(seconds)) - self.now.duration_since(since);
+        if left.is_positive() {
+            return Ok(left.unsigned_abs() + Duration::from_millis(100));
+        }
+        Err(Trouble::new(
+            "ProgressDeadlineExceeded",
+            format!("not ready after {seconds} s: {doing}; check the readiness probe and the log of the new pods"),
+        ))
+    }
+}
+
+fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, what: Trouble, now: Timestamp) {
+    let identity = observed.identity;
+    let fact = NewFact { kind, what, exit_code: None };
+    conditions::append(&mut status.facts, &mut status.last_fact, &identity.uid, identity.fact_generation(), fact, now);
+}
+
+/// Says once that the last good revision serves again after a failure that was told.
+pub(super) fn rolled_back(
+    observed: &Observed<'_>,
+    status: &mut ReleaseStatus,
+    told: &mut Option<FactKind>,
+    now: Timestamp,
+) {
+    let said = conditions::is_true(&observed.status.conditions, outcome::ROLLED_BACK)
+        || told.is_some_and(|told| told != FactKind::Failed);
+    // What an earlier generation came to is no outcome of one that only waits to be admitted.
+    let failed = status
+        .failed
+        .as_ref()
+        .filter(|failed| failed.generation == observed.identity.generation || mutant::is(Mutant::FailureOfAnother));
+    let (Some(_), Some(effective), false) = (failed, &status.effective, said) else { return };
+    let message = match effective.generation {
+        Some(generation) => format!("generation {generation} serves again"),
+        None => "the last good revision serves again".to_owned(),
+    };
+    append(observed, status, FactKind::RolledBack, Trouble::new("RolledBack", message), now);
+    *told = Some(FactKind::RolledBack);
+}

@@ -1,0 +1,16 @@
+//! Which changes wait until the new pods serve: those that move callers.
+//!
+//! A Service that exists already keeps its ports while the pods roll; it changes in one write once the new ones serve. A new
+//! Service moves nobody and is created at once. Target ports are named, so that pods of both generations are reached meanwhile.
+//! A Service whose selector somebody changed reaches no pod, so the new ones would never serve: that is taken back at once.
+
+use protocol::mutant::{self, Mutant};
+
+use crate::operator::object::ObjectKind;
+
+/// Whether taking back `drift` of an existing object of this kind waits.
+#[must_use]
+pub fn waits(kind: ObjectKind, drift: &[String]) -> bool {
+    let reaches_nobody = drift.iter().any(|path| path.starts_with("/spec/selector"));
+    kind == ObjectKind::Service && (!reaches_nobody || mutant::is(Mutant::SelectorWaits))
+}

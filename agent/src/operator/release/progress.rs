@@ -1,0 +1,209 @@
+//! How a rollout goes: judged from the pods, so that one that cannot start says why at once and not at the deadline.
+//!
+//! *Failed* is what the new pods do to themselves and what will not change by waiting. *Stalled* is what the cluster or the
+//! customer has to give; it goes on by itself, and the deadline stands still meanwhile.
+
+use std::collections::BTreeSet;
+
+use crate::kinds::conditions::Trouble;
+use crate::operator::world::workload::{GateView, PodView, Waiting, Workload};
+
+impl Waiting {
+    /// Why the image cannot be pulled, for a sentence, if it is that.
+    fn pull_failure(&self) -> Option<&'static str> {
+        let pull = matches!(
+            self.reason.reason(),
+            "ErrImagePull"
+                | "ImagePullBackOff"
+                | "ImageInspectError"
+                | "RegistryUnavailable"
+                | "ErrImageNeverPull"
+                | "SignatureValidationFailed"
+        );
+        pull.then(|| self.message.pull_failure())
+    }
+}
+
+/// What is under way until the Deployment's controller has seen what was written. One sentence, since each takes a write of status.
+pub const APPLYING: &str = "objects are being applied";
+
+/// What is under way while the start gate tries.
+pub const AT_THE_GATE: &str = "the start gate still waits: the network plugin has not closed the new pod yet";
+
+/// How it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The new pods serve, on every Service.
+    Serving,
+    /// Under way.
+    Progressing(String),
+    /// Waits for somebody else.
+    Stalled(Trouble),
+    /// Will not become ready.
+    Failed(Trouble),
+}
+
+/// Restarts from which on a crash is a loop: one may be a dependency that was late.
+const CRASH_LOOP_RESTARTS: i32 = 2;
+
+impl Workload {
+    /// `pod-template-hash` of the newest template.
+    #[must_use]
+    pub fn newest_hash(&self) -> Option<&str> {
+        let revision = self.deployment.as_ref()?.revision.as_ref()?;
+        let newest = self.replica_sets.iter().find(|set| set.revision.as_ref() == Some(revision))?;
+        Some(&newest.template_hash)
+    }
+
+    /// Pods of the newest template that are not on their way out.
+    pub fn newest_pods(&self) -> impl Iterator<Item = &PodView> {
+        let hash = self.newest_hash().map(str::to_owned);
+        self.pods.iter().filter(move |pod| !pod.terminating && hash.is_some() && pod.template_hash == hash)
+    }
+
+    /// Whether pods of older templates still exist.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        let hash = self.newest_hash();
+        self.pods.iter().any(|pod| pod.job.is_none() && pod.template_hash.as_deref() != hash)
+    }
+
+    /// How the newest template does, when the Deployment is as wanted. `services` are the names that must reach the pods.
+    #[must_use]
+    pub fn verdict(&self, services: &[String]) -> Verdict {
+        let Some(deployment) = &self.deployment else {
+            return Verdict::Progressing(APPLYING.to_owned());
+        };
+        if !deployment.is_observed() {
+            return Verdict::Progressing(APPLYING.to_owned());
+        }
+        if deployment.desired == 0 {
+            return if deployment.total == 0 {
+                Verdict::Serving
+            } else {
+                Verdict::Progressing("pods are being stopped".to_owned())
+            };
+        }
+        if let Some(trouble) = self.newest_pods().find_map(hopeless) {
+            return Verdict::Failed(trouble);
+        }
+        let ready: BTreeSet<&str> = self.newest_pods().filter(|pod| pod.ready).map(|pod| pod.name.as_str()).collect();
+        let wanted = usize::try_from(deployment.desired).unwrap_or_default();
+        if ready.len() >= wanted && deployment.updated >= deployment.desired {
+            return self.reachable(services, &ready, wanted);
+        }
+        if let Some(trouble) = self.newest_pods().find_map(waiting_for_others).or_else(|| self.refused()) {
+            return Verdict::Stalled(trouble);
+        }
+        let gated = self.newest_pods().any(|pod| pod.gate == Some(GateView::Tries));
+        Verdict::Progressing(if gated { AT_THE_GATE } else { "new pods are starting" }.to_owned())
+    }
+
+    fn reachable(&self, services: &[String], ready: &BTreeSet<&str>, wanted: usize) -> Verdict {
+        for service in services {
+            let slices = self.slices.iter().filter(|slice| slice.service == *service);
+            let reached = slices.flat_map(|slice| &slice.ready).filter(|pod| ready.contains(pod.as_str())).count();
+            if reached < wanted {
+                return Verdict::Progressing(format!(
+                    "pods are ready and Service {service} does not reach all of them yet"
+                ));
+            }
+        }
+        Verdict::Serving
+    }
+
+    /// Pods that the API server refused to the replica set.
+    fn refused(&self) -> Option<Trouble> {
+        let failure = self.deployment.as_ref()?.failure.as_ref()?;
+        let shown = "`kubectl get events` in its namespace shows the refusal";
+        Some(if failure.speaks_of_quota() {
+            Trouble::new("Quota", format!("the namespace's quota leaves no room for the new pods; {shown}"))
+        } else {
+            Trouble::new("PolicyDenied", format!("the cluster refuses the new pods at admission; {shown}"))
+        })
+    }
+}
+
+/// What a pod does to itself.
+fn hopeless(pod: &PodView) -> Option<Trouble> {
+    let Waiting { reason, message } = pod.waiting.as_ref()?;
+    let exit = pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| match code {
+        Some(code) => format!(" with exit code {code} ({})", reason.reason()),
+        None => format!(" ({})", reason.reason()),
+    });
+    match reason.reason() {
+        "CrashLoopBackOff" if pod.restarts >= CRASH_LOOP_RESTARTS => {
+            Some(Trouble::new("CrashLoop", format!("the new container ends again and again{exit}; its log says why")))
+        }
+        "InvalidImageName" => {
+            Some(Trouble::new("InvalidImageName", pod.explained("the kubelet refuses the image's name")))
+        }
+        "CreateContainerConfigError" if message.speaks_of_root() => Some(Trouble::new(
+            "RootImage",
+            "the image runs as root or its user is not numeric, and this environment does not allow it; set a numeric USER in \
+             the image or security.runAsUser in the release",
+        )),
+        "RunContainerError" | "CreateContainerError" | "StartError" if pod.restarts >= 1 => {
+            let sentence = format!("{}; check command and args", message.start_failure());
+            Some(Trouble::new("CannotStart", pod.explained(&sentence)))
+        }
+        _ => None,
+    }
+}
+
+/// What others have to give, to a pod of a release or of a run.
+pub(in crate::operator) fn waiting_for_others(pod: &PodView) -> Option<Trouble> {
+    if let Some(message) = &pod.unschedulable {
+        let sentence = format!("no node takes the pod: {}", message.lacking());
+        return Some(Trouble::new("Unschedulable", pod.explained(&sentence)));
+    }
+    if let Some(gate) = &pod.gate {
+        return gate_is_shut(pod, gate);
+    }
+    let waiting = pod.waiting.as_ref()?;
+    if let Some(failure) = waiting.pull_failure() {
+        let check = "check that the digest exists and the pull secret is right";
+        return Some(Trouble::new(
+            "ImagePull",
+            pod.explained(&format!("the image cannot be pulled: {failure}; {check}")),
+        ));
+    }
+    match waiting.reason.reason() {
+        "CreateContainerConfigError" => Some(Trouble::new(
+            "Configuration",
+            pod.explained("the kubelet cannot put the container's configuration together"),
+        )),
+        _ => None,
+    }
+}
+
+/// What the customer has to give so that the start gate lets a pod through, once that can be told.
+fn gate_is_shut(pod: &PodView, gate: &GateView) -> Option<Trouble> {
+    let check = "check startGate.image of DataPlanePolicy/default and the pull secret of its registry";
+    let waiting = match gate {
+        GateView::Tries => return None,
+        GateView::GaveUp => {
+            let sentence = "the start gate does not let the pod through: the network plugin does not close it, or the cluster's DNS does \
+                            not answer; the log of its container start-gate says which";
+            return Some(Trouble::new("StartGate", pod.explained(sentence)));
+        }
+        GateView::Waiting(waiting) => waiting,
+    };
+    if let Some(failure) = waiting.pull_failure() {
+        let sentence = format!("the image of the start gate cannot be pulled: {failure}; {check}");
+        return Some(Trouble::new("ImagePull", pod.explained(&sentence)));
+    }
+    match waiting.reason.reason() {
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
+        | "StartError"
+        | "InvalidImageName" => {
+            Some(Trouble::new("StartGate", pod.explained(&format!("the start gate cannot be started; {check}"))))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

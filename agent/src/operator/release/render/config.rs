@@ -1,0 +1,89 @@
+//! Configuration: one ConfigMap named by its content, and one Secret whose name is bound late.
+//!
+//! Both are immutable: a change is a new object, so that pods of two generations each see their own.
+
+use std::collections::BTreeMap;
+
+use protocol::spec::SecretRef;
+use serde_json::{Value, json};
+
+use super::Input;
+use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::rendering::{self, SECRETS};
+use crate::operator::release::valid::{Setting, Source};
+
+/// Where a container finds its settings.
+pub(super) struct Config {
+    /// The ConfigMap, if there is anything plain.
+    pub(super) config_map: Option<Value>,
+    /// Keys of the Secret, if there is anything secret.
+    pub(super) secrets: BTreeMap<String, SecretRef>,
+    /// `env` of the container.
+    pub(super) env: Vec<Value>,
+    /// `volumeMounts` of the container.
+    pub(super) mounts: Vec<Value>,
+    /// `volumes` of the pod.
+    pub(super) volumes: Vec<Value>,
+}
+
+pub(super) fn plan(input: &Input<'_>) -> Config {
+    let mut data = BTreeMap::new();
+    let mut secrets = BTreeMap::new();
+    let release = input.release;
+    let keyed = |prefix: &str, index: usize, setting: &Setting| match prefix {
+        "env" => format!("env.{}", setting.target),
+        _ => format!("file.{index}"),
+    };
+    for (prefix, settings) in [("env", &release.env), ("file", &release.files)] {
+        for (index, setting) in settings.iter().enumerate() {
+            let key = keyed(prefix, index, setting);
+            match &setting.source {
+                Source::Plain(value) => drop(data.insert(key, value.clone())),
+                Source::Secret(reference) => drop(secrets.insert(key, reference.clone())),
+            }
+        }
+    }
+    let config_map = (!data.is_empty()).then(|| {
+        let digest = object::short_digest(json!(data).to_string().as_bytes(), 10);
+        let mut map = super::head(input, ObjectKind::ConfigMap, &format!("{}-config-{digest}", input.name));
+        map["immutable"] = json!(true);
+        map["data"] = json!(data);
+        map
+    });
+    let map_name = config_map.as_ref().and_then(|map| map.pointer("/metadata/name")).cloned().unwrap_or_default();
+    let secret_name = rendering::slot(SECRETS);
+
+    // Values come by reference: `$(NAME)` in a plain value would be expanded by the kubelet, a referenced one is taken as it is.
+    let variable = |(index, setting): (usize, &Setting)| {
+        let key = keyed("env", index, setting);
+        match &setting.source {
+            Source::Plain(_) => {
+                json!({"name": setting.target, "valueFrom": {"configMapKeyRef": {"name": map_name, "key": key}}})
+            }
+            Source::Secret(_) => {
+                json!({"name": setting.target, "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key}}})
+            }
+        }
+    };
+    let mount = |(index, setting): (usize, &Setting)| {
+        let volume = match &setting.source {
+            Source::Plain(_) => "config",
+            Source::Secret(_) => "secret",
+        };
+        json!({"name": volume, "mountPath": setting.target, "subPath": keyed("file", index, setting), "readOnly": true})
+    };
+    let mut volumes = Vec::new();
+    if release.files.iter().any(|file| matches!(file.source, Source::Plain(_))) {
+        volumes.push(json!({"name": "config", "configMap": {"name": map_name}}));
+    }
+    if release.files.iter().any(|file| matches!(file.source, Source::Secret(_))) {
+        volumes.push(json!({"name": "secret", "secret": {"secretName": secret_name}}));
+    }
+    Config {
+        config_map,
+        secrets,
+        env: release.env.iter().enumerate().map(variable).collect(),
+        mounts: release.files.iter().enumerate().map(mount).collect(),
+        volumes,
+    }
+}

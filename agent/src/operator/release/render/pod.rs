@@ -1,0 +1,156 @@
+//! What all pods have in common, whatever they run.
+
+use protocol::quantity::larger;
+use protocol::spec::{Probe, Resources};
+use serde_json::{Value, json};
+
+use super::Input;
+use super::config::Config;
+use super::literal::literals;
+use super::security::container_security;
+use crate::kinds::SecurityLevel;
+use crate::kinds::labels::CONTAINER;
+use crate::operator::object::fixed::{DEFAULT_LIMITS, DEFAULT_REQUESTS};
+
+/// Seconds for which a pod serves on after it left the addresses, so that nobody is sent to a closed port.
+const DRAIN_SECONDS: i64 = 5;
+
+/// Whether the pod serves until it is told to stop, or runs to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Serve,
+    Task,
+}
+
+pub(super) fn template(input: &Input<'_>, config: &Config, purpose: Purpose) -> Value {
+    let release = input.release;
+    let mut container = json!({
+        "name": CONTAINER,
+        "image": release.image,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": resources(release.resources.as_ref()),
+        "securityContext": container_security(input.level),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    });
+    set(&mut container, "command", release.command.as_ref().map(|command| json!(literals(command))));
+    set(&mut container, "args", release.args.as_ref().map(|args| json!(literals(args))));
+    set(&mut container, "env", (!config.env.is_empty()).then(|| json!(config.env)));
+    set(&mut container, "volumeMounts", (!config.mounts.is_empty()).then(|| json!(config.mounts)));
+    if purpose == Purpose::Serve {
+        serving(input, &mut container);
+    }
+    let mut spec = json!({
+        "containers": [container],
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "serviceAccountName": "default",
+        "securityContext": pod_security(input),
+        "terminationGracePeriodSeconds": release.termination_grace_seconds,
+    });
+    set(&mut spec, "initContainers", input.gate.map(|gate| json!([super::gate::container(gate)])));
+    set(&mut spec, "volumes", (!config.volumes.is_empty()).then(|| json!(config.volumes)));
+    let pull: Vec<Value> = input.pull_secrets.iter().map(|name| json!({"name": name})).collect();
+    set(&mut spec, "imagePullSecrets", (!pull.is_empty()).then(|| json!(pull)));
+    match purpose {
+        Purpose::Serve => spec["topologySpreadConstraints"] = spread(input),
+        Purpose::Task => spec["restartPolicy"] = json!("Never"),
+    }
+    let mut metadata = json!({"labels": super::pod_labels(input)});
+    set(
+        &mut metadata,
+        "annotations",
+        release.restart_token.as_ref().map(|token| json!({"pdp-agent.dev/restart-token": token})),
+    );
+    json!({"metadata": metadata, "spec": spec})
+}
+
+fn serving(input: &Input<'_>, container: &mut Value) {
+    let release = input.release;
+    let ports: Vec<Value> = release
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let protocol = endpoint.kind.transport();
+            json!({"name": endpoint.name, "containerPort": endpoint.port, "protocol": protocol})
+        })
+        .collect();
+    set(container, "ports", (!ports.is_empty()).then(|| json!(ports)));
+    let drain = DRAIN_SECONDS.min(release.termination_grace_seconds / 2);
+    set(container, "lifecycle", (drain > 0).then(|| json!({"preStop": {"sleep": {"seconds": drain}}})));
+    let probes = release.probes.as_ref();
+    let asked = |pick: fn(&protocol::spec::Probes) -> Option<&Probe>| probes.and_then(pick).map(probe);
+    set(container, "startupProbe", asked(|probes| probes.startup.as_ref()));
+    set(container, "livenessProbe", asked(|probes| probes.liveness.as_ref()));
+    // Without any readiness check a pod would count as serving before its port is open.
+    let open = || release.endpoints.iter().find(|endpoint| endpoint.kind.can_be_probed());
+    let default = || open().map(|endpoint| json!({"tcpSocket": {"port": endpoint.port}, "periodSeconds": 2}));
+    set(container, "readinessProbe", asked(|probes| probes.readiness.as_ref()).or_else(default));
+}
+
+fn probe(probe: &Probe) -> Value {
+    let Probe { port, path, period_seconds, timeout_seconds, failure_threshold } = probe;
+    let mut rendered = match path {
+        Some(path) => json!({"httpGet": {"path": path, "port": port}}),
+        None => json!({"tcpSocket": {"port": port}}),
+    };
+    set(&mut rendered, "periodSeconds", period_seconds.map(|value| json!(value)));
+    set(&mut rendered, "timeoutSeconds", timeout_seconds.map(|value| json!(value)));
+    set(&mut rendered, "failureThreshold", failure_threshold.map(|value| json!(value)));
+    rendered
+}
+
+/// Requests and limits; a limit is never below its request, since the API server would refuse the pod.
+fn resources(asked: Option<&Resources>) -> Value {
+    let none = Resources { cpu_request: None, memory_request: None, cpu_limit: None, memory_limit: None };
+    let Resources { cpu_request, memory_request, cpu_limit, memory_limit } = asked.unwrap_or(&none);
+    let pair = |request: &Option<String>, limit: &Option<String>, default_request: &str, default_limit: &str| match (
+        request, limit,
+    ) {
+        (Some(request), Some(limit)) => (request.clone(), limit.clone()),
+        (Some(request), None) => (request.clone(), larger(default_limit, request)),
+        (None, Some(limit)) if larger(default_request, limit) == default_request => (limit.clone(), limit.clone()),
+        (None, Some(limit)) => (default_request.to_owned(), limit.clone()),
+        (None, None) => (default_request.to_owned(), default_limit.to_owned()),
+    };
+    let (cpu_request, cpu_limit) = pair(cpu_request, cpu_limit, DEFAULT_REQUESTS.0, DEFAULT_LIMITS.0);
+    let (memory_request, memory_limit) = pair(memory_request, memory_limit, DEFAULT_REQUESTS.1, DEFAULT_LIMITS.1);
+    json!({
+        "requests": {"cpu": cpu_request, "memory": memory_request},
+        "limits": {"cpu": cpu_limit, "memory": memory_limit},
+    })
+}
+
+fn pod_security(input: &Input<'_>) -> Value {
+    let mut context = json!({"seccompProfile": {"type": "RuntimeDefault"}});
+    if input.level == SecurityLevel::Restricted {
+        context["runAsNonRoot"] = json!(true);
+    }
+    let security = input.release.security.as_ref();
+    set(&mut context, "runAsUser", security.and_then(|security| security.run_as_user).map(|id| json!(id)));
+    set(&mut context, "fsGroup", security.and_then(|security| security.fs_group).map(|id| json!(id)));
+    context
+}
+
+fn spread(input: &Input<'_>) -> Value {
+    let over = |key: &str| {
+        json!({
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector(input)},
+            "matchLabelKeys": ["pod-template-hash"],
+        })
+    };
+    json!([over("kubernetes.io/hostname"), over("topology.kubernetes.io/zone")])
+}
+
+/// What selects the pods of a release: never a version or a hash.
+pub(super) fn selector(input: &Input<'_>) -> Value {
+    json!({super::RELEASE: input.name})
+}
+
+pub(super) fn set(object: &mut Value, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        object[key] = value;
+    }
+}

@@ -1,0 +1,195 @@
+//! A release's spec, parsed once into a type that cannot be wrong.
+//!
+//! The API server has checked bounds and forms already; what it cannot check is found here by the rules of documents, all of it at
+//! once, each with field, rule and fix. Only rules count whose breach could never have worked: a release that an older version let in
+//! and that runs goes on.
+
+use protocol::spec::{
+    Breach, ComponentType, Endpoint, Probes, ReleaseOwner, ReleaseSpec, Resources, SecretRef, SecurityOverrides,
+    TaskSettings, Weight, rules,
+};
+
+/// A present release whose fields are there and fit together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidRelease {
+    /// Component and track.
+    pub owner: ReleaseOwner,
+    /// What it becomes.
+    pub component_type: ComponentType,
+    /// Image by digest.
+    pub image: String,
+    /// Entry point and arguments in place of the image's.
+    pub command: Option<Vec<String>>,
+    /// Arguments in place of the image's.
+    pub args: Option<Vec<String>>,
+    /// Environment variables, names unique.
+    pub env: Vec<Setting>,
+    /// Files, paths unique.
+    pub files: Vec<Setting>,
+    /// Endpoints, names unique.
+    pub endpoints: Vec<Endpoint>,
+    /// Number of pods.
+    pub replicas: i32,
+    /// As asked for; defaults are made when rendering.
+    pub resources: Option<Resources>,
+    /// As asked for.
+    pub probes: Option<Probes>,
+    /// User and group ids.
+    pub security: Option<SecurityOverrides>,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub termination_grace_seconds: i64,
+    /// Seconds until a rollout counts as failed.
+    pub progress_deadline_seconds: i32,
+    /// Changing it restarts the pods.
+    pub restart_token: Option<String>,
+    /// Settings of a task.
+    pub task: TaskSettings,
+}
+
+/// One variable or file: where it goes and where its value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Name of the variable or path of the file.
+    pub target: String,
+    /// Its value.
+    pub source: Source,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Plain.
+    Plain(String),
+    /// From the vault.
+    Secret(SecretRef),
+}
+
+/// Seconds that a generation may take to become ready when the document says nothing.
+const DEFAULT_DEADLINE: i32 = 300;
+
+/// Seconds between SIGTERM and SIGKILL when the document says nothing, as in Kubernetes.
+const DEFAULT_GRACE: i64 = 30;
+
+impl ValidRelease {
+    /// Parses a present spec.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one sentence each: field, rule, fix.
+    pub fn parse(spec: &ReleaseSpec) -> Result<Self, Vec<String>> {
+        let ReleaseSpec {
+            state: _,
+            environment: _,
+            owner,
+            component_type,
+            image,
+            command,
+            args,
+            env,
+            files,
+            endpoints,
+            scaling,
+            resources,
+            probes,
+            security,
+            termination_grace_seconds,
+            progress_deadline_seconds,
+            restart_token,
+            task,
+        } = spec;
+        let broken = rules::of_release(spec).into_iter().filter(|breach| breach.weight == Weight::Always);
+        let mut wrong: Vec<String> = broken.map(|breach| sentence(&breach)).collect();
+        let (Some(owner), Some(component_type), Some(image)) = (owner, component_type, image) else {
+            wrong.push("spec: with state Present, environment, owner, type and image are required".to_owned());
+            return Err(wrong);
+        };
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Self {
+            owner: owner.clone(),
+            component_type: *component_type,
+            image: image.clone(),
+            command: command.clone(),
+            args: args.clone(),
+            env: settings(env.iter().flatten().map(|one| (&one.name, &one.value, &one.secret_ref))),
+            files: settings(files.iter().flatten().map(|one| (&one.path, &one.content, &one.secret_ref))),
+            endpoints: endpoints.clone().unwrap_or_default(),
+            replicas: scaling.as_ref().and_then(|scaling| scaling.replicas).unwrap_or(1),
+            resources: resources.clone(),
+            probes: probes.clone(),
+            security: security.clone(),
+            termination_grace_seconds: termination_grace_seconds.unwrap_or(DEFAULT_GRACE),
+            progress_deadline_seconds: progress_deadline_seconds.unwrap_or(DEFAULT_DEADLINE),
+            restart_token: restart_token.clone(),
+            task: task.clone().unwrap_or(TaskSettings { retries: None, timeout_seconds: None }),
+        })
+    }
+
+    /// Every secret reference, in order.
+    pub fn secret_refs(&self) -> impl Iterator<Item = &SecretRef> {
+        self.env.iter().chain(&self.files).filter_map(|setting| match &setting.source {
+            Source::Secret(reference) => Some(reference),
+            Source::Plain(_) => None,
+        })
+    }
+}
+
+type Raw<'a> = (&'a String, &'a Option<String>, &'a Option<SecretRef>);
+
+/// Those with one source; the others are among the broken rules.
+fn settings<'a>(raw: impl Iterator<Item = Raw<'a>>) -> Vec<Setting> {
+    let source = |value: &Option<String>, secret: &Option<SecretRef>| match (value, secret) {
+        (Some(value), None) => Some(Source::Plain(value.clone())),
+        (None, Some(secret)) => Some(Source::Secret(secret.clone())),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    raw.filter_map(|(target, value, secret)| Some(Setting { target: target.clone(), source: source(value, secret)? }))
+        .collect()
+}
+
+/// With the field as `kubectl` shows it: `spec.env[1].name`.
+fn sentence(breach: &Breach) -> String {
+    let parts = breach.field.split('/').skip(1).map(|part| match part.parse::<usize>() {
+        Ok(index) => format!("[{index}]"),
+        Err(_) => format!(".{part}"),
+    });
+    format!("spec{}: {}", parts.collect::<String>(), breach.sentence())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::spec::EnvVar;
+
+    use super::*;
+    use crate::operator::fixture;
+
+    #[test]
+    fn a_full_spec_is_read() {
+        let valid = ValidRelease::parse(&fixture::service()).unwrap();
+        assert_eq!((valid.replicas, valid.termination_grace_seconds, valid.progress_deadline_seconds), (2, 30, 300));
+        assert_eq!(valid.secret_refs().count(), 2);
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let mut spec = fixture::service();
+        spec.image = Some("registry.example.com/web:latest".to_owned());
+        let doubled = spec.env.as_ref().unwrap()[0].clone();
+        spec.env.as_mut().unwrap().push(doubled);
+        spec.env.as_mut().unwrap().push(EnvVar { name: "NONE".to_owned(), value: None, secret_ref: None });
+        spec.endpoints.as_mut().unwrap()[1].port = 8080;
+        let wrong = ValidRelease::parse(&spec).unwrap_err();
+        for part in ["spec.image: ", "by digest", "GREETING stands twice", "NONE has neither", "port 8080 stands twice"]
+        {
+            assert!(wrong.iter().any(|sentence| sentence.contains(part)), "{part} in {wrong:?}");
+        }
+    }
+
+    #[test]
+    fn secret_paths_stay_below_their_prefix() {
+        let mut spec = fixture::service();
+        let secret = SecretRef { path: "a/../b".to_owned(), key: "k".to_owned(), version: None };
+        spec.env = Some(vec![EnvVar { name: "A".to_owned(), value: None, secret_ref: Some(secret) }]);
+        assert!(ValidRelease::parse(&spec).unwrap_err()[0].contains("step out"));
+    }
+}

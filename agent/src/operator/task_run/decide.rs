@@ -1,0 +1,334 @@
+//! The decision for one run. Pure: no client, no clock.
+//!
+//! The Job's name is recorded before the Job is created, and a Job that was seen once and is gone is never made again: the
+//! task may have run. Facts say start and end once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use protocol::mutant::{self, Mutant};
+use protocol::report::FactKind;
+use serde_json::{Value, json};
+
+use crate::kinds::TaskRunStatus;
+use crate::kinds::conditions::{self, Conditions, NewFact, Trouble};
+use crate::operator::cluster::unanswered;
+use crate::operator::reconcile::modified::{self, Ledger, Modified};
+use crate::operator::reconcile::write::{Decision, Write};
+use crate::operator::release::progress;
+use crate::operator::world::index::JobView;
+use crate::operator::world::workload::{GateView, PodView, Waiting};
+
+/// What one decision looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// Name of the TaskRun.
+    pub name: &'a str,
+    pub uid: &'a str,
+    /// Generation of its document, or `metadata.generation`.
+    pub generation: i64,
+    /// Generation that facts carry.
+    pub fact_generation: i64,
+    /// How the stored spec differs from the document that came.
+    pub modified: Option<&'a Modified>,
+    /// Whether it shall end.
+    pub cancel: bool,
+    /// Its status as stored.
+    pub status: &'a TaskRunStatus,
+    /// What its Job would be, while none is recorded.
+    pub blueprint: Option<&'a Result<Blueprint, Trouble>>,
+    /// Why the customer does not let its Job start now, if so.
+    pub denied: Option<&'a Trouble>,
+    /// The recorded Job, rendered again: while it is not there, or shall be suspended.
+    pub recorded: Option<&'a Value>,
+    /// The recorded Job in the cluster.
+    pub job: &'a JobSeen,
+    /// Until when a person stopped writes.
+    pub paused: Option<&'a str>,
+    /// How long its Job may still be created.
+    pub settles: Option<Duration>,
+}
+
+/// What a run would be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blueprint {
+    pub namespace: String,
+    /// Rendering.
+    pub revision: String,
+    /// The Job.
+    pub job: Value,
+}
+
+/// The Job as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobSeen {
+    /// It is not there.
+    Missing,
+    /// It is.
+    Found {
+        /// Of what was seen.
+        uid: String,
+        /// Of what was seen.
+        resource_version: String,
+        /// Whether it is being deleted.
+        terminating: bool,
+        /// Its state.
+        job: JobView,
+        /// Its pods.
+        pods: Vec<PodView>,
+    },
+}
+
+/// How long a pod's last state is waited for after its Job has ended.
+const EXIT_CODE_WAIT: Duration = Duration::from_secs(2);
+
+/// Decides.
+#[must_use]
+pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus> {
+    let mut next = observed.status.clone();
+    next.observed_generation = Some(observed.generation);
+    let mut step = Step { observed, now, writes: Vec::new(), wake: None, next };
+    let said = step.take();
+    let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
+    if let Some(until) = observed.paused {
+        conditions.set(
+            "Paused",
+            true,
+            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+        );
+    }
+    match said {
+        Said::Waits(trouble) => {
+            conditions.set("Stalled", true, &trouble);
+            conditions.set("Ended", false, &trouble);
+        }
+        Said::Goes(trouble) => conditions.set("Ended", false, &trouble),
+        Said::Ended(trouble) => conditions.set("Ended", true, &trouble),
+    }
+    let ledger = Ledger { uid: observed.uid, facts: &mut step.next.facts, last: &mut step.next.last_fact };
+    modified::tell(observed.modified, &mut conditions, ledger);
+    step.next.conditions = conditions.finish();
+    if step.next != *observed.status {
+        // A name is recorded before the Job is made; everything else is said after it was done.
+        let status = Write::Status(Box::new(step.next.clone()));
+        let recording = observed.status.job.is_none() && step.next.job.is_some();
+        let at = if recording { 0 } else { step.writes.len() };
+        step.writes.insert(at, status);
+    }
+    Decision { writes: step.writes, wake: step.wake }
+}
+
+enum Said {
+    Waits(Trouble),
+    Goes(Trouble),
+    Ended(Trouble),
+}
+
+struct Step<'a> {
+    observed: &'a Observed<'a>,
+    now: Timestamp,
+    writes: Vec<Write<TaskRunStatus>>,
+    wake: Option<Duration>,
+    next: TaskRunStatus,
+}
+
+impl Step<'_> {
+    fn take(&mut self) -> Said {
+        if self.observed.status.job.is_none() {
+            return self.begin();
+        }
+        match self.observed.job {
+            JobSeen::Missing => self.vanished(),
+            JobSeen::Found { uid, resource_version, terminating, job, pods } => {
+                self.follow(uid, resource_version, *terminating, job, pods)
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Said {
+        if self.observed.cancel {
+            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled before it began"));
+        }
+        if self.observed.paused.is_some() {
+            return Said::Waits(Trouble::new("Paused", "a person stopped writes to workloads"));
+        }
+        if let Some(trouble) = self.denied() {
+            return Said::Waits(trouble.clone());
+        }
+        match self.observed.blueprint {
+            Some(Ok(Blueprint { namespace, revision, job })) => {
+                self.next.namespace = Some(namespace.clone());
+                self.next.revision = Some(revision.clone());
+                self.next.job = job.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+                self.writes.push(Write::Create(job.clone()));
+                Said::Goes(Trouble::new("Starting", "the Job is being created"))
+            }
+            Some(Err(trouble)) => Said::Waits(trouble.clone()),
+            None => Said::Waits(Trouble::new("ReleaseNotReady", "its release is not ready")),
+        }
+    }
+
+    fn denied(&self) -> Option<&Trouble> {
+        self.observed.denied.filter(|_| !mutant::is(Mutant::PolicyNotAskedForRuns))
+    }
+
+    /// The Job was recorded and is not there: it was never created, or somebody removed it.
+    fn vanished(&mut self) -> Said {
+        let was_seen = self.observed.status.conditions.iter().any(|condition| {
+            condition.condition_type == "Ended" && matches!(condition.reason.as_str(), "Running" | "Pending")
+        });
+        if self.observed.cancel {
+            let settles = self.observed.settles.filter(|_| !was_seen && !mutant::is(Mutant::CreateForgotten));
+            if let Some(left) = settles {
+                self.wake = Some(left);
+                return Said::Goes(unanswered::settling());
+            }
+            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled; its Job is gone"));
+        }
+        match self
+            .observed
+            .recorded
+            .filter(|_| (!was_seen && self.observed.status.started.is_none()) || mutant::is(Mutant::JobMadeAgain))
+        {
+            Some(job) => {
+                if let Some(trouble) = self.denied() {
+                    return Said::Waits(trouble.clone());
+                }
+                if self.observed.paused.is_none() {
+                    self.writes.push(Write::Create(job.clone()));
+                }
+                Said::Goes(Trouble::new("Starting", "the Job is being created"))
+            }
+            None => self.end(
+                "Unknown",
+                None,
+                Trouble::new("JobLost", "its Job is gone, so how it ended is not known; run it again if needed"),
+            ),
+        }
+    }
+
+    fn follow(&mut self, uid: &str, version: &str, terminating: bool, job: &JobView, pods: &[PodView]) -> Said {
+        let started = pods.iter().filter_map(|pod| pod.started.clone()).min();
+        if self.next.started.is_none()
+            && let Some(started) = started.or_else(|| job.complete.then(|| job.started.clone()).flatten())
+        {
+            self.next.started = Some(started);
+            self.fact(FactKind::TaskStarted, Trouble::new("Started", "the task's pod runs"), None);
+        }
+        // Names of pods are random: the last attempt is the one that began last. While the watch of pods lags behind that of Jobs,
+        // what looks like the last one is an earlier one, with another exit code.
+        let ended: Vec<_> = pods.iter().filter(|pod| pod.terminated.is_some()).collect();
+        let all = usize::try_from(job.attempts).is_ok_and(|attempts| ended.len() >= attempts);
+        let last =
+            ended.into_iter().filter(|_| all || mutant::is(Mutant::ExitCodeOfFirstAttempt)).max_by(|one, other| {
+                let later = (&one.started, &one.name).cmp(&(&other.started, &other.name));
+                if mutant::is(Mutant::ExitCodeOfFirstAttempt) { later.reverse() } else { later }
+            });
+        let exit = last.and_then(|pod| pod.terminated.as_ref()).map(|(_, code)| *code);
+        let known = exit.is_some();
+        let exit = exit.flatten();
+        if job.complete {
+            return self.ended(
+                job,
+                (known, exit),
+                "Succeeded",
+                Trouble::new("Succeeded", "the task ended with success"),
+            );
+        }
+        if let Some(reason) = &job.failed {
+            let why = if reason.is("DeadlineExceeded") {
+                Trouble::new("TimedOut", "the task took longer than task.timeoutSeconds")
+            } else if self.next.started.is_none() && pods.iter().any(|pod| pod.gate == Some(GateView::GaveUp)) {
+                Trouble::new(
+                    "StartGate",
+                    "the task did not start: its start gate ended before the network plugin had closed the pod, or the \
+                     cluster's DNS does not answer; have the platform team look, and run it again",
+                )
+            } else if reason.is("BackoffLimitExceeded") {
+                Trouble::new("Failed", "the task failed and is not tried again; its log says why")
+            } else {
+                Trouble::new("Failed", "the task failed; its log says why")
+            };
+            return self.ended(job, (known, exit), "Failed", why);
+        }
+        if self.observed.cancel {
+            if job.suspended && job.active == 0 {
+                return self.end("Cancelled", exit, Trouble::new("Cancelled", "cancelled; its pods are gone"));
+            }
+            if !job.suspended && !terminating && self.observed.paused.is_none() {
+                self.suspend(uid, version);
+            }
+            return Said::Goes(Trouble::new("Cancelling", "its pods are being stopped"));
+        }
+        // Of an earlier try the gate may have given up.
+        let starting = pods.iter().filter(|pod| self.next.started.is_none() || pod.gate.is_none());
+        match starting.clone().find_map(waits) {
+            Some(trouble) => Said::Waits(trouble),
+            None if self.next.started.is_some() => Said::Goes(Trouble::new("Running", "the task runs")),
+            None if starting.clone().any(|pod| pod.gate == Some(GateView::Tries)) => {
+                Said::Goes(Trouble::new("Pending", progress::AT_THE_GATE))
+            }
+            None => Said::Goes(Trouble::new("Pending", "the task's pod is being started")),
+        }
+    }
+
+    /// Applies the whole Job with `suspend`: a part of it would give up every other field.
+    fn suspend(&mut self, uid: &str, version: &str) {
+        let Some(mut object) = self.observed.recorded.cloned() else { return };
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.insert("suspend".to_owned(), json!(true));
+        }
+        let (uid, resource_version) = (uid.to_owned(), version.to_owned());
+        self.writes.push(Write::Apply { object, uid, resource_version, repairs: false });
+    }
+
+    /// The Job has ended. How its pod ended may come a moment later, with an exit code unless that is withheld.
+    fn ended(&mut self, job: &JobView, (known, exit): (bool, Option<i32>), result: &str, why: Trouble) -> Said {
+        let ended = job.ended.as_deref().and_then(conditions::parse_time);
+        let since = ended.map(|ended| self.now.duration_since(ended)).and_then(|since| Duration::try_from(since).ok());
+        let left = since.and_then(|since| EXIT_CODE_WAIT.checked_sub(since)).filter(|left| !left.is_zero());
+        if !known && let Some(left) = left {
+            self.wake = Some(left);
+            return Said::Goes(Trouble::new("Running", "the task runs"));
+        }
+        self.next.ended.clone_from(&job.ended);
+        self.end(result, exit, why)
+    }
+
+    fn end(&mut self, result: &str, exit: Option<i32>, why: Trouble) -> Said {
+        self.next.result = Some(result.to_owned());
+        self.next.exit_code = exit;
+        if self.next.ended.is_none() {
+            self.next.ended = Some(conditions::timestamp(self.now));
+        }
+        self.fact(FactKind::TaskEnded, why.clone(), exit);
+        Said::Ended(why)
+    }
+
+    fn fact(&mut self, kind: FactKind, what: Trouble, exit_code: Option<i32>) {
+        let fact = NewFact { kind, what, exit_code };
+        let Observed { uid, fact_generation, .. } = *self.observed;
+        conditions::append(&mut self.next.facts, &mut self.next.last_fact, uid, fact_generation, fact, self.now);
+    }
+}
+
+/// Why a pod of the run does not start.
+fn waits(pod: &PodView) -> Option<Trouble> {
+    if let Some(trouble) = progress::waiting_for_others(pod) {
+        return Some(trouble);
+    }
+    let Waiting { reason, message } = pod.waiting.as_ref()?;
+    match reason.reason() {
+        reason @ ("CreateContainerError" | "RunContainerError" | "StartError") => {
+            let sentence = format!("{}; check command and args", message.start_failure());
+            Some(Trouble::new(reason, pod.explained(&sentence)))
+        }
+        reason @ "InvalidImageName" => {
+            Some(Trouble::new(reason, pod.explained("the kubelet refuses the image's name")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

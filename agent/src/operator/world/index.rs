@@ -1,0 +1,347 @@
+//! What the watches have shown: our kinds whole, everything else as little as the decisions need.
+//!
+//! Own writes enter here too, from their answers, so that the next decision does not wait for the watch.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::mutant::{self, Mutant};
+
+use super::interned::Names;
+pub use super::tracked::{JobView, Mark, Place, Tracked, View};
+use super::workload::Workload;
+use crate::kinds::{DataPlane, DataPlanePolicy, Environment, Release, TaskRun};
+use crate::operator::object::ObjectKind;
+
+mod own;
+
+pub use own::{Own, answered, shown, vanished};
+
+/// Whether resource version `a` is later than `b`. Numbers are compared as such; what is none says nothing.
+fn is_newer(a: &str, b: &str) -> bool {
+    matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a > b)
+}
+
+/// Everything at one moment.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// By name.
+    pub releases: BTreeMap<String, Own<Release>>,
+    /// By name.
+    pub environments: BTreeMap<String, Own<Environment>>,
+    /// By name.
+    pub task_runs: BTreeMap<String, Own<TaskRun>>,
+    /// The one, `default`.
+    pub data_plane: Option<DataPlane>,
+    /// The one, `default`.
+    pub policy: Option<DataPlanePolicy>,
+    objects: HashMap<Place, Tracked>,
+    by_release: HashMap<Arc<str>, BTreeSet<Place>>,
+    /// Mark and fingerprint of objects that were found equal to what was wanted.
+    verified: HashMap<Place, (Mark, Mark)>,
+    /// What was deleted lately, with its uid.
+    gone: VecDeque<(Place, Arc<str>)>,
+    names: Names,
+    /// Uids of releases and environments that were given room, for as long as their status does not say so yet.
+    claims: BTreeSet<String>,
+}
+
+/// Deletions that are remembered: the answer to a write is late by moments.
+const GONE: usize = 256;
+
+/// Shared between watches and reconcilers.
+#[derive(Debug, Default)]
+pub struct Index {
+    contents: Mutex<Contents>,
+}
+
+impl Index {
+    /// The contents. Never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    /// Notes that the object of this uid has been given room, so that whoever is judged next counts it.
+    pub fn claim(&mut self, uid: Option<&String>) {
+        if self.has_claimed(uid) {
+            return;
+        }
+        let environments = self.environments.values().filter_map(|own| own.metadata().uid.as_ref());
+        let known: BTreeSet<&String> =
+            self.releases.values().filter_map(|own| own.metadata().uid.as_ref()).chain(environments).collect();
+        self.claims.retain(|claimed| known.contains(claimed));
+        self.claims.extend(uid.cloned());
+    }
+
+    /// Whether the object of this uid has been given room.
+    #[must_use]
+    pub fn has_claimed(&self, uid: Option<&String>) -> bool {
+        uid.is_some_and(|uid| self.claims.contains(uid))
+    }
+
+    /// Takes in an object unless a newer state of it is known. True if something changed that somebody may want to know.
+    pub fn put(&mut self, place: Place, mut tracked: Tracked) -> bool {
+        if let Some((stored, known)) = self.objects.get_key_value(&place) {
+            if known.uid == tracked.uid && is_newer(&known.resource_version, &tracked.resource_version) {
+                return false;
+            }
+            let another = known.uid != tracked.uid;
+            let same = !another
+                && known.mark == tracked.mark
+                && known.view == tracked.view
+                && known.terminating == tracked.terminating
+                && known.release == tracked.release;
+            let place = stored.clone();
+            tracked.share(&mut self.names);
+            if same {
+                self.objects.insert(place, tracked);
+                return false;
+            }
+            if another {
+                self.doubt_within(&place);
+            }
+            self.forget_label(&place);
+            self.insert(place, tracked);
+            return true;
+        }
+        tracked.share(&mut self.names);
+        let namespace = self.names.shared(&place.namespace);
+        self.insert(Place { namespace, ..place }, tracked);
+        true
+    }
+
+    fn insert(&mut self, place: Place, tracked: Tracked) {
+        if let Some(release) = &tracked.release {
+            self.by_release.entry(release.clone()).or_default().insert(place.clone());
+        }
+        self.objects.insert(place, tracked);
+    }
+
+    /// Takes in the answer to a write, as [`Self::put`], unless the watch has already brought that object's deletion: nothing
+    /// would take it out again.
+    pub fn put_answer(&mut self, place: Place, tracked: Tracked) {
+        let gone = self.gone.iter().any(|(gone, uid)| *gone == place && *uid == tracked.uid);
+        if !gone || mutant::is(Mutant::AnswerOverDeletion) {
+            self.put(place, tracked);
+        }
+    }
+
+    /// Takes out what a watch has shown to be deleted. One of that name that was made since, and that the answer to its creation has
+    /// shown already, stays. Returns what was known of it.
+    pub fn deleted(&mut self, place: &Place, uid: &str) -> Option<Tracked> {
+        let another = self.objects.get(place).is_none_or(|known| *known.uid != *uid);
+        if another && !mutant::is(Mutant::DeletionOfAnother) {
+            self.remember_gone(place, uid.into());
+            return None;
+        }
+        self.remove(place)
+    }
+
+    fn remember_gone(&mut self, place: &Place, uid: Arc<str>) {
+        self.gone.push_back((place.clone(), uid));
+        if self.gone.len() > GONE {
+            self.gone.pop_front();
+        }
+    }
+
+    /// Takes out an object. Returns what was known of it.
+    pub fn remove(&mut self, place: &Place) -> Option<Tracked> {
+        self.forget_label(place);
+        self.doubt_within(place);
+        let known = self.objects.remove(place);
+        if let Some(known) = &known {
+            self.remember_gone(place, known.uid.clone());
+        }
+        known
+    }
+
+    fn forget_label(&mut self, place: &Place) {
+        let Some(release) = self.objects.get(place).and_then(|tracked| tracked.release.clone()) else { return };
+        if let Some(places) = self.by_release.get_mut(&release) {
+            places.remove(place);
+            if places.is_empty() {
+                self.by_release.remove(&release);
+            }
+        }
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn object(&self, place: &Place) -> Option<&Tracked> {
+        self.objects.get(place)
+    }
+
+    /// Places and uids of all objects of one kind, for a list that starts anew.
+    #[must_use]
+    pub fn places_of(&self, kind: ObjectKind) -> BTreeMap<Place, Arc<str>> {
+        let of_kind = self.objects.iter().filter(|(place, _)| place.kind == kind);
+        of_kind.map(|(place, tracked)| (place.clone(), tracked.uid.clone())).collect()
+    }
+
+    /// Objects that carry the release's label.
+    pub fn of_release(&self, release: &str) -> impl Iterator<Item = (&Place, &Tracked)> {
+        let places = self.by_release.get(release).into_iter().flatten();
+        places.filter_map(|place| self.objects.get(place).map(|tracked| (place, tracked)))
+    }
+
+    /// The workload of a release in its namespace.
+    #[must_use]
+    pub fn workload(&self, release: &str, namespace: &str) -> Workload {
+        let mut workload = Workload::default();
+        for (place, tracked) in self.of_release(release).filter(|(place, _)| *place.namespace == *namespace) {
+            match &tracked.view {
+                View::Deployment(view) if *place.name == *release => workload.deployment = Some((**view).clone()),
+                View::ReplicaSet(view) => workload.replica_sets.push((**view).clone()),
+                View::Pod(view) => workload.pods.push((**view).clone()),
+                View::Slice(view) => workload.slices.push((**view).clone()),
+                View::Deployment(_) | View::Job(_) | View::Nothing | View::Namespace(_) => {}
+            }
+        }
+        workload
+    }
+
+    /// Whether the object at `place`, in the state `mark`, was found equal to `fingerprint`; and whether it ever was.
+    #[must_use]
+    pub fn verified(&self, place: &Place, mark: Mark, fingerprint: Mark) -> (bool, bool) {
+        match self.verified.get(place) {
+            Some((seen, wanted)) => (*seen == mark && *wanted == fingerprint, *wanted == fingerprint),
+            None => (false, false),
+        }
+    }
+
+    /// Remembers that the object at `place`, in the state `mark`, is what was wanted.
+    pub fn verify(&mut self, place: Place, mark: Mark, fingerprint: Mark) {
+        let stored = self.objects.get_key_value(&place).map(|(stored, _)| stored.clone());
+        self.verified.insert(stored.unwrap_or(place), (mark, fingerprint));
+    }
+
+    /// With a namespace goes what is in it: what no watch follows there was found in the one before.
+    fn doubt_within(&mut self, place: &Place) {
+        if place.kind == ObjectKind::Namespace && !mutant::is(Mutant::FoundInAnotherNamespace) {
+            self.verified.retain(|other, _| other.namespace != place.name);
+        }
+    }
+
+    /// Forgets what was remembered of `place`.
+    pub fn doubt(&mut self, place: &Place) {
+        self.verified.remove(place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kinds::labels::RELEASE;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    fn tracked(version: &str, release: Option<&str>) -> Tracked {
+        let metadata = ObjectMeta {
+            uid: Some("u".to_owned()),
+            resource_version: Some(version.to_owned()),
+            labels: release.map(|release| BTreeMap::from([(RELEASE.to_owned(), release.to_owned())])),
+            ..ObjectMeta::default()
+        };
+        Tracked::new(&metadata, View::Nothing)
+    }
+
+    fn place() -> Place {
+        Place::new(ObjectKind::Service, "n", "a")
+    }
+
+    #[test]
+    fn an_older_state_never_replaces_a_newer_one() {
+        let mut contents = Contents::default();
+        assert!(contents.put(place(), tracked("10", Some("web"))));
+        assert!(!contents.put(place(), tracked("9", Some("web"))));
+        assert_eq!(contents.object(&place()).unwrap().resource_version.as_ref(), "10");
+        assert!(!contents.put(place(), tracked("10", Some("web"))), "nothing new");
+    }
+
+    #[test]
+    fn a_late_deletion_leaves_what_was_made_since() {
+        let made = |uid: &str| Tracked { uid: uid.into(), ..tracked("1", Some("web")) };
+        let mut contents = Contents::default();
+        contents.put(place(), made("old"));
+        contents.put_answer(place(), made("new"));
+        assert!(contents.deleted(&place(), "old").is_none());
+        assert_eq!(&*contents.object(&place()).unwrap().uid, "new");
+        contents.put_answer(place(), made("new"));
+        assert!(contents.deleted(&place(), "new").is_some());
+        for uid in ["old", "new"] {
+            contents.put_answer(place(), made(uid));
+            assert!(contents.object(&place()).is_none(), "{uid} is known to be gone");
+        }
+        mutant::choose(Some(Mutant::AnswerOverDeletion));
+        contents.put_answer(place(), made("new"));
+        mutant::choose(None);
+        assert!(contents.object(&place()).is_some(), "the mistake is seen");
+        mutant::choose(Some(Mutant::DeletionOfAnother));
+        let taken = contents.deleted(&place(), "old");
+        mutant::choose(None);
+        assert!(taken.is_some(), "the mistake is seen");
+    }
+
+    #[test]
+    fn a_late_answer_brings_no_deleted_object_back() {
+        let mut contents = Contents::default();
+        contents.put_answer(place(), tracked("10", None));
+        contents.remove(&place());
+        contents.put_answer(place(), tracked("11", None));
+        assert!(contents.object(&place()).is_none());
+        assert!(contents.put(place(), tracked("12", None)), "what the watch shows is there");
+    }
+
+    #[test]
+    fn objects_are_found_by_release_until_they_go() {
+        let mut contents = Contents::default();
+        contents.put(place(), tracked("1", Some("web")));
+        assert_eq!(contents.of_release("web").count(), 1);
+        contents.put(place(), tracked("2", Some("other")));
+        assert_eq!((contents.of_release("web").count(), contents.of_release("other").count()), (0, 1));
+        contents.remove(&place());
+        assert_eq!(contents.of_release("other").count(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_of_an_object_stays_small() {
+        // Thousands of them are kept: what most have none of belongs behind a pointer, and what is only compared is a mark.
+        assert!(size_of::<(Place, Tracked)>() <= 176, "{} bytes", size_of::<(Place, Tracked)>());
+        let mut contents = Contents::default();
+        contents.put(place(), tracked("1", Some("web")));
+        contents.put(Place::new(ObjectKind::ConfigMap, "n", "b"), tracked("2", Some("web")));
+        let shared: Vec<_> =
+            contents.of_release("web").map(|(place, tracked)| (&place.namespace, &tracked.release)).collect();
+        let [(one, web), (other, also)] = shared.as_slice() else { panic!("both are there") };
+        assert!(Arc::ptr_eq(one, other) && web.as_ref().zip(also.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b)));
+    }
+
+    #[test]
+    fn what_was_found_in_a_namespace_is_not_believed_of_the_next_one_of_that_name() {
+        let namespace = Place::new(ObjectKind::Namespace, "", "n");
+        let key = Place::new(ObjectKind::Secret, "n", "key");
+        let found = |contents: &Contents| contents.verified(&key, Mark::of("pass"), Mark::of("key")).0;
+        let mut contents = Contents::default();
+        contents.put(namespace.clone(), tracked("1", None));
+        contents.verify(key.clone(), Mark::of("pass"), Mark::of("key"));
+        assert!(found(&contents));
+        contents.remove(&namespace);
+        assert!(!found(&contents), "it went with its namespace");
+        contents.put(namespace.clone(), tracked("2", None));
+        contents.verify(key.clone(), Mark::of("pass"), Mark::of("key"));
+        contents.put(namespace, Tracked { uid: "other".into(), ..tracked("3", None) });
+        assert!(!found(&contents), "another one was made before the watch said that the first is gone");
+    }
+
+    #[test]
+    fn equality_is_remembered_for_one_state_and_one_wish() {
+        let mut contents = Contents::default();
+        let (one, two) = (Mark::of("m1"), Mark::of("m2"));
+        contents.verify(place(), one, Mark::of("f1"));
+        assert_eq!(contents.verified(&place(), one, Mark::of("f1")), (true, true));
+        assert_eq!(contents.verified(&place(), two, Mark::of("f1")), (false, true), "somebody changed it");
+        assert_eq!(contents.verified(&place(), two, Mark::of("f2")), (false, false), "we want something else");
+    }
+}

@@ -1,0 +1,175 @@
+//! What is kept of an object that a watch showed.
+//!
+//! An installation has thousands of them: strings that repeat are held once, and what is only compared is held as its digest.
+
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::{Arc, LazyLock};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::cluster_words::ClusterWords;
+use super::interned::Names;
+use super::workload::{DeploymentView, PodView, ReplicaSetView, SliceView};
+use crate::kinds::ObjectRef;
+use crate::kinds::labels::{AGENT, DATA_PLANE, ENVIRONMENT, RELEASE, TASK_RUN};
+use crate::operator::object::ObjectKind;
+
+/// Where an object is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Its namespace; empty for namespaces.
+    pub namespace: Arc<str>,
+    /// Its kind.
+    pub kind: ObjectKind,
+    pub name: Arc<str>,
+}
+
+impl Place {
+    /// The object `name` of a kind in a namespace.
+    #[must_use]
+    pub fn new(kind: ObjectKind, namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), kind, name: name.into() }
+    }
+
+    /// The reference as it stands in status.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        self.kind.named(&self.name)
+    }
+}
+
+/// Stands for a value that is only ever compared within this process: 64 bits, with keys that nobody outside knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// Of `value`.
+    #[must_use]
+    pub fn of(value: &(impl Hash + ?Sized)) -> Self {
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(KEYS.hash_one(value))
+    }
+}
+
+/// Something that a watch showed.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    pub uid: Arc<str>,
+    pub resource_version: Box<str>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Changes when something may have changed that we set; not when only a status did.
+    pub mark: Mark,
+    /// Label of the release it belongs to.
+    pub release: Option<Arc<str>>,
+    /// Label of the environment it belongs to.
+    pub environment: Option<Arc<str>>,
+    /// Label of the run it belongs to.
+    pub task_run: Option<Arc<str>>,
+    /// Label of the data plane.
+    pub data_plane: Option<Arc<str>>,
+    /// What matters of its state.
+    pub view: View,
+}
+
+/// What matters of an object's state, by kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// Existence is enough.
+    Nothing,
+    /// See [`NamespaceView`].
+    Namespace(Box<NamespaceView>),
+    /// See [`DeploymentView`].
+    Deployment(Box<DeploymentView>),
+    /// See [`ReplicaSetView`].
+    ReplicaSet(Box<ReplicaSetView>),
+    /// See [`PodView`].
+    Pod(Box<PodView>),
+    /// See [`SliceView`].
+    Slice(Box<SliceView>),
+    /// See [`JobView`].
+    Job(Box<JobView>),
+}
+
+/// What matters of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceView {
+    /// Label of the agent that made it.
+    pub agent: String,
+}
+
+/// What matters of a Job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobView {
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// Pods that run.
+    pub active: i32,
+    /// Pods that have ended, well or not: so many attempts there were.
+    pub attempts: i32,
+    /// Condition `Complete`.
+    pub complete: bool,
+    /// Reason of condition `Failed`.
+    pub failed: Option<ClusterWords>,
+    /// Start, RFC 3339.
+    pub started: Option<String>,
+    /// End, RFC 3339.
+    pub ended: Option<String>,
+}
+
+impl Tracked {
+    /// Labels and marks from an object's head.
+    #[must_use]
+    pub fn new(metadata: &ObjectMeta, view: View) -> Self {
+        let text = |key: &str| Some(metadata.labels.as_ref()?.get(key)?.as_str());
+        let label = |key: &str| text(key).map(Into::into);
+        Self {
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            mark: mark(metadata),
+            release: label(RELEASE),
+            environment: label(ENVIRONMENT),
+            task_run: label(TASK_RUN),
+            data_plane: label(DATA_PLANE),
+            view: match (view, text(AGENT)) {
+                (View::Nothing, Some(agent)) => View::Namespace(Box::new(NamespaceView { agent: agent.to_owned() })),
+                (view, _) => view,
+            },
+        }
+    }
+
+    /// The agent that says that the object is its own.
+    #[must_use]
+    pub fn agent(&self) -> Option<&str> {
+        match &self.view {
+            View::Namespace(view) => Some(&view.agent),
+            View::Nothing
+            | View::Deployment(_)
+            | View::ReplicaSet(_)
+            | View::Pod(_)
+            | View::Slice(_)
+            | View::Job(_) => None,
+        }
+    }
+
+    /// Replaces what other objects have too by what they share.
+    pub(in crate::operator) fn share(&mut self, names: &mut Names) {
+        let Self { release, environment, task_run, data_plane, .. } = self;
+        for label in [release, environment, task_run, data_plane] {
+            *label = label.take().map(|text| names.shared(&text));
+        }
+    }
+}
+
+/// Stands for what we may have set on an object: its generation where it has one, else its resource version; labels and
+/// annotations without what controllers note there.
+fn mark(metadata: &ObjectMeta) -> Mark {
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let Some(generation) = metadata.generation else {
+        return Mark::of(&(uid, &metadata.resource_version));
+    };
+    let noted = |key: &&String| !key.starts_with("deployment.kubernetes.io/");
+    let annotations: Vec<_> = metadata.annotations.iter().flatten().filter(|(key, _)| noted(key)).collect();
+    Mark::of(&(uid, generation, &metadata.labels, annotations))
+}

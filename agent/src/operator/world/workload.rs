@@ -1,0 +1,125 @@
+//! What is kept of a workload: its Deployment, replica sets, pods, and who reaches them.
+
+use std::collections::BTreeSet;
+
+use super::cluster_words::ClusterWords;
+
+/// What is known of a release's workload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Its Deployment, if there is one.
+    pub deployment: Option<DeploymentView>,
+    /// Its replica sets.
+    pub replica_sets: Vec<ReplicaSetView>,
+    /// Its pods.
+    pub pods: Vec<PodView>,
+    /// Ready pods by Service.
+    pub slices: Vec<SliceView>,
+}
+
+/// What matters of a Deployment's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeploymentView {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The generation that its controller has acted on.
+    pub observed_generation: i64,
+    /// Annotation `deployment.kubernetes.io/revision`.
+    pub revision: Option<String>,
+    /// `spec.replicas`.
+    pub desired: i32,
+    /// Pods of the newest template.
+    pub updated: i32,
+    /// Pods of any template.
+    pub total: i32,
+    /// Message of condition `ReplicaFailure`.
+    pub failure: Option<ClusterWords>,
+}
+
+impl DeploymentView {
+    /// Whether its controller has seen what was written last: what it says of pods is about that.
+    #[must_use]
+    pub const fn is_observed(&self) -> bool {
+        self.observed_generation >= self.generation
+    }
+}
+
+/// What matters of a ReplicaSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSetView {
+    /// Label `pod-template-hash`.
+    pub template_hash: String,
+    /// Annotation `deployment.kubernetes.io/revision`.
+    pub revision: Option<String>,
+}
+
+/// What matters of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodView {
+    pub name: String,
+    pub namespace: String,
+    /// Label `pod-template-hash`.
+    pub template_hash: Option<String>,
+    /// Label `job-name`.
+    pub job: Option<String>,
+    /// Condition `Ready`.
+    pub ready: bool,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Message of the scheduler, if it found no node.
+    pub unschedulable: Option<ClusterWords>,
+    /// Restarts of its container.
+    pub restarts: i32,
+    /// What the container waits for.
+    pub waiting: Option<Waiting>,
+    /// Reason and exit code of the last termination; no code where the customer does not want it told.
+    pub terminated: Option<(ClusterWords, Option<i32>)>,
+    /// Start of its container, RFC 3339.
+    pub started: Option<String>,
+    /// The start gate, while it holds the pod back.
+    pub gate: Option<GateView>,
+}
+
+/// A start gate that has not let its pod through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GateView {
+    /// It waits for the network plugin.
+    Tries,
+    /// It has ended before the pod was closed; the kubelet may run it again.
+    GaveUp,
+    /// It does not run yet.
+    Waiting(Waiting),
+}
+
+/// Why a container does not run yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Reason of the kubelet.
+    pub reason: ClusterWords,
+    /// Message of the kubelet, often with that of the runtime in it.
+    pub message: ClusterWords,
+}
+
+/// What matters of an EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SliceView {
+    /// Name of the Service.
+    pub service: String,
+    /// Names of pods that it sends requests to.
+    pub ready: BTreeSet<String>,
+}
+
+impl PodView {
+    /// How it ended, without the number that its process chose.
+    pub fn withhold_exit_code(&mut self) {
+        if let Some((_, code)) = &mut self.terminated {
+            *code = None;
+        }
+    }
+
+    /// A sentence of our own, and where the cluster's stands.
+    #[must_use]
+    pub fn explained(&self, sentence: &str) -> String {
+        format!("{sentence}; `kubectl describe pod {} -n {}` shows the cluster's own words", self.name, self.namespace)
+    }
+}

@@ -1,0 +1,201 @@
+//! The text of a component file as a tree that remembers lines. Text stays as it is written where text is expected.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_saphyr::Error;
+
+use super::shape;
+use crate::problem::Problem;
+
+/// A problem and where it stands in the text.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// Line, from 1; none when the whole file is meant.
+    pub line: Option<u64>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+impl From<Problem> for Located {
+    fn from(problem: Problem) -> Self {
+        Self { line: None, problem }
+    }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// It is in another encoding than UTF-8.
+pub fn decoded(bytes: Vec<u8>) -> Result<String, Located> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let bytes = error.into_bytes();
+        let what = match bytes.as_slice() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is in UTF-16",
+            _ => "the file is not in UTF-8",
+        };
+        let before = bytes.iter().take(good).filter(|byte| **byte == b'\n').count();
+        let hint = "save it as UTF-8; in PowerShell: Get-Content FILE | Set-Content -Encoding utf8 NEWFILE";
+        Located { line: u64::try_from(before + 1).ok(), problem: Problem::invalid("", what).hint(hint) }
+    })
+}
+
+/// Reads YAML, one document of it.
+pub(super) fn read(text: &str) -> Result<(Value, Lines), Located> {
+    let mut lines = Lines::default();
+    let tree = serde_saphyr::with_deserializer_from_str(without_end(text), |input| {
+        Node { pointer: String::new(), lines: &mut lines }.deserialize(input)
+    });
+    tree.map(|tree| (tree, lines)).map_err(|error| located(&error))
+}
+
+/// Without a last `---` that nothing follows.
+fn without_end(text: &str) -> &str {
+    let nothing = |line: &str| line.trim().is_empty() || line.starts_with('#');
+    let mut end = text.len();
+    for line in text.split_inclusive('\n').rev() {
+        let start = end - line.len();
+        match line.trim_end() {
+            "---" if start > 0 => return without_end(text.get(..start).unwrap_or(text)),
+            _ if nothing(line) => end = start,
+            _ => return text,
+        }
+    }
+    text
+}
+
+/// In our words: those of the reader speak of its options, and some hold values.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the reader has sixty errors; most never come of a component file")]
+fn located(error: &Error) -> Located {
+    let (what, hint) = match error.without_snippet() {
+        Error::MultipleDocuments { .. } => (
+            "the file holds several documents, and a component file is one".to_owned(),
+            "put what follows the line `---` into a file of its own, and deploy each",
+        ),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            let key: String = key.chars().take(64).collect();
+            (format!("key `{key}` stands here twice"), "remove one of them")
+        }
+        Error::DuplicateMappingKey { key: None, .. } => ("a key stands here twice".to_owned(), "remove one of them"),
+        Error::NullIntoString { .. } => ("there is nothing here".to_owned(), "give it a value, or remove it"),
+        Error::Unexpected { .. } => {
+            ("text is expected here".to_owned(), "write a single value, not a list or a mapping")
+        }
+        Error::InvalidBinaryBase64 { .. }
+        | Error::BinaryNotUtf8 { .. }
+        | Error::TaggedScalarCannotDeserializeIntoString { .. } => {
+            ("a value with this tag is not text".to_owned(), "write the text itself, without !! and what follows")
+        }
+        Error::NonFiniteFloat { .. } => ("infinity is no number here".to_owned(), "write digits only"),
+        bare => {
+            let text = super::without_values(&bare.to_string());
+            // The position is told apart from the sentence.
+            let sentence = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or("not YAML");
+            (sentence.to_owned(), "")
+        }
+    };
+    let mut problem = Problem::invalid("", what);
+    if !hint.is_empty() {
+        problem = problem.hint(hint);
+    }
+    Located { line: error.location().map(|location| location.line()), problem }
+}
+
+/// Lines of keys, by JSON pointer.
+#[derive(Default)]
+pub(super) struct Lines(BTreeMap<String, u64>);
+
+impl Lines {
+    /// Line of a pointer: its own, else that of the first thing below it, else its parent's.
+    pub(super) fn of(&self, pointer: &str) -> Option<u64> {
+        let below = format!("{pointer}/");
+        self.0
+            .get(pointer)
+            .or_else(|| {
+                self.0.range(below.clone()..).next().filter(|(key, _)| key.starts_with(&below)).map(|(_, line)| line)
+            })
+            .copied()
+            .or_else(|| pointer.rsplit_once('/').and_then(|(parent, _)| self.of(parent)))
+    }
+}
+
+struct Node<'a> {
+    pointer: String,
+    lines: &'a mut Lines,
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+        if shape::is_text(&self.pointer) {
+            return Ok(Option::<String>::deserialize(input)?.map_or(Value::Null, Value::String));
+        }
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        let number = shape::is_number(&self.pointer).then(|| value.parse::<i64>().ok()).flatten();
+        Ok(number.map_or_else(|| value.into(), Value::from))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+        self.deserialize(input)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items
+            .next_element_seed(Node { pointer: format!("{}/{}", self.pointer, all.len()), lines: &mut *self.lines })?
+        {
+            all.push(item);
+        }
+        Ok(Value::Array(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut all = serde_json::Map::new();
+        while let Some(key) = members.next_key::<serde_saphyr::Spanned<String>>()? {
+            let pointer = format!("{}/{}", self.pointer, key.value.replace('~', "~0").replace('/', "~1"));
+            self.lines.0.insert(pointer.clone(), key.referenced.line());
+            let value = members.next_value_seed(Node { pointer, lines: &mut *self.lines })?;
+            all.insert(key.value, value);
+        }
+        Ok(Value::Object(all))
+    }
+}

@@ -1,0 +1,121 @@
+//! The developers' command line: a client of the control plane's REST API and nothing else.
+//!
+//! [`run`] takes arguments and an [`Io`] and returns an exit code, so that tests run whole commands in process. What is
+//! decided (tables, ages, when waiting ends, what a frame of progress shows) is pure and apart from what talks. Results go to
+//! standard output, progress and complaints to standard error. It reads its contexts, the component file and tokens' files,
+//! and writes the contexts only.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+mod age;
+mod args;
+mod catalog;
+mod client;
+mod complete;
+mod completion;
+mod context;
+mod contexts;
+mod error;
+mod io;
+mod judge;
+mod logs;
+mod output;
+mod progress;
+mod rollout;
+mod runs;
+mod status;
+mod table;
+mod views;
+mod wait;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use io::{Io, Width};
+
+use args::{Cli, Command};
+
+/// Entry of the binary.
+#[must_use]
+pub fn main() -> ExitCode {
+    // With COMPLETE set, this answers the shell and ends.
+    if let Some(code) = completion::answer() {
+        return code;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let code = runtime.block_on(run(std::env::args_os(), &mut Io::process()));
+    // A read of standard input that never ends must not hold the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// Runs one command line; `arguments` begin with the name of the program.
+///
+/// Returns the exit code: 0 done, 1 failed or refused, 2 usage or bad file, 3 timed out, 4 control plane not reachable, 130
+/// interrupted. Dropping the future stops waiting and changes nothing at the control plane.
+pub async fn run<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>, io: &mut Io) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let text = if io.color { error.render().ansi().to_string() } else { error.render().to_string() };
+            if error.use_stderr() {
+                io.complain(&text);
+                return 2;
+            }
+            return io.print(&text).map_or_else(|error| error.exit_code(), |()| 0);
+        }
+    };
+    match Box::pin(command(cli, io)).await {
+        Ok(()) => 0,
+        Err(error) => {
+            let text = error.text(io.err_width.columns());
+            if !text.is_empty() {
+                io.complain(&text);
+            }
+            error.exit_code()
+        }
+    }
+}
+
+async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Login(ask) => contexts::login(io, &global, ask).await,
+        Command::Context { command } => contexts::command(io, &global, command),
+        Command::Create { kind } => catalog::create(io, &global, kind).await,
+        Command::Get { kind } => catalog::get(io, &global, kind).await,
+        Command::Delete { kind } => catalog::delete(io, &global, kind).await,
+        Command::Revoke { name, yes } => catalog::revoke(io, &global, &name, yes).await,
+        Command::Adopt { name } => catalog::adopt(io, &global, &name).await,
+        Command::Deploy(ask) => rollout::deploy(io, &global, ask).await,
+        Command::Restart(ask) => rollout::restart(io, &global, ask).await,
+        Command::Rollback(ask) => rollout::rollback(io, &global, ask).await,
+        Command::Undeploy(ask) => rollout::undeploy(io, &global, ask).await,
+        Command::Run(ask) => runs::run(io, &global, ask).await,
+        Command::Cancel { component, run } => runs::cancel(io, &global, &component, &run).await,
+        Command::Status(ask) => status::status(io, &global, ask).await,
+        Command::History(ask) => status::history(io, &global, ask).await,
+        Command::Events(ask) => status::events(io, &global, ask).await,
+        Command::Logs(ask) => logs::logs(io, &global, ask).await,
+        Command::Completion { shell } => completion::script(io, shell),
+        Command::Version { client } => status::version(io, &global, client).await,
+    }
+}
+
+/// The command line as clap knows it, for documents and completion.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Cli::command()
+}

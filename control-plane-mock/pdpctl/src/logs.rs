@@ -1,0 +1,228 @@
+//! logs: lines of a component's pods, as they come.
+//!
+//! Lines are the application's own and are passed on as they are, but on a terminal their control characters are shown and not
+//! obeyed. Gaps and ends go to standard error.
+
+use serde::Deserialize;
+
+use super::args::{Global, Logs};
+use super::context::Session;
+use super::output::Format;
+use super::runs::run_id;
+use super::table::plain;
+use super::{Error, Io, Width};
+
+/// Longest record that is put together, in bytes.
+const MAX_RECORD: usize = 1024 * 1024;
+
+/// One record of the stream: a line, or a note about it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    #[serde(default)]
+    data_plane: String,
+    /// `pod/container`; empty for notes.
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    time: String,
+    line: String,
+    /// `Gap`, `End` or `Interrupted`.
+    #[serde(default)]
+    note: Option<String>,
+}
+
+/// Ends that are as they should be.
+const GOOD_ENDS: [&str; 4] = ["Complete", "ContainerEnded", "PodDeleted", "Stopped"];
+
+/// `logs`.
+pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), Error> {
+    let session = Session::open(io, &global.chosen())?;
+    let Logs { component, environment, follow, tail, since, previous, run, timestamps, no_prefix } = ask;
+    let mut query = vec![("environment", environment), ("format", "json".to_owned())];
+    query.extend(follow.then(|| ("follow", "true".to_owned())));
+    query.extend(tail.map(|count| ("tail", count.to_string())));
+    query.extend(since.map(|time| ("sinceSeconds", time.as_secs().to_string())));
+    query.extend(previous.then(|| ("previous", "true".to_owned())));
+    if let Some(run) = run {
+        query.push(("run", run_id(&session, &component, &run).await?));
+    }
+    let path = session.in_project(&["components", &component, "logs"])?;
+    let stream = async {
+        let mut response = session.client.stream(&path, &query).await?;
+        let mut printer = Printer {
+            form: global.output,
+            terminal: io.out_width != Width::Unlimited,
+            timestamps,
+            prefix: !no_prefix,
+            follow,
+            rest: Vec::new(),
+            lines: 0,
+            bad_end: None,
+        };
+        while let Some(chunk) = response.chunk().await.map_err(|error| session.client.unreachable(&error))? {
+            printer.take(io, &chunk)?;
+        }
+        printer.finish(io)
+    };
+    let ended = tokio::select! {
+        ended = stream => ended,
+        _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted(String::new())),
+    };
+    match ended? {
+        (_, Some(why)) => {
+            Err(Error::Failed { message: format!("the log of {component} ends: {why}"), hint: String::new() })
+        }
+        (0, None) if global.output == Format::Table => {
+            io.complain("No lines.");
+            Ok(())
+        }
+        (_, None) => Ok(()),
+    }
+}
+
+struct Printer {
+    form: Format,
+    /// Whether a person's terminal shows what is printed.
+    terminal: bool,
+    timestamps: bool,
+    prefix: bool,
+    follow: bool,
+    rest: Vec<u8>,
+    lines: u64,
+    bad_end: Option<String>,
+}
+
+impl Printer {
+    /// Takes bytes as they come; records may be cut anywhere.
+    fn take(&mut self, io: &mut Io, chunk: &[u8]) -> Result<(), Error> {
+        self.rest.extend_from_slice(chunk);
+        let Some(last) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            if self.rest.len() > MAX_RECORD {
+                return Err(Error::Unreachable {
+                    message: format!("the control plane sends a log record of more than {MAX_RECORD} bytes"),
+                    hint: "is it of the same version? compare: pdpctl version".into(),
+                });
+            }
+            return Ok(());
+        };
+        let later = self.rest.split_off(last + 1);
+        let records = std::mem::replace(&mut self.rest, later);
+        let (mut out, mut err) = (Vec::new(), String::new());
+        for record in records.split(|byte| *byte == b'\n').filter(|record| !record.is_empty()) {
+            self.record(record, &mut out, &mut err);
+        }
+        if !out.is_empty() && self.terminal {
+            io.print(&shown(&String::from_utf8_lossy(&out)))?;
+        } else if !out.is_empty() {
+            io.print_bytes(&out)?;
+        }
+        if !err.is_empty() {
+            io.complain(&err);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, bytes: &[u8], out: &mut Vec<u8>, err: &mut String) {
+        let Ok(Record { data_plane, source, time, line, note }) = serde_json::from_slice(bytes) else {
+            // A plain line: of a server that knows no other form.
+            self.lines += 1;
+            out.extend_from_slice(bytes);
+            out.push(b'\n');
+            return;
+        };
+        self.lines += u64::from(note.is_none());
+        let bad = note.as_deref() == Some("End") && !GOOD_ENDS.iter().any(|good| line.starts_with(good));
+        if bad {
+            self.bad_end = Some(format!("{} ({data_plane})", plain(&line)));
+        }
+        if self.form == Format::Json || self.form == Format::Yaml {
+            out.extend_from_slice(bytes);
+            out.push(b'\n');
+            return;
+        }
+        match note.as_deref() {
+            None => {
+                let pod = source.split('/').next().unwrap_or_default();
+                let pod = if self.prefix && !pod.is_empty() { format!("{pod} ") } else { String::new() };
+                let time = if self.timestamps && !time.is_empty() { format!("{time} ") } else { String::new() };
+                out.extend_from_slice(format!("{pod}{time}{line}\n").as_bytes());
+            }
+            // A bad end is told as the command's own; a good one is what was expected, unless somebody follows.
+            Some("End") if bad || !self.follow => {}
+            Some(_) => err.push_str(&format!("-- {data_plane}: {}\n", plain(&line))),
+        }
+    }
+
+    fn finish(mut self, io: &mut Io) -> Result<(u64, Option<String>), Error> {
+        if !self.rest.is_empty() {
+            self.take(io, b"\n")?;
+        }
+        Ok((self.lines, self.bad_end))
+    }
+}
+
+/// Lines as a terminal may get them: what could drive it, forge a line or turn the order of what is read stands as its number.
+fn shown(lines: &str) -> String {
+    let mut out = String::with_capacity(lines.len());
+    for c in lines.chars() {
+        let drives = c.is_control() && !matches!(c, '\n' | '\t');
+        // Directional overrides are no control characters to Unicode.
+        if drives || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(form: Format, records: &[&str]) -> (String, String, Option<String>) {
+        let mut printer = Printer {
+            form,
+            terminal: false,
+            timestamps: false,
+            prefix: true,
+            follow: false,
+            rest: Vec::new(),
+            lines: 0,
+            bad_end: None,
+        };
+        let (mut out, mut err) = (Vec::new(), String::new());
+        for record in records {
+            printer.record(record.as_bytes(), &mut out, &mut err);
+        }
+        (String::from_utf8(out).unwrap(), err, printer.bad_end)
+    }
+
+    #[test]
+    fn lines_go_out_with_their_pod_and_gaps_are_told_apart() {
+        let (out, err, bad) = printed(
+            Format::Table,
+            &[
+                r#"{"dataPlane":"eu","source":"httpbin-1/main","time":"2026-11-21T12:00:00Z","line":"GET /"}"#,
+                r#"{"dataPlane":"eu","line":"httpbin-1/main: lines are missing here (Rotated)","note":"Gap"}"#,
+                r#"{"dataPlane":"eu","line":"ContainerEnded: the container has ended","note":"End"}"#,
+            ],
+        );
+        assert_eq!((out.as_str(), bad), ("httpbin-1 GET /\n", None));
+        assert_eq!(err, "-- eu: httpbin-1/main: lines are missing here (Rotated)\n");
+    }
+
+    #[test]
+    fn an_end_that_nobody_wanted_is_an_error() {
+        let (_, err, bad) =
+            printed(Format::Table, &[r#"{"dataPlane":"eu","line":"NotAllowed: ask the customer","note":"End"}"#]);
+        assert_eq!((err.as_str(), bad.as_deref()), ("", Some("NotAllowed: ask the customer (eu)")));
+    }
+
+    #[test]
+    fn json_is_passed_on_as_it_is() {
+        let record = r#"{"source":"p/c","line":"x","more":1}"#;
+        assert_eq!(printed(Format::Json, &[record]).0, format!("{record}\n"));
+    }
+}

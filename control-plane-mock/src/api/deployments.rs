@@ -1,0 +1,91 @@
+//! Deploy, promote, restart, roll back, undeploy; and the history of all that.
+
+use axum::extract::{Path, Query, State};
+use axum::routing::{get, post};
+use control_plane_model::component;
+use control_plane_model::problem::Problem;
+use control_plane_model::{Action, Deployment, NewDeployment};
+use serde::Deserialize;
+
+use super::named::Three;
+use super::route::{Route, route};
+use crate::desired::history;
+use crate::domain::{components, deployments, environments};
+use crate::web::{Answer, App, Caller, Input, answer};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "History of deployments, newest first", &["environment"], None, "[]Deployment", get(past)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "Deploy a component file or an existing release", &[], Some("NewDeployment"), "Deployment", post(deploy)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/restart", "Restart the pods of a component", &[], Some("Action"), "Deployment", post(restart)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/rollback", "Bind an earlier release again", &[], Some("Action"), "Deployment", post(rollback)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/undeploy", "Remove a component from an environment", &[], Some("Action"), "Deployment", post(undeploy)),
+    ]
+}
+
+async fn deploy(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Three,
+    Input(new): Input<NewDeployment>,
+) -> Answer<Deployment> {
+    let file = new.file.as_ref().map(component::from_json).transpose().map_err(component::first)?;
+    if let Some(file) = &file
+        && file.name != name
+    {
+        return Err(Problem::invalid("/name", format!("the file is of component {}, not of {name}", file.name)).into());
+    }
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        deployments::deploy(c, &place, &name, &new, file.as_ref())
+    })
+    .await
+}
+
+async fn act(
+    shared: App,
+    caller: Caller,
+    place: Three,
+    ask: Input<Action>,
+    action: &'static str,
+) -> Answer<Deployment> {
+    let (State(shared), Path((organization, project, name)), Input(ask)) = (shared, place, ask);
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        deployments::act(c, &place, &name, action, &ask)
+    })
+    .await
+}
+
+async fn restart(shared: App, caller: Caller, place: Three, ask: Input<Action>) -> Answer<Deployment> {
+    act(shared, caller, place, ask, "Restart").await
+}
+
+async fn rollback(shared: App, caller: Caller, place: Three, ask: Input<Action>) -> Answer<Deployment> {
+    act(shared, caller, place, ask, "Rollback").await
+}
+
+async fn undeploy(shared: App, caller: Caller, place: Three, ask: Input<Action>) -> Answer<Deployment> {
+    act(shared, caller, place, ask, "Undeploy").await
+}
+
+#[derive(Debug, Deserialize)]
+struct Filter {
+    environment: Option<String>,
+}
+
+async fn past(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Three,
+    Query(filter): Query<Filter>,
+) -> Answer<Vec<Deployment>> {
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        let (component, _) = components::component(c, place.project, &name)?;
+        let environment =
+            filter.environment.map(|name| environments::environment(c, place.project, &name)).transpose()?;
+        history::history(c, component, environment)
+    })
+    .await
+}

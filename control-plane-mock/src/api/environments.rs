@@ -1,0 +1,75 @@
+//! Environments of a project.
+
+use axum::extract::{Path, State};
+use axum::routing::{delete, get, post};
+use control_plane_model::problem::Problem;
+use control_plane_model::{Environment, NewEnvironment};
+use serde_json::{Value, json};
+
+use super::named::{Three, Two, one};
+use super::route::{Route, route};
+use crate::domain::{deployments, environments};
+use crate::web::{Answer, App, Caller, Input, answer};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/environments", "List environments in the order of promotion", &[], None, "[]Environment", get(environments)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/environments", "Create an environment", &[], Some("NewEnvironment"), "Environment", post(create_environment)),
+        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Delete an environment with all that runs in it", &[], None, "", delete(delete_environment)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Show an environment", &[], None, "Environment", get(environment)),
+    ]
+}
+
+async fn environments(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project)): Two,
+) -> Answer<Vec<Environment>> {
+    answer(&shared, move |c| environments::environments(c, caller.place(c, &organization, &project)?.project)).await
+}
+
+async fn environment(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Three,
+) -> Answer<Environment> {
+    answer(&shared, move |c| {
+        let project = caller.place(c, &organization, &project)?.project;
+        // Tells the names that exist if this one does not.
+        environments::environment(c, project, &name)?;
+        one(environments::environments(c, project)?, "environment", &name, |row| row.name == name)
+    })
+    .await
+}
+
+async fn create_environment(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project)): Two,
+    Input(new): Input<NewEnvironment>,
+) -> Answer<Environment> {
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        let id = environments::create_environment(c, place.organization, place.project, &new)?;
+        deployments::publish_environment(c, &place, id)?;
+        let all = environments::environments(c, place.project)?;
+        all.into_iter()
+            .find(|environment| environment.name == new.name)
+            .ok_or_else(|| Problem::not_found("environment").into())
+    })
+    .await
+}
+
+async fn delete_environment(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Three,
+) -> Answer<Value> {
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        let id = environments::environment(c, place.project, &name)?;
+        deployments::delete_environment(c, &place, id)?;
+        Ok(json!({ "deleting": name }))
+    })
+    .await
+}

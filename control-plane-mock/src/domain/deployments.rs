@@ -1,0 +1,390 @@
+//! Binding releases to environments, and what that makes of the desired state of each data plane.
+//!
+//! A deployment is a row that never changes: release, configuration of that environment, who, why. Its effect is one Release
+//! document per data plane of the environment, written in the same transaction.
+
+use std::collections::BTreeMap;
+
+use control_plane_model::component::{Component, Configuration, absent_release};
+use control_plane_model::problem::{Code, Problem};
+use control_plane_model::{Action, Deployment, EnvironmentSettings, NewDeployment};
+use protocol::name::{Kind, ResourceKey, joined};
+use protocol::spec::{Desired, EnvironmentSpec, Provenance};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{components, environments, releases};
+use crate::desired::documents::{self, Belongs};
+use crate::store::{Result, now};
+
+/// Where an action happens: a project, with the words that names are made of.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Row of the organization.
+    pub organization: i64,
+    /// Its handle.
+    pub organization_name: String,
+    /// Row of the project.
+    pub project: i64,
+    /// Its handle.
+    pub project_name: String,
+    /// Who acts.
+    pub actor: String,
+}
+
+impl Place {
+    /// Name of the Environment resource.
+    #[must_use]
+    pub fn environment_key(&self, environment: &str) -> ResourceKey {
+        let name = joined(&[&self.organization_name, &self.project_name, environment], 63);
+        ResourceKey { kind: Kind::Environment, name }
+    }
+
+    /// Name of the Release resource.
+    #[must_use]
+    pub fn release_key(&self, component: &str, track: &str, environment: &str) -> ResourceKey {
+        let name = joined(&[&self.organization_name, &self.project_name, component, track, environment], 63);
+        ResourceKey { kind: Kind::Release, name }
+    }
+
+    fn provenance(&self, change: i64, reason: Option<&str>) -> Provenance {
+        Provenance {
+            actor: Some(self.actor.chars().take(256).collect()),
+            change_id: Some(format!("deployment-{change}")),
+            reason: reason.map(|reason| reason.chars().take(1024).collect()),
+        }
+    }
+}
+
+/// Data planes of an environment: id and handle.
+pub(super) fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT d.id, d.handle FROM environment_data_plane x JOIN data_plane d ON d.id = x.data_plane
+               WHERE x.environment = ?1 ORDER BY d.handle";
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map([environment], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Writes the Environment documents of an environment.
+///
+/// # Errors
+/// SQLite's.
+pub fn publish_environment(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+    let (name, settings, deleting): (String, String, Option<String>) =
+        c.query_row("SELECT handle, settings, deleting FROM environment WHERE id = ?1", [environment], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let EnvironmentSettings { egress, quota } = serde_json::from_str(&settings)?;
+    let absent = deleting.is_some();
+    let spec = EnvironmentSpec {
+        state: if absent { Desired::Absent } else { Desired::Present },
+        organization: (!absent).then(|| place.organization_name.clone()),
+        project: (!absent).then(|| place.project_name.clone()),
+        environment: (!absent).then(|| name.clone()),
+        quota: quota.filter(|_| !absent),
+        egress: egress.filter(|_| !absent),
+    };
+    let provenance = Provenance { actor: Some(place.actor.clone()), change_id: None, reason: None };
+    let belongs = Belongs { environment: Some(environment), ..Belongs::default() };
+    for (plane, _) in planes(c, environment)? {
+        documents::put(c, &plane, &place.environment_key(&name), spec.state, &spec, &provenance, &belongs)?;
+    }
+    Ok(())
+}
+
+/// Begins to delete an environment: everything in it becomes Absent, then it. The row goes when all data planes have forgotten.
+///
+/// # Errors
+/// SQLite's.
+pub fn delete_environment(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+    c.execute("UPDATE environment SET deleting = coalesce(deleting, ?2) WHERE id = ?1", params![environment, now()])?;
+    let mut statement = c.prepare(
+        "SELECT DISTINCT data_plane, name, component, track FROM document WHERE environment = ?1 AND kind = 'Release'",
+    )?;
+    let releases: Vec<(String, String, Option<i64>, Option<String>)> = statement
+        .query_map([environment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let provenance = place.provenance(0, Some("the environment is deleted"));
+    for (plane, name, component, track) in releases {
+        let key = ResourceKey { kind: Kind::Release, name };
+        let belongs = Belongs { environment: Some(environment), component, track, ..Belongs::default() };
+        documents::put(c, &plane, &key, Desired::Absent, &absent_release(), &provenance, &belongs)?;
+    }
+    publish_environment(c, place, environment)?;
+    let sql = "SELECT count(*) FROM document WHERE environment = ?1";
+    let count: i64 = c.query_row(sql, [environment], |row| row.get(0))?;
+    if count == 0 {
+        c.execute("DELETE FROM environment WHERE id = ?1", [environment])?;
+    }
+    Ok(())
+}
+
+/// One past or present binding, as stored.
+pub(super) struct Bound {
+    id: i64,
+    release: Option<i64>,
+    pub(super) number: Option<i64>,
+    configuration: Configuration,
+    restart_token: Option<String>,
+}
+
+pub(super) fn bindings(c: &Connection, component: i64, environment: i64, track: &str) -> Result<Vec<Bound>> {
+    let sql = "SELECT d.id, d.release, r.number, d.configuration, d.restart_token FROM deployment d
+               LEFT JOIN release r ON r.id = d.release
+               WHERE d.component = ?1 AND d.environment = ?2 AND d.track = ?3 ORDER BY d.id DESC LIMIT 500";
+    let mut statement = c.prepare_cached(sql)?;
+    let mut rows = statement.query(params![component, environment, track])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push(Bound {
+            id: row.get(0)?,
+            release: row.get(1)?,
+            number: row.get(2)?,
+            configuration: serde_json::from_str(&row.get::<_, String>(3)?)?,
+            restart_token: row.get(4)?,
+        });
+    }
+    Ok(all)
+}
+
+/// The track to act on: the one named, or the only one ever deployed there.
+pub(super) fn only_track(c: &Connection, component: i64, environment: i64, named: Option<&str>) -> Result<String> {
+    if let Some(track) = named {
+        control_plane_model::component::check_track("track", track)?;
+        return Ok(track.to_owned());
+    }
+    let sql = "SELECT DISTINCT track FROM deployment WHERE component = ?1 AND environment = ?2 ORDER BY track";
+    let mut statement = c.prepare_cached(sql)?;
+    let tracks: Vec<String> =
+        statement.query_map([component, environment], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    match tracks.as_slice() {
+        [] => Err(Problem::new(Code::NotFound, "it was never deployed to this environment")
+            .hint("deploy it first: pdpctl deploy -f component.yaml --environment NAME")
+            .into()),
+        [one] => Ok(one.clone()),
+        many => Err(Problem::invalid("track", format!("it has several tracks here: {}", many.join(", ")))
+            .hint("name one with --track")
+            .into()),
+    }
+}
+
+/// What is written by one action.
+struct Change<'a> {
+    component: i64,
+    component_name: &'a str,
+    environment: i64,
+    environment_name: &'a str,
+    track: &'a str,
+    action: &'a str,
+    release: Option<(i64, i64, Component)>,
+    configuration: Configuration,
+    restart_token: Option<String>,
+    reason: Option<&'a str>,
+}
+
+fn write(c: &Connection, place: &Place, change: Change<'_>) -> Result<Deployment> {
+    let deleting: Option<String> =
+        c.query_row("SELECT deleting FROM environment WHERE id = ?1", [change.environment], |row| row.get(0))?;
+    if deleting.is_some() {
+        let problem = Problem::new(Code::Conflict, format!("environment {} is being deleted", change.environment_name));
+        return Err(problem.hint("use another environment").into());
+    }
+    let created = now();
+    c.execute(
+        "INSERT INTO deployment (environment, component, track, release, configuration, restart_token, action, actor, reason,
+           created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            change.environment,
+            change.component,
+            change.track,
+            change.release.as_ref().map(|(row, ..)| *row),
+            serde_json::to_string(&change.configuration)?,
+            change.restart_token,
+            change.action,
+            place.actor,
+            change.reason,
+            created,
+        ],
+    )?;
+    let id = c.last_insert_rowid();
+    let body = match &change.release {
+        Some((_, number, content)) => content.body(
+            &change.configuration,
+            &place.environment_key(change.environment_name).name,
+            *number,
+            change.restart_token.as_deref(),
+        )?,
+        None => absent_release(),
+    };
+    let key = place.release_key(change.component_name, change.track, change.environment_name);
+    let belongs = Belongs {
+        environment: Some(change.environment),
+        component: Some(change.component),
+        track: Some(change.track.to_owned()),
+        deployment: Some(id),
+        task_run: None,
+    };
+    let provenance = place.provenance(id, change.reason);
+    publish_environment(c, place, change.environment)?;
+    let mut generations = BTreeMap::new();
+    for (plane, handle) in planes(c, change.environment)? {
+        match documents::put(c, &plane, &key, body.state, &body, &provenance, &belongs)? {
+            Some(generation) => drop(generations.insert(handle, generation)),
+            // The same wish again is a request to try again what a policy or a quota had refused.
+            None => drop(documents::ask_again(c, &plane, Some(change.environment))?),
+        }
+    }
+    let unchanged = generations.is_empty();
+    if unchanged {
+        c.execute("DELETE FROM deployment WHERE id = ?1", [id])?;
+    }
+    Ok(Deployment {
+        id,
+        component: change.component_name.to_owned(),
+        environment: change.environment_name.to_owned(),
+        track: change.track.to_owned(),
+        release: change.release.map(|(_, number, _)| number),
+        action: change.action.to_owned(),
+        actor: Some(place.actor.clone()),
+        reason: change.reason.map(str::to_owned),
+        created,
+        generations,
+        new_release: false,
+        unchanged,
+    })
+}
+
+/// Deploys a component file, or binds an existing release (a promotion, where it runs elsewhere already).
+///
+/// # Errors
+/// Every way in which a wish can be wrong, as a problem.
+pub fn deploy(
+    c: &Connection,
+    place: &Place,
+    component_name: &str,
+    new: &NewDeployment,
+    file: Option<&Component>,
+) -> Result<Deployment> {
+    let environment = environments::environment(c, place.project, &new.environment)?;
+    let track = new.track.clone().or_else(|| file.map(|file| file.track().to_owned()));
+    let track = track.unwrap_or_else(|| control_plane_model::component::DEFAULT_TRACK.to_owned());
+    control_plane_model::component::check_track("track", &track)?;
+    let (release, new_release) = match (file, new.release) {
+        (Some(_), Some(_)) => {
+            let problem = Problem::invalid("release", "a file and a release number exclude each other");
+            return Err(problem.hint("leave one out").into());
+        }
+        (None, None) => {
+            let problem = Problem::invalid("file", "nothing to deploy: neither a component file nor a release number");
+            return Err(problem.hint("pdpctl deploy -f component.yaml, or pdpctl deploy NAME --release N").into());
+        }
+        (Some(file), None) => {
+            let content = Component { track: Some(track.clone()), ..file.clone() };
+            let (row, number, is_new) = releases::release(c, place.project, &content, &place.actor)?;
+            ((row, number, content.frozen()), is_new)
+        }
+        (None, Some(number)) => {
+            let (component, _) = components::component(c, place.project, component_name)?;
+            let (row, content) = releases::find_release(c, component, &track, number)?;
+            ((row, number, content), false)
+        }
+    };
+    let (component, _) = components::component(c, place.project, component_name)?;
+    if let Some(file) = file {
+        for (name, configuration) in &file.environments {
+            c.execute(
+                "INSERT OR REPLACE INTO configuration (component, track, environment, content) VALUES (?1, ?2, ?3, ?4)",
+                params![component, track, name, serde_json::to_string(configuration)?],
+            )?;
+        }
+        if !file.environments.contains_key(&new.environment) {
+            c.execute(
+                "DELETE FROM configuration WHERE component = ?1 AND track = ?2 AND environment = ?3",
+                params![component, track, new.environment],
+            )?;
+        }
+    }
+    let configuration: Option<String> = c
+        .query_row(
+            "SELECT content FROM configuration WHERE component = ?1 AND track = ?2 AND environment = ?3",
+            params![component, track, new.environment],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let configuration = configuration.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
+    let restart_token =
+        bindings(c, component, environment, &track)?.into_iter().next().and_then(|last| last.restart_token);
+    let action = if file.is_some() { "Deploy" } else { "Promote" };
+    let change = Change {
+        component,
+        component_name,
+        environment,
+        environment_name: &new.environment,
+        track: &track,
+        action,
+        release: Some(release),
+        configuration,
+        restart_token,
+        reason: new.reason.as_deref(),
+    };
+    Ok(Deployment { new_release, ..write(c, place, change)? })
+}
+
+/// Restart, rollback and undeploy: actions on what is deployed already.
+///
+/// # Errors
+/// `NotFound` when it is not deployed there, `Conflict` when there is nothing to go back to.
+pub fn act(c: &Connection, place: &Place, component_name: &str, action: &str, ask: &Action) -> Result<Deployment> {
+    let environment = environments::environment(c, place.project, &ask.environment)?;
+    let (component, _) = components::component(c, place.project, component_name)?;
+    let track = only_track(c, component, environment, ask.track.as_deref())?;
+    let history = bindings(c, component, environment, &track)?;
+    let not_deployed = || {
+        let problem = Problem::new(Code::Conflict, format!("{component_name} is not deployed to {}", ask.environment));
+        crate::store::Error::from(problem.hint("deploy it first: pdpctl deploy -f component.yaml --environment NAME"))
+    };
+    let current = history.first().ok_or_else(not_deployed)?;
+    let (bound, restart_token) = match action {
+        "Undeploy" => (None, None),
+        "Restart" => {
+            current.release.ok_or_else(not_deployed)?;
+            (Some(current), Some(uuid::Uuid::new_v4().simple().to_string()))
+        }
+        "Rollback" => {
+            let target = match ask.to {
+                Some(number) => history.iter().find(|bound| bound.number == Some(number)),
+                None => history.iter().find(|bound| bound.release.is_some() && bound.release != current.release),
+            };
+            let target = target.ok_or_else(|| {
+                let mut numbers: Vec<i64> = history.iter().filter_map(|bound| bound.number).collect();
+                numbers.dedup();
+                let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                Problem::new(
+                    Code::Conflict,
+                    format!("there is no earlier release of {component_name} in {} to go back to", ask.environment),
+                )
+                .at("to")
+                .hint(format!("deployed here so far, newest first: {}", words.join(", ")))
+            })?;
+            (Some(target), current.restart_token.clone())
+        }
+        _ => return Err(Problem::invalid("action", "this action is not known here").into()),
+    };
+    let release = match bound.and_then(|bound| bound.release.zip(bound.number)) {
+        Some((row, number)) => Some((row, number, releases::find_release(c, component, &track, number)?.1)),
+        None => None,
+    };
+    let change = Change {
+        component,
+        component_name,
+        environment,
+        environment_name: &ask.environment,
+        track: &track,
+        action,
+        release,
+        configuration: bound.map(|bound| bound.configuration.clone()).unwrap_or_default(),
+        restart_token,
+        reason: ask.reason.as_deref(),
+    };
+    tracing::debug!(deployment = current.id, action, "deployment follows");
+    write(c, place, change)
+}

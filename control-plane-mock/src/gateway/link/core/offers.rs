@@ -1,0 +1,93 @@
+//! What is wanted of a data plane, to its session.
+//!
+//! The store is the only memory: what is unanswered there is offered, what was refused at this schema revision or set aside is
+//! not. A wake-up means that something changed; it is never told what.
+
+use protocol::message::Verdict;
+use protocol::mutant::{self, Mutant};
+use protocol::name::ResourceKey;
+use protocol::session::{CloseCode, Delivery, Offer};
+use rusqlite::Connection;
+use serde_json::value::RawValue;
+
+use super::{Core, Errand, REVOKED, Say, Standing};
+use crate::desired::documents::{self, Stored};
+use crate::desired::forgotten;
+use crate::store::{Error, Result};
+
+impl Core {
+    /// Offers all that is unanswered, and notices revocation and adoption.
+    pub(super) fn look(&mut self, c: &Connection, standing: &mut Standing, say: &mut Vec<Say>) -> Result<()> {
+        let sql = "SELECT revoked IS NOT NULL, held IS NOT NULL, counter FROM data_plane WHERE id = ?1";
+        let (revoked, held, counter): (bool, bool, i64) =
+            c.prepare_cached(sql)?.query_row([&self.data_plane], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        if revoked {
+            say.push(Say::Close { code: CloseCode::Revoked, reason: REVOKED });
+            return Ok(());
+        }
+        if standing.held && !held && standing.open {
+            say.push(Say::Adopt(self.adopted(counter)));
+            standing.held = false;
+        }
+        // Before the comparison is over, nobody knows what was stored without an answer.
+        if !standing.open || standing.paused {
+            return Ok(());
+        }
+        for wish in documents::unanswered_all(c, &self.data_plane)? {
+            self.offer(&wish, say);
+        }
+        for (key, generation) in forgotten::to_forget(c, &self.data_plane)? {
+            if mutant::is(Mutant::ForgetBehindDocument) && self.offered.contains_key(&key) {
+                continue;
+            }
+            let errand = Errand::Forget(generation);
+            if self.offered.insert(key.clone(), errand) != Some(errand) {
+                say.push(Say::Offer(Offer { key, generation, delivery: Delivery::Forget }));
+            }
+        }
+        Ok(())
+    }
+
+    fn offer(&mut self, wish: &Stored, say: &mut Vec<Say>) {
+        let schema = self.schema.get(&wish.key.kind).copied().unwrap_or(0);
+        if wish.is_refused(schema) || wish.quarantined {
+            return;
+        }
+        let errand = Errand::Document(wish.generation);
+        if self.offered.get(&wish.key) == Some(&errand) {
+            return;
+        }
+        match offer(wish) {
+            Ok(offer) => {
+                self.offered.insert(wish.key.clone(), errand);
+                say.push(Say::Offer(offer));
+            }
+            Err(error) => tracing::error!(%error, resource = %wish.key, "stored document cannot be sent"),
+        }
+    }
+
+    /// A deferred document or forget may be tried again. A forget is found by the look that follows.
+    pub(super) fn retry(&mut self, c: &Connection, key: &ResourceKey, say: &mut Vec<Say>) -> Result<()> {
+        if let Some(wish) = documents::find(c, &self.data_plane, key)?
+            && matches!(wish.answer, Some(Verdict::Deferred { .. }) | None)
+            // It was stored, since it is done; the session would take the document in the forget's place.
+            && self.offered.get(key) != Some(&Errand::Forget(wish.generation))
+        {
+            self.offer(&wish, say);
+        }
+        Ok(())
+    }
+}
+
+fn offer(wish: &Stored) -> Result<Offer> {
+    Ok(Offer {
+        key: wish.key.clone(),
+        generation: wish.generation,
+        delivery: Delivery::Document {
+            hash: wish.hash.clone(),
+            body: RawValue::from_string(wish.body.clone()).map_err(Error::from)?,
+            provenance: wish.provenance.clone(),
+            trace: None,
+        },
+    })
+}

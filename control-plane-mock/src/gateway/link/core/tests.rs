@@ -1,0 +1,204 @@
+//! Orders of events that a connection can hardly be made to show.
+
+use control_plane_model::Action;
+use protocol::message::{DeferReason, Epoch, FactReport, InventoryEntry, Window};
+use protocol::report::{Fact, FactKind};
+use protocol::spec::{Desired, Provenance};
+use serde_json::json;
+
+use super::*;
+use crate::desired::documents::Belongs;
+use crate::desired::reports;
+use crate::domain::deployments::Place;
+use crate::domain::task_runs;
+use crate::store;
+use protocol::message::Verdict;
+
+const OPEN: Standing = Standing { open: true, held: false, paused: false };
+
+const CATALOG: &str = "
+INSERT INTO organization (id, handle, created) VALUES (1, 'shop', '');
+INSERT INTO data_plane (id, organization, handle, created, key) VALUES ('dp', 1, 'dp', '', 'key');
+INSERT INTO project (id, organization, handle, created) VALUES (1, 1, 'shop', '');
+INSERT INTO environment (id, project, handle, position, settings, created) VALUES (1, 1, 'dev', 1, '{}', '');
+INSERT INTO environment_data_plane VALUES (1, 'dp');
+INSERT INTO component (id, project, handle, type, created) VALUES (1, 1, 'job', 'ManualTask', '');
+INSERT INTO release (id, component, track, number, content, created) VALUES (1, 1, 'v1', 1, '{}', '');
+INSERT INTO deployment (environment, component, track, release, configuration, action, created)
+  VALUES (1, 1, 'v1', 1, '{}', 'Deploy', '');
+";
+
+#[test]
+fn a_forget_is_offered_though_its_document_is_unanswered() {
+    let (c, mut core, key) = forgetting();
+    let accepted = Verdict::Accepted { stored_hash: None, modified: Vec::new() };
+    assert!(offers(&mut core, &c, answer(&key, false, accepted)).is_empty());
+    assert!(offers(&mut core, &c, Input::Woken).is_empty(), "the forget is on its way");
+    let deferred = answer(&key, true, deferred());
+    assert!(offers(&mut core, &c, deferred).is_empty());
+    assert_eq!(offers(&mut core, &c, told(ControlEvent::RetryDue { key })), ["Forget 1"]);
+}
+
+#[test]
+fn a_document_that_is_tried_again_does_not_take_the_place_of_its_forget() {
+    let (c, mut core, key) = forgetting();
+    core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
+    assert!(offers(&mut core, &c, told(ControlEvent::RetryDue { key })).is_empty());
+}
+
+#[test]
+fn a_run_that_was_put_off_and_whose_end_is_told_is_forgotten() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
+    core.handle(&c, fact(&key, FactKind::TaskEnded, "Succeeded"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+}
+
+#[test]
+fn a_run_whose_job_was_lost_is_forgotten() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    core.handle(&c, fact(&key, FactKind::TaskEnded, "JobLost"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+}
+
+#[test]
+fn a_run_that_is_listed_was_accepted_though_the_store_knows_of_a_refusal() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    let class = protocol::message::RefusalClass::Policy;
+    core.handle(&c, answer(&key, false, Verdict::Refused { class, reasons: Vec::new() }), OPEN).unwrap();
+    let hash = documents::find(&c, "dp", &key).unwrap().unwrap().hash;
+    let listed = InventoryEntry { key: key.clone(), generation: 1, hash, state: Desired::Present };
+    let inventory = ControlEvent::InventoryReceived { task_runs: vec![listed], local: Vec::new(), cut: false };
+    core.handle(&c, told(inventory), Standing { open: false, ..OPEN }).unwrap();
+    assert!(documents::find(&c, "dp", &key).unwrap().unwrap().accepted);
+}
+
+/// A removed release that is to be forgotten before its document was answered.
+fn forgetting() -> (Connection, Core, ResourceKey) {
+    let (c, mut core) = opened();
+    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+    let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
+    documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
+    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    (c, core, key)
+}
+
+#[test]
+fn a_merged_fact_grows_under_its_id_and_never_shrinks() {
+    let (c, mut core) = opened();
+    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+    let counts = [None, Some(3), Some(2), Some(3), None].map(|count| {
+        core.handle(&c, counted(&key, FactKind::Modified, "ChangedInCluster", count), OPEN).unwrap();
+        let facts = reports::facts(&c, "dp", &key, 1).unwrap();
+        assert_eq!(facts.len(), 1);
+        facts[0].count
+    });
+    assert_eq!(counts, [None, Some(3), Some(3), Some(3), Some(3)]);
+    let events: i64 = c.query_row("SELECT count(*) FROM event WHERE what = 'Fact'", [], |row| row.get(0)).unwrap();
+    assert_eq!(events, 2, "once when it came and once when it grew");
+}
+
+/// The end of a silent link is noticed fifteen seconds after anything was heard.
+#[test]
+fn a_data_plane_was_seen_last_when_anything_came_from_it() {
+    let (c, _) = opened();
+    let seen = || crate::domain::data_planes::data_planes(&c, 1, None).unwrap().remove(0).last_seen;
+    let opened = seen();
+    let heard = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(2);
+    sessions::close(&c, "dp", "another", heard, "the link was lost").unwrap();
+    assert_eq!(seen(), opened, "not the current session");
+    sessions::close(&c, "dp", "session", heard, "the link was lost").unwrap();
+    assert_eq!(seen(), Some(store::stamp(heard)));
+}
+
+fn opened() -> (Connection, Core) {
+    let mut c = Connection::open_in_memory().unwrap();
+    store::prepare(&mut c).unwrap();
+    c.execute_batch(CATALOG).unwrap();
+    let hello = Hello {
+        data_plane: "dp".to_owned(),
+        version: "0".to_owned(),
+        instance: "link".to_owned(),
+        epoch: Epoch { lease: "lease".to_owned(), transitions: 1, connection: 1 },
+        cluster: "cluster".to_owned(),
+        schema: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
+        capabilities: Vec::new(),
+        floor: 0,
+        highest: 0,
+        store_id: None,
+        window: Window { messages: 8, bytes: 1_000_000 },
+    };
+    let identity = Identity { data_plane: "dp", key: "key", generation: 0 };
+    match Core::open(&c, identity, &hello, "session", "gateway", "store").unwrap() {
+        Opening::Current { core, .. } => (c, core),
+        refused @ Opening::Refused { .. } => panic!("{refused:?}"),
+    }
+}
+
+fn run(c: &Connection) -> ResourceKey {
+    let shop = || "shop".to_owned();
+    let place = Place {
+        organization: 1,
+        organization_name: shop(),
+        project: 1,
+        project_name: shop(),
+        actor: "somebody".to_owned(),
+    };
+    let ask = Action { environment: "dev".to_owned(), track: None, to: None, args: None, reason: None };
+    let run = task_runs::run_task(c, &place, "job", &ask).unwrap();
+    ResourceKey { kind: Kind::TaskRun, name: run.name }
+}
+
+fn told(event: ControlEvent) -> Input {
+    Input::Told(vec![event])
+}
+
+fn fact(key: &ResourceKey, kind: FactKind, reason: &str) -> Input {
+    counted(key, kind, reason, None)
+}
+
+fn counted(key: &ResourceKey, kind: FactKind, reason: &str, count: Option<i64>) -> Input {
+    let fact = Fact {
+        id: "uid/1/fact/1".to_owned(),
+        kind,
+        generation: 1,
+        at: "2026-01-01T00:00:00Z".to_owned(),
+        reason: reason.to_owned(),
+        message: String::new(),
+        exit_code: None,
+        count,
+    };
+    told(ControlEvent::Fact(FactReport { key: key.clone(), fact }))
+}
+
+fn answer(key: &ResourceKey, forget: bool, verdict: Verdict) -> Input {
+    let hash = (!forget).then(String::new);
+    told(ControlEvent::Answered { key: key.clone(), generation: 1, hash, verdict })
+}
+
+fn deferred() -> Verdict {
+    Verdict::Deferred { reason: DeferReason::Busy, message: String::new(), retry_after_ms: 1_000 }
+}
+
+fn offers(core: &mut Core, c: &Connection, input: Input) -> Vec<String> {
+    let say = core.handle(c, input, OPEN).unwrap();
+    let words = |say: Say| match say {
+        Say::Offer(Offer { generation, delivery: protocol::session::Delivery::Forget, .. }) => {
+            Some(format!("Forget {generation}"))
+        }
+        Say::Offer(Offer { generation, .. }) => Some(format!("Document {generation}")),
+        Say::Compare(_)
+        | Say::FinishComparison { .. }
+        | Say::Adopt(_)
+        | Say::AcknowledgeState { .. }
+        | Say::AcknowledgeFact { .. }
+        | Say::Close { .. } => None,
+    };
+    say.into_iter().filter_map(words).collect()
+}

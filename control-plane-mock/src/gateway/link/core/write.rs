@@ -1,0 +1,101 @@
+//! What an agent said, into the store: answers, states, facts, and connections that a document may have ended.
+
+use protocol::message::{FactReport, StateReport, Verdict};
+use protocol::mutant::{self, Mutant};
+use protocol::name::{Kind, ResourceKey};
+use protocol::session::{CloseCode, Disconnect};
+use rusqlite::Connection;
+
+use super::{Core, Errand, Say};
+use crate::desired::{documents, forgotten, reports, sessions};
+use crate::store::Result;
+
+pub(super) fn state(c: &Connection, id: &str, report: StateReport) -> Result<Say> {
+    let StateReport { key, digest, state } = report;
+    reports::record_state(c, id, &key, &digest, state.as_ref())?;
+    if state.is_none() {
+        forgotten::vanished(c, id, &key)?;
+    }
+    Ok(Say::AcknowledgeState { key, digest })
+}
+
+pub(super) fn fact(c: &Connection, id: &str, report: FactReport) -> Result<Say> {
+    let FactReport { key, fact } = report;
+    reports::record_fact(c, id, &key, &fact)?;
+    Ok(Say::AcknowledgeFact { key, id: fact.id })
+}
+
+pub(super) fn ended(c: &Connection, id: &str, cause: Disconnect, unanswered: Vec<(ResourceKey, i64)>) -> Result<()> {
+    let by_document = match cause {
+        Disconnect::Cut => true,
+        Disconnect::Closed(code) => {
+            matches!(
+                code,
+                CloseCode::Protocol | CloseCode::TooLarge | CloseCode::WindowExceeded | CloseCode::Unknown(_)
+            )
+        }
+        Disconnect::Local => false,
+    };
+    // Only the oldest one is suspected: the others waited behind it.
+    match unanswered.into_iter().next().filter(|_| by_document) {
+        Some((key, generation)) => documents::count_close(c, id, &key, generation),
+        None => Ok(()),
+    }
+}
+
+impl Core {
+    pub(super) fn answered(
+        &mut self,
+        c: &Connection,
+        key: &ResourceKey,
+        generation: i64,
+        forget: bool,
+        verdict: &Verdict,
+    ) -> Result<()> {
+        let errand = if forget { Errand::Forget(generation) } else { Errand::Document(generation) };
+        let put_off = forget && matches!(verdict, Verdict::Deferred { .. });
+        if self.offered.get(key) == Some(&errand) && !(put_off && mutant::is(Mutant::ForgetPutOffForEver)) {
+            self.offered.remove(key);
+        }
+        let id = self.data_plane.as_str();
+        match verdict {
+            Verdict::Forgotten { .. } => forgotten::confirmed(c, id, key, generation),
+            Verdict::Refused { .. } if forget => {
+                forgotten::refused(c, id, key)?;
+                // Its removal is recorded, and it is there again in an older state: the API server there went back in time.
+                if key.kind == Kind::TaskRun { Ok(()) } else { documents::redraw(c, id, key, generation) }
+            }
+            // A higher generation of before a restore: a person said that it may stay.
+            Verdict::Stale { .. } if forget => {
+                forgotten::settled(c, id, key)?;
+                if key.kind == Kind::TaskRun { documents::renumber(c, id, key, generation) } else { Ok(()) }
+            }
+            // A forget that cannot be carried out now is offered again by the next look into the store.
+            _ if forget => Ok(()),
+            Verdict::Stale { generation: stored, floor, .. } => {
+                again_under_new_generation(c, id, key, generation, stored.unwrap_or(0).max(*floor))
+            }
+            Verdict::Conflict { generation: stored, .. } => again_under_new_generation(c, id, key, generation, *stored),
+            Verdict::Accepted { .. } | Verdict::Already | Verdict::Deferred { .. } | Verdict::Refused { .. } => {
+                let schema = self.schema.get(&key.kind).copied().unwrap_or(0);
+                let newest = match mutant::is(Mutant::AnswerOfAnOlderGeneration) {
+                    true => documents::find(c, id, key)?.map(|wish| wish.generation),
+                    false => None,
+                };
+                let generation = newest.unwrap_or(generation);
+                documents::record_answer(c, id, key, generation, verdict, schema)
+            }
+        }
+    }
+}
+
+/// What is still wanted is asked for again, above what the data plane holds; if that was never drawn here, a person must look.
+fn again_under_new_generation(c: &Connection, id: &str, key: &ResourceKey, generation: i64, seen: i64) -> Result<()> {
+    let sql = "SELECT counter FROM data_plane WHERE id = ?1";
+    let counter: i64 = c.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
+    if seen > counter {
+        let why = format!("the data plane holds generation {seen}, only {counter} were drawn here");
+        return sessions::hold(c, id, &why);
+    }
+    documents::redraw(c, id, key, generation)
+}

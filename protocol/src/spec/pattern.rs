@@ -1,0 +1,72 @@
+//! Forms of single values: one pattern each, for the types, for the definitions that are made of them, and for people in words.
+//!
+//! A pattern is never shown to a person: [`words`] says what it asks for and what to do. The definitions carry the patterns, and
+//! an API server judges stored objects by them at each write of a status; so a pattern is widened at will and never narrowed. What
+//! a later rule forbids stands in `rules`.
+
+/// Handle or name: a DNS label.
+pub const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+
+/// Deployment track.
+pub const TRACK: &str = r"^v[0-9]{1,4}\.[0-9]{1,4}$";
+
+/// Image by digest.
+pub const IMAGE: &str = "^[^@ ]+@sha256:[0-9a-f]{64}$";
+
+/// Name of an environment variable.
+pub const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+
+/// Path of a file.
+pub const FILE: &str = "^/[^:]+$";
+
+/// Path of a secret in the vault.
+pub const SECRET: &str = "^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$";
+
+/// Name of an endpoint, which names a port too.
+pub const PORT_NAME: &str = "^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$";
+
+/// Path of a request.
+pub const ROOTED: &str = "^/";
+
+/// Amount: the grammar of the API server, without a minus and as far as amounts can be compared here: up to 15 digits, nine
+/// decimals, exponents up to 18. Each is read by [`crate::quantity::Quantity`].
+pub const QUANTITY: &str =
+    r"^\+?([0-9]{1,15}(\.[0-9]{0,9})?|\.[0-9]{1,9})(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?(0?[0-9]|1[0-8]))?$";
+
+/// SHA-256 in hexadecimal digits.
+pub const HASH: &str = "^[0-9a-f]{64}$";
+
+/// What a pattern asks for, and what to do.
+#[must_use]
+pub fn words(pattern: &str) -> (&'static str, &'static str) {
+    match pattern {
+        LABEL => (
+            "a name has 1 to 63 lower-case letters, digits and dashes, and no dash at its ends",
+            "use something like web-shop",
+        ),
+        TRACK => ("a track is an API version like v1.0", "write v1.0"),
+        IMAGE => (
+            "an image is named by digest, since a tag may move: registry/repository@sha256: and 64 hexadecimal digits in lower case",
+            "`skopeo inspect --format '{{.Digest}}' docker://IMAGE:TAG` or `docker buildx imagetools inspect IMAGE:TAG` shows the \
+             digest; then write IMAGE@sha256:…",
+        ),
+        VARIABLE => ("a variable is named by letters, digits and _", "it must not start with a digit"),
+        FILE => ("a path of a file is absolute and has no colon", "write something like /etc/app/settings.yaml"),
+        SECRET => (
+            "a path in the vault has segments of letters, digits, _ . and -, joined by /; none is made of dots alone, since it would \
+             step out of the environment's prefix",
+            "it is relative to the environment's own place in the vault, without a leading /",
+        ),
+        PORT_NAME => (
+            "an endpoint's name has 1 to 15 lower-case letters, digits and dashes, begins with a letter and does not end with a dash",
+            "write something like http",
+        ),
+        ROOTED => ("a path starts with /", "put a / in front"),
+        QUANTITY => (
+            "this is not an amount of Kubernetes: up to 15 digits and nine decimals, then a suffix",
+            "write something like 500m for CPU, 128Mi for memory",
+        ),
+        HASH => ("a hash has 64 hexadecimal digits in lower case", ""),
+        _ => ("this value does not have the form that is asked for", ""),
+    }
+}

@@ -1,0 +1,270 @@
+//! Rules of a release that a schema cannot say: those that span fields, and those that came after documents were stored.
+//!
+//! They stand here once. Whoever takes a new document asks all of them (`pdpctl`, the control plane, the link). The operator, which
+//! finds documents stored by an older version, asks those that are [`Weight::Always`]: what breaks one of them could never have
+//! worked, so that an upgrade stops nothing that runs.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+use super::breach::{Breach, Weight};
+use super::{
+    ComponentType, ConfigFile, Endpoint, EnvVar, ReleaseSpec, Resources, SecretRef, Shape, Visibility, pattern,
+};
+use crate::quantity::Quantity;
+
+/// Longest name of a variable: it is a key of a ConfigMap or Secret.
+const MAX_VARIABLE: usize = 253;
+
+/// Most files, as in the schema.
+const MAX_FILES: usize = 64;
+
+/// Least limit of memory: below it no container starts, and the unit was forgotten.
+const LEAST_MEMORY: &str = "1Mi";
+
+/// Everything that is wrong with a release beyond its schema. Fields that a Present release needs are asked for elsewhere.
+#[must_use]
+pub fn of_release(spec: &ReleaseSpec) -> Vec<Breach> {
+    let mut found = Found(Vec::new());
+    if let Some(image) = &spec.image {
+        found.image(image);
+    }
+    found.words("/command", spec.command.as_deref());
+    found.words("/args", spec.args.as_deref());
+    found.env(spec.env.as_deref().unwrap_or_default());
+    found.files(spec.files.as_deref().unwrap_or_default());
+    found.endpoints(spec.endpoints.as_deref().unwrap_or_default());
+    if let Some(resources) = &spec.resources {
+        found.resources(resources);
+    }
+    found.belongs(spec);
+    found.0
+}
+
+struct Found(Vec<Breach>);
+
+impl Found {
+    /// A rule that a stored release breaks too, since it could never have worked.
+    fn always(&mut self, field: String, what: impl Into<String>, fix: &'static str) {
+        self.0.push(Breach { field, what: what.into(), fix: fix.to_owned(), weight: Weight::Always });
+    }
+
+    /// A rule for whoever takes a new document.
+    fn when_new(&mut self, field: String, what: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Breach { field, what: what.into(), fix: fix.into(), weight: Weight::New });
+    }
+
+    fn image(&mut self, image: &str) {
+        static BY_DIGEST: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(pattern::IMAGE).ok());
+        let at = || "/image".to_owned();
+        if BY_DIGEST.as_ref().is_some_and(|form| !form.is_match(image)) {
+            let (what, fix) = pattern::words(pattern::IMAGE);
+            self.always(at(), what, fix);
+        } else if !image.split_once('@').is_some_and(|(name, _)| is_image_name(name)) {
+            self.when_new(
+                at(),
+                "the part before the digest is not the name of an image: a host and perhaps a port, then lower-case letters, digits, \
+                 . _ and -, joined by /",
+                "write it as `docker pull` takes it, without https://: registry.example.com/team/app@sha256:…",
+            );
+        }
+    }
+
+    /// Words of a command line and values end with the first NUL.
+    fn words(&mut self, field: &str, words: Option<&[String]>) {
+        for (index, word) in words.unwrap_or_default().iter().enumerate() {
+            self.no_nul(format!("{field}/{index}"), word);
+        }
+    }
+
+    fn no_nul(&mut self, field: String, value: &str) {
+        if value.contains('\0') {
+            self.when_new(field, "has a NUL character, which no process can be given", "use a file for binary content");
+        }
+    }
+
+    fn env(&mut self, env: &[EnvVar]) {
+        let mut names = BTreeSet::new();
+        for (index, EnvVar { name, value, secret_ref }) in env.iter().enumerate() {
+            let at = format!("/env/{index}");
+            if name.len() > MAX_VARIABLE {
+                let what = format!("the name has {} characters, {MAX_VARIABLE} are allowed", name.len());
+                self.always(format!("{at}/name"), what, "shorten it");
+            }
+            if !names.insert(name) {
+                self.always(format!("{at}/name"), format!("variable {} stands twice", shown(name)), "remove one");
+            }
+            self.source(&at, &format!("variable {}", shown(name)), "value", value.is_some(), secret_ref.as_ref());
+            if let Some(value) = value {
+                self.no_nul(format!("{at}/value"), value);
+            }
+        }
+    }
+
+    fn files(&mut self, files: &[ConfigFile]) {
+        for (index, ConfigFile { path, content, secret_ref }) in files.iter().enumerate() {
+            let at = format!("/files/{index}");
+            self.path(format!("{at}/path"), path);
+            // More than that the schema refuses, and comparing each with each would take long.
+            for earlier in files.iter().take(index).filter(|_| index < MAX_FILES) {
+                self.beside(format!("{at}/path"), &earlier.path, path);
+            }
+            self.source(&at, &format!("file {}", shown(path)), "content", content.is_some(), secret_ref.as_ref());
+        }
+    }
+
+    fn path(&mut self, field: String, path: &str) {
+        let fix = "write something like /etc/app/settings.yaml";
+        if path.chars().any(char::is_control) {
+            self.when_new(field, "the path has a control character, a line break for instance", fix);
+        } else if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+            self.when_new(
+                field,
+                "the path has an empty part, or one of . and ..; it must be the plain path of a file",
+                fix,
+            );
+        } else if parts(path).first() == Some(&"proc") {
+            self.when_new(field, "no file can be put below /proc", fix);
+        }
+    }
+
+    /// Two files that cannot both be there.
+    fn beside(&mut self, field: String, earlier: &str, path: &str) {
+        let (first, second) = (parts(earlier), parts(path));
+        if earlier == path {
+            self.always(field, format!("file {} stands twice", shown(path)), "remove one");
+        } else if first == second {
+            self.when_new(field, format!("file {} is the same file as {}", shown(path), shown(earlier)), "remove one");
+        } else if first.starts_with(&second) || second.starts_with(&first) {
+            let what = format!("files {} and {}: one is below the other", shown(earlier), shown(path));
+            self.always(field, what, "a file is no folder; choose another path for one of them");
+        }
+    }
+
+    fn source(&mut self, at: &str, name: &str, plain: &str, has_plain: bool, secret: Option<&SecretRef>) {
+        let field = at.to_owned();
+        match (has_plain, secret) {
+            (true, Some(_)) => {
+                self.always(field, format!("{name} has both {plain} and secretRef"), "keep one of them");
+            }
+            (false, None) => self.always(field, format!("{name} has neither {plain} nor secretRef"), "give one"),
+            (true, None) | (false, Some(_)) => {}
+        }
+        let Some(SecretRef { path, key, version: _ }) = secret else { return };
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            let (what, fix) = pattern::words(pattern::SECRET);
+            self.always(format!("{at}/secretRef/path"), what, fix);
+        }
+        if key.is_empty() {
+            self.when_new(format!("{at}/secretRef/key"), "the key is empty", "name the key at that path");
+        }
+    }
+
+    fn endpoints(&mut self, endpoints: &[Endpoint]) {
+        let (mut names, mut ports) = (BTreeSet::new(), BTreeSet::new());
+        for (index, Endpoint { name, port, kind, base_path: _, visibility }) in endpoints.iter().enumerate() {
+            let at = format!("/endpoints/{index}");
+            if !names.insert(name) {
+                self.always(format!("{at}/name"), format!("endpoint {} stands twice", shown(name)), "rename one");
+            }
+            // One port may serve TCP and UDP.
+            let transport = kind.transport();
+            if !ports.insert((*port, transport)) {
+                let what = format!("port {port} stands twice for {transport}");
+                self.always(format!("{at}/port"), what, "give each endpoint a port of its own");
+            }
+            self.visibility(format!("{at}/visibility"), visibility.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn visibility(&mut self, field: String, circles: &[Visibility]) {
+        if circles.iter().any(|circle| *circle != Visibility::Project) {
+            self.when_new(
+                field,
+                "Organization and Public are not supported yet: nothing would make the endpoint reachable from there",
+                "write [Project], or leave it out",
+            );
+        } else if circles.len() > 1 {
+            self.when_new(field, "names a circle twice", "name it once");
+        }
+    }
+
+    fn resources(&mut self, resources: &Resources) {
+        let Resources { cpu_request, memory_request, cpu_limit, memory_limit } = resources;
+        for (name, amount) in [("memoryRequest", memory_request), ("memoryLimit", memory_limit)] {
+            let Some(amount) = amount else { continue };
+            if amount.ends_with(['m', 'u', 'n']) {
+                self.when_new(
+                    format!("/resources/{name}"),
+                    "memory is counted in bytes, and m, u and n mean parts of a byte",
+                    "write something like 128Mi",
+                );
+            } else if name == "memoryLimit" && is_too_little(amount) {
+                self.when_new(
+                    format!("/resources/{name}"),
+                    format!(
+                        "a limit of less than {LEAST_MEMORY} lets no container start; without a suffix it counts bytes"
+                    ),
+                    "write something like 128Mi",
+                );
+            }
+        }
+        for (name, request, limit) in [("cpu", cpu_request, cpu_limit), ("memory", memory_request, memory_limit)] {
+            let above = |(request, limit): (&String, &String)| Quantity::parse(request) > Quantity::parse(limit);
+            let pair = request.as_ref().zip(limit.as_ref());
+            if pair.is_some_and(|(a, b)| Quantity::parse(b).is_some() && above((a, b))) {
+                let what = format!("{name}Request is above {name}Limit, and no pod may ask for more than its limit");
+                self.always(format!("/resources/{name}Limit"), what, "raise the limit or lower the request");
+            }
+        }
+    }
+
+    /// What its type does not have.
+    fn belongs(&mut self, spec: &ReleaseSpec) {
+        let Some(component) = spec.component_type else { return };
+        let (name, shape) = (component.as_str(), component.shape());
+        let mut none = |given: bool, field: &str, what: &str, has: fn(&Shape) -> bool| {
+            if given && !has(&shape) {
+                let fix = format!("remove it, or use type {}", ComponentType::names(has).replace(" and ", " or "));
+                self.when_new(field.to_owned(), format!("a {name} has no {what}"), fix);
+            }
+        };
+        none(spec.endpoints.is_some(), "/endpoints", "endpoints", |shape| shape.endpoints);
+        none(spec.scaling.is_some(), "/scaling", "scaling: each run is one pod", Shape::is_kept_running);
+        none(spec.probes.is_some(), "/probes", "probes", Shape::is_kept_running);
+        none(spec.task.is_some(), "/task", "task settings", Shape::is_task);
+    }
+}
+
+/// Names are no secrets, but whoever errs may have put anything here.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+/// The parts of a path that lead somewhere.
+fn parts(path: &str) -> Vec<&str> {
+    path.split('/').filter(|part| !matches!(*part, "" | ".")).collect()
+}
+
+fn is_too_little(limit: &str) -> bool {
+    let amount = Quantity::parse(limit);
+    amount.is_some() && amount < Quantity::parse(LEAST_MEMORY) && amount != Quantity::parse("0")
+}
+
+/// The grammar of image references (distribution, `reference.go`): host and port, path of lower-case parts, a tag perhaps.
+fn is_image_name(name: &str) -> bool {
+    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let host = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
+        let part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*";
+        Regex::new(&format!(
+            r"^((({host})(\.{host})*|\[[0-9a-fA-F:]+\])(:[0-9]{{1,5}})?/)?{part}(/{part})*(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?$"
+        ))
+        .ok()
+    });
+    FORM.as_ref().is_none_or(|form| form.is_match(name))
+}
+
+#[cfg(test)]
+mod tests;
