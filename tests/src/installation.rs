@@ -263,7 +263,7 @@ impl Installation {
         // Another release on this cluster may have brought the definitions, which are kept when it goes.
         args.extend([&*chart, "--take-ownership", "--wait", "--timeout", "90s"]);
         if let Err(error) = self.bed.helm(&args).await {
-            bail!("{error}\n{}", self.bed.diagnose(namespace).await);
+            bail!("{}\n{error}", self.bed.diagnose(namespace).await);
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Installation {
         .await;
         match waited {
             Ok(()) => Ok(()),
-            Err(error) => bail!("{error}\n{}", self.bed.diagnose(&self.options.namespace).await),
+            Err(error) => bail!("{}\n{error}", self.bed.diagnose(&self.options.namespace).await),
         }
     }
 
