@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::object::ObjectKind;
+use super::object::owner::Owner;
 use crate::elector::Leadership;
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{Act, Edge, reach};
@@ -77,8 +78,8 @@ impl Cluster {
 
     /// How long something may still be created for the owner that `label` names, by a call that had no answer.
     #[must_use]
-    pub fn settles(&self, label: &str, name: &str) -> Option<Duration> {
-        self.unanswered().left(label, name, self.started.elapsed())
+    pub fn settles(&self, owner: Owner<'_>) -> Option<Duration> {
+        self.unanswered().left(owner, self.started.elapsed())
     }
 
     /// One object, or none.

@@ -11,12 +11,13 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::spec::Desired;
 use serde_json::Value;
 
-use super::cluster::{ApiError, Class, Path};
+use super::cluster::{ApiError, Class};
+use super::object::owner::{Owner, OwnerKind};
 use super::object::{self, ObjectKind};
 use super::reconcile::apply::{self, Subject};
 use super::reconcile::may_run;
 use super::reconcile::modified::{Modified, note};
-use super::reconcile::observe::{self, Owner};
+use super::reconcile::observe;
 use super::reconcile::shared::{self, Pause, Shared, Spending};
 use super::reconcile::write::Live;
 use super::world::index::{Own, Place};
@@ -30,6 +31,7 @@ use objects::Wanted;
 
 mod adopt;
 pub mod decide;
+mod foreign;
 mod network;
 pub mod objects;
 pub mod pull;
@@ -298,35 +300,12 @@ impl Round<'_> {
         if !stands {
             return Ok(Obstacle::None);
         }
-        let mut foreign = Vec::new();
-        for kind in [
-            ObjectKind::Deployment,
-            ObjectKind::ReplicaSet,
-            ObjectKind::Job,
-            ObjectKind::Pod,
-            ObjectKind::Service,
-            ObjectKind::ConfigMap,
-            ObjectKind::NetworkPolicy,
-            ObjectKind::PodDisruptionBudget,
-        ] {
-            let listed = self.shared.cluster.list(kind, namespace, &format!("!{DATA_PLANE}")).await?;
-            let names = listed.iter().filter_map(|object| object.pointer("/metadata/name").and_then(Value::as_str));
-            // Kubernetes puts this one into every namespace.
-            let names = names.filter(|name| *name != "kube-root-ca.crt");
-            foreign.extend(names.map(|name| format!("{}/{name}", kind.names().1)));
-        }
-        // Data that nobody could bring back.
-        let claims = Path::listed("/api/v1", namespace, "persistentvolumeclaims")?.with(&["limit=10"]);
-        let listed = self.shared.cluster.get_path(&claims).await?;
-        let items = listed.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let names = items.iter().filter_map(|claim| claim.pointer("/metadata/name").and_then(Value::as_str));
-        foreign.extend(names.map(|name| format!("PersistentVolumeClaim/{name}")));
-        foreign.truncate(10);
+        let foreign = foreign::foreign(&self.shared.cluster, namespace).await?;
         Ok(if foreign.is_empty() { Obstacle::None } else { Obstacle::Foreign(foreign) })
     }
 
     const fn owner(&self) -> Owner<'_> {
-        Owner::Environment(self.name)
+        OwnerKind::Environment.named(self.name)
     }
 
     fn subject(&self) -> Subject {
@@ -361,7 +340,7 @@ impl Round<'_> {
             namespace,
             holder: None,
             paused: self.pause.map(|pause| pause.words.as_str()),
-            settles: self.shared.cluster.settles(ENVIRONMENT, self.name),
+            settles: self.shared.cluster.settles(self.owner()),
             live,
         }
     }

@@ -16,6 +16,7 @@ use crate::kinds::labels::{DATA_PLANE, ENVIRONMENT, MANAGER};
 
 pub mod compare;
 pub mod fixed;
+pub mod owner;
 #[cfg(test)]
 pub(crate) mod shape;
 

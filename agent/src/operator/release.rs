@@ -15,9 +15,9 @@ use protocol::spec::Desired;
 use serde_json::json;
 
 use super::cluster::{ApiError, Class};
+use super::object::owner::{Owner, OwnerKind};
 use super::reconcile::apply::{self, Material, Subject};
 use super::reconcile::modified::{self, Ledger, Modified, note};
-use super::reconcile::observe::Owner;
 use super::reconcile::rendering;
 use super::reconcile::shared::{self, Pause, Shared};
 use super::reconcile::write::{Decision, Write};
@@ -56,6 +56,8 @@ struct Work<'a> {
 struct Admitted {
     blocked: Option<Trouble>,
     wake: Option<Duration>,
+    /// Values of its Secret, as the vault has just given them.
+    material: Option<Material>,
 }
 
 /// One round. Returns when to look again without an event.
@@ -112,7 +114,7 @@ impl<'a> Work<'a> {
     }
 
     const fn owner(&self) -> Owner<'_> {
-        Owner::Release(self.identity.name.as_str())
+        OwnerKind::Release.named(self.identity.name.as_str())
     }
 
     async fn present(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {

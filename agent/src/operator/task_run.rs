@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::cluster::ApiError;
 use super::object::ObjectKind;
+use super::object::owner::OwnerKind;
 use super::reconcile::apply::{self, Subject};
 use super::reconcile::halt::Halt;
 use super::reconcile::may_run;
@@ -119,7 +120,7 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
         recorded: rendered.as_ref(),
         job: &seen,
         paused: pause.as_ref().map(|pause| pause.words.as_str()),
-        settles: shared.cluster.settles(TASK_RUN, name),
+        settles: shared.cluster.settles(OwnerKind::TaskRun.named(name)),
     };
     let decision = decide::decide(&observed, now);
     let mut subject = Subject {
@@ -220,8 +221,8 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
     let View::Job(view) = tracked.view.clone() else { return Ok(JobSeen::Missing) };
     let pods: BTreeMap<Arc<str>, super::world::workload::PodView> = {
         let contents = shared.index.lock();
-        let release = tracked.release.as_deref().unwrap_or_default();
-        let of_job = contents.of_release(release).filter_map(|(place, tracked)| match &tracked.view {
+        let release = tracked.owners.of_kind(OwnerKind::Release).unwrap_or_default();
+        let of_job = contents.of_owner(OwnerKind::Release.named(release)).filter_map(|(place, tracked)| match &tracked.view {
             View::Pod(pod) if pod.job.as_deref() == Some(name) => Some((place.name.clone(), (**pod).clone())),
             View::Pod(_)
             | View::Nothing

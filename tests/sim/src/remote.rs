@@ -192,6 +192,10 @@ fn id_at(path: &Path) -> Option<Id> {
         ("customresourcedefinitions", "CustomResourceDefinition"),
         ("horizontalpodautoscalers", "HorizontalPodAutoscaler"),
         ("persistentvolumeclaims", "PersistentVolumeClaim"),
+        ("statefulsets", "StatefulSet"),
+        ("daemonsets", "DaemonSet"),
+        ("cronjobs", "CronJob"),
+        ("ingresses", "Ingress"),
     ];
     let kind = known.chain(others).find_map(|(known, kind)| (known == plural).then_some(kind))?;
     let (namespace, name) = (namespace.to_owned(), name.unwrap_or_default().to_owned());

@@ -20,5 +20,6 @@ mod hostile;
 mod logs;
 mod paused;
 mod refusals;
+mod removal;
 mod secrets;
 mod tasks;

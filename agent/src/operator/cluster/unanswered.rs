@@ -9,8 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::kinds::conditions::Trouble;
-use crate::kinds::labels::{ENVIRONMENT, RELEASE, TASK_RUN};
-use crate::operator::object;
+use crate::operator::object::owner::{Owner, OwnerKind};
 
 /// How long after its caller gave up a create may still be stored. The API server gives up a write after 34 s at most
 /// (`requestTimeoutUpperBound` of k8s.io/apiserver).
@@ -26,7 +25,7 @@ pub struct Unanswered {
 
 #[derive(Debug)]
 struct Open {
-    label: &'static str,
+    kind: OwnerKind,
     name: String,
     until: Duration,
 }
@@ -41,11 +40,8 @@ impl Unanswered {
     pub fn begin(&mut self, object: &Value, limit: Duration, now: Duration) -> u64 {
         self.open.retain(|_, open| now < open.until);
         self.begun += 1;
-        // The most special one: a run's Job carries the label of its release too.
-        let owner =
-            [TASK_RUN, RELEASE, ENVIRONMENT].into_iter().find_map(|label| Some((label, object::label(object, label)?)));
-        if let Some((label, name)) = owner {
-            self.open.insert(self.begun, Open { label, name: name.to_owned(), until: now + limit + SETTLED });
+        if let Some(Owner { kind, name }) = Owner::of(object) {
+            self.open.insert(self.begun, Open { kind, name: name.to_owned(), until: now + limit + SETTLED });
         }
         self.begun
     }
@@ -55,10 +51,11 @@ impl Unanswered {
         self.open.remove(&create);
     }
 
-    /// How long creates for the owner that `label` names may still be carried out, if any may.
+    /// How long creates for `owner` may still be carried out, if any may.
     #[must_use]
-    pub fn left(&self, label: &str, name: &str, now: Duration) -> Option<Duration> {
-        let open = self.open.values().filter(|open| open.label == label && open.name == name).map(|open| open.until);
+    pub fn left(&self, owner: Owner<'_>, now: Duration) -> Option<Duration> {
+        let of_owner = self.open.values().filter(|open| open.kind.named(&open.name) == owner);
+        let open = of_owner.map(|open| open.until);
         let left = open.chain(self.inherited).max()?.checked_sub(now)?;
         (!left.is_zero()).then_some(left)
     }
@@ -76,6 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kinds::labels::{ENVIRONMENT, RELEASE};
 
     const LIMIT: Duration = Duration::from_secs(20);
 
@@ -92,26 +90,26 @@ mod tests {
         let mut unanswered = Unanswered::default();
         let first = unanswered.begin(&of(RELEASE, "web"), LIMIT, at(0));
         let second = unanswered.begin(&of(RELEASE, "web"), LIMIT, at(5));
-        assert_eq!(unanswered.left(RELEASE, "web", at(10)), Some(at(55)));
+        assert_eq!(unanswered.left(OwnerKind::Release.named("web"), at(10)), Some(at(55)));
         unanswered.answered(second);
         assert_eq!(
-            unanswered.left(RELEASE, "web", at(10)),
+            unanswered.left(OwnerKind::Release.named("web"), at(10)),
             Some(at(50)),
             "an answer says nothing of an earlier create"
         );
-        assert_eq!(unanswered.left(RELEASE, "other", at(10)), None);
-        assert_eq!(unanswered.left(ENVIRONMENT, "dev", at(10)), None, "it is the release's");
-        assert_eq!(unanswered.left(RELEASE, "web", at(60)), None);
+        assert_eq!(unanswered.left(OwnerKind::Release.named("other"), at(10)), None);
+        assert_eq!(unanswered.left(OwnerKind::Environment.named("dev"), at(10)), None, "it is the release's");
+        assert_eq!(unanswered.left(OwnerKind::Release.named("web"), at(60)), None);
         unanswered.answered(first);
-        assert_eq!(unanswered.left(RELEASE, "web", at(10)), None);
+        assert_eq!(unanswered.left(OwnerKind::Release.named("web"), at(10)), None);
     }
 
     #[test]
     fn after_a_takeover_everything_may_be_under_way() {
         let mut unanswered = Unanswered::default();
-        assert_eq!(unanswered.left(TASK_RUN, "r", at(0)), None);
+        assert_eq!(unanswered.left(OwnerKind::TaskRun.named("r"), at(0)), None);
         unanswered.took_over(at(100));
-        assert_eq!(unanswered.left(TASK_RUN, "r", at(101)), Some(at(39)));
-        assert_eq!(unanswered.left(TASK_RUN, "r", at(140)), None);
+        assert_eq!(unanswered.left(OwnerKind::TaskRun.named("r"), at(101)), Some(at(39)));
+        assert_eq!(unanswered.left(OwnerKind::TaskRun.named("r"), at(140)), None);
     }
 }

@@ -9,13 +9,13 @@ use protocol::spec::Desired;
 use serde_json::json;
 
 use crate::kinds::conditions::Trouble;
-use crate::kinds::labels::ENVIRONMENT;
 use crate::operator::cluster::{ApiError, Class};
+use crate::operator::object::owner::OwnerKind;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::apply;
 use crate::operator::reconcile::fights;
 use crate::operator::reconcile::may_run;
-use crate::operator::reconcile::observe::{self, Owner};
+use crate::operator::reconcile::observe;
 use crate::operator::reconcile::shared::Shared;
 use crate::operator::world::index::{Contents, Own};
 use crate::policy;
@@ -70,12 +70,11 @@ pub(super) async fn keep(shared: &Shared, environment: &str, namespace: &str) ->
 async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &str) -> Result<bool, ApiError> {
     let name = name(source);
     let reference = ObjectKind::Secret.named(&name);
-    let owner = Owner::Environment(environment);
+    let owner = OwnerKind::Environment.named(environment);
     let found = observe::existing(shared, owner, namespace, &reference).await?;
     let Some(live) = found.filter(|live| live.ours && !live.terminating) else { return Ok(true) };
     let kinds = [ObjectKind::Deployment, ObjectKind::Pod, ObjectKind::Job];
-    let selector = format!("{ENVIRONMENT}={environment}");
-    if observe::in_use(shared, namespace, &kinds, &selector).await?.contains(&name) {
+    if observe::in_use(shared, namespace, &kinds, owner).await?.contains(&name) {
         return Ok(false);
     }
     apply::delete(shared, namespace, &reference, &live.uid, &live.resource_version).await?;
@@ -89,7 +88,7 @@ async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &st
 /// A call failed.
 pub async fn ensure(shared: &Shared, place: &may_run::Place, source: &str) -> Result<(), ApiError> {
     let may_run::Place { environment, namespace, .. } = place;
-    if observe::secret(shared, Owner::Environment(environment), namespace, &name(source)).await?.is_none() {
+    if observe::secret(shared, OwnerKind::Environment.named(environment), namespace, &name(source)).await?.is_none() {
         copy(shared, environment, namespace, source).await?;
     }
     Ok(())
@@ -117,7 +116,7 @@ async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str)
     let mut copy = object::head(ObjectKind::Secret, &name(source), Some(namespace), &labels);
     copy["type"] = found.get("type").cloned().unwrap_or_else(|| json!("kubernetes.io/dockerconfigjson"));
     copy["data"] = found.get("data").cloned().unwrap_or_default();
-    match observe::wanted(shared, Owner::Environment(environment), &copy).await? {
+    match observe::wanted(shared, OwnerKind::Environment.named(environment), &copy).await? {
         None => match apply::create(shared, &copy).await {
             // The release and its environment may both come to it.
             Err(error) if error.class() == Class::Conflict => {}

@@ -16,38 +16,16 @@ use crate::kinds::ObjectRef;
 use crate::kinds::labels::{DATA_PLANE, RELEASE};
 use crate::operator::cluster::{self, ApiError};
 use crate::operator::object::compare;
+use crate::operator::object::owner::Owner;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::world::index::{Mark, Place, Tracked, View};
 use crate::operator::world::view;
 
-/// Whose label makes an object ours.
-#[derive(Debug, Clone, Copy)]
-pub enum Owner<'a> {
-    /// A release.
-    Release(&'a str),
-    /// An environment.
-    Environment(&'a str),
-    /// A run.
-    TaskRun(&'a str),
-}
-
-impl Owner<'_> {
-    const fn name(&self) -> &str {
-        match self {
-            Self::Release(name) | Self::Environment(name) | Self::TaskRun(name) => name,
-        }
-    }
-
-    fn owns(self, shared: &Shared, found: &Tracked) -> bool {
-        let label = match self {
-            Self::Release(_) => &found.release,
-            Self::Environment(_) => &found.environment,
-            Self::TaskRun(_) => &found.task_run,
-        };
-        // Only namespaces say whose they are, and only since that was not left to the id of a data plane.
-        let anothers = found.agent().is_some_and(|agent| agent != shared.settings.agent);
-        !anothers && shared.is_ours(found.data_plane.as_deref()) && label.as_deref() == Some(self.name())
-    }
+/// Whether `found` is ours, made for `owner`.
+fn owns(shared: &Shared, owner: Owner<'_>, found: &Tracked) -> bool {
+    // Only namespaces say whose they are, and only since that was not left to the id of a data plane.
+    let anothers = found.agent().is_some_and(|agent| agent != shared.settings.agent);
+    !anothers && shared.is_ours(found.data_plane.as_deref()) && found.owners.has(owner)
 }
 
 /// How `wanted` is in the cluster; none if it is not there.
@@ -66,7 +44,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     };
     let (equal, was_equal) = shared.index.lock().verified(&place, mark, fingerprint);
     // No watch follows what is not ours: it is asked for every time.
-    let ours = tracked.is_none_or(|tracked| owner.owns(shared, tracked));
+    let ours = tracked.is_none_or(|tracked| owns(shared, owner, tracked));
     if equal && ours {
         return Ok(Some(Live {
             uid: tracked.map(|tracked| tracked.uid.to_string()).unwrap_or_default(),
@@ -98,7 +76,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     }
     let repairs = if was_equal && !drift.is_empty() { shared.repairs(&place) } else { 0 };
     Ok(Some(Live {
-        ours: owner.owns(shared, &found),
+        ours: owns(shared, owner, &found),
         repairs,
         rival: if drift.is_empty() { None } else { cluster::rival(&object) },
         autoscaled,
@@ -190,7 +168,7 @@ pub fn plain(shared: &Shared, owner: Owner<'_>, found: &Tracked) -> Live {
     Live {
         uid: found.uid.to_string(),
         resource_version: found.resource_version.to_string(),
-        ours: owner.owns(shared, found),
+        ours: owns(shared, owner, found),
         terminating: found.terminating,
         drift: Vec::new(),
         was_equal: false,
@@ -259,11 +237,11 @@ pub async fn in_use(
     shared: &Shared,
     namespace: &str,
     kinds: &[ObjectKind],
-    selector: &str,
+    owner: Owner<'_>,
 ) -> Result<std::collections::BTreeSet<String>, ApiError> {
     let mut names = std::collections::BTreeSet::new();
     for kind in kinds {
-        let mut objects = shared.cluster.list(*kind, namespace, selector).await?;
+        let mut objects = shared.cluster.list(*kind, namespace, &owner.selector()).await?;
         objects.retain(|object| *kind != ObjectKind::ReplicaSet || object.pointer("/spec/replicas") != Some(&json!(0)));
         objects.iter().for_each(|object| collect_names(object, &mut names));
     }

@@ -17,6 +17,7 @@ use crate::kinds::labels::RELEASE;
 use crate::operator::cluster::ApiError;
 use crate::operator::environment::pull;
 use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::apply::Material;
 use crate::operator::reconcile::halt::Halt;
 use crate::operator::reconcile::may_run::Place;
 use crate::operator::reconcile::observe;
@@ -40,9 +41,10 @@ impl Work<'_> {
             return Ok(Admitted::default());
         }
         match self.take_up().await {
-            Ok(()) => Ok(Admitted::default()),
+            Ok(material) => Ok(Admitted { material, ..Admitted::default() }),
             Err(Halt::Blocked(trouble, again)) => {
-                Ok(Admitted { blocked: Some(trouble), wake: again.or(Some(REFUSAL_WAIT)) })
+                let wake = again.or(Some(REFUSAL_WAIT));
+                Ok(Admitted { blocked: Some(trouble), wake, ..Admitted::default() })
             }
             Err(Halt::Api(error)) => Err(error),
         }
@@ -53,7 +55,7 @@ impl Work<'_> {
         Ok(self.stored(namespace, &self.identity.revision).await?.is_none())
     }
 
-    async fn take_up(&mut self) -> Result<(), Halt> {
+    async fn take_up(&mut self) -> Result<Option<Material>, Halt> {
         let (admissible, policy, about) = {
             let mut contents = self.shared.index.lock();
             let policy = contents.policy.as_ref();
@@ -74,7 +76,7 @@ impl Work<'_> {
         }
         let taken_up = self.roll_out(&admissible, &policy).await;
         match &taken_up {
-            Ok(()) => self.shared.forget_refusal(&self.identity.name),
+            Ok(_) => self.shared.forget_refusal(&self.identity.name),
             Err(Halt::Blocked(trouble, _)) => {
                 tracing::info!(release = self.identity.name, trouble.reason, "a release cannot be taken up now");
                 self.shared.remember_refusal(&self.identity.name, about, trouble.clone(), REFUSAL_WAIT);
@@ -84,7 +86,11 @@ impl Work<'_> {
         taken_up
     }
 
-    async fn roll_out(&mut self, admissible: &resolve::Admissible, policy: &DataPlanePolicySpec) -> Result<(), Halt> {
+    async fn roll_out(
+        &mut self,
+        admissible: &resolve::Admissible,
+        policy: &DataPlanePolicySpec,
+    ) -> Result<Option<Material>, Halt> {
         let place = &admissible.place;
         // What is remembered may be of before a removal: only what is stored counts.
         self.shared.forget_rendering(&place.namespace, &self.identity.revision);
@@ -96,7 +102,7 @@ impl Work<'_> {
             return Err(Trouble::new("StillElsewhere", message).into());
         }
         let rendering = self.rendered(admissible).await?;
-        let (slots, _) = self.slots(&rendering, policy, place).await?;
+        let (slots, material) = self.slots(&rendering, policy, place).await?;
         let (objects, job) = filled(&rendering, &self.identity.revision, &slots)?;
         let all: Vec<_> = objects.iter().cloned().chain(job).collect();
         check::check(self.shared, self.owner(), &all).await?;
@@ -117,14 +123,14 @@ impl Work<'_> {
         let status = decide::admit(&admission, self.now);
         self.record(status).await?;
         tracing::info!(release = self.identity.name, generation = self.identity.generation, "a release is rolled out");
-        Ok(())
+        Ok(material)
     }
 
     /// The rendering of the newest content: the stored one, else a new one.
     async fn rendered(&self, admissible: &resolve::Admissible) -> Result<Arc<Rendering>, ApiError> {
         let place = &admissible.place;
         // One that the watch does not show yet makes the creation fail, and is found at the next try.
-        let shown = self.shared.index.lock().of_release(&self.identity.name).any(|(shown, _)| {
+        let shown = self.shared.index.lock().of_owner(self.owner()).any(|(shown, _)| {
             shown.kind == ObjectKind::ControllerRevision
                 && *shown.namespace == *place.namespace
                 && *shown.name == *self.identity.revision

@@ -40,12 +40,12 @@ pub(super) struct Running {
 impl Work<'_> {
     /// Binds what shall run: the revision that is rolled out, else the last good one.
     pub(super) async fn bind(&mut self, admitted: Admitted, pause: Option<&Pause>) -> Result<Bound, ApiError> {
-        let Admitted { blocked, wake } = admitted;
+        let Admitted { blocked, wake, material } = admitted;
         let mut bound = Bound { blocked, wake, running: None, material: None };
         if let Some(revision) = decide::target(&self.status).map(str::to_owned)
             && let Some(namespace) = self.status.namespace.clone()
         {
-            match self.running(&namespace, &revision, pause).await {
+            match self.running(&namespace, &revision, material, pause).await {
                 Ok((running, material)) => {
                     bound.running = Some(running);
                     bound.material = material;
@@ -61,6 +61,7 @@ impl Work<'_> {
         &mut self,
         namespace: &str,
         revision: &str,
+        read: Option<Material>,
         pause: Option<&Pause>,
     ) -> Result<(Running, Option<Material>), Halt> {
         let Some(rendering) = self.stored(namespace, revision).await? else {
@@ -70,9 +71,11 @@ impl Work<'_> {
             return Err(Trouble::new("RenderingLost", message).into());
         };
         let mut slots = decide::binding(&self.status, revision).cloned().unwrap_or_default();
-        let mut material = None;
+        // Admission names the Secret by the values that it has read: those of another name are not what is bound.
+        let mut material = read.filter(|read| slots.get(SECRETS) == Some(&read.name));
         if let Some(name) = slots.get(SECRETS).cloned()
             && pause.is_none()
+            && material.is_none()
             && observe::secret(self.shared, self.owner(), namespace, &name).await?.is_none()
         {
             let (place, policy) = {

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::kinds::conditions::Trouble;
 use crate::operator::cluster::{ApiError, Class};
 use crate::operator::object::ObjectKind;
+use crate::operator::object::owner::Owner;
 use crate::operator::reconcile::halt::Halt;
-use crate::operator::reconcile::observe::{self, Owner};
+use crate::operator::reconcile::observe;
 use crate::operator::reconcile::shared::Shared;
 
 /// Asks the cluster whether `objects` would be taken.

@@ -6,7 +6,6 @@ use super::Work;
 use super::binding::Bound;
 use super::decide::{Observed, Target, prune};
 use crate::kinds::ObjectRef;
-use crate::kinds::labels::RELEASE;
 use crate::operator::cluster::ApiError;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::observe;
@@ -77,13 +76,12 @@ impl Work<'_> {
             }
             if running.is_some_and(|running| prune::needs_use(&self.status, &running.rendering)) {
                 let kinds = [ObjectKind::ReplicaSet, ObjectKind::Pod, ObjectKind::Job];
-                let selector = format!("{RELEASE}={}", self.identity.name);
-                in_use = Some(observe::in_use(self.shared, &namespace, &kinds, &selector).await?);
+                in_use = Some(observe::in_use(self.shared, &namespace, &kinds, self.owner()).await?);
             }
         }
         let contents = self.shared.index.lock();
         let revisions = contents
-            .of_release(&self.identity.name)
+            .of_owner(self.owner())
             .filter(|(place, _)| place.kind == ObjectKind::ControllerRevision && *place.namespace == *namespace)
             .map(|(place, tracked)| (place.reference(), observe::plain(self.shared, self.owner(), tracked)))
             .collect();

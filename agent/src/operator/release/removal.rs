@@ -8,7 +8,6 @@ use protocol::mutant::{self, Mutant};
 use super::Work;
 use super::decide::{self, Remains};
 use crate::kinds::ObjectRef;
-use crate::kinds::labels::RELEASE;
 use crate::operator::cluster::ApiError;
 use crate::operator::object::ObjectKind;
 use crate::operator::reconcile::observe;
@@ -20,7 +19,7 @@ impl Work<'_> {
     /// recorded where, or the release was deleted and made anew while a write was under way.
     fn namespace_of_objects(&self) -> Option<String> {
         let contents = self.shared.index.lock();
-        let mut objects = contents.of_release(&self.identity.name).filter(|(place, _)| {
+        let mut objects = contents.of_owner(self.owner()).filter(|(place, _)| {
             place.kind == ObjectKind::ControllerRevision || !mutant::is(Mutant::LateObjectForgotten)
         });
         let found = objects.find(|(_, tracked)| observe::plain(self.shared, self.owner(), tracked).ours);
@@ -35,7 +34,7 @@ impl Work<'_> {
         if !namespace.is_empty() {
             let contents = self.shared.index.lock();
             for (place, tracked) in
-                contents.of_release(&self.identity.name).filter(|(place, _)| *place.namespace == *namespace)
+                contents.of_owner(self.owner()).filter(|(place, _)| *place.namespace == *namespace)
             {
                 match place.kind {
                     ObjectKind::Pod => pods += 1,
@@ -79,7 +78,7 @@ impl Work<'_> {
             waits: waits.as_ref(),
             live: &live,
             pods,
-            settles: self.shared.cluster.settles(RELEASE, &self.identity.name),
+            settles: self.shared.cluster.settles(self.owner()),
         };
         let decision = decide::remove(&remains, self.now);
         let secrets_left = live.keys().any(|reference| reference.kind == "Secret");

@@ -12,6 +12,7 @@ pub use super::tracked::{JobView, Mark, Place, Tracked, View};
 use super::workload::Workload;
 use crate::kinds::{DataPlane, DataPlanePolicy, Environment, Release, TaskRun};
 use crate::operator::object::ObjectKind;
+use crate::operator::object::owner::{Owner, OwnerKind};
 
 mod own;
 
@@ -36,7 +37,7 @@ pub struct Contents {
     /// The one, `default`.
     pub policy: Option<DataPlanePolicy>,
     objects: HashMap<Place, Tracked>,
-    by_release: HashMap<Arc<str>, BTreeSet<Place>>,
+    by_owner: HashMap<OwnerKind, HashMap<Arc<str>, BTreeSet<Place>>>,
     /// Mark and fingerprint of objects that were found equal to what was wanted.
     verified: HashMap<Place, (Mark, Mark)>,
     /// What was deleted lately, with its uid.
@@ -92,7 +93,7 @@ impl Contents {
                 && known.mark == tracked.mark
                 && known.view == tracked.view
                 && known.terminating == tracked.terminating
-                && known.release == tracked.release;
+                && known.owners == tracked.owners;
             let place = stored.clone();
             tracked.share(&mut self.names);
             if same {
@@ -102,7 +103,7 @@ impl Contents {
             if another {
                 self.doubt_within(&place);
             }
-            self.forget_label(&place);
+            self.forget_owners(&place);
             self.insert(place, tracked);
             return true;
         }
@@ -113,8 +114,8 @@ impl Contents {
     }
 
     fn insert(&mut self, place: Place, tracked: Tracked) {
-        if let Some(release) = &tracked.release {
-            self.by_release.entry(release.clone()).or_default().insert(place.clone());
+        for (kind, name) in tracked.owners.listed() {
+            self.by_owner.entry(kind).or_default().entry(name.clone()).or_default().insert(place.clone());
         }
         self.objects.insert(place, tracked);
     }
@@ -148,7 +149,7 @@ impl Contents {
 
     /// Takes out an object. Returns what was known of it.
     pub fn remove(&mut self, place: &Place) -> Option<Tracked> {
-        self.forget_label(place);
+        self.forget_owners(place);
         self.doubt_within(place);
         let known = self.objects.remove(place);
         if let Some(known) = &known {
@@ -157,12 +158,15 @@ impl Contents {
         known
     }
 
-    fn forget_label(&mut self, place: &Place) {
-        let Some(release) = self.objects.get(place).and_then(|tracked| tracked.release.clone()) else { return };
-        if let Some(places) = self.by_release.get_mut(&release) {
-            places.remove(place);
-            if places.is_empty() {
-                self.by_release.remove(&release);
+    fn forget_owners(&mut self, place: &Place) {
+        let Some(tracked) = self.objects.get(place) else { return };
+        for (kind, name) in tracked.owners.listed() {
+            let Some(owners) = self.by_owner.get_mut(&kind) else { continue };
+            if let Some(places) = owners.get_mut(name) {
+                places.remove(place);
+                if places.is_empty() {
+                    owners.remove(name);
+                }
             }
         }
     }
@@ -180,17 +184,18 @@ impl Contents {
         of_kind.map(|(place, tracked)| (place.clone(), tracked.uid.clone())).collect()
     }
 
-    /// Objects that carry the release's label.
-    pub fn of_release(&self, release: &str) -> impl Iterator<Item = (&Place, &Tracked)> {
-        let places = self.by_release.get(release).into_iter().flatten();
-        places.filter_map(|place| self.objects.get(place).map(|tracked| (place, tracked)))
+    /// Objects that carry the owner's label. Of owners that are not listed: none.
+    pub fn of_owner(&self, owner: Owner<'_>) -> impl Iterator<Item = (&Place, &Tracked)> {
+        let places = self.by_owner.get(&owner.kind).and_then(|owners| owners.get(owner.name));
+        places.into_iter().flatten().filter_map(|place| self.objects.get(place).map(|tracked| (place, tracked)))
     }
 
     /// The workload of a release in its namespace.
     #[must_use]
     pub fn workload(&self, release: &str, namespace: &str) -> Workload {
         let mut workload = Workload::default();
-        for (place, tracked) in self.of_release(release).filter(|(place, _)| *place.namespace == *namespace) {
+        let owner = OwnerKind::Release.named(release);
+        for (place, tracked) in self.of_owner(owner).filter(|(place, _)| *place.namespace == *namespace) {
             match &tracked.view {
                 View::Deployment(view) if *place.name == *release => workload.deployment = Some((**view).clone()),
                 View::ReplicaSet(view) => workload.replica_sets.push((**view).clone()),
@@ -298,11 +303,12 @@ mod tests {
     fn objects_are_found_by_release_until_they_go() {
         let mut contents = Contents::default();
         contents.put(place(), tracked("1", Some("web")));
-        assert_eq!(contents.of_release("web").count(), 1);
+        let count = |contents: &Contents, name| contents.of_owner(OwnerKind::Release.named(name)).count();
+        assert_eq!(count(&contents, "web"), 1);
         contents.put(place(), tracked("2", Some("other")));
-        assert_eq!((contents.of_release("web").count(), contents.of_release("other").count()), (0, 1));
+        assert_eq!((count(&contents, "web"), count(&contents, "other")), (0, 1));
         contents.remove(&place());
-        assert_eq!(contents.of_release("other").count(), 0);
+        assert_eq!(count(&contents, "other"), 0);
     }
 
     #[test]
@@ -312,10 +318,12 @@ mod tests {
         let mut contents = Contents::default();
         contents.put(place(), tracked("1", Some("web")));
         contents.put(Place::new(ObjectKind::ConfigMap, "n", "b"), tracked("2", Some("web")));
-        let shared: Vec<_> =
-            contents.of_release("web").map(|(place, tracked)| (&place.namespace, &tracked.release)).collect();
+        let shared: Vec<_> = contents
+            .of_owner(OwnerKind::Release.named("web"))
+            .flat_map(|(place, tracked)| tracked.owners.listed().map(|(_, name)| (&place.namespace, name)))
+            .collect();
         let [(one, web), (other, also)] = shared.as_slice() else { panic!("both are there") };
-        assert!(Arc::ptr_eq(one, other) && web.as_ref().zip(also.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b)));
+        assert!(Arc::ptr_eq(one, other) && Arc::ptr_eq(web, also));
     }
 
     #[test]

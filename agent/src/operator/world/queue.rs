@@ -12,6 +12,7 @@ use protocol::mutant::{self, Mutant};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::operator::object::owner::{Owner, OwnerKind};
 use lines::{Line, Lines};
 
 mod lines;
@@ -27,6 +28,17 @@ pub enum Key {
     Release(String),
     /// By name.
     TaskRun(String),
+}
+
+impl From<Owner<'_>> for Key {
+    fn from(owner: Owner<'_>) -> Self {
+        let name = owner.name.to_owned();
+        match owner.kind {
+            OwnerKind::TaskRun => Self::TaskRun(name),
+            OwnerKind::Release => Self::Release(name),
+            OwnerKind::Environment => Self::Environment(name),
+        }
+    }
 }
 
 /// Why a resource is due.

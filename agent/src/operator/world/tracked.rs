@@ -11,8 +11,9 @@ use super::cluster_words::ClusterWords;
 use super::interned::Names;
 use super::workload::{DeploymentView, PodView, ReplicaSetView, SliceView};
 use crate::kinds::ObjectRef;
-use crate::kinds::labels::{AGENT, DATA_PLANE, ENVIRONMENT, RELEASE, TASK_RUN};
+use crate::kinds::labels::{AGENT, DATA_PLANE};
 use crate::operator::object::ObjectKind;
+use crate::operator::object::owner::Owners;
 
 /// Where an object is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,12 +61,7 @@ pub struct Tracked {
     pub terminating: bool,
     /// Changes when something may have changed that we set; not when only a status did.
     pub mark: Mark,
-    /// Label of the release it belongs to.
-    pub release: Option<Arc<str>>,
-    /// Label of the environment it belongs to.
-    pub environment: Option<Arc<str>>,
-    /// Label of the run it belongs to.
-    pub task_run: Option<Arc<str>>,
+    pub owners: Owners,
     /// Label of the data plane.
     pub data_plane: Option<Arc<str>>,
     /// What matters of its state.
@@ -128,9 +124,7 @@ impl Tracked {
             resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
             terminating: metadata.deletion_timestamp.is_some(),
             mark: mark(metadata),
-            release: label(RELEASE),
-            environment: label(ENVIRONMENT),
-            task_run: label(TASK_RUN),
+            owners: Owners::read(label),
             data_plane: label(DATA_PLANE),
             view: match (view, text(AGENT)) {
                 (View::Nothing, Some(agent)) => View::Namespace(Box::new(NamespaceView { agent: agent.to_owned() })),
@@ -155,8 +149,7 @@ impl Tracked {
 
     /// Replaces what other objects have too by what they share.
     pub(in crate::operator) fn share(&mut self, names: &mut Names) {
-        let Self { release, environment, task_run, data_plane, .. } = self;
-        for label in [release, environment, task_run, data_plane] {
+        for label in self.owners.names_mut().chain([&mut self.data_plane]) {
             *label = label.take().map(|text| names.shared(&text));
         }
     }

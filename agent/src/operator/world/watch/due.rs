@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::Resource;
 use tokio::sync::watch;
 
+use crate::operator::object::owner::OwnerKind;
 use crate::operator::world::index::{Contents, Index, Own, Tracked};
 use crate::operator::world::queue::{Cause, Key, Queue};
 
@@ -22,11 +23,10 @@ pub(super) struct Sink {
 
 /// Resources that an object concerns.
 pub(super) fn keys(tracked: &Tracked) -> Vec<Key> {
-    let run = tracked.task_run.as_deref().map(|run| Key::TaskRun(run.to_owned()));
-    let release = tracked.release.as_deref().map(|release| Key::Release(release.to_owned()));
-    let environment = tracked.environment.as_deref().filter(|_| release.is_none());
-    let environment = environment.map(|environment| Key::Environment(environment.to_owned()));
-    [run, release, environment].into_iter().flatten().collect()
+    // What belongs to a release is nothing to its environment.
+    let of_release = tracked.owners.of_kind(OwnerKind::Release).is_some();
+    let concerned = tracked.owners.iter().filter(|owner| owner.kind != OwnerKind::Environment || !of_release);
+    concerned.map(Key::from).collect()
 }
 
 impl Sink {
