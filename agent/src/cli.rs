@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use protocol::spec::LogLevel;
+use protocol::document::LogLevel;
 
 use crate::settings::{ControlPlaneUrl, LinkSettings, Pin, Settings};
 use crate::telemetry::LogFormat;

@@ -1,12 +1,12 @@
 //! The agent's own custom resources: what `kubectl` shows and all that the roles share.
 //!
-//! A spec is the body of a document (`protocol::spec`) beside `document`, which the link writes. An object without `document`
+//! A spec is the body of a document (`protocol::document`) beside `document`, which the link writes. An object without `document`
 //! is local: somebody made it with kubectl or Flux; it is run and reported, and the link never touches it. Status is written
 //! on transitions only. No defaults stand in the schema; bounds and rules do, so that the API server refuses what does not fit.
 
 use kube::CustomResource;
+use protocol::document::{DataPlaneSpec, DocumentStamp, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
 use protocol::report::{Condition, Effective, EndpointState, Fact, PodState, Replicas};
-use protocol::spec::{DataPlaneSpec, DocumentStamp, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -5,8 +5,8 @@
 
 use std::net::SocketAddr;
 
+use protocol::document::Quota;
 use protocol::quantity::Quantity;
-use protocol::spec::Quota;
 
 use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, ExitCodes, Registry, SecurityLevel, StartGate};
 

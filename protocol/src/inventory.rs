@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use crate::document::Desired;
 use crate::message::InventoryEntry;
 use crate::mutant::{self, Mutant};
 use crate::name::ResourceKey;
-use crate::spec::Desired;
 
 /// Digests of a changing set of resources. A change costs nothing; a question costs the buckets that changed since the last.
 #[derive(Debug, Clone, Default)]

@@ -1,10 +1,11 @@
 //! The wire between an agent and a control plane, for both sides.
 //!
-//! [`tree`] and [`hash`] say when two documents are the same; [`spec`] holds the bodies of documents, [`report`] what comes
+//! [`tree`] and [`hash`] say when two documents are the same; [`document`] holds the bodies of documents, [`report`] what comes
 //! back, [`name`] the identifiers in both, [`quantity`] the amounts of Kubernetes, [`mutant`] the deliberate mistakes of the
 //! simulation. Nothing here does IO, looks at a clock or draws random numbers.
 
 pub mod bulk;
+pub mod document;
 pub mod enrol;
 pub mod hash;
 pub mod inventory;
@@ -14,7 +15,6 @@ pub mod name;
 pub mod quantity;
 pub mod report;
 pub mod session;
-pub mod spec;
 pub mod tree;
 
 pub use hash::ContentHash;

@@ -19,7 +19,7 @@ mod session;
 mod stream;
 
 pub use decode::{DecodeError, decode_agent, decode_control, encode};
-pub use document::{Answer, DeferReason, Document, Forget, Reason, RefusalClass, Verdict};
+pub use document::{Answer, DeferReason, Document, FieldError, Forget, RefusalClass, Verdict};
 pub use frame::{FrameError, Joiner, split};
 pub use inventory::{
     Adopted, Inventory, InventoryBuckets, InventoryDone, InventoryEntries, InventoryEntry, InventoryNeedEntries,

@@ -5,11 +5,11 @@ mod golden;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::document::{Desired, Provenance};
 use protocol::enrol::EnrolErrorCode;
 use protocol::message::*;
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::*;
-use protocol::spec::{Desired, Provenance};
 use protocol::{ContentHash, Tree};
 use serde_json::value::RawValue;
 
@@ -87,7 +87,7 @@ fn agent() -> Vec<(&'static str, AgentMessage)> {
         window: window(),
     };
     let first = Hello { floor: 0, highest: 0, store_id: None, capabilities: Vec::new(), ..hello.clone() };
-    let reasons = vec![Reason { field: s("/imgae"), message: s("is not known; did you mean image?") }];
+    let reasons = vec![FieldError { field: s("/imgae"), message: s("is not known; did you mean image?") }];
     let mut digests = vec![String::new(); 256];
     digests[3] = s(HASH);
     vec![

@@ -2,7 +2,7 @@
 
 mod golden;
 
-use protocol::{bulk, enrol, message, spec};
+use protocol::{bulk, document, enrol, message};
 use schemars::Schema;
 
 #[test]
@@ -17,10 +17,10 @@ fn schema_files_are_those_of_the_types() {
         ("log-chunk-head", schemars::schema_for!(bulk::LogChunkHead)),
         ("stream-end", schemars::schema_for!(bulk::StreamEnd)),
         ("gap", schemars::schema_for!(bulk::Gap)),
-        ("data-plane-spec", schemars::schema_for!(spec::DataPlaneSpec)),
-        ("environment-spec", schemars::schema_for!(spec::EnvironmentSpec)),
-        ("release-spec", schemars::schema_for!(spec::ReleaseSpec)),
-        ("task-run-spec", schemars::schema_for!(spec::TaskRunSpec)),
+        ("data-plane-spec", schemars::schema_for!(document::DataPlaneSpec)),
+        ("environment-spec", schemars::schema_for!(document::EnvironmentSpec)),
+        ("release-spec", schemars::schema_for!(document::ReleaseSpec)),
+        ("task-run-spec", schemars::schema_for!(document::TaskRunSpec)),
     ];
     let folder = golden::folder("schema");
     let mut files = Vec::new();

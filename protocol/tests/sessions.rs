@@ -5,9 +5,9 @@ mod pair;
 
 use pair::{Pair, key};
 use proptest::prelude::*;
+use protocol::document::Desired;
 use protocol::message::{Adopted, InventoryEntry, MAX_FRAME};
 use protocol::session::{AgentEvent, CloseCode, ControlSession, ControlSettings, Disconnect, Transmit, Wake};
-use protocol::spec::Desired;
 
 #[test]
 fn documents_answers_states_and_facts_cross() {

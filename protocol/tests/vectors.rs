@@ -3,13 +3,13 @@
 
 mod golden;
 
+use protocol::document::Desired;
 use protocol::enrol::renewal_statement;
 use protocol::hash::canonical;
 use protocol::inventory::{Inventory, bucket_of};
 use protocol::message::InventoryEntry;
 use protocol::name::{Kind, ResourceKey, joined};
 use protocol::report::{State, digest};
-use protocol::spec::Desired;
 use protocol::{ContentHash, Tree};
 use serde_json::{Value, json};
 

@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use control_plane_model::component;
 use pdp_agent::operator::release::valid::ValidRelease;
 use proptest::prelude::*;
+use protocol::document::ReleaseSpec;
 use protocol::name::Kind;
-use protocol::spec::ReleaseSpec;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ fn file(field: &str, value: &Value, in_environment: bool) -> Value {
 }
 
 fn refused_by_intake(field: &str, value: &Value) -> BTreeSet<String> {
-    let checked = protocol::spec::check(Kind::Release, &body(field, value).to_string());
+    let checked = protocol::document::check(Kind::Release, &body(field, value).to_string());
     checked.err().into_iter().flat_map(|refusal| refusal.reasons).map(|reason| reason.field).collect()
 }
 
@@ -183,7 +183,7 @@ fn a_task_has_nothing_that_serves() {
             document["type"] = json!("ManualTask");
             document
         };
-        let intake = protocol::spec::check(Kind::Release, &task(body(field, &value)).to_string()).unwrap_err();
+        let intake = protocol::document::check(Kind::Release, &task(body(field, &value)).to_string()).unwrap_err();
         let file = component::from_json(&task(file(field, &value, false))).unwrap_err();
         assert_eq!(intake.reasons.len(), 1, "{intake}");
         assert_eq!(file[0].field.as_ref(), Some(&intake.reasons[0].field));
@@ -194,7 +194,7 @@ fn a_task_has_nothing_that_serves() {
 fn no_pattern_is_shown_and_no_value() {
     let secret = json!([{"name": "A", "value": "hunter2\0"}, {"name": "A", "value": "hunter2"}, {"name": "hunter2!", "value": ""}]);
     for (field, value, _) in cases().into_iter().chain([("env", secret, New)]) {
-        let refusal = protocol::spec::check(Kind::Release, &body(field, &value).to_string()).err();
+        let refusal = protocol::document::check(Kind::Release, &body(field, &value).to_string()).err();
         let of_file = component::from_json(&file(field, &value, false)).err().unwrap_or_default();
         let of_file =
             of_file.into_iter().map(|problem| format!("{} {}", problem.message, problem.hint.unwrap_or_default()));
@@ -208,7 +208,7 @@ fn no_pattern_is_shown_and_no_value() {
 #[test]
 fn the_charts_values_take_the_amounts_that_documents_take() {
     let chart: Value = serde_json::from_str(include_str!("../../helm/pdp-agent/values.schema.json")).unwrap();
-    assert_eq!(chart["definitions"]["quantity"]["pattern"], protocol::spec::pattern::QUANTITY);
+    assert_eq!(chart["definitions"]["quantity"]["pattern"], protocol::document::pattern::QUANTITY);
 }
 
 static DEFINITION: LazyLock<Vec<(String, Regex, Option<u64>)>> = LazyLock::new(definition);

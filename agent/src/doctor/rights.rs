@@ -175,9 +175,9 @@ async fn confinement(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) 
             Ok(Err(error)) => return notes.skip("confinement", chain(&error)),
             Err(_) => return notes.skip("confinement", "no answer in time"),
         };
-        if let Err(trouble) = confined::judge(&trial, &args.fullname, refusal.as_deref()) {
+        if let Err(why) = confined::judge(&trial, &args.fullname, refusal.as_deref()) {
             let said = refusal.map_or_else(String::new, |words| format!(": {words}"));
-            let found = format!("{}{said}", trouble.message);
+            let found = format!("{}{said}", why.message);
             return notes.fail("confinement", found, "let `helm upgrade` make the admission policies again");
         }
     }

@@ -9,16 +9,16 @@ use super::PENDING_FACTS;
 /// the last generation before has to say, a failure, the way back and a change of it, still finds room.
 pub const MAX_FACTS: usize = PENDING_FACTS + 8;
 
-/// Something worth a condition: one word and a sentence.
+/// Reason and message of a condition, whatever its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct Reason {
     /// One word in PascalCase.
     pub reason: String,
     /// What, where, why, what to do. Never a secret value.
     pub message: String,
 }
 
-impl Trouble {
+impl Reason {
     /// A reason and its sentence.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
         Self { reason: reason.to_owned(), message: message.into() }
@@ -48,17 +48,17 @@ impl<'a> Conditions<'a> {
 
     /// Whether status says just this of the generation already.
     #[must_use]
-    pub fn stood(&self, condition_type: &str, trouble: &Trouble) -> bool {
+    pub fn stood(&self, condition_type: &str, why: &Reason) -> bool {
         self.previous.iter().any(|before| {
             before.condition_type == condition_type
                 && before.status == "True"
                 && before.observed_generation == Some(self.generation)
-                && before.message == bounded(&trouble.message)
+                && before.message == bounded(&why.message)
         })
     }
 
     /// Sets one condition. The time changes only when the status does.
-    pub fn set(&mut self, condition_type: &str, status: bool, trouble: &Trouble) {
+    pub fn set(&mut self, condition_type: &str, status: bool, why: &Reason) {
         let status = if status { "True" } else { "False" };
         let before = self.previous.iter().find(|condition| condition.condition_type == condition_type);
         let since = before
@@ -67,8 +67,8 @@ impl<'a> Conditions<'a> {
         self.next.push(Condition {
             condition_type: condition_type.to_owned(),
             status: status.to_owned(),
-            reason: trouble.reason.clone(),
-            message: bounded(&trouble.message),
+            reason: why.reason.clone(),
+            message: bounded(&why.message),
             observed_generation: Some(self.generation),
             last_transition_time: since,
         });
@@ -94,7 +94,7 @@ pub struct NewFact {
     /// What happened.
     pub kind: FactKind,
     /// Reason and sentence.
-    pub what: Trouble,
+    pub what: Reason,
     /// Exit code of an ended task.
     pub exit_code: Option<i32>,
 }
@@ -157,7 +157,7 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let set = |previous: &[Condition], status, reason, now| {
             let mut conditions = Conditions::new(previous, 3, now);
-            conditions.set("Ready", status, &Trouble::new(reason, ""));
+            conditions.set("Ready", status, &Reason::new(reason, ""));
             conditions.finish()
         };
         let first = set(&[], false, "A", at("2026-01-01T00:00:00Z"));
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn fact_ids_are_never_reused() {
         let (mut facts, mut last) = (Vec::new(), None);
-        let fact = |kind| NewFact { kind, what: Trouble::new("R", "m"), exit_code: None };
+        let fact = |kind| NewFact { kind, what: Reason::new("R", "m"), exit_code: None };
         append(&mut facts, &mut last, "u", 4, fact(FactKind::Ready), Timestamp::UNIX_EPOCH);
         facts.clear();
         append(&mut facts, &mut last, "u", 4, fact(FactKind::Ready), Timestamp::UNIX_EPOCH);

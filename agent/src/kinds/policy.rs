@@ -41,7 +41,7 @@ pub struct DataPlanePolicySpec {
     pub reachable_ranges: Option<Vec<String>>,
     /// Limits of an environment that asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_quota: Option<protocol::spec::Quota>,
+    pub default_quota: Option<protocol::document::Quota>,
     /// Holds each new pod back until the network plugin has closed it. None means that pods start at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_gate: Option<StartGate>,
@@ -130,7 +130,7 @@ pub struct EnvironmentRule {
     pub egress: Option<bool>,
     /// The most that a document's quota may ask for. A limit that it does not ask for is set to this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_quota: Option<protocol::spec::Quota>,
+    pub max_quota: Option<protocol::document::Quota>,
     /// Releases in one environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]

@@ -7,7 +7,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use protocol::spec::{ComponentType, Shape};
+use protocol::document::{ComponentType, Shape};
 use serde_json::{Value, json};
 
 use super::{DataPlane, DataPlanePolicy, Environment, Release, SCHEMA_REVISION, TaskRun};

@@ -6,10 +6,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use protocol::document::{DataPlaneSpec, LogLevel};
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::Condition;
-use protocol::spec::{DataPlaneSpec, LogLevel};
 use serde_json::Value;
 
 use super::intake::{Known, Policy, Stored, body};

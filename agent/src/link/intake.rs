@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
+use protocol::message::{DeferReason, FieldError, RefusalClass, Verdict};
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use serde_json::{Map, Value, json};
@@ -308,11 +308,11 @@ enum Decision {
 }
 
 /// A run that is stored may only be cancelled.
-fn forbidden_change(before: &Value, after: &Value) -> Option<Vec<Reason>> {
+fn forbidden_change(before: &Value, after: &Value) -> Option<Vec<FieldError>> {
     let reasons: Vec<_> = differences(before, after)
         .into_iter()
         .filter(|field| field != "/cancel" || after.get("cancel") != Some(&Value::Bool(true)))
-        .map(|field| Reason {
+        .map(|field| FieldError {
             field,
             message: "a TaskRun that is stored can only be cancelled; ask for a new run instead".to_owned(),
         })
@@ -324,7 +324,7 @@ fn local(key: &ResourceKey) -> Verdict {
     let message = format!(
         "{key} exists in the cluster as a local object, made without the control plane, and is never overwritten; delete it there or use another name"
     );
-    Verdict::Refused { class: RefusalClass::Invalid, reasons: vec![Reason { field: String::new(), message }] }
+    Verdict::Refused { class: RefusalClass::Invalid, reasons: vec![FieldError { field: String::new(), message }] }
 }
 
 fn busy(message: &str) -> Verdict {

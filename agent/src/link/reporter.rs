@@ -157,7 +157,7 @@ fn retries(error: &ApiError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use protocol::spec::Desired;
+    use protocol::document::Desired;
     use serde_json::json;
 
     use super::*;

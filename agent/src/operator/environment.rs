@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use protocol::document::Desired;
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::Desired;
 use serde_json::Value;
 
 use super::cluster::{ApiError, Class};
@@ -21,7 +21,7 @@ use super::reconcile::observe;
 use super::reconcile::shared::{self, Pause, Shared, Spending};
 use super::reconcile::write::Live;
 use super::world::index::{Own, Place};
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::labels::{AGENT, DATA_PLANE, ENVIRONMENT, INSTALLATION};
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
 use crate::settings::Settings;
@@ -97,7 +97,7 @@ impl Round<'_> {
         let ours = live.values().all(|live: &Live| live.ours && !live.terminating) && !live.is_empty();
         let (wanted, ours) = match self.adopt(&namespace, ours).await? {
             Adoption::Done => return Ok(Some(Duration::ZERO)),
-            Adoption::Refused(trouble) => (Err(trouble), false),
+            Adoption::Refused(why) => (Err(why), false),
             Adoption::NotNeeded => (wanted, ours),
         };
         if ours && let Ok(wanted) = &wanted {
@@ -141,13 +141,9 @@ impl Round<'_> {
                     }
                 });
                 let written = written.unwrap_or_else(|| status.clone());
-                let trouble = denied(&error);
-                let said = decide::decide(
-                    &Observed { status: &written, ..observed },
-                    Err(&trouble),
-                    warning.as_ref(),
-                    self.now,
-                );
+                let why = denied(&error);
+                let said =
+                    decide::decide(&Observed { status: &written, ..observed }, Err(&why), warning.as_ref(), self.now);
                 apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &said.writes).await?;
             }
             return Err(error);
@@ -158,7 +154,7 @@ impl Round<'_> {
         Ok(if made_objects { Some(Duration::ZERO) } else { (!ours || warning.is_some()).then_some(AGAIN) })
     }
 
-    fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Trouble> {
+    fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Reason> {
         let policy = &self.policy.ok_or_else(may_run::no_policy)?.spec;
         let rule = may_run::rule(policy, owner)?;
         {
@@ -247,17 +243,17 @@ impl Round<'_> {
                 }
                 other => other?,
             };
-            if let Adoption::Refused(trouble) = adoption {
-                obstacle = Obstacle::Kept(trouble);
+            if let Adoption::Refused(why) = adoption {
+                obstacle = Obstacle::Kept(why);
             }
             if stands
                 && obstacle == Obstacle::None
                 && self.pause.is_none()
-                && let Err((trouble, left)) =
+                && let Err((why, left)) =
                     self.shared.spend(Spending::Deletion, &self.environment.uid().unwrap_or_default(), self.now)
             {
                 later = Some(left);
-                obstacle = Obstacle::Kept(trouble);
+                obstacle = Obstacle::Kept(why);
             }
         }
         let going = !live.is_empty();
@@ -346,6 +342,6 @@ impl Round<'_> {
     }
 }
 
-fn denied(error: &ApiError) -> Trouble {
-    Trouble::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.words()))
+fn denied(error: &ApiError) -> Reason {
+    Reason::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.words()))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::spec::{ReleaseSpec, TaskRunSpec};
+use protocol::document::{ReleaseSpec, TaskRunSpec};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Specs that the tests of this module share.
 
-use protocol::spec::ReleaseSpec;
+use protocol::document::ReleaseSpec;
 use serde_json::json;
 
 pub(crate) const IMAGE: &str =

@@ -13,7 +13,7 @@ pub mod confined;
 
 use super::object::ObjectKind;
 use super::reconcile::modified::{self, Ledger, MODIFIED, Modified, note};
-use crate::kinds::conditions::{Conditions, Trouble};
+use crate::kinds::conditions::{Conditions, Reason};
 use crate::kinds::{self, DataPlane, DataPlaneStatus, REVISION_ANNOTATION, SCHEMA_REVISION};
 use crate::settings::Settings;
 use confined::Confinement;
@@ -33,7 +33,7 @@ pub enum Standing {
     /// It may.
     Good,
     /// It may not, for this reason.
-    Held(Trouble),
+    Held(Reason),
 }
 
 /// What is known of the installation, apart from the object itself.
@@ -73,7 +73,7 @@ fn revision(definition: &Value) -> u32 {
 /// Judges the installation. Pure.
 #[must_use]
 pub fn standing(data_plane: Option<&DataPlane>, facts: &Facts) -> Standing {
-    let held = |reason: &str, message: String| Standing::Held(Trouble::new(reason, message));
+    let held = |reason: &str, message: String| Standing::Held(Reason::new(reason, message));
     if facts.schema < SCHEMA_REVISION {
         return held(
             "SchemaTooOld",
@@ -84,8 +84,8 @@ pub fn standing(data_plane: Option<&DataPlane>, facts: &Facts) -> Standing {
             ),
         );
     }
-    if let Confinement::Fails(trouble) = &facts.confinement {
-        return Standing::Held(trouble.clone());
+    if let Confinement::Fails(why) = &facts.confinement {
+        return Standing::Held(why.clone());
     }
     let Some(data_plane) = data_plane else {
         return held("NoDataPlane", "DataPlane/default is missing; install the chart or create it".to_owned());
@@ -144,16 +144,16 @@ fn described(data_plane: &DataPlane, facts: &Facts, standing: &Standing, now: Ti
     next.schema = Some(facts.schema);
     let mut conditions = Conditions::new(&status.conditions, data_plane.metadata.generation.unwrap_or(1), now);
     match standing {
-        Standing::Good => conditions.set(OPERATOR_READY, true, &Trouble::new("Working", "the operator works")),
-        Standing::Held(trouble) => conditions.set(OPERATOR_READY, false, trouble),
+        Standing::Good => conditions.set(OPERATOR_READY, true, &Reason::new("Working", "the operator works")),
+        Standing::Held(why) => conditions.set(OPERATOR_READY, false, why),
     }
     match &facts.confinement {
         Confinement::NotAsked => {}
         Confinement::Holds => {
             let what = "the admission policies refuse what the operator's account must not do";
-            conditions.set(CONFINED, true, &Trouble::new("Refused", what));
+            conditions.set(CONFINED, true, &Reason::new("Refused", what));
         }
-        Confinement::Fails(trouble) => conditions.set(CONFINED, false, trouble),
+        Confinement::Fails(why) => conditions.set(CONFINED, false, why),
     }
     let spec = &data_plane.spec;
     let key = ResourceKey { kind: Kind::DataPlane, name: "default".to_owned() };
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_operator_works_only_on_the_installation_that_it_knows() {
-        let open = || Confinement::Fails(Trouble::new("NotConfined", "no policy"));
+        let open = || Confinement::Fails(Reason::new("NotConfined", "no policy"));
         for (found, schema, confinement, expected) in [
             (Some(data_plane("a", None)), 1, Confinement::Holds, None),
             (Some(data_plane("a", Some("a"))), 1, Confinement::NotAsked, None),
@@ -195,7 +195,7 @@ mod tests {
             let facts = Facts { cluster: "c".to_owned(), schema, confinement };
             let reason = match standing(found.as_ref(), &facts) {
                 Standing::Good => None,
-                Standing::Held(trouble) => Some(trouble.reason),
+                Standing::Held(why) => Some(why.reason),
             };
             assert_eq!(reason.as_deref(), expected);
         }
@@ -228,7 +228,7 @@ mod tests {
     fn whether_the_account_is_confined_is_said_and_no_more_once_nobody_asks() {
         let mut data_plane = data_plane("a", Some("a"));
         for (confinement, expected) in [
-            (Confinement::Fails(Trouble::new("NotConfined", "no policy")), Some(("False", "NotConfined"))),
+            (Confinement::Fails(Reason::new("NotConfined", "no policy")), Some(("False", "NotConfined"))),
             (Confinement::Holds, Some(("True", "Refused"))),
             (Confinement::NotAsked, None),
         ] {

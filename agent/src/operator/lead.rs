@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use protocol::spec::LogLevel;
+use protocol::document::LogLevel;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -223,8 +223,8 @@ async fn installation(shared: &Shared, good: &AtomicBool, now: Timestamp) -> Res
     let data_plane = shared.index.lock().data_plane.clone();
     let standing = installation::standing(data_plane.as_ref(), &facts);
     let works = standing == Standing::Good;
-    if let Standing::Held(trouble) = &standing {
-        tracing::warn!(reason = trouble.reason, message = trouble.message, "the operator may not work");
+    if let Standing::Held(why) = &standing {
+        tracing::warn!(reason = why.reason, message = why.message, "the operator may not work");
     }
     if let Some(data_plane) = &data_plane {
         installation::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &standing, now).await?;

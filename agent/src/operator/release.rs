@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use protocol::document::Desired;
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::Desired;
 use serde_json::json;
 
 use super::cluster::{ApiError, Class};
@@ -22,7 +22,7 @@ use super::reconcile::rendering;
 use super::reconcile::shared::{self, Pause, Shared};
 use super::reconcile::write::{Decision, Write};
 use super::world::index::Own;
-use crate::kinds::conditions::{Conditions, Trouble};
+use crate::kinds::conditions::{Conditions, Reason};
 use crate::kinds::{Release, ReleaseStatus};
 use decide::Identity;
 use observation::Seen;
@@ -54,7 +54,7 @@ struct Work<'a> {
 /// New content is taken up, or this is why not.
 #[derive(Default)]
 struct Admitted {
-    blocked: Option<Trouble>,
+    blocked: Option<Reason>,
     wake: Option<Duration>,
     /// Values of its Secret, as the vault has just given them.
     material: Option<Material>,
@@ -162,19 +162,19 @@ impl<'a> Work<'a> {
                     | Class::Rights
                     | Class::Transient => "PolicyDenied",
                 };
-                self.say(&Trouble::new(reason, format!("the cluster refuses a write: {}", error.words()))).await?;
+                self.say(&Reason::new(reason, format!("the cluster refuses a write: {}", error.words()))).await?;
                 Err(error)
             }
             other => other,
         }
     }
 
-    /// Writes a trouble into the conditions and nothing else: what else they say was said of this generation and stands.
-    async fn say(&mut self, trouble: &Trouble) -> Result<(), ApiError> {
+    /// Writes a reason into the conditions and nothing else: what else they say was said of this generation and stands.
+    async fn say(&mut self, why: &Reason) -> Result<(), ApiError> {
         let mut status = self.status.clone();
         let mut conditions = Conditions::new(&self.status.conditions, self.identity.generation, self.now);
-        conditions.set("Ready", false, trouble);
-        conditions.set("Stalled", true, trouble);
+        conditions.set("Ready", false, why);
+        conditions.set("Stalled", true, why);
         let ledger = Ledger { uid: &self.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };
         modified::tell(self.identity.modified.as_ref(), &mut conditions, ledger);
         let said = conditions.finish();

@@ -24,7 +24,7 @@ use super::reconcile::shared::{self, Shared, Spending};
 use super::release::decide as releases;
 use super::release::render::literals;
 use super::world::index::{Own, Place, View};
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::labels::TASK_RUN;
 use crate::kinds::{Release, TaskRun};
 use decide::{Blueprint, JobSeen, Observed};
@@ -65,7 +65,7 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
     } else {
         match blueprint(shared, &run, release).await {
             Ok(blueprint) => Some(Ok(blueprint)),
-            Err(Halt::Blocked(trouble, _)) => Some(Err(trouble)),
+            Err(Halt::Blocked(why, _)) => Some(Err(why)),
             Err(Halt::Api(error)) => return Err(error),
         }
     };
@@ -101,8 +101,8 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
     let begins = starting.is_some() && allowed.is_ok() && !cancel && pause.is_none();
     let spent = if begins { shared.spend(Spending::Start, &run.uid().unwrap_or_default(), now) } else { Ok(()) };
     let (denied, later) = match (allowed, spent) {
-        (Err(trouble), _) => (Some(trouble), None),
-        (Ok(()), Err((trouble, left))) => (Some(trouble), Some(left)),
+        (Err(why), _) => (Some(why), None),
+        (Ok(()), Err((why, left))) => (Some(why), Some(left)),
         (Ok(()), Ok(())) => (None, None),
     };
     let key = ResourceKey { kind: Kind::TaskRun, name: name.to_owned() };
@@ -137,7 +137,7 @@ pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Op
 async fn blueprint(shared: &Shared, run: &TaskRun, release: Option<&Release>) -> Result<Blueprint, Halt> {
     let asked = &run.spec.body.release;
     let waiting = |reason: &str, what: &str| {
-        Err(Trouble::new(reason, format!("release {asked} {what}; this run waits for it")).into())
+        Err(Reason::new(reason, format!("release {asked} {what}; this run waits for it")).into())
     };
     let Some(release) = release else { return waiting("ReleaseMissing", "does not exist") };
     let status = release.status.clone().unwrap_or_default();
@@ -156,9 +156,9 @@ async fn blueprint(shared: &Shared, run: &TaskRun, release: Option<&Release>) ->
         }),
         Ok(None) => {
             let message = format!("release {asked} is not of type ManualTask, so it cannot be run; name one that is");
-            Err(Trouble::new("NotATask", message).into())
+            Err(Reason::new("NotATask", message).into())
         }
-        Err(error) => Err(Trouble::new("BindingLost", error.to_string()).into()),
+        Err(error) => Err(Reason::new("BindingLost", error.to_string()).into()),
     }
 }
 
@@ -222,16 +222,17 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
     let pods: BTreeMap<Arc<str>, super::world::workload::PodView> = {
         let contents = shared.index.lock();
         let release = tracked.owners.of_kind(OwnerKind::Release).unwrap_or_default();
-        let of_job = contents.of_owner(OwnerKind::Release.named(release)).filter_map(|(place, tracked)| match &tracked.view {
-            View::Pod(pod) if pod.job.as_deref() == Some(name) => Some((place.name.clone(), (**pod).clone())),
-            View::Pod(_)
-            | View::Nothing
-            | View::Namespace(_)
-            | View::Deployment(_)
-            | View::ReplicaSet(_)
-            | View::Slice(_)
-            | View::Job(_) => None,
-        });
+        let of_job =
+            contents.of_owner(OwnerKind::Release.named(release)).filter_map(|(place, tracked)| match &tracked.view {
+                View::Pod(pod) if pod.job.as_deref() == Some(name) => Some((place.name.clone(), (**pod).clone())),
+                View::Pod(_)
+                | View::Nothing
+                | View::Namespace(_)
+                | View::Deployment(_)
+                | View::ReplicaSet(_)
+                | View::Slice(_)
+                | View::Job(_) => None,
+            });
         of_job.collect()
     };
     Ok(JobSeen::Found {

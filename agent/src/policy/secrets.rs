@@ -4,8 +4,8 @@
 //! the DNS for. So the customer may keep these choices. Variables and files count, since both bring code into a process: by the
 //! loader (`LD_PRELOAD`, `/etc/ld.so.preload`), by a runtime (`NODE_OPTIONS`, `JAVA_TOOL_OPTIONS`), or in place of a script. Pure.
 
+use protocol::document::ReleaseSpec;
 use protocol::mutant::{self, Mutant};
-use protocol::spec::ReleaseSpec;
 use serde_json::Value;
 
 use super::image_is_below;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use protocol::spec::LogLevel;
+use protocol::document::LogLevel;
 use tracing::level_filters::LevelFilter;
 use tracing::{Subscriber, info};
 use tracing_subscriber::filter::Targets;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::spec::{
+use protocol::document::{
     ComponentType, ConfigFile, Desired, Endpoint, EnvVar, Probes, ReleaseOwner, ReleaseSpec, Resources, Scaling,
     SecurityOverrides, TaskSettings,
 };
@@ -45,14 +45,14 @@ pub struct Component {
     /// `Component`.
     pub kind: String,
     /// Name of the component, unique in its project.
-    #[schemars(regex(pattern = protocol::spec::pattern::LABEL))]
+    #[schemars(regex(pattern = protocol::document::pattern::LABEL))]
     pub name: String,
     /// Name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     /// Deployment track, `v1.0` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = protocol::spec::pattern::TRACK))]
+    #[schemars(regex(pattern = protocol::document::pattern::TRACK))]
     pub track: Option<String>,
     /// What it becomes in the cluster.
     #[serde(rename = "type")]

@@ -60,5 +60,5 @@ pub struct DataPlaneSettings {
     /// `Error`, `Warn`, `Info`, `Debug` or `Trace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub log_level: Option<protocol::spec::LogLevel>,
+    pub log_level: Option<protocol::document::LogLevel>,
 }

@@ -1,6 +1,6 @@
 //! Environments of a project and what may be set for them.
 
-use protocol::spec::Quota;
+use protocol::document::Quota;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -7,7 +7,7 @@ use control_plane_model::{
     AccessToken, AccessTokenRow, ComponentRow, DataPlane, Enrolment, Environment, Named, NewAccessToken, NewComponent,
     NewEnvironment, NewNamed, Release, ResourceStatus, TaskRun,
 };
-use protocol::spec::Quota;
+use protocol::document::Quota;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

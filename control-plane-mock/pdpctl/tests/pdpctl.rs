@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use control_plane_mock::ControlPlane;
 use pdpctl::{Io, Width};
-use protocol::message::{Reason, RefusalClass, Verdict};
+use protocol::message::{FieldError, RefusalClass, Verdict};
 use serde_json::Value;
 
 const SERVICE: &str = "../../config/samples/httpbin.yaml";
@@ -183,7 +183,7 @@ async fn a_refusal_of_the_data_plane_ends_the_waiting_with_its_words() {
         if document.kind != "Release" {
             return Verdict::Accepted { stored_hash: None, modified: Vec::new() };
         }
-        let reason = Reason { field: "/image".into(), message: "registry registry.test is not allowed".into() };
+        let reason = FieldError { field: "/image".into(), message: "registry registry.test is not allowed".into() };
         Verdict::Refused { class: RefusalClass::Policy, reasons: vec![reason] }
     });
     let agent = Start::new(&plane, &identity).run(World { answer: refuse, ..World::default() });

@@ -7,8 +7,8 @@ use axum::routing::{delete, get, post, put};
 use control_plane_model::problem::Problem;
 use control_plane_model::{DataPlane, DataPlaneSettings, Enrolment, NewNamed};
 use jiff::SignedDuration;
+use protocol::document::{DataPlaneSpec, Desired, Provenance};
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::{DataPlaneSpec, Desired, Provenance};
 use serde_json::{Value, json};
 
 use super::named::{One, Two};

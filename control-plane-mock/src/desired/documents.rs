@@ -4,9 +4,9 @@
 //! counter only grows, also when documents are forgotten.
 
 use control_plane_model::problem::{Code, Problem};
+use protocol::document::{Desired, Provenance};
 use protocol::message::Verdict;
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::{Desired, Provenance};
 use protocol::{ContentHash, Tree};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;

@@ -3,8 +3,8 @@
 //! A create that the API server was slow about may land after its resource was forgotten. What comes back then is ours: it gets the
 //! same forget once more, which does no harm, and if that is refused an Absent document under a new generation.
 
+use protocol::document::{Desired, Provenance};
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::{Desired, Provenance};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 

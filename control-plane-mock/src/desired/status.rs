@@ -4,10 +4,10 @@
 //! is the one place that makes a phase and a sentence of them.
 
 use control_plane_model::ResourceStatus;
-use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
+use protocol::document::Desired;
+use protocol::message::{DeferReason, FieldError, RefusalClass, Verdict};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Condition, Fact, FactKind, State};
-use protocol::spec::Desired;
 use rusqlite::{Connection, params_from_iter};
 
 use super::documents::{self, Stored};
@@ -135,7 +135,7 @@ pub fn explain(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link
     }
 }
 
-fn refused(class: RefusalClass, reasons: &[Reason]) -> String {
+fn refused(class: RefusalClass, reasons: &[FieldError]) -> String {
     let lead = match class {
         RefusalClass::Invalid => "the data plane refuses it as invalid",
         RefusalClass::Policy => "the customer's policy forbids it",
@@ -145,7 +145,11 @@ fn refused(class: RefusalClass, reasons: &[Reason]) -> String {
     };
     let reasons: Vec<String> = reasons
         .iter()
-        .map(|Reason { field, message }| if field.is_empty() { message.clone() } else { format!("{field}: {message}") })
+        .map(
+            |FieldError { field, message }| {
+                if field.is_empty() { message.clone() } else { format!("{field}: {message}") }
+            },
+        )
         .collect();
     let tail = match class {
         RefusalClass::Policy | RefusalClass::Quota => ". It is tried again now and then, and when you deploy again",
@@ -281,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_refusal_carries_the_policys_own_words() {
-        let reasons = vec![Reason { field: "/image".into(), message: "registry evil.test is not allowed".into() }];
+        let reasons = vec![FieldError { field: "/image".into(), message: "registry evil.test is not allowed".into() }];
         let answer = Verdict::Refused { class: RefusalClass::Policy, reasons };
         let (phase, message) = explain(&wish(Some(answer)), None, &[], &Link::default());
         assert_eq!(phase, "Refused");

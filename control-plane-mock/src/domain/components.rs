@@ -2,7 +2,7 @@
 
 use control_plane_model::problem::{Code, Problem, check_handle};
 use control_plane_model::{ComponentRow, NewComponent};
-use protocol::spec::ComponentType;
+use protocol::document::ComponentType;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::handles::{exists_already, short};

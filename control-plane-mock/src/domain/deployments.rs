@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use control_plane_model::component::{Component, Configuration, absent_release};
 use control_plane_model::problem::{Code, Problem};
 use control_plane_model::{Action, Deployment, EnvironmentSettings, NewDeployment};
+use protocol::document::{Desired, EnvironmentSpec, Provenance};
 use protocol::name::{Kind, ResourceKey, joined};
-use protocol::spec::{Desired, EnvironmentSpec, Provenance};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{components, environments, releases};

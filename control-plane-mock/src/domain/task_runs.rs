@@ -2,8 +2,8 @@
 
 use control_plane_model::problem::{Code, Problem};
 use control_plane_model::{Action, TaskRun};
+use protocol::document::{ComponentType, Desired, Provenance, Shape, TaskRunSpec};
 use protocol::name::{Kind, ResourceKey, joined};
-use protocol::spec::{ComponentType, Desired, Provenance, Shape, TaskRunSpec};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deployments::{Place, bindings, only_track, planes};

@@ -305,7 +305,7 @@ impl Running {
                     .get(&key)
                     .is_some_and(|stored| stored.state == Desired::Present && key.kind != Kind::TaskRun)
                 {
-                    let reasons = vec![Reason { field: String::new(), message: "it is Present".into() }];
+                    let reasons = vec![FieldError { field: String::new(), message: "it is Present".into() }];
                     return session.answer(ticket, Verdict::Refused { class: RefusalClass::Invalid, reasons });
                 }
                 world.stored.remove(&key);

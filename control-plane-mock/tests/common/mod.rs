@@ -24,12 +24,14 @@ use control_plane_mock::supervisor::Supervisor;
 use control_plane_mock::{Config, ControlPlane};
 use futures::{SinkExt, StreamExt};
 use protocol::bulk::{BULK_SUBPROTOCOL, BulkFrame, BulkKind, LogChunk, LogChunkHead, StreamEnd};
+use protocol::document::Desired;
 use protocol::enrol::{EnrolRequest, EnrolResponse, EnrolmentToken, RenewRequest, renewal_statement};
-use protocol::message::{AgentMessage, Document, InventoryEntry, Reason, RefusalClass, StreamStart, Verdict, Window};
+use protocol::message::{
+    AgentMessage, Document, FieldError, InventoryEntry, RefusalClass, StreamStart, Verdict, Window,
+};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Condition, Fact, FactKind, Replicas, State};
 use protocol::session::{AgentEvent, AgentSession, AgentSettings, CloseCode, Disconnect, Transmit};
-use protocol::spec::Desired;
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};

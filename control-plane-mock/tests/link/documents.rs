@@ -34,7 +34,7 @@ async fn a_refusal_is_told_and_not_asked_again_until_a_person_does() {
         if document.kind != "Release" {
             return Verdict::Accepted { stored_hash: None, modified: Vec::new() };
         }
-        let reason = Reason { field: "/image".into(), message: "registry registry.test is not allowed".into() };
+        let reason = FieldError { field: "/image".into(), message: "registry registry.test is not allowed".into() };
         Verdict::Refused { class: RefusalClass::Policy, reasons: vec![reason] }
     });
     let mut agent = Start::new(&plane, &identity).run(World { answer: refuse, ..World::default() });

@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::*;
 use control_plane_mock::Config;
 use control_plane_mock::faults::{Fault, Scripted};
-use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
+use protocol::message::{DeferReason, FieldError, RefusalClass, Verdict};
 use protocol::name::Kind;
 use protocol::report::FactKind;
 use protocol::session::{CloseCode, Disconnect};

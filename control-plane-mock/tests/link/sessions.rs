@@ -94,7 +94,7 @@ async fn an_empty_control_plane_deletes_nothing() {
         key: protocol::name::ResourceKey { kind: Kind::Release, name: "old".into() },
         generation: 40,
         hash: "00".into(),
-        state: protocol::spec::Desired::Present,
+        state: protocol::document::Desired::Present,
     };
     let stored = [(entry.key.clone(), entry)].into();
     let mut agent = Start::new(&plane, &identity).run(World { stored, ..World::default() });

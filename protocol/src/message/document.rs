@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::document::Provenance;
 use crate::name::ResourceKey;
-use crate::spec::Provenance;
 
 /// One whole document of one resource.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -103,7 +103,7 @@ pub enum Verdict {
         /// Class of the refusal.
         class: RefusalClass,
         /// Every reason at once.
-        reasons: Vec<Reason>,
+        reasons: Vec<FieldError>,
     },
     /// A forget was carried out, or there was nothing to forget.
     Forgotten {
@@ -149,7 +149,7 @@ pub enum RefusalClass {
 /// One reason of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Reason {
+pub struct FieldError {
     /// JSON pointer into the body; empty for the whole.
     pub field: String,
     /// What is wrong, by which rule, and what to do. Never a value that may be secret.

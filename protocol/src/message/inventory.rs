@@ -54,7 +54,7 @@ pub struct InventoryEntry {
     /// Hash as received.
     pub hash: String,
     /// `Present` or `Absent`.
-    pub state: crate::spec::Desired,
+    pub state: crate::document::Desired,
 }
 
 /// Asks for entries.

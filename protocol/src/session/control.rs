@@ -15,6 +15,7 @@ use super::{
     Chance, CloseCode, Disconnect, Flight, HELLO_TIMEOUT, Millis, SILENCE_TIMEOUT, Transmit, Wake, close_reason,
     earliest,
 };
+use crate::document::Provenance;
 use crate::inventory::{Difference, Inventory};
 use crate::message::{
     Adopted, ControlMessage, Drain, FactAck, FactReport, Hello, InventoryDone, InventoryEntry, Joiner, Listing, Renew,
@@ -22,7 +23,6 @@ use crate::message::{
 };
 use crate::mutant::{self, Mutant};
 use crate::name::ResourceKey;
-use crate::spec::Provenance;
 
 mod queue;
 mod receive;

@@ -11,15 +11,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use protocol::document::Desired;
 use protocol::inventory::Inventory;
-use protocol::message::{Epoch, Hello, InventoryEntry, MAX_FRAME, Reason, RefusalClass, Verdict, Welcome, Window};
+use protocol::message::{Epoch, FieldError, Hello, InventoryEntry, MAX_FRAME, RefusalClass, Verdict, Welcome, Window};
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Fact, FactKind, State};
 use protocol::session::{
     AgentEvent, AgentSession, AgentSettings, CloseCode, ControlEvent, ControlSession, ControlSettings, Delivery,
     DialFailure, Disconnect, Millis, Offer, Ticket, Transmit,
 };
-use protocol::spec::Desired;
 use protocol::{ContentHash, Tree};
 use serde_json::value::RawValue;
 
@@ -267,7 +267,7 @@ impl Pair {
     /// The agent's store: higher generations win; each accepted one makes a state and a fact.
     fn store(&mut self, name: &str, generation: i64, hash: &str) -> Verdict {
         if name.starts_with("bad") {
-            let reasons = vec![Reason { field: String::new(), message: "bad".to_owned() }];
+            let reasons = vec![FieldError { field: String::new(), message: "bad".to_owned() }];
             return Verdict::Refused { class: RefusalClass::Invalid, reasons };
         }
         if let Some(old) = self.stored.get(name) {

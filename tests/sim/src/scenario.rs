@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use pdp_agent::kinds;
+use protocol::document::Desired;
 use protocol::mutant;
 use protocol::name::Kind;
-use protocol::spec::Desired;
 use serde_json::{Value, json};
 
 use super::api::{Id, Request, generation};

@@ -67,7 +67,7 @@ impl Demo {
 
     /// Shows why the demo ended early.
     pub fn failed(&self, error: &anyhow::Error) {
-        self.screen.trouble(&format!("{error:#}"));
+        self.screen.error(&format!("{error:#}"));
     }
 
     /// Words outside of steps.

@@ -105,7 +105,7 @@ impl Screen {
     }
 
     /// Something went wrong: shown apart.
-    pub fn trouble(&self, text: &str) {
+    pub fn error(&self, text: &str) {
         self.line("");
         for line in text.lines() {
             self.line(&self.paint("1;31", line));

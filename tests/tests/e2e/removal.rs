@@ -16,7 +16,11 @@ async fn an_environment_stays_while_anything_of_somebody_elses_is_in_it() {
     let rule = json!({"service": {"name": "a", "port": {"number": 80}}});
     // None of them makes a pod.
     let specs = [
-        ("apps/v1", "StatefulSet", json!({"replicas": 0, "serviceName": "a", "selector": selected, "template": template})),
+        (
+            "apps/v1",
+            "StatefulSet",
+            json!({"replicas": 0, "serviceName": "a", "selector": selected, "template": template}),
+        ),
         ("apps/v1", "DaemonSet", json!({"selector": selected, "template": nowhere})),
         ("batch/v1", "CronJob", json!({"schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": job})),
         ("networking.k8s.io/v1", "Ingress", json!({"defaultBackend": rule})),

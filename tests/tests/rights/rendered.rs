@@ -5,7 +5,7 @@ use pdp_agent::operator::environment::objects;
 use pdp_agent::operator::reconcile::rendering::{SECRETS, Slots};
 use pdp_agent::operator::release::render::{Input, build};
 use pdp_agent::operator::release::valid::ValidRelease;
-use protocol::spec::{Quota, ReleaseSpec};
+use protocol::document::{Quota, ReleaseSpec};
 use serde_json::{Value, json};
 
 use super::attacks::Places;

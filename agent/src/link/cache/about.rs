@@ -1,7 +1,7 @@
 //! What the policy's rules ask of a document beside its body, answered from what is stored. Pure.
 
+use protocol::document::{Body, EnvironmentSpec};
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::{Body, EnvironmentSpec};
 use serde_json::{Value, json};
 
 use super::super::intake::{About, Owner, Policy, body, weight};

@@ -70,7 +70,7 @@ async fn direct(host: &str, port: u16) -> Result<TcpStream, DialError> {
         .map_err(|_| DialError::Timeout { stage: Stage::Connect })?
         .map_err(|error| DialError::Connect { host: host.to_owned(), port, detail: error.to_string() })?;
     let socket = SockRef::from(&stream);
-    // Both only make trouble seen sooner; a kernel without them still carries the link.
+    // Both only show a broken connection sooner; a kernel without them still carries the link.
     let _without = socket.set_tcp_nodelay(true);
     let _without = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
     Ok(stream)

@@ -3,10 +3,10 @@
 //! The order matters: once the object is gone, only the floor keeps an old document from bringing it back. So the floor is
 //! written first; a crash in between leaves an object that the next forget deletes.
 
-use protocol::message::{DeferReason, Reason, RefusalClass, Verdict};
+use protocol::document::Desired;
+use protocol::message::{DeferReason, FieldError, RefusalClass, Verdict};
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::Desired;
 use serde_json::{Value, json};
 
 use super::{BUSY, Deferral, MAX_LOOKS, Meaning, Next, PERSON, Stamp, Stored, busy, classify, deferred, local, unread};
@@ -157,7 +157,7 @@ impl ForgetJob {
 
     fn refuse(&self, why: &str) -> Next {
         let message = format!("{} is not forgotten: {why}", self.key);
-        let reasons = vec![Reason { field: String::new(), message }];
+        let reasons = vec![FieldError { field: String::new(), message }];
         Next::Done(Verdict::Refused { class: RefusalClass::Invalid, reasons })
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use protocol::message::{DeferReason, Reason, RefusalClass};
+use protocol::message::{DeferReason, FieldError, RefusalClass};
 
 use crate::api::{Refusal, refusal};
 use crate::link::store::{ApiCause, ApiError, ApiStatus};
@@ -42,7 +42,7 @@ pub enum Meaning {
     /// It has not happened, and may later.
     Deferred(Deferral),
     /// It will not happen like this.
-    Refused(RefusalClass, Vec<Reason>),
+    Refused(RefusalClass, Vec<FieldError>),
 }
 
 /// Says what `error` means for a write of our kinds.
@@ -101,17 +101,17 @@ pub fn classify(error: &ApiError) -> Meaning {
 }
 
 fn refused(class: RefusalClass, status: &ApiStatus) -> Meaning {
-    let mut reasons: Vec<Reason> =
+    let mut reasons: Vec<FieldError> =
         status.causes.iter().filter(|cause| !cause.message.is_empty()).take(MAX_REASONS).map(reason).collect();
     // A policy's sentence stands whole in the message; its causes repeat a part of it.
     if reasons.is_empty() || class == RefusalClass::Policy {
-        reasons = vec![Reason { field: String::new(), message: cut(&without_values(&status.message)) }];
+        reasons = vec![FieldError { field: String::new(), message: cut(&without_values(&status.message)) }];
     }
     Meaning::Refused(class, reasons)
 }
 
-fn reason(cause: &ApiCause) -> Reason {
-    Reason { field: pointer(&cause.field), message: cut(&without_values(&cause.message)) }
+fn reason(cause: &ApiCause) -> FieldError {
+    FieldError { field: pointer(&cause.field), message: cut(&without_values(&cause.message)) }
 }
 
 /// `spec.env[0].name` as a JSON pointer into the body: `/env/0/name`.
@@ -123,7 +123,7 @@ fn pointer(field: &str) -> String {
 }
 
 /// The fields in `strict decoding error: unknown field "spec.a", duplicate field "spec.b"`.
-fn strict_decoding_errors(message: &str) -> Vec<Reason> {
+fn strict_decoding_errors(message: &str) -> Vec<FieldError> {
     let Some((_, list)) = message.split_once("strict decoding error: ") else { return Vec::new() };
     list.split(", ")
         .filter_map(|item| {
@@ -135,7 +135,7 @@ fn strict_decoding_errors(message: &str) -> Vec<Reason> {
                 }
                 _ => "the field stands there more than once",
             };
-            Some(Reason { field: pointer(field), message: message.to_owned() })
+            Some(FieldError { field: pointer(field), message: message.to_owned() })
         })
         .take(MAX_REASONS)
         .collect()

@@ -3,9 +3,9 @@
 //! The operator enforces the same limits on what is stored; here they only speak early, so that the sender hears at once and
 //! in one answer. What cannot be known here (the owner of an environment that is not stored yet) is left to the operator.
 
-use protocol::message::Reason;
-use protocol::spec::Body;
-use protocol::spec::{Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
+use protocol::document::Body;
+use protocol::document::{Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
+use protocol::message::FieldError;
 use serde_json::Value;
 
 use crate::kinds::{DataPlanePolicySpec, Limits};
@@ -62,7 +62,7 @@ pub struct About {
 
 /// Every reason for which `policy` forbids `body`; none means allowed. Removal is always allowed, and so is to end a run.
 #[must_use]
-pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> Vec<Reason> {
+pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> Vec<FieldError> {
     if body.desired() == Desired::Absent {
         return Vec::new();
     }
@@ -74,7 +74,7 @@ pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> V
         Body::TaskRun(run) => {
             let args = run.args.as_ref().filter(|args| !args.is_empty()).and_then(|_| {
                 let message = policy::secrets::task_args(rule(policy, owner.as_ref()?)?, *secrets).err()?;
-                Some(Reason { field: "/args".to_owned(), message })
+                Some(FieldError { field: "/args".to_owned(), message })
             });
             let environment = owner.as_ref().and_then(|owner| environment_objection(policy, owner, "/release"));
             let image = image.as_ref().and_then(|image| image_objection(policy, image, "/release"));
@@ -88,7 +88,13 @@ pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> V
 /// Every limit of the customer that storing `document` would go beyond. `new`: nothing of its name is there yet, so it is one more.
 /// What takes no room is stored all the same: a removal, the end of a run, the settings of the installation.
 #[must_use]
-pub fn beyond(policy: &DataPlanePolicySpec, body: &Body, document: &Value, about: &About, new: bool) -> Vec<Reason> {
+pub fn beyond(
+    policy: &DataPlanePolicySpec,
+    body: &Body,
+    document: &Value,
+    about: &About,
+    new: bool,
+) -> Vec<FieldError> {
     let ends_a_run = matches!(body, Body::TaskRun(TaskRunSpec { cancel: Some(true), .. }));
     if body.desired() == Desired::Absent || ends_a_run || matches!(body, Body::DataPlane(_)) {
         return Vec::new();
@@ -112,7 +118,7 @@ pub fn beyond(policy: &DataPlanePolicySpec, body: &Body, document: &Value, about
             Body::DataPlane(_) | Body::TaskRun(_) => {}
         }
     }
-    found.into_iter().filter_map(Result::err).map(|message| Reason { field: String::new(), message }).collect()
+    found.into_iter().filter_map(Result::err).map(|message| FieldError { field: String::new(), message }).collect()
 }
 
 /// Bytes of a document, as JSON without white space and without what escapes add.
@@ -136,19 +142,19 @@ fn rule<'a>(policy: &'a DataPlanePolicySpec, owner: &Owner) -> Option<&'a crate:
     policy::environment(policy, [organization, project, environment]).ok()
 }
 
-fn environment(policy: &DataPlanePolicySpec, spec: &EnvironmentSpec) -> Vec<Reason> {
+fn environment(policy: &DataPlanePolicySpec, spec: &EnvironmentSpec) -> Vec<FieldError> {
     let Some(owner) = Owner::of(spec) else { return Vec::new() };
     let Some(rule) = rule(policy, &owner) else {
         return environment_objection(policy, &owner, "").into_iter().collect();
     };
-    let egress = (rule.egress == Some(false) && spec.egress == Some(true)).then(|| Reason {
+    let egress = (rule.egress == Some(false) && spec.egress == Some(true)).then(|| FieldError {
         field: "/egress".to_owned(),
         message:
             "DataPlanePolicy/default does not open the world outside to this environment; leave egress out or ask the \
              platform team for it"
                 .to_owned(),
     });
-    let above = spec.quota.iter().flat_map(|quota| rule.above_quota(quota)).map(|(part, most)| Reason {
+    let above = spec.quota.iter().flat_map(|quota| rule.above_quota(quota)).map(|(part, most)| FieldError {
         field: format!("/quota/{part}"),
         message: format!(
             "DataPlanePolicy/default allows this environment {most} at most; ask for no more or ask the platform team to raise \
@@ -158,7 +164,7 @@ fn environment(policy: &DataPlanePolicySpec, spec: &EnvironmentSpec) -> Vec<Reas
     egress.into_iter().chain(above).collect()
 }
 
-fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option<&Owner>) -> Vec<Reason> {
+fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option<&Owner>) -> Vec<FieldError> {
     let mut reasons = Vec::new();
     reasons.extend(environment.and_then(|owner| environment_objection(policy, owner, "/environment")));
     reasons.extend(spec.image.as_ref().and_then(|image| image_objection(policy, image, "/image")));
@@ -169,7 +175,7 @@ fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option
         objections
             .into_iter()
             .flatten()
-            .map(|secrets::Objection { field, sentence }| Reason { field, message: sentence }),
+            .map(|secrets::Objection { field, sentence }| FieldError { field, message: sentence }),
     );
     if policy.vault.is_none() {
         let env = spec.env.iter().flatten().enumerate();
@@ -178,7 +184,7 @@ fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option
             env.filter(|(_, one)| one.secret_ref.is_some()).map(|(index, _)| format!("/env/{index}/secretRef")).chain(
                 files.filter(|(_, one)| one.secret_ref.is_some()).map(|(index, _)| format!("/files/{index}/secretRef")),
             );
-        reasons.extend(fields.map(|field| Reason {
+        reasons.extend(fields.map(|field| FieldError {
             field,
             message: "DataPlanePolicy/default names no vault, so secret references cannot be resolved; ask the platform team to set spec.vault".to_owned(),
         }));
@@ -186,14 +192,14 @@ fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option
     reasons
 }
 
-fn image_objection(policy: &DataPlanePolicySpec, image: &str, field: &str) -> Option<Reason> {
-    policy::registry(policy, image).err().map(|message| Reason { field: field.to_owned(), message })
+fn image_objection(policy: &DataPlanePolicySpec, image: &str, field: &str) -> Option<FieldError> {
+    policy::registry(policy, image).err().map(|message| FieldError { field: field.to_owned(), message })
 }
 
-fn environment_objection(policy: &DataPlanePolicySpec, owner: &Owner, field: &str) -> Option<Reason> {
+fn environment_objection(policy: &DataPlanePolicySpec, owner: &Owner, field: &str) -> Option<FieldError> {
     let Owner { organization, project, environment } = owner;
     let message = policy::environment(policy, [organization, project, environment]).err()?;
-    Some(Reason { field: field.to_owned(), message })
+    Some(FieldError { field: field.to_owned(), message })
 }
 
 #[cfg(test)]
@@ -244,7 +250,7 @@ mod tests {
         let about = About { beside: Beside { bytes: 1000, ..Beside::default() }, ..About::default() };
         let run = |cancel| Body::TaskRun(TaskRunSpec { release: "shop-import".into(), args: None, cancel });
         for (body, reasons) in
-            [(run(None), 1), (run(Some(true)), 0), (Body::DataPlane(protocol::spec::DataPlaneSpec::default()), 0)]
+            [(run(None), 1), (run(Some(true)), 0), (Body::DataPlane(protocol::document::DataPlaneSpec::default()), 0)]
         {
             assert_eq!(beyond(&policy, &body, &Value::Null, &about, false).len(), reasons, "{body:?}");
         }

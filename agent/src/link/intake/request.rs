@@ -1,9 +1,9 @@
 //! A document as the intake takes it up: checked as far as that needs no cluster, and as it is stored.
 
 use protocol::Tree;
-use protocol::message::{Document, Reason, RefusalClass, Verdict};
+use protocol::document::{Body, CheckedDocument, DocumentStamp, Refusal, check_document};
+use protocol::message::{Document, FieldError, RefusalClass, Verdict};
 use protocol::name::ResourceKey;
-use protocol::spec::{Body, CheckedDocument, DocumentStamp, Refusal, check_document};
 use serde_json::{Map, Value, json};
 
 use super::stored;
@@ -29,7 +29,7 @@ impl Request {
         let checked = check_document(document).map_err(Verdict::from)?;
         let body: Value = serde_json::from_str(document.body.get()).map_err(|_| {
             // Checked above by a stricter reader.
-            let reason = Reason { field: String::new(), message: "body is not JSON".to_owned() };
+            let reason = FieldError { field: String::new(), message: "body is not JSON".to_owned() };
             Verdict::from(Refusal { class: RefusalClass::Invalid, reasons: vec![reason] })
         })?;
         let stamp = DocumentStamp {

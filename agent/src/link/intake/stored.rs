@@ -1,7 +1,7 @@
 //! What the intake needs to know of a stored object, taken out of its JSON once: small enough to keep for every resource.
 
+use protocol::document::Desired;
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::Desired;
 use protocol::{ContentHash, Tree};
 use serde_json::{Map, Value, json};
 

@@ -262,7 +262,7 @@ impl Streaming {
                 let releases: Api<Release> = Api::namespaced(self.client.clone(), &self.own_namespace);
                 match call(releases.get(name)).await {
                     Ok(release) => {
-                        let over = release.spec.body.state == protocol::spec::Desired::Absent;
+                        let over = release.spec.body.state == protocol::document::Desired::Absent;
                         let selector = format!("pdp-agent.dev/release={name}");
                         located(release.status.and_then(|status| status.namespace), Some(selector), over)
                     }

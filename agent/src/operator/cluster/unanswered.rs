@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::object::owner::{Owner, OwnerKind};
 
 /// How long after its caller gave up a create may still be stored. The API server gives up a write after 34 s at most
@@ -63,9 +63,9 @@ impl Unanswered {
 
 /// Why a removal waits though nothing is left to see.
 #[must_use]
-pub fn settling() -> Trouble {
+pub fn settling() -> Reason {
     let message = "nothing is left; a create that had no answer may still be carried out, which is waited for";
-    Trouble::new("Settling", message)
+    Reason::new("Settling", message)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Round;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::labels::{AGENT, INSTALLATION};
 use crate::operator::cluster::{ApiError, Class};
 use crate::operator::object::{self, ObjectKind};
@@ -17,7 +17,7 @@ pub(super) enum Adoption {
     /// It says so now.
     Done,
     /// It may not be ours.
-    Refused(Trouble),
+    Refused(Reason),
 }
 
 impl Round<'_> {
@@ -44,7 +44,7 @@ impl Round<'_> {
                 "namespace {namespace} was made before namespaces said whose they are, and {why}; if it is this agent's: kubectl label \
                  namespace {namespace} {AGENT}={agent}"
             );
-            Ok(Adoption::Refused(Trouble::new("NotAdopted", message)))
+            Ok(Adoption::Refused(Reason::new("NotAdopted", message)))
         };
         if object::label(&found, INSTALLATION) != Some(&self.shared.id) {
             return refused("it was not made by this data plane");

@@ -8,7 +8,7 @@ use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 
 use super::objects::Wanted;
-use crate::kinds::conditions::{self, Conditions, NewFact, Trouble};
+use crate::kinds::conditions::{self, Conditions, NewFact, Reason};
 use crate::kinds::labels::AGENT;
 use crate::kinds::{EnvironmentStatus, ObjectRef};
 use crate::operator::cluster::unanswered;
@@ -45,18 +45,18 @@ pub struct Observed<'a> {
 #[must_use]
 pub fn decide(
     observed: &Observed<'_>,
-    wanted: Result<&Wanted, &Trouble>,
-    warning: Option<&Trouble>,
+    wanted: Result<&Wanted, &Reason>,
+    warning: Option<&Reason>,
     now: Timestamp,
 ) -> Decision<EnvironmentStatus> {
     let mut status = observed.status.clone();
     let mut writes = Vec::new();
-    let mut trouble = wanted.err().cloned();
+    let mut why = wanted.err().cloned();
     let mut contested = None;
     let namespace = observed.live.get(&ObjectKind::Namespace.named(observed.namespace));
     match namespace {
         Some(live) if live.terminating => {
-            trouble = Some(Trouble::new(
+            why = Some(Reason::new(
                 "NamespaceTerminating",
                 format!("namespace {} is being deleted; it is made again once it is gone", observed.namespace),
             ));
@@ -67,7 +67,7 @@ pub fn decide(
                 None => "exists and was not created for this environment".to_owned(),
             };
             let help = "it is never adopted, remove it or use other handles";
-            trouble = Some(Trouble::new("NamespaceTaken", format!("namespace {} {taken}; {help}", observed.namespace)));
+            why = Some(Reason::new("NamespaceTaken", format!("namespace {} {taken}; {help}", observed.namespace)));
         }
         Some(_) => {
             status.namespace = Some(observed.namespace.to_owned());
@@ -75,7 +75,7 @@ pub fn decide(
         }
         None => {}
     }
-    if trouble.is_none()
+    if why.is_none()
         && observed.paused.is_none()
         && let Ok(wanted) = wanted
     {
@@ -84,18 +84,18 @@ pub fn decide(
         status.namespace = Some(observed.namespace.to_owned());
     }
     status.observed_generation = Some(observed.generation);
-    let done = trouble.is_none() && writes.is_empty() && namespace.is_some();
+    let done = why.is_none() && writes.is_empty() && namespace.is_some();
     let was_ready = conditions::is_true(&observed.status.conditions, "Ready");
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
     if let Some(until) = observed.paused {
         conditions.set(
             "Paused",
             true,
-            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
     }
-    if let Some(trouble) = &trouble {
-        conditions.set("Stalled", true, trouble);
+    if let Some(why) = &why {
+        conditions.set("Stalled", true, why);
     }
     if let Some(warning) = warning {
         conditions.set("Degraded", true, warning);
@@ -103,22 +103,22 @@ pub fn decide(
     if let Some(contested) = &contested {
         conditions.set("Contested", true, contested);
     }
-    let why = trouble.unwrap_or_else(|| {
+    let why = why.unwrap_or_else(|| {
         if done {
-            Trouble::new("Prepared", "the namespace is ready for releases")
+            Reason::new("Prepared", "the namespace is ready for releases")
         } else {
-            Trouble::new("Preparing", "the namespace is being prepared")
+            Reason::new("Preparing", "the namespace is being prepared")
         }
     });
     // Repair of one object does not make the namespace unfit.
     let ready = done
         || (was_ready && namespace.is_some_and(|live| live.ours && !live.terminating) && why.reason == "Preparing");
-    let why = if ready && !done { Trouble::new("Prepared", "the namespace is ready for releases") } else { why };
+    let why = if ready && !done { Reason::new("Prepared", "the namespace is ready for releases") } else { why };
     conditions.set("Ready", ready, &why);
     // Said once per generation, also when the namespace goes and comes back afterwards.
     let said = told(observed, PREPARED) || (was_ready && told(observed, "Ready"));
     if ready || said {
-        conditions.set(PREPARED, true, &Trouble::new("Prepared", "the namespace was ready for releases"));
+        conditions.set(PREPARED, true, &Reason::new("Prepared", "the namespace was ready for releases"));
     }
     let ledger = Ledger { uid: observed.uid, facts: &mut status.facts, last: &mut status.last_fact };
     modified::tell(observed.modified, &mut conditions, ledger);
@@ -145,7 +145,7 @@ fn told(observed: &Observed<'_>, outcome: &str) -> bool {
 }
 
 /// What is to be written, and who insists on something else.
-fn changes(observed: &Observed<'_>, wanted: &Wanted) -> (Vec<Write<EnvironmentStatus>>, Option<Trouble>) {
+fn changes(observed: &Observed<'_>, wanted: &Wanted) -> (Vec<Write<EnvironmentStatus>>, Option<Reason>) {
     let (mut writes, mut contested) = (Vec::new(), None);
     for object in &wanted.present {
         let Some((kind, reference)) = object::reference(object) else { continue };
@@ -153,7 +153,7 @@ fn changes(observed: &Observed<'_>, wanted: &Wanted) -> (Vec<Write<EnvironmentSt
             None => writes.push(Write::Create(object.clone())),
             Some(live) if !live.terminating && !live.drift.is_empty() => {
                 match fights::contested(kind, &reference.name, live) {
-                    Some(trouble) => contested = Some(trouble),
+                    Some(why) => contested = Some(why),
                     None => writes.push(Write::apply(object, live)),
                 }
             }
@@ -181,7 +181,7 @@ pub enum Obstacle {
     /// Objects in its namespace that we did not make.
     Foreign(Vec<String>),
     /// Its namespace cannot be made ours, for this reason.
-    Kept(Trouble),
+    Kept(Reason),
 }
 
 /// Whether the namespace stands and is ours: only then may what is in it be listed, since the rights are in it and go with it.
@@ -204,17 +204,17 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     let (why, waits) = match (namespace, obstacle) {
         (None, _) if settles.is_some() => (unanswered::settling(), false),
         (None, Obstacle::None | Obstacle::Releases(_) | Obstacle::Foreign(_) | Obstacle::Kept(_)) => {
-            (Trouble::new("Deleted", "everything that this environment made is gone"), false)
+            (Reason::new("Deleted", "everything that this environment made is gone"), false)
         }
         (Some(_), Obstacle::Releases(names)) => (
-            Trouble::new(
+            Reason::new(
                 "NotEmpty",
                 format!("releases are present in it: {}; it is removed once they are absent", names.join(", ")),
             ),
             true,
         ),
         (Some(_), Obstacle::Foreign(names)) => (
-            Trouble::new(
+            Reason::new(
                 "NotEmpty",
                 format!(
                     "its namespace holds objects that the agent did not make: {}; the namespace is deleted once they are gone",
@@ -223,12 +223,12 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
             ),
             true,
         ),
-        (Some(_), Obstacle::Kept(trouble)) => (trouble.clone(), false),
+        (Some(_), Obstacle::Kept(why)) => (why.clone(), false),
         (Some(live), Obstacle::None) => {
             if observed.paused.is_none() && !live.terminating {
                 writes.push(Write::delete(&namespace_ref, live));
             }
-            (Trouble::new("Removing", "the namespace is being deleted"), false)
+            (Reason::new("Removing", "the namespace is being deleted"), false)
         }
     };
     let gone = namespace.is_none() && settles.is_none();
@@ -241,13 +241,13 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
         conditions.set(
             "Paused",
             true,
-            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
     }
     // Said once per generation, also when a namespace that was created late appears and is removed afterwards.
     let said = told(observed, REMOVED);
     if gone || said {
-        let what = Trouble::new("Deleted", "everything that this environment had made was removed");
+        let what = Reason::new("Deleted", "everything that this environment had made was removed");
         conditions.set(REMOVED, true, &what);
     }
     let ledger = Ledger { uid: observed.uid, facts: &mut status.facts, last: &mut status.last_fact };

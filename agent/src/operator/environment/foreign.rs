@@ -63,11 +63,7 @@ pub(super) async fn foreign(cluster: &Cluster, namespace: &str) -> Result<Vec<St
     Ok(foreign)
 }
 
-async fn unmade(
-    cluster: &Cluster,
-    namespace: &str,
-    (api, plural, kind): Unmade,
-) -> Result<Vec<String>, ApiError> {
+async fn unmade(cluster: &Cluster, namespace: &str, (api, plural, kind): Unmade) -> Result<Vec<String>, ApiError> {
     let path = Path::listed(api, namespace, plural)?.with(&[&format!("limit={NAMED}")]);
     let listed = cluster.get_path(&path).await?;
     let items = listed.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -4,8 +4,8 @@
 
 #![expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
 
+use protocol::document::Quota;
 use protocol::quantity::Quantity;
-use protocol::spec::Quota;
 use serde_json::{Value, json};
 
 use super::network::{dns, world};

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use protocol::spec::Desired;
+use protocol::document::Desired;
 use serde_json::json;
 
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::cluster::{ApiError, Class};
 use crate::operator::object::owner::OwnerKind;
 use crate::operator::object::{self, ObjectKind};
@@ -53,14 +53,14 @@ fn sources(contents: &Contents, environment: &str) -> BTreeMap<String, bool> {
 }
 
 /// Brings the copies in an environment in line. Returns what is missing, if anything.
-pub(super) async fn keep(shared: &Shared, environment: &str, namespace: &str) -> Result<Option<Trouble>, ApiError> {
+pub(super) async fn keep(shared: &Shared, environment: &str, namespace: &str) -> Result<Option<Reason>, ApiError> {
     let all = sources(&shared.index.lock(), environment);
     for (source, needed) in all {
         if !needed && let_go(shared, environment, namespace, &source).await? {
             continue;
         }
-        if let Some(trouble) = copy(shared, environment, namespace, &source).await? {
-            return Ok(Some(trouble));
+        if let Some(why) = copy(shared, environment, namespace, &source).await? {
+            return Ok(Some(why));
         }
     }
     Ok(None)
@@ -96,13 +96,13 @@ pub async fn ensure(shared: &Shared, place: &may_run::Place, source: &str) -> Re
 
 /// Makes the copy of a pull Secret, or what it should be by now. Returns what is wrong, if anything.
 #[expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
-async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str) -> Result<Option<Trouble>, ApiError> {
+async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str) -> Result<Option<Reason>, ApiError> {
     let agent = &shared.settings.namespace;
     let missing = |why: &str| {
         let message = format!(
             "pull secret {source} of DataPlanePolicy {why} in namespace {agent}; images that need it cannot be pulled"
         );
-        Trouble::new("PullSecret", message)
+        Reason::new("PullSecret", message)
     };
     let found = match shared.cluster.get(ObjectKind::Secret, agent, source).await {
         Ok(Some(found)) => found,

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use serde_json::json;
 
 use super::Round;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::cluster::{ApiError, Class};
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::apply;
@@ -17,13 +17,13 @@ pub const KEY_SECRET: &str = "pdp-key";
 impl Round<'_> {
     /// The key, and copies of pull Secrets that are needed here. Returns what is missing, if anything.
     #[expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
-    pub(super) async fn secrets(&self, namespace: &str) -> Result<Option<Trouble>, ApiError> {
+    pub(super) async fn secrets(&self, namespace: &str) -> Result<Option<Reason>, ApiError> {
         if self.pause.is_some() {
             return Ok(None);
         }
         if observe::secret(self.shared, self.owner(), namespace, KEY_SECRET).await?.is_none() {
             let Some(key) = random_key() else {
-                return Ok(Some(Trouble::new(
+                return Ok(Some(Reason::new(
                     "NoRandomness",
                     "the system gives no random bytes for the environment's key",
                 )));
@@ -39,7 +39,7 @@ impl Round<'_> {
                 Err(error) if error.class() == Class::Conflict => {}
                 // The RoleBinding was just made and takes a moment.
                 Err(error) if error.class() == Class::Rights => {
-                    return Ok(Some(Trouble::new("RightsPending", "rights in the namespace are not in effect yet")));
+                    return Ok(Some(Reason::new("RightsPending", "rights in the namespace are not in effect yet")));
                 }
                 Err(error) => return Err(error),
             }

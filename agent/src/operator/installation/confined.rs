@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::cluster::{ApiError, Class, Cluster};
 use crate::operator::object::{self, ObjectKind};
 use crate::settings::Settings;
@@ -18,7 +18,7 @@ pub enum Confinement {
     /// They refuse what they must.
     Holds,
     /// They do not.
-    Fails(Trouble),
+    Fails(Reason),
 }
 
 /// What has to be refused: one more right outside of environments, and a namespace that looks like one and says not whose it is.
@@ -41,20 +41,20 @@ pub fn trials(namespace: &str, fullname: &str) -> [Value; 2] {
 ///
 /// # Errors
 /// The words say that nothing of ours holds the account.
-pub fn judge(trial: &Value, fullname: &str, refusal: Option<&str>) -> Result<(), Trouble> {
+pub fn judge(trial: &Value, fullname: &str, refusal: Option<&str>) -> Result<(), Reason> {
     let kind = trial.get("kind").and_then(Value::as_str).unwrap_or_default();
     let help = "what runs goes on and nothing is written; `helm upgrade` makes the policies again";
     match refusal {
         Some(words) if words.contains(&format!("ValidatingAdmissionPolicy '{fullname}-")) => Ok(()),
         // Who refuses it says in whose words: the condition goes to the control plane, the words to the log.
-        Some(_) => Err(Trouble::new(
+        Some(_) => Err(Reason::new(
             "NotProven",
             format!(
                 "it is not this installation's admission policy that refuses a {kind} outside of environments (the operator's \
                  log and doctor say what does); {help}"
             ),
         )),
-        None => Err(Trouble::new(
+        None => Err(Reason::new(
             "NotConfined",
             format!(
                 "no admission policy keeps the operator's account from making a {kind} outside of environments; {help}"
@@ -79,9 +79,9 @@ pub async fn confinement(cluster: &Cluster, settings: &Settings) -> Result<Confi
                 Class::Missing | Class::NotLeading | Class::Transient => return Err(error),
             },
         };
-        if let Err(trouble) = judge(&trial, &settings.fullname, refusal.as_deref()) {
-            tracing::warn!(reason = trouble.reason, refusal, "the admission policies do not hold this account");
-            return Ok(Confinement::Fails(trouble));
+        if let Err(why) = judge(&trial, &settings.fullname, refusal.as_deref()) {
+            tracing::warn!(reason = why.reason, refusal, "the admission policies do not hold this account");
+            return Ok(Confinement::Fails(why));
         }
     }
     Ok(Confinement::Holds)
@@ -105,9 +105,9 @@ mod tests {
             (None, Some("NotConfined")),
         ] {
             let judged = judge(&binding, "agent", words).err();
-            let said = judged.as_ref().map(|trouble| trouble.message.clone()).unwrap_or_default();
+            let said = judged.as_ref().map(|why| why.message.clone()).unwrap_or_default();
             assert!(words.is_none_or(|words| !said.contains(words)), "{said}");
-            let judged = judged.map(|trouble| trouble.reason);
+            let judged = judged.map(|why| why.reason);
             assert_eq!(judged.as_deref(), reason, "{words:?}");
         }
     }

@@ -9,7 +9,7 @@ use protocol::mutant::{self, Mutant};
 use tokio::time::Instant;
 
 use super::write::Live;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::object::ObjectKind;
 use crate::operator::world::tracked::Place;
 
@@ -44,7 +44,7 @@ impl Fights {
 
 /// Why `live` is left as it is, if somebody insists on it.
 #[must_use]
-pub fn contested(kind: ObjectKind, name: &str, live: &Live) -> Option<Trouble> {
+pub fn contested(kind: ObjectKind, name: &str, live: &Live) -> Option<Reason> {
     if !live.was_equal || live.drift.is_empty() || live.repairs < MAX {
         return None;
     }
@@ -54,7 +54,7 @@ pub fn contested(kind: ObjectKind, name: &str, live: &Live) -> Option<Trouble> {
     let rival = live.rival.as_deref().unwrap_or("an unnamed field manager");
     // The customer chose the keys of a Secret that is copied, and this goes to the control plane.
     let places = if kind == ObjectKind::Secret { "it".to_owned() } else { live.drift.join(", ") };
-    Some(Trouble::new(
+    Some(Reason::new(
         "Contested",
         format!(
             "{} {name} was changed back by {rival} three times within ten minutes, so repair has stopped; stop {rival} from writing {places}",

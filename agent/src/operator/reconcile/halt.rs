@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::cluster::ApiError;
 
 /// Why a stage does not go on.
@@ -10,7 +10,7 @@ use crate::operator::cluster::ApiError;
 pub enum Halt {
     /// Something has to change first: the conditions say it, and the stages that do not depend on it go on. Looked at again after that
     /// time if no event comes before.
-    Blocked(Trouble, Option<Duration>),
+    Blocked(Reason, Option<Duration>),
     /// A call failed: the round ends here, and the next one goes on from what is stored.
     Api(ApiError),
 }
@@ -21,8 +21,8 @@ impl From<ApiError> for Halt {
     }
 }
 
-impl From<Trouble> for Halt {
-    fn from(trouble: Trouble) -> Self {
-        Self::Blocked(trouble, None)
+impl From<Reason> for Halt {
+    fn from(why: Reason) -> Self {
+        Self::Blocked(why, None)
     }
 }

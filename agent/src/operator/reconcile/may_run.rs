@@ -2,11 +2,11 @@
 //!
 //! The policy is the customer's and is asked first; without one nothing new is accepted and what runs goes on.
 
+use protocol::document::{Desired, EnvironmentSpec};
 use protocol::mutant::{self, Mutant};
-use protocol::spec::{Desired, EnvironmentSpec};
 use serde_json::Value;
 
-use crate::kinds::conditions::{self, Trouble};
+use crate::kinds::conditions::{self, Reason};
 use crate::kinds::labels::ENVIRONMENT;
 use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, SecurityLevel};
 use crate::operator::object;
@@ -49,7 +49,7 @@ pub fn may_run<'a>(
     policy: &'a DataPlanePolicySpec,
     environment: &str,
     pod: &Pod,
-) -> Result<(Place, Option<&'a str>), Trouble> {
+) -> Result<(Place, Option<&'a str>), Reason> {
     let place = place(contents, environment, policy)?;
     let registry =
         policy::registry(policy, &pod.image).map_err(|sentence| denied(format!("spec.image: {sentence}")))?;
@@ -83,7 +83,7 @@ fn find_owner(contents: &Contents, environment: &str) -> Option<[String; 3]> {
 ///
 /// # Errors
 /// Why not, with what to do.
-pub fn job_may_start(contents: &Contents, job: &Value, args: bool) -> Result<(), Trouble> {
+pub fn job_may_start(contents: &Contents, job: &Value, args: bool) -> Result<(), Reason> {
     let Some(policy) = &contents.policy else {
         return Err(no_policy());
     };
@@ -100,9 +100,9 @@ pub fn job_may_start(contents: &Contents, job: &Value, args: bool) -> Result<(),
 ///
 /// # Errors
 /// It is missing, not ready, or not allowed.
-pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpec) -> Result<Place, Trouble> {
+pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpec) -> Result<Place, Reason> {
     let waiting =
-        |what: &str| Trouble::new("EnvironmentNotReady", format!("Environment {environment} {what}; it is waited for"));
+        |what: &str| Reason::new("EnvironmentNotReady", format!("Environment {environment} {what}; it is waited for"));
     let Some(Own::Read(found)) = contents.environments.get(environment) else {
         return Err(waiting("does not exist"));
     };
@@ -140,19 +140,19 @@ pub fn owner(spec: &EnvironmentSpec) -> Option<[String; 3]> {
 ///
 /// # Errors
 /// It does not allow it.
-pub fn rule<'a>(policy: &'a DataPlanePolicySpec, owner: &[String; 3]) -> Result<&'a EnvironmentRule, Trouble> {
+pub fn rule<'a>(policy: &'a DataPlanePolicySpec, owner: &[String; 3]) -> Result<&'a EnvironmentRule, Reason> {
     policy::environment(policy, owner.each_ref().map(String::as_str)).map_err(denied)
 }
 
 /// Why nothing new is accepted.
 #[must_use]
-pub fn no_policy() -> Trouble {
-    Trouble::new(
+pub fn no_policy() -> Reason {
+    Reason::new(
         "NoPolicy",
         "DataPlanePolicy/default is missing or cannot be read, so nothing new is accepted and what runs goes on; create it",
     )
 }
 
-pub(in crate::operator) fn denied(message: String) -> Trouble {
-    Trouble::new("PolicyDenied", message)
+pub(in crate::operator) fn denied(message: String) -> Reason {
+    Reason::new("PolicyDenied", message)
 }

@@ -5,14 +5,14 @@
 //! fights over a spec must not fill the status, nor hold up the documents that would end the fight.
 
 use kube::ResourceExt;
+use protocol::document::DocumentStamp;
 use protocol::mutant::{self, Mutant};
 use protocol::name::ResourceKey;
 use protocol::report::{Fact, FactKind};
-use protocol::spec::DocumentStamp;
 use protocol::{ContentHash, Tree};
 use serde::Serialize;
 
-use crate::kinds::conditions::{self, Conditions, NewFact, Trouble};
+use crate::kinds::conditions::{self, Conditions, NewFact, Reason};
 use crate::kinds::fields;
 
 /// Condition that stands while the stored document is not the one that came.
@@ -46,7 +46,7 @@ impl Modified {
         Some(Self { generation: stamp.generation, hash, fields })
     }
 
-    fn trouble(&self) -> Trouble {
+    fn why(&self) -> Reason {
         let what = match self.fields.as_slice() {
             [] => "the spec is".to_owned(),
             [field] => format!("spec.{field} is"),
@@ -54,7 +54,7 @@ impl Modified {
         };
         // With the hash each change has words of its own, by which it is known that it was said.
         let hash: String = self.hash.chars().take(8).collect();
-        Trouble::new(
+        Reason::new(
             "ChangedInCluster",
             format!(
                 "{what} not as generation {} came: somebody or a webhook in the cluster changed it (stored hash {hash}…); it runs \
@@ -84,9 +84,9 @@ pub struct Ledger<'a> {
 /// Sets the condition, and appends a fact unless this very change was said before.
 pub fn tell(modified: Option<&Modified>, conditions: &mut Conditions<'_>, ledger: Ledger<'_>) {
     let Some(modified) = modified else { return };
-    let trouble = modified.trouble();
-    let said = conditions.stood(MODIFIED, &trouble);
-    conditions.set(MODIFIED, true, &trouble);
+    let why = modified.why();
+    let said = conditions.stood(MODIFIED, &why);
+    conditions.set(MODIFIED, true, &why);
     if (said && !mutant::is(Mutant::ChangeToldAgain)) || mutant::is(Mutant::ChangeNotTold) {
         return;
     }
@@ -97,10 +97,10 @@ pub fn tell(modified: Option<&Modified>, conditions: &mut Conditions<'_>, ledger
         Some(fact) => {
             fact.count = Some(fact.count.unwrap_or(1).saturating_add(1));
             fact.at = conditions::timestamp(now);
-            fact.message = trouble.message;
+            fact.message = why.message;
         }
         None => {
-            let fact = NewFact { kind: FactKind::Modified, what: trouble, exit_code: None };
+            let fact = NewFact { kind: FactKind::Modified, what: why, exit_code: None };
             conditions::append(facts, last, uid, generation, fact, now);
         }
     }
@@ -109,9 +109,9 @@ pub fn tell(modified: Option<&Modified>, conditions: &mut Conditions<'_>, ledger
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use protocol::document::EnvironmentSpec;
     use protocol::name::Kind;
     use protocol::report::Condition;
-    use protocol::spec::EnvironmentSpec;
     use serde_json::{Value, json};
 
     use super::*;
@@ -129,7 +129,7 @@ mod tests {
         let stamp = super::tests::came(7, came);
         let note = note.then(|| fields::note(&stamp.hash, &Tree::of(came).unwrap()));
         let modified = Modified::of(&key(), Some(&stamp), note.as_deref(), stored)?;
-        Some(modified.trouble().message)
+        Some(modified.why().message)
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::spec::{ReleaseSpec, SecretRef};
+use protocol::document::{ReleaseSpec, SecretRef};
 use protocol::{ContentHash, Tree};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

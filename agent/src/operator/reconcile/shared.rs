@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::fights::Fights;
 use super::rendering::{self, Rendering};
 use crate::kinds::PAUSED_UNTIL;
-use crate::kinds::conditions::{Trouble, timestamp};
+use crate::kinds::conditions::{Reason, timestamp};
 use crate::operator::cluster::Cluster;
 use crate::operator::object::{self, LOCAL};
 use crate::operator::world::index::{Contents, Index};
@@ -64,7 +64,7 @@ pub enum Spending {
 struct Refusal {
     about: String,
     until: Instant,
-    trouble: Trouble,
+    why: Reason,
 }
 
 impl Shared {
@@ -127,7 +127,7 @@ impl Shared {
     ///
     /// # Errors
     /// Nothing is left: why, and how long until there is.
-    pub fn spend(&self, what: Spending, uid: &str, now: Timestamp) -> Result<(), (Trouble, Duration)> {
+    pub fn spend(&self, what: Spending, uid: &str, now: Timestamp) -> Result<(), (Reason, Duration)> {
         let limits =
             self.index.lock().policy.as_ref().and_then(|policy| policy.spec.limits.clone()).unwrap_or_default();
         let mut memory = self.memory();
@@ -155,22 +155,22 @@ impl Shared {
                  platform team raises spec.limits.{setting}",
                 most.unwrap_or_default(),
             );
-            (Trouble::new("BudgetSpent", message), left)
+            (Reason::new("BudgetSpent", message), left)
         })
     }
 
-    /// The trouble that `release` had with exactly `about`, while it is too early to ask again.
+    /// Why `release` was refused with exactly `about`, while it is too early to ask again.
     #[must_use]
-    pub fn refusal(&self, release: &str, about: &str) -> Option<(Trouble, Duration)> {
+    pub fn refusal(&self, release: &str, about: &str) -> Option<(Reason, Duration)> {
         let memory = self.memory();
         let refusal = memory.refusals.get(release).filter(|refusal| refusal.about == about)?;
         let left = refusal.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-        Some((refusal.trouble.clone(), left))
+        Some((refusal.why.clone(), left))
     }
 
-    /// Remembers a trouble for some time.
-    pub fn remember_refusal(&self, release: &str, about: String, trouble: Trouble, wait: Duration) {
-        let refusal = Refusal { about, until: Instant::now() + wait, trouble };
+    /// Remembers a refusal for some time.
+    pub fn remember_refusal(&self, release: &str, about: String, why: Reason, wait: Duration) {
+        let refusal = Refusal { about, until: Instant::now() + wait, why };
         self.memory().refusals.insert(release.to_owned(), refusal);
     }
 

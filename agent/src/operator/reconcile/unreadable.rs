@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::apply::{self, OwnKind, Subject};
 use super::shared::Shared;
-use crate::kinds::conditions::{Conditions, Trouble};
+use crate::kinds::conditions::{Conditions, Reason};
 use crate::operator::cluster::ApiError;
 
 /// Says in status what does not fit. Nothing else of it is known, so nothing else is kept.
@@ -26,9 +26,8 @@ pub async fn mark<K: OwnKind>(
         return Ok(());
     }
     let mut conditions = Conditions::new(&[], metadata.generation.unwrap_or_default(), now);
-    let trouble =
-        Trouble::new("Unreadable", format!("it does not fit the kind and is left alone: {error}; correct it"));
-    conditions.set("Ready", false, &trouble);
+    let why = Reason::new("Unreadable", format!("it does not fit the kind and is left alone: {error}; correct it"));
+    conditions.set("Ready", false, &why);
     let patch = json!({
         "metadata": {"uid": uid, "resourceVersion": metadata.resource_version},
         "status": {"conditions": conditions.finish()},
@@ -39,6 +38,6 @@ pub async fn mark<K: OwnKind>(
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
     };
     apply::merge_status::<K>(shared, &subject, &patch).await?;
-    shared.remember_refusal(&key, about, trouble, std::time::Duration::from_secs(3600));
+    shared.remember_refusal(&key, about, why, std::time::Duration::from_secs(3600));
     Ok(())
 }

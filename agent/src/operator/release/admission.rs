@@ -12,7 +12,7 @@ use super::render::{self, Input};
 use super::{Admitted, Work};
 use super::{check, resolve};
 use crate::kinds::DataPlanePolicySpec;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::labels::RELEASE;
 use crate::operator::cluster::ApiError;
 use crate::operator::environment::pull;
@@ -42,9 +42,9 @@ impl Work<'_> {
         }
         match self.take_up().await {
             Ok(material) => Ok(Admitted { material, ..Admitted::default() }),
-            Err(Halt::Blocked(trouble, again)) => {
+            Err(Halt::Blocked(why, again)) => {
                 let wake = again.or(Some(REFUSAL_WAIT));
-                Ok(Admitted { blocked: Some(trouble), wake, ..Admitted::default() })
+                Ok(Admitted { blocked: Some(why), wake, ..Admitted::default() })
             }
             Err(Halt::Api(error)) => Err(error),
         }
@@ -71,15 +71,15 @@ impl Work<'_> {
             contents.claim(self.release.metadata.uid.as_ref());
             (admissible, policy, about)
         };
-        if let Some((trouble, left)) = self.shared.refusal(&self.identity.name, &about) {
-            return Err(Halt::Blocked(trouble, Some(left)));
+        if let Some((why, left)) = self.shared.refusal(&self.identity.name, &about) {
+            return Err(Halt::Blocked(why, Some(left)));
         }
         let taken_up = self.roll_out(&admissible, &policy).await;
         match &taken_up {
             Ok(_) => self.shared.forget_refusal(&self.identity.name),
-            Err(Halt::Blocked(trouble, _)) => {
-                tracing::info!(release = self.identity.name, trouble.reason, "a release cannot be taken up now");
-                self.shared.remember_refusal(&self.identity.name, about, trouble.clone(), REFUSAL_WAIT);
+            Err(Halt::Blocked(why, _)) => {
+                tracing::info!(release = self.identity.name, why.reason, "a release cannot be taken up now");
+                self.shared.remember_refusal(&self.identity.name, about, why.clone(), REFUSAL_WAIT);
             }
             Err(Halt::Api(_)) => {}
         }
@@ -99,7 +99,7 @@ impl Work<'_> {
         {
             let message =
                 format!("its objects are still in namespace {before}; make it Absent and wait until it is Deleted");
-            return Err(Trouble::new("StillElsewhere", message).into());
+            return Err(Reason::new("StillElsewhere", message).into());
         }
         let rendering = self.rendered(admissible).await?;
         let (slots, material) = self.slots(&rendering, policy, place).await?;

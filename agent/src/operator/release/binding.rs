@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Admitted, CONFIG, Work, decide, resolve};
 use crate::kinds::DataPlanePolicySpec;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::labels::RELEASE;
 use crate::operator::cluster::ApiError;
 use crate::operator::environment::KEY_SECRET;
@@ -22,7 +22,7 @@ use crate::operator::reconcile::shared::Pause;
 
 /// What shall run now, and what stands in the way of it or of newer content.
 pub(super) struct Bound {
-    pub(super) blocked: Option<Trouble>,
+    pub(super) blocked: Option<Reason>,
     pub(super) wake: Option<Duration>,
     /// None: nothing was ever taken up, or it cannot be bound.
     pub(super) running: Option<Running>,
@@ -50,7 +50,7 @@ impl Work<'_> {
                     bound.running = Some(running);
                     bound.material = material;
                 }
-                Err(Halt::Blocked(trouble, _)) => bound.blocked = bound.blocked.or(Some(trouble)),
+                Err(Halt::Blocked(why, _)) => bound.blocked = bound.blocked.or(Some(why)),
                 Err(Halt::Api(error)) => return Err(error),
             }
         }
@@ -68,7 +68,7 @@ impl Work<'_> {
             let message = format!(
                 "ControllerRevision {revision} in namespace {namespace} is gone; what runs goes on without repair until a new generation"
             );
-            return Err(Trouble::new("RenderingLost", message).into());
+            return Err(Reason::new("RenderingLost", message).into());
         };
         let mut slots = decide::binding(&self.status, revision).cloned().unwrap_or_default();
         // Admission names the Secret by the values that it has read: those of another name are not what is bound.
@@ -124,12 +124,12 @@ impl Work<'_> {
             return Ok((slots, None));
         }
         let Some(key) = self.key(&place.namespace).await? else {
-            return Err(Trouble::new("EnvironmentNotReady", "the environment's key is not there yet").into());
+            return Err(Reason::new("EnvironmentNotReady", "the environment's key is not there yet").into());
         };
         let values = resolve::secrets(self.shared, policy, place, &rendering.secrets).await.map_err(|error| {
             let release = &self.identity.name;
             tracing::warn!(release, namespace = place.namespace, %error, "the vault gives no secret values");
-            Trouble::new(error.reason(), error.outside())
+            Reason::new(error.reason(), error.outside())
         })?;
         let name = resolve::secret_name(&self.identity.name, &key, &values);
         slots.insert(SECRETS.to_owned(), name.clone());
@@ -149,8 +149,8 @@ pub(super) fn filled(
     rendering: &Rendering,
     revision: &str,
     slots: &Slots,
-) -> Result<(Vec<Value>, Option<Value>), Trouble> {
-    let lost = |error: Unbound| Trouble::new("BindingLost", error.to_string());
+) -> Result<(Vec<Value>, Option<Value>), Reason> {
+    let lost = |error: Unbound| Reason::new("BindingLost", error.to_string());
     Ok((rendering.bound(revision, slots).map_err(lost)?, rendering.bound_job(revision, slots).map_err(lost)?))
 }
 

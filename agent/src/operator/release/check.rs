@@ -5,7 +5,7 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::cluster::{ApiError, Class};
 use crate::operator::object::ObjectKind;
 use crate::operator::object::owner::Owner;
@@ -34,7 +34,7 @@ pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value]) -> Resu
             },
         }
     }
-    if refusals.is_empty() { Ok(()) } else { Err(trouble(refusals).into()) }
+    if refusals.is_empty() { Ok(()) } else { Err(why(refusals).into()) }
 }
 
 async fn object_as_dry_run(shared: &Shared, owner: Owner<'_>, object: &Value) -> Result<(), ApiError> {
@@ -61,7 +61,7 @@ fn one_pod(workload: &Value) -> Option<Value> {
 }
 
 /// All refusals in one: a policy's words weigh most, since nobody but the customer can change them.
-fn trouble(refusals: Vec<(Class, String)>) -> Trouble {
+fn why(refusals: Vec<(Class, String)>) -> Reason {
     let has = |class: Class| refusals.iter().any(|(found, _)| *found == class);
     let (reason, lead) = if has(Class::Policy) {
         ("PolicyDenied", "the cluster's policies refuse it")
@@ -72,7 +72,7 @@ fn trouble(refusals: Vec<(Class, String)>) -> Trouble {
     };
     let mut words: Vec<String> = refusals.into_iter().map(|(_, words)| words).collect();
     words.dedup();
-    Trouble::new(reason, format!("{lead}: {}", words.join("; ")))
+    Reason::new(reason, format!("{lead}: {}", words.join("; ")))
 }
 
 #[cfg(test)]
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_policy_speaks_first_and_every_word_is_kept() {
-        let trouble = trouble(vec![(Class::Quota, "no room".to_owned()), (Class::Policy, "no latest".to_owned())]);
-        assert_eq!(trouble.reason, "PolicyDenied");
-        assert!(trouble.message.contains("no room") && trouble.message.contains("no latest"));
+        let why = why(vec![(Class::Quota, "no room".to_owned()), (Class::Policy, "no latest".to_owned())]);
+        assert_eq!(why.reason, "PolicyDenied");
+        assert!(why.message.contains("no room") && why.message.contains("no latest"));
     }
 }

@@ -168,15 +168,15 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
         match &verdict {
             Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status, &mut told),
             Verdict::Serving => {}
-            Verdict::Failed(trouble) => {
-                progress.failed(&mut status, &mut told, trouble);
+            Verdict::Failed(why) => {
+                progress.failed(&mut status, &mut told, why);
                 failed_now = true;
             }
             Verdict::Stalled(_) => {}
             Verdict::Progressing(doing) => match progress.deadline(&mut status, doing) {
                 Ok(left) => wake = Some(left),
-                Err(trouble) => {
-                    progress.failed(&mut status, &mut told, &trouble);
+                Err(why) => {
+                    progress.failed(&mut status, &mut told, &why);
                     failed_now = true;
                 }
             },
@@ -217,8 +217,8 @@ fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
     let Some(target) = &observed.target else {
         return Verdict::Progressing("nothing runs yet".to_owned());
     };
-    if let Some(trouble) = &applied.in_the_way {
-        return Verdict::Stalled(trouble.clone());
+    if let Some(why) = &applied.in_the_way {
+        return Verdict::Stalled(why.clone());
     }
     if !applied.writes.is_empty() && observed.status.rollout.is_some() {
         return Verdict::Progressing(APPLYING.to_owned());

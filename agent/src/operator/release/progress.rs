@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::world::workload::{GateView, PodView, Waiting, Workload};
 
 impl Waiting {
@@ -38,9 +38,9 @@ pub enum Verdict {
     /// Under way.
     Progressing(String),
     /// Waits for somebody else.
-    Stalled(Trouble),
+    Stalled(Reason),
     /// Will not become ready.
-    Failed(Trouble),
+    Failed(Reason),
 }
 
 /// Restarts from which on a crash is a loop: one may be a dependency that was late.
@@ -84,16 +84,16 @@ impl Workload {
                 Verdict::Progressing("pods are being stopped".to_owned())
             };
         }
-        if let Some(trouble) = self.newest_pods().find_map(hopeless) {
-            return Verdict::Failed(trouble);
+        if let Some(why) = self.newest_pods().find_map(hopeless) {
+            return Verdict::Failed(why);
         }
         let ready: BTreeSet<&str> = self.newest_pods().filter(|pod| pod.ready).map(|pod| pod.name.as_str()).collect();
         let wanted = usize::try_from(deployment.desired).unwrap_or_default();
         if ready.len() >= wanted && deployment.updated >= deployment.desired {
             return self.reachable(services, &ready, wanted);
         }
-        if let Some(trouble) = self.newest_pods().find_map(waiting_for_others).or_else(|| self.refused()) {
-            return Verdict::Stalled(trouble);
+        if let Some(why) = self.newest_pods().find_map(waiting_for_others).or_else(|| self.refused()) {
+            return Verdict::Stalled(why);
         }
         let gated = self.newest_pods().any(|pod| pod.gate == Some(GateView::Tries));
         Verdict::Progressing(if gated { AT_THE_GATE } else { "new pods are starting" }.to_owned())
@@ -113,19 +113,19 @@ impl Workload {
     }
 
     /// Pods that the API server refused to the replica set.
-    fn refused(&self) -> Option<Trouble> {
+    fn refused(&self) -> Option<Reason> {
         let failure = self.deployment.as_ref()?.failure.as_ref()?;
         let shown = "`kubectl get events` in its namespace shows the refusal";
         Some(if failure.speaks_of_quota() {
-            Trouble::new("Quota", format!("the namespace's quota leaves no room for the new pods; {shown}"))
+            Reason::new("Quota", format!("the namespace's quota leaves no room for the new pods; {shown}"))
         } else {
-            Trouble::new("PolicyDenied", format!("the cluster refuses the new pods at admission; {shown}"))
+            Reason::new("PolicyDenied", format!("the cluster refuses the new pods at admission; {shown}"))
         })
     }
 }
 
 /// What a pod does to itself.
-fn hopeless(pod: &PodView) -> Option<Trouble> {
+fn hopeless(pod: &PodView) -> Option<Reason> {
     let Waiting { reason, message } = pod.waiting.as_ref()?;
     let exit = pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| match code {
         Some(code) => format!(" with exit code {code} ({})", reason.reason()),
@@ -133,29 +133,29 @@ fn hopeless(pod: &PodView) -> Option<Trouble> {
     });
     match reason.reason() {
         "CrashLoopBackOff" if pod.restarts >= CRASH_LOOP_RESTARTS => {
-            Some(Trouble::new("CrashLoop", format!("the new container ends again and again{exit}; its log says why")))
+            Some(Reason::new("CrashLoop", format!("the new container ends again and again{exit}; its log says why")))
         }
         "InvalidImageName" => {
-            Some(Trouble::new("InvalidImageName", pod.explained("the kubelet refuses the image's name")))
+            Some(Reason::new("InvalidImageName", pod.explained("the kubelet refuses the image's name")))
         }
-        "CreateContainerConfigError" if message.speaks_of_root() => Some(Trouble::new(
+        "CreateContainerConfigError" if message.speaks_of_root() => Some(Reason::new(
             "RootImage",
             "the image runs as root or its user is not numeric, and this environment does not allow it; set a numeric USER in \
              the image or security.runAsUser in the release",
         )),
         "RunContainerError" | "CreateContainerError" | "StartError" if pod.restarts >= 1 => {
             let sentence = format!("{}; check command and args", message.start_failure());
-            Some(Trouble::new("CannotStart", pod.explained(&sentence)))
+            Some(Reason::new("CannotStart", pod.explained(&sentence)))
         }
         _ => None,
     }
 }
 
 /// What others have to give, to a pod of a release or of a run.
-pub(in crate::operator) fn waiting_for_others(pod: &PodView) -> Option<Trouble> {
+pub(in crate::operator) fn waiting_for_others(pod: &PodView) -> Option<Reason> {
     if let Some(message) = &pod.unschedulable {
         let sentence = format!("no node takes the pod: {}", message.lacking());
-        return Some(Trouble::new("Unschedulable", pod.explained(&sentence)));
+        return Some(Reason::new("Unschedulable", pod.explained(&sentence)));
     }
     if let Some(gate) = &pod.gate {
         return gate_is_shut(pod, gate);
@@ -163,13 +163,13 @@ pub(in crate::operator) fn waiting_for_others(pod: &PodView) -> Option<Trouble> 
     let waiting = pod.waiting.as_ref()?;
     if let Some(failure) = waiting.pull_failure() {
         let check = "check that the digest exists and the pull secret is right";
-        return Some(Trouble::new(
+        return Some(Reason::new(
             "ImagePull",
             pod.explained(&format!("the image cannot be pulled: {failure}; {check}")),
         ));
     }
     match waiting.reason.reason() {
-        "CreateContainerConfigError" => Some(Trouble::new(
+        "CreateContainerConfigError" => Some(Reason::new(
             "Configuration",
             pod.explained("the kubelet cannot put the container's configuration together"),
         )),
@@ -178,20 +178,20 @@ pub(in crate::operator) fn waiting_for_others(pod: &PodView) -> Option<Trouble> 
 }
 
 /// What the customer has to give so that the start gate lets a pod through, once that can be told.
-fn gate_is_shut(pod: &PodView, gate: &GateView) -> Option<Trouble> {
+fn gate_is_shut(pod: &PodView, gate: &GateView) -> Option<Reason> {
     let check = "check startGate.image of DataPlanePolicy/default and the pull secret of its registry";
     let waiting = match gate {
         GateView::Tries => return None,
         GateView::GaveUp => {
             let sentence = "the start gate does not let the pod through: the network plugin does not close it, or the cluster's DNS does \
                             not answer; the log of its container start-gate says which";
-            return Some(Trouble::new("StartGate", pod.explained(sentence)));
+            return Some(Reason::new("StartGate", pod.explained(sentence)));
         }
         GateView::Waiting(waiting) => waiting,
     };
     if let Some(failure) = waiting.pull_failure() {
         let sentence = format!("the image of the start gate cannot be pulled: {failure}; {check}");
-        return Some(Trouble::new("ImagePull", pod.explained(&sentence)));
+        return Some(Reason::new("ImagePull", pod.explained(&sentence)));
     }
     match waiting.reason.reason() {
         "CreateContainerConfigError"
@@ -199,7 +199,7 @@ fn gate_is_shut(pod: &PodView, gate: &GateView) -> Option<Trouble> {
         | "RunContainerError"
         | "StartError"
         | "InvalidImageName" => {
-            Some(Trouble::new("StartGate", pod.explained(&format!("the start gate cannot be started; {check}"))))
+            Some(Reason::new("StartGate", pod.explained(&format!("the start gate cannot be started; {check}"))))
         }
         _ => None,
     }

@@ -33,8 +33,7 @@ impl Work<'_> {
         let mut pods = 0;
         if !namespace.is_empty() {
             let contents = self.shared.index.lock();
-            for (place, tracked) in
-                contents.of_owner(self.owner()).filter(|(place, _)| *place.namespace == *namespace)
+            for (place, tracked) in contents.of_owner(self.owner()).filter(|(place, _)| *place.namespace == *namespace)
             {
                 match place.kind {
                     ObjectKind::Pod => pods += 1,

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use protocol::document::{Endpoint, Workload};
 use protocol::name::joined;
-use protocol::spec::{Endpoint, Workload};
 use serde_json::Value;
 
 use super::valid::ValidRelease;

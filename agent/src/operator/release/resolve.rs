@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hmac::{Hmac, KeyInit, Mac};
-use protocol::spec::{ReleaseSpec, SecretRef};
+use protocol::document::{ReleaseSpec, SecretRef};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::Sha256;
 
 use super::valid::ValidRelease;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::{DataPlanePolicySpec, StartGate};
 use crate::operator::object;
 use crate::operator::object::fixed::VAULT_ACCOUNT;
@@ -36,11 +36,11 @@ pub struct Admissible {
 ///
 /// # Errors
 /// Why not, with what to do.
-pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result<Admissible, Trouble> {
+pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result<Admissible, Reason> {
     let Some(policy) = &contents.policy else {
         return Err(no_policy());
     };
-    let release = ValidRelease::parse(spec).map_err(|wrong| Trouble::new("Invalid", wrong.join("; ")))?;
+    let release = ValidRelease::parse(spec).map_err(|wrong| Reason::new("Invalid", wrong.join("; ")))?;
     let environment = spec.environment.as_deref().unwrap_or_default();
     let (place, pull_secret) = may_run(contents, &policy.spec, environment, &Pod::of_release(spec))?;
     room::for_release(contents, &policy.spec, name, environment)?;

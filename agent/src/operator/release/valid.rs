@@ -4,7 +4,7 @@
 //! once, each with field, rule and fix. Only rules count whose breach could never have worked: a release that an older version let in
 //! and that runs goes on.
 
-use protocol::spec::{
+use protocol::document::{
     Breach, ComponentType, Endpoint, Probes, ReleaseOwner, ReleaseSpec, Resources, SecretRef, SecurityOverrides,
     TaskSettings, Weight, rules,
 };
@@ -158,7 +158,7 @@ fn sentence(breach: &Breach) -> String {
 
 #[cfg(test)]
 mod tests {
-    use protocol::spec::EnvVar;
+    use protocol::document::EnvVar;
 
     use super::*;
     use crate::operator::fixture;

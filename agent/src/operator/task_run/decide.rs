@@ -11,7 +11,7 @@ use protocol::report::FactKind;
 use serde_json::{Value, json};
 
 use crate::kinds::TaskRunStatus;
-use crate::kinds::conditions::{self, Conditions, NewFact, Trouble};
+use crate::kinds::conditions::{self, Conditions, NewFact, Reason};
 use crate::operator::cluster::unanswered;
 use crate::operator::reconcile::modified::{self, Ledger, Modified};
 use crate::operator::reconcile::write::{Decision, Write};
@@ -36,9 +36,9 @@ pub struct Observed<'a> {
     /// Its status as stored.
     pub status: &'a TaskRunStatus,
     /// What its Job would be, while none is recorded.
-    pub blueprint: Option<&'a Result<Blueprint, Trouble>>,
+    pub blueprint: Option<&'a Result<Blueprint, Reason>>,
     /// Why the customer does not let its Job start now, if so.
-    pub denied: Option<&'a Trouble>,
+    pub denied: Option<&'a Reason>,
     /// The recorded Job, rendered again: while it is not there, or shall be suspended.
     pub recorded: Option<&'a Value>,
     /// The recorded Job in the cluster.
@@ -94,16 +94,16 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus
         conditions.set(
             "Paused",
             true,
-            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
     }
     match said {
-        Said::Waits(trouble) => {
-            conditions.set("Stalled", true, &trouble);
-            conditions.set("Ended", false, &trouble);
+        Said::Waits(why) => {
+            conditions.set("Stalled", true, &why);
+            conditions.set("Ended", false, &why);
         }
-        Said::Goes(trouble) => conditions.set("Ended", false, &trouble),
-        Said::Ended(trouble) => conditions.set("Ended", true, &trouble),
+        Said::Goes(why) => conditions.set("Ended", false, &why),
+        Said::Ended(why) => conditions.set("Ended", true, &why),
     }
     let ledger = Ledger { uid: observed.uid, facts: &mut step.next.facts, last: &mut step.next.last_fact };
     modified::tell(observed.modified, &mut conditions, ledger);
@@ -119,9 +119,9 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus
 }
 
 enum Said {
-    Waits(Trouble),
-    Goes(Trouble),
-    Ended(Trouble),
+    Waits(Reason),
+    Goes(Reason),
+    Ended(Reason),
 }
 
 struct Step<'a> {
@@ -147,13 +147,13 @@ impl Step<'_> {
 
     fn begin(&mut self) -> Said {
         if self.observed.cancel {
-            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled before it began"));
+            return self.end("Cancelled", None, Reason::new("Cancelled", "cancelled before it began"));
         }
         if self.observed.paused.is_some() {
-            return Said::Waits(Trouble::new("Paused", "a person stopped writes to workloads"));
+            return Said::Waits(Reason::new("Paused", "a person stopped writes to workloads"));
         }
-        if let Some(trouble) = self.denied() {
-            return Said::Waits(trouble.clone());
+        if let Some(why) = self.denied() {
+            return Said::Waits(why.clone());
         }
         match self.observed.blueprint {
             Some(Ok(Blueprint { namespace, revision, job })) => {
@@ -161,14 +161,14 @@ impl Step<'_> {
                 self.next.revision = Some(revision.clone());
                 self.next.job = job.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
                 self.writes.push(Write::Create(job.clone()));
-                Said::Goes(Trouble::new("Starting", "the Job is being created"))
+                Said::Goes(Reason::new("Starting", "the Job is being created"))
             }
-            Some(Err(trouble)) => Said::Waits(trouble.clone()),
-            None => Said::Waits(Trouble::new("ReleaseNotReady", "its release is not ready")),
+            Some(Err(why)) => Said::Waits(why.clone()),
+            None => Said::Waits(Reason::new("ReleaseNotReady", "its release is not ready")),
         }
     }
 
-    fn denied(&self) -> Option<&Trouble> {
+    fn denied(&self) -> Option<&Reason> {
         self.observed.denied.filter(|_| !mutant::is(Mutant::PolicyNotAskedForRuns))
     }
 
@@ -183,7 +183,7 @@ impl Step<'_> {
                 self.wake = Some(left);
                 return Said::Goes(unanswered::settling());
             }
-            return self.end("Cancelled", None, Trouble::new("Cancelled", "cancelled; its Job is gone"));
+            return self.end("Cancelled", None, Reason::new("Cancelled", "cancelled; its Job is gone"));
         }
         match self
             .observed
@@ -191,18 +191,18 @@ impl Step<'_> {
             .filter(|_| (!was_seen && self.observed.status.started.is_none()) || mutant::is(Mutant::JobMadeAgain))
         {
             Some(job) => {
-                if let Some(trouble) = self.denied() {
-                    return Said::Waits(trouble.clone());
+                if let Some(why) = self.denied() {
+                    return Said::Waits(why.clone());
                 }
                 if self.observed.paused.is_none() {
                     self.writes.push(Write::Create(job.clone()));
                 }
-                Said::Goes(Trouble::new("Starting", "the Job is being created"))
+                Said::Goes(Reason::new("Starting", "the Job is being created"))
             }
             None => self.end(
                 "Unknown",
                 None,
-                Trouble::new("JobLost", "its Job is gone, so how it ended is not known; run it again if needed"),
+                Reason::new("JobLost", "its Job is gone, so how it ended is not known; run it again if needed"),
             ),
         }
     }
@@ -213,7 +213,7 @@ impl Step<'_> {
             && let Some(started) = started.or_else(|| job.complete.then(|| job.started.clone()).flatten())
         {
             self.next.started = Some(started);
-            self.fact(FactKind::TaskStarted, Trouble::new("Started", "the task's pod runs"), None);
+            self.fact(FactKind::TaskStarted, Reason::new("Started", "the task's pod runs"), None);
         }
         // Names of pods are random: the last attempt is the one that began last. While the watch of pods lags behind that of Jobs,
         // what looks like the last one is an earlier one, with another exit code.
@@ -232,43 +232,43 @@ impl Step<'_> {
                 job,
                 (known, exit),
                 "Succeeded",
-                Trouble::new("Succeeded", "the task ended with success"),
+                Reason::new("Succeeded", "the task ended with success"),
             );
         }
         if let Some(reason) = &job.failed {
             let why = if reason.is("DeadlineExceeded") {
-                Trouble::new("TimedOut", "the task took longer than task.timeoutSeconds")
+                Reason::new("TimedOut", "the task took longer than task.timeoutSeconds")
             } else if self.next.started.is_none() && pods.iter().any(|pod| pod.gate == Some(GateView::GaveUp)) {
-                Trouble::new(
+                Reason::new(
                     "StartGate",
                     "the task did not start: its start gate ended before the network plugin had closed the pod, or the \
                      cluster's DNS does not answer; have the platform team look, and run it again",
                 )
             } else if reason.is("BackoffLimitExceeded") {
-                Trouble::new("Failed", "the task failed and is not tried again; its log says why")
+                Reason::new("Failed", "the task failed and is not tried again; its log says why")
             } else {
-                Trouble::new("Failed", "the task failed; its log says why")
+                Reason::new("Failed", "the task failed; its log says why")
             };
             return self.ended(job, (known, exit), "Failed", why);
         }
         if self.observed.cancel {
             if job.suspended && job.active == 0 {
-                return self.end("Cancelled", exit, Trouble::new("Cancelled", "cancelled; its pods are gone"));
+                return self.end("Cancelled", exit, Reason::new("Cancelled", "cancelled; its pods are gone"));
             }
             if !job.suspended && !terminating && self.observed.paused.is_none() {
                 self.suspend(uid, version);
             }
-            return Said::Goes(Trouble::new("Cancelling", "its pods are being stopped"));
+            return Said::Goes(Reason::new("Cancelling", "its pods are being stopped"));
         }
         // Of an earlier try the gate may have given up.
         let starting = pods.iter().filter(|pod| self.next.started.is_none() || pod.gate.is_none());
         match starting.clone().find_map(waits) {
-            Some(trouble) => Said::Waits(trouble),
-            None if self.next.started.is_some() => Said::Goes(Trouble::new("Running", "the task runs")),
+            Some(why) => Said::Waits(why),
+            None if self.next.started.is_some() => Said::Goes(Reason::new("Running", "the task runs")),
             None if starting.clone().any(|pod| pod.gate == Some(GateView::Tries)) => {
-                Said::Goes(Trouble::new("Pending", progress::AT_THE_GATE))
+                Said::Goes(Reason::new("Pending", progress::AT_THE_GATE))
             }
-            None => Said::Goes(Trouble::new("Pending", "the task's pod is being started")),
+            None => Said::Goes(Reason::new("Pending", "the task's pod is being started")),
         }
     }
 
@@ -283,19 +283,19 @@ impl Step<'_> {
     }
 
     /// The Job has ended. How its pod ended may come a moment later, with an exit code unless that is withheld.
-    fn ended(&mut self, job: &JobView, (known, exit): (bool, Option<i32>), result: &str, why: Trouble) -> Said {
+    fn ended(&mut self, job: &JobView, (known, exit): (bool, Option<i32>), result: &str, why: Reason) -> Said {
         let ended = job.ended.as_deref().and_then(conditions::parse_time);
         let since = ended.map(|ended| self.now.duration_since(ended)).and_then(|since| Duration::try_from(since).ok());
         let left = since.and_then(|since| EXIT_CODE_WAIT.checked_sub(since)).filter(|left| !left.is_zero());
         if !known && let Some(left) = left {
             self.wake = Some(left);
-            return Said::Goes(Trouble::new("Running", "the task runs"));
+            return Said::Goes(Reason::new("Running", "the task runs"));
         }
         self.next.ended.clone_from(&job.ended);
         self.end(result, exit, why)
     }
 
-    fn end(&mut self, result: &str, exit: Option<i32>, why: Trouble) -> Said {
+    fn end(&mut self, result: &str, exit: Option<i32>, why: Reason) -> Said {
         self.next.result = Some(result.to_owned());
         self.next.exit_code = exit;
         if self.next.ended.is_none() {
@@ -305,7 +305,7 @@ impl Step<'_> {
         Said::Ended(why)
     }
 
-    fn fact(&mut self, kind: FactKind, what: Trouble, exit_code: Option<i32>) {
+    fn fact(&mut self, kind: FactKind, what: Reason, exit_code: Option<i32>) {
         let fact = NewFact { kind, what, exit_code };
         let Observed { uid, fact_generation, .. } = *self.observed;
         conditions::append(&mut self.next.facts, &mut self.next.last_fact, uid, fact_generation, fact, self.now);
@@ -313,19 +313,17 @@ impl Step<'_> {
 }
 
 /// Why a pod of the run does not start.
-fn waits(pod: &PodView) -> Option<Trouble> {
-    if let Some(trouble) = progress::waiting_for_others(pod) {
-        return Some(trouble);
+fn waits(pod: &PodView) -> Option<Reason> {
+    if let Some(why) = progress::waiting_for_others(pod) {
+        return Some(why);
     }
     let Waiting { reason, message } = pod.waiting.as_ref()?;
     match reason.reason() {
         reason @ ("CreateContainerError" | "RunContainerError" | "StartError") => {
             let sentence = format!("{}; check command and args", message.start_failure());
-            Some(Trouble::new(reason, pod.explained(&sentence)))
+            Some(Reason::new(reason, pod.explained(&sentence)))
         }
-        reason @ "InvalidImageName" => {
-            Some(Trouble::new(reason, pod.explained("the kubelet refuses the image's name")))
-        }
+        reason @ "InvalidImageName" => Some(Reason::new(reason, pod.explained("the kubelet refuses the image's name"))),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@
 //! rules of documents are asked, and their pointers are led back to where the file says it. Only what documents do not have stands
 //! here: names that become handles, and the way from a tag to a digest.
 
-use protocol::spec::{EnvVar, ReleaseSpec, pattern, release_breaches};
+use protocol::document::{EnvVar, ReleaseSpec, pattern, release_breaches};
 
 use super::{Component, Configuration, kept};
 use crate::problem::{Problem, check_handle};

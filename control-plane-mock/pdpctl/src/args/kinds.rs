@@ -3,7 +3,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
-use protocol::spec::ComponentType;
+use protocol::document::ComponentType;
 
 use super::{FileArgs, Wait};
 use crate::complete;

@@ -114,7 +114,7 @@ fn all_causes_become_reasons_with_pointers_and_without_values() {
     let Meaning::Refused(RefusalClass::Invalid, reasons) = classify(&ApiError::Answered(status)) else { panic!() };
     assert_eq!(reasons[0].field, "/env/3/name");
     assert_eq!(reasons[0].message, "Invalid value: …: spec.env[3].name in body should match '^x$'");
-    assert_eq!(reasons[1], Reason { field: "/image".into(), message: "Required value".into() });
+    assert_eq!(reasons[1], FieldError { field: "/image".into(), message: "Required value".into() });
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_policy_is_quoted_in_its_own_words() {
     let Meaning::Refused(RefusalClass::Policy, reasons) = classify(&answered(422, "Invalid", message)) else {
         panic!()
     };
-    assert_eq!(reasons, [Reason { field: String::new(), message: message.into() }]);
+    assert_eq!(reasons, [FieldError { field: String::new(), message: message.into() }]);
 }
 
 #[test]

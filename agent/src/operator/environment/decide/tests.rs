@@ -147,7 +147,7 @@ fn an_environment_is_removed_only_when_it_is_empty() {
     for (obstacle, writes, reason) in [
         (Obstacle::Releases(vec!["web".to_owned()]), "[status]", "NotEmpty"),
         (Obstacle::Foreign(vec!["Pod/x".to_owned()]), "[status]", "NotEmpty"),
-        (Obstacle::Kept(Trouble::new("NotAdopted", "it says not whose it is")), "[status]", "NotAdopted"),
+        (Obstacle::Kept(Reason::new("NotAdopted", "it says not whose it is")), "[status]", "NotAdopted"),
         (Obstacle::None, "[delete Namespace/dp-a, status]", "Removing"),
     ] {
         let decision = remove(&observed(&status, &cluster), &obstacle, Timestamp::UNIX_EPOCH);

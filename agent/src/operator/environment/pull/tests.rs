@@ -7,7 +7,7 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
-use protocol::spec::ReleaseSpec;
+use protocol::document::ReleaseSpec;
 use serde_json::Value;
 use tokio::sync::watch;
 

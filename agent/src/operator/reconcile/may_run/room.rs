@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kube::Resource;
-use protocol::spec::Desired;
+use protocol::document::Desired;
 
 use super::{denied, find_owner, rule};
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::{DataPlanePolicySpec, Environment, Release};
 use crate::operator::world::index::{Contents, Own};
 use crate::policy::limits;
@@ -24,7 +24,7 @@ pub fn for_release(
     policy: &DataPlanePolicySpec,
     name: &str,
     environment: &str,
-) -> Result<(), Trouble> {
+) -> Result<(), Reason> {
     let here = find_owner(contents, environment).and_then(|owner| rule(policy, &owner).ok()?.max_releases);
     let everywhere = policy.limits.as_ref().and_then(|limits| limits.releases);
     let begun = |release: &Release| {
@@ -50,7 +50,7 @@ pub fn for_release(
 ///
 /// # Errors
 /// So many are there before it.
-pub fn for_environment(contents: &Contents, policy: &DataPlanePolicySpec, name: &str) -> Result<(), Trouble> {
+pub fn for_environment(contents: &Contents, policy: &DataPlanePolicySpec, name: &str) -> Result<(), Reason> {
     let Some(most) = policy.limits.as_ref().and_then(|limits| limits.environments) else { return Ok(()) };
     let present = |environment: &Environment| environment.spec.body.state == Desired::Present;
     let begun = |environment: &Environment| {
@@ -138,7 +138,7 @@ mod tests {
         let allowed = |policy: &DataPlanePolicySpec| -> Vec<String> {
             let has_room = |(name, environment): &(&str, &str)| {
                 let found = for_release(&contents, policy, name, environment);
-                assert!(found.as_ref().err().is_none_or(|trouble| trouble.reason == "PolicyDenied"), "{found:?}");
+                assert!(found.as_ref().err().is_none_or(|why| why.reason == "PolicyDenied"), "{found:?}");
                 found.is_ok()
             };
             let all = [("a", "dev"), ("b", "prod"), ("d", "dev"), ("z", "dev")];

@@ -3,7 +3,7 @@
 use super::switch;
 use super::{Observed, Target};
 use crate::kinds::ReleaseStatus;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::fights;
 use crate::operator::reconcile::write::Write;
@@ -13,9 +13,9 @@ use crate::operator::reconcile::write::Write;
 pub(super) struct Applied {
     pub(super) writes: Vec<Write<ReleaseStatus>>,
     pub(super) switches: Vec<Write<ReleaseStatus>>,
-    pub(super) contested: Option<Trouble>,
+    pub(super) contested: Option<Reason>,
     /// An object of somebody else's, or one of ours that is going: nothing can be written there.
-    pub(super) in_the_way: Option<Trouble>,
+    pub(super) in_the_way: Option<Reason>,
 }
 
 /// Creates what is missing and takes back what differs, in order.
@@ -56,8 +56,8 @@ pub(super) fn apply(observed: &Observed<'_>, target: &Target<'_>) -> Applied {
     applied
 }
 
-fn taken(kind: &str, name: &str) -> Trouble {
-    Trouble::new(
+fn taken(kind: &str, name: &str) -> Reason {
+    Reason::new(
         "NameTaken",
         format!(
             "{kind} {name} exists in the namespace and was not made by this release; it is never adopted, remove or rename it"
@@ -65,8 +65,8 @@ fn taken(kind: &str, name: &str) -> Trouble {
     )
 }
 
-fn going(kind: &str, name: &str) -> Trouble {
-    Trouble::new(
+fn going(kind: &str, name: &str) -> Reason {
+    Reason::new(
         "Terminating",
         format!("{kind} {name} is being deleted; it is made again once it is gone, which a finalizer may hold up"),
     )

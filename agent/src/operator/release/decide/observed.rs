@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::kinds::{ObjectRef, ReleaseStatus};
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::modified::Modified;
@@ -44,7 +44,7 @@ pub struct Observed<'a> {
     /// Its status as stored.
     pub status: &'a ReleaseStatus,
     /// Why the newest content cannot be tried now, if so.
-    pub blocked: Option<&'a Trouble>,
+    pub blocked: Option<&'a Reason>,
     /// Until when a person stopped writes, and where they said so.
     pub paused: Option<&'a str>,
     /// What shall run: the rendering of [`target`] and its bound objects. None before the first generation was admitted.

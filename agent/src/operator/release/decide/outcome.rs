@@ -5,7 +5,7 @@ use protocol::report::{EndpointState, FactKind, PodState, Replicas};
 
 use super::{Observed, Standing, standing};
 use crate::kinds::ReleaseStatus;
-use crate::kinds::conditions::{self, Conditions, Trouble};
+use crate::kinds::conditions::{self, Conditions, Reason};
 use crate::operator::reconcile::modified::{self, Ledger};
 use crate::operator::release::progress::Verdict;
 use crate::operator::world::workload::{DeploymentView, PodView};
@@ -30,8 +30,8 @@ const MAX_PODS: usize = 10;
 /// What the decision found.
 pub(super) struct Seen<'a> {
     pub(super) verdict: &'a Verdict,
-    pub(super) contested: Option<&'a Trouble>,
-    pub(super) in_the_way: Option<&'a Trouble>,
+    pub(super) contested: Option<&'a Reason>,
+    pub(super) in_the_way: Option<&'a Reason>,
     /// The outcome that was told.
     pub(super) told: Option<FactKind>,
 }
@@ -45,16 +45,16 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
     let (ready, why) = ready(observed, seen, status, stands);
     conditions.set("Ready", ready, &why);
     let stalled = stalled(observed, seen, status);
-    if let Some(trouble) = stalled {
-        conditions.set("Stalled", true, trouble);
-        if trouble.reason == "PolicyDenied" {
-            conditions.set("PolicyDenied", true, trouble);
+    if let Some(why) = stalled {
+        conditions.set("Stalled", true, why);
+        if why.reason == "PolicyDenied" {
+            conditions.set("PolicyDenied", true, why);
         }
     }
     if stands == Standing::Failed
         && let Some(failed) = &status.failed
     {
-        conditions.set("Failed", true, &Trouble::new(&failed.reason, failed.message.clone()));
+        conditions.set("Failed", true, &Reason::new(&failed.reason, failed.message.clone()));
         if status.effective.is_some() {
             let back = *seen.verdict == Verdict::Serving && observed.status.rollout.is_none();
             let already = conditions::is_true(&observed.status.conditions, ROLLED_BACK);
@@ -63,21 +63,21 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
             } else {
                 "going back to the last good revision"
             };
-            conditions.set(ROLLED_BACK, back || already, &Trouble::new("RolloutFailed", what));
+            conditions.set(ROLLED_BACK, back || already, &Reason::new("RolloutFailed", what));
         }
     }
-    if let Some(trouble) = seen.contested {
-        conditions.set("Contested", true, trouble);
+    if let Some(why) = seen.contested {
+        conditions.set("Contested", true, why);
     }
     if let Some(until) = observed.paused {
         conditions.set(
             "Paused",
             true,
-            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
     }
     if let Some(told) = seen.told {
-        let what = Trouble::new(&format!("{told:?}"), "the first outcome of this generation, as it was told");
+        let what = Reason::new(&format!("{told:?}"), "the first outcome of this generation, as it was told");
         conditions.set(CONCLUDED, true, &what);
     }
     let ledger = Ledger { uid: &observed.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };
@@ -86,7 +86,7 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
     counts(observed, status);
 }
 
-fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stands: Standing) -> (bool, Trouble) {
+fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stands: Standing) -> (bool, Reason) {
     let serving_on = || match status.effective.as_ref() {
         Some(effective) => effective.generation.map_or_else(
             || "; the last good revision serves on".to_owned(),
@@ -95,7 +95,7 @@ fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stand
         None => String::new(),
     };
     if let Some(blocked) = observed.blocked {
-        return (false, Trouble::new(&blocked.reason, format!("{}{}", blocked.message, serving_on())));
+        return (false, Reason::new(&blocked.reason, format!("{}{}", blocked.message, serving_on())));
     }
     match stands {
         Standing::Failed => {
@@ -107,43 +107,41 @@ fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stand
             } else {
                 "there is no earlier revision to go back to, its pods are left for inspection; a new generation is needed".to_owned()
             };
-            (false, Trouble::new(reason, format!("{message}; {after}")))
+            (false, Reason::new(reason, format!("{message}; {after}")))
         }
         Standing::Effective => match seen.verdict {
             Verdict::Serving => (true, serving(observed)),
-            Verdict::Progressing(doing) => (false, Trouble::new("NotServing", doing.clone())),
-            Verdict::Stalled(trouble) | Verdict::Failed(trouble) => (false, trouble.clone()),
+            Verdict::Progressing(doing) => (false, Reason::new("NotServing", doing.clone())),
+            Verdict::Stalled(why) | Verdict::Failed(why) => (false, why.clone()),
         },
         Standing::Rolling | Standing::New => match seen.verdict {
-            Verdict::Stalled(trouble) => {
-                (false, Trouble::new(&trouble.reason, format!("{}{}", trouble.message, serving_on())))
-            }
-            Verdict::Serving => (false, Trouble::new("RollingOut", format!("the new pods are ready{}", serving_on()))),
-            Verdict::Progressing(doing) => (false, Trouble::new("RollingOut", format!("{doing}{}", serving_on()))),
-            Verdict::Failed(trouble) => (false, trouble.clone()),
+            Verdict::Stalled(why) => (false, Reason::new(&why.reason, format!("{}{}", why.message, serving_on()))),
+            Verdict::Serving => (false, Reason::new("RollingOut", format!("the new pods are ready{}", serving_on()))),
+            Verdict::Progressing(doing) => (false, Reason::new("RollingOut", format!("{doing}{}", serving_on()))),
+            Verdict::Failed(why) => (false, why.clone()),
         },
     }
 }
 
 /// What is true of a release that is as wanted.
-fn serving(observed: &Observed<'_>) -> Trouble {
+fn serving(observed: &Observed<'_>) -> Reason {
     let endpoints = observed.target.is_some_and(|target| !target.rendering.addresses.is_empty());
     match observed.workload.deployment.as_ref().filter(|_| observed.target.is_some_and(|target| target.serves())) {
-        None => Trouble::new("Runnable", "the task can be run; it has no pods of its own, each run gets one"),
+        None => Reason::new("Runnable", "the task can be run; it has no pods of its own, each run gets one"),
         Some(deployment) if deployment.desired == 0 => {
-            Trouble::new("Serving", "the release asks for no pods, and none runs")
+            Reason::new("Serving", "the release asks for no pods, and none runs")
         }
-        Some(_) if endpoints => Trouble::new("Serving", "all pods serve on every endpoint"),
-        Some(_) => Trouble::new("Serving", "all pods are ready; the release has no endpoints"),
+        Some(_) if endpoints => Reason::new("Serving", "all pods serve on every endpoint"),
+        Some(_) => Reason::new("Serving", "all pods are ready; the release has no endpoints"),
     }
 }
 
-fn stalled<'a>(observed: &Observed<'a>, seen: &Seen<'a>, status: &ReleaseStatus) -> Option<&'a Trouble> {
+fn stalled<'a>(observed: &Observed<'a>, seen: &Seen<'a>, status: &ReleaseStatus) -> Option<&'a Reason> {
     if let Some(blocked) = observed.blocked {
         return Some(blocked);
     }
     match seen.verdict {
-        Verdict::Stalled(trouble) if status.rollout.is_some() => Some(trouble),
+        Verdict::Stalled(why) if status.rollout.is_some() => Some(why),
         Verdict::Stalled(_) | Verdict::Serving | Verdict::Progressing(_) | Verdict::Failed(_) => seen.in_the_way,
     }
 }

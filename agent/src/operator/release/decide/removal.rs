@@ -10,7 +10,7 @@ use protocol::mutant::{self, Mutant};
 use protocol::report::FactKind;
 
 use super::Identity;
-use crate::kinds::conditions::{self, Conditions, NewFact, Trouble};
+use crate::kinds::conditions::{self, Conditions, NewFact, Reason};
 use crate::kinds::{ObjectRef, ReleaseStatus};
 use crate::operator::cluster::unanswered;
 use crate::operator::object::ObjectKind;
@@ -29,7 +29,7 @@ pub struct Remains<'a> {
     /// Until when a person stopped writes.
     pub paused: Option<&'a str>,
     /// Why the customer's budget lets nothing be removed now, if so.
-    pub waits: Option<&'a Trouble>,
+    pub waits: Option<&'a Reason>,
     /// Every object of it that exists, stored renderings included.
     pub live: &'a BTreeMap<ObjectRef, Live>,
     /// Pods that still exist.
@@ -97,14 +97,14 @@ fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus
     next.failed = None;
     let mut conditions = Conditions::new(&status.conditions, identity.generation, now);
     let why = match (left, waits) {
-        (Left::Nothing, _) => Trouble::new("Deleted", "everything that this release made is gone"),
+        (Left::Nothing, _) => Reason::new("Deleted", "everything that this release made is gone"),
         (_, _) if paused.is_some() => {
-            Trouble::new("Paused", "removal waits, because a person stopped writes to workloads")
+            Reason::new("Paused", "removal waits, because a person stopped writes to workloads")
         }
         (_, Some(waits)) => waits.clone(),
         (Left::Unanswered(_), None) => unanswered::settling(),
-        (Left::Pods, None) => Trouble::new("Removing", "pods are being stopped"),
-        (Left::Objects, None) => Trouble::new("Removing", "objects are being removed"),
+        (Left::Pods, None) => Reason::new("Removing", "pods are being stopped"),
+        (Left::Objects, None) => Reason::new("Removing", "objects are being removed"),
     };
     if let Some(waits) = waits {
         conditions.set("Stalled", true, waits);
@@ -113,14 +113,14 @@ fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus
         conditions.set(
             "Paused",
             true,
-            &Trouble::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
+            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
         );
     }
     conditions.set("Ready", false, &why);
     // Said once per generation, also when something that was created late appears and is removed afterwards.
     let said = said(remains);
     if gone || said {
-        conditions.set(REMOVED, true, &Trouble::new("Deleted", "everything that this release had made was removed"));
+        conditions.set(REMOVED, true, &Reason::new("Deleted", "everything that this release had made was removed"));
     }
     let ledger = Ledger { uid: &identity.uid, facts: &mut next.facts, last: &mut next.last_fact };
     modified::tell(identity.modified.as_ref(), &mut conditions, ledger);

@@ -7,7 +7,7 @@ use protocol::mutant::{self, Mutant};
 use protocol::report::{Effective, FactKind};
 
 use super::{Observed, outcome};
-use crate::kinds::conditions::{self, NewFact, Trouble};
+use crate::kinds::conditions::{self, NewFact, Reason};
 use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout};
 
 /// One step of a rollout.
@@ -31,9 +31,9 @@ impl Step<'_> {
             // Facts report the first outcome only; later changes show in conditions.
             if told.is_none() {
                 let what = if target.serves() {
-                    Trouble::new("Serving", "the new pods serve")
+                    Reason::new("Serving", "the new pods serve")
                 } else {
-                    Trouble::new("Runnable", "the task can be run")
+                    Reason::new("Runnable", "the task can be run")
                 };
                 append(self.observed, status, FactKind::Ready, what, self.now);
                 *told = Some(FactKind::Ready);
@@ -41,7 +41,7 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn failed(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>, trouble: &Trouble) {
+    pub(super) fn failed(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>, why: &Reason) {
         let identity = self.observed.identity;
         status.rollout = None;
         if mutant::is(Mutant::FailureNotRecorded) {
@@ -54,17 +54,17 @@ impl Step<'_> {
         status.failed = Some(FailedGeneration {
             generation: identity.generation,
             hash: identity.content_hash.clone(),
-            reason: trouble.reason.clone(),
-            message: trouble.message.clone(),
+            reason: why.reason.clone(),
+            message: why.message.clone(),
         });
         if told.is_none() {
-            append(self.observed, status, FactKind::Failed, trouble.clone(), self.now);
+            append(self.observed, status, FactKind::Failed, why.clone(), self.now);
             *told = Some(FactKind::Failed);
         }
     }
 
     /// Time left, or why it is over. The clock stands still while the rollout is stalled.
-    pub(super) fn deadline(&self, status: &mut ReleaseStatus, doing: &str) -> Result<Duration, Trouble> {
+    pub(super) fn deadline(&self, status: &mut ReleaseStatus, doing: &str) -> Result<Duration, Reason> {
         let seconds = self.observed.target.map_or(300, |target| target.rendering.deadline_seconds);
         let stalled = conditions::is_true(&self.observed.status.conditions, "Stalled");
         let since = conditions::parse_time(&self.rollout.since).filter(|_| !stalled);
@@ -78,14 +78,14 @@ impl Step<'_> {
         if left.is_positive() {
             return Ok(left.unsigned_abs() + Duration::from_millis(100));
         }
-        Err(Trouble::new(
+        Err(Reason::new(
             "ProgressDeadlineExceeded",
             format!("not ready after {seconds} s: {doing}; check the readiness probe and the log of the new pods"),
         ))
     }
 }
 
-fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, what: Trouble, now: Timestamp) {
+fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, what: Reason, now: Timestamp) {
     let identity = observed.identity;
     let fact = NewFact { kind, what, exit_code: None };
     conditions::append(&mut status.facts, &mut status.last_fact, &identity.uid, identity.fact_generation(), fact, now);
@@ -110,6 +110,6 @@ pub(super) fn rolled_back(
         Some(generation) => format!("generation {generation} serves again"),
         None => "the last good revision serves again".to_owned(),
     };
-    append(observed, status, FactKind::RolledBack, Trouble::new("RolledBack", message), now);
+    append(observed, status, FactKind::RolledBack, Reason::new("RolledBack", message), now);
     *told = Some(FactKind::RolledBack);
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kinds::ObjectRef;
-use crate::kinds::conditions::Trouble;
+use crate::kinds::conditions::Reason;
 use crate::operator::reconcile::fights;
 use crate::operator::reconcile::modified::Modified;
 use crate::operator::reconcile::rendering::Rendering;
@@ -162,7 +162,7 @@ fn what_an_earlier_generation_came_to_is_no_outcome_of_one_that_waits() {
     scene.crashes();
     scene.step();
     scene.generation(3);
-    scene.blocked = Some(Trouble::new("PolicyDenied", "not now"));
+    scene.blocked = Some(Reason::new("PolicyDenied", "not now"));
     scene.everything_is_there();
     scene.pods("rev1", true);
     scene.step();
@@ -269,7 +269,7 @@ fn a_pause_stops_every_write_but_status() {
 fn what_blocks_a_generation_is_said_while_the_last_one_is_kept_alive() {
     let mut scene = Scene::serving();
     scene.generation(2);
-    scene.blocked = Some(Trouble::new("PolicyDenied", "no such registry"));
+    scene.blocked = Some(Reason::new("PolicyDenied", "no such registry"));
     scene.live.remove(&reference(ObjectKind::Deployment, "web"));
     let writes = scene.step();
     assert!(writes.contains("create Deployment/web"), "{writes}");
@@ -288,7 +288,7 @@ fn an_overtaken_rollout_has_no_outcome() {
     scene.pods("rev2", false);
     scene.crashes();
     scene.generation(3);
-    scene.blocked = Some(Trouble::new("Quota", "no room"));
+    scene.blocked = Some(Reason::new("Quota", "no room"));
     scene.step();
     assert_eq!(scene.facts(), [(FactKind::Ready, 1)]);
     assert_eq!(target(&scene.status), Some("rev1"));

@@ -115,14 +115,14 @@ fn messages_do_not_change_with_every_try() {
     let first = said("ErrImagePull", cause);
     let again = format!("Back-off pulling image \"r.test/timeout\": ErrImagePull: {cause}");
     assert_eq!(first, said("ImagePullBackOff", &again));
-    assert!(matches!(&first, Verdict::Stalled(trouble) if trouble.message.contains("has no such image")), "{first:?}");
+    assert!(matches!(&first, Verdict::Stalled(why) if why.message.contains("has no such image")), "{first:?}");
 }
 
 fn word(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Serving => "serving".to_owned(),
         Verdict::Progressing(_) => "progressing".to_owned(),
-        Verdict::Stalled(trouble) => format!("stalled {}", trouble.reason),
-        Verdict::Failed(trouble) => format!("failed {}", trouble.reason),
+        Verdict::Stalled(why) => format!("stalled {}", why.reason),
+        Verdict::Failed(why) => format!("failed {}", why.reason),
     }
 }

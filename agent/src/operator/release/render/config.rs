@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::spec::SecretRef;
+use protocol::document::SecretRef;
 use serde_json::{Value, json};
 
 use super::Input;

@@ -1,7 +1,7 @@
 //! What all pods have in common, whatever they run.
 
+use protocol::document::{Probe, Resources};
 use protocol::quantity::larger;
-use protocol::spec::{Probe, Resources};
 use serde_json::{Value, json};
 
 use super::Input;
@@ -78,7 +78,7 @@ fn serving(input: &Input<'_>, container: &mut Value) {
     let drain = DRAIN_SECONDS.min(release.termination_grace_seconds / 2);
     set(container, "lifecycle", (drain > 0).then(|| json!({"preStop": {"sleep": {"seconds": drain}}})));
     let probes = release.probes.as_ref();
-    let asked = |pick: fn(&protocol::spec::Probes) -> Option<&Probe>| probes.and_then(pick).map(probe);
+    let asked = |pick: fn(&protocol::document::Probes) -> Option<&Probe>| probes.and_then(pick).map(probe);
     set(container, "startupProbe", asked(|probes| probes.startup.as_ref()));
     set(container, "livenessProbe", asked(|probes| probes.liveness.as_ref()));
     // Without any readiness check a pod would count as serving before its port is open.

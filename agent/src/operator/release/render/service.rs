@@ -1,6 +1,6 @@
 //! Addresses: one Service per endpoint and version.
 
-use protocol::spec::Endpoint;
+use protocol::document::Endpoint;
 use serde_json::{Value, json};
 
 use super::Input;

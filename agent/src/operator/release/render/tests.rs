@@ -2,7 +2,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use protocol::spec::{ComponentType, EndpointKind, ReleaseSpec};
+use protocol::document::{ComponentType, EndpointKind, ReleaseSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

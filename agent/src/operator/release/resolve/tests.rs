@@ -70,9 +70,9 @@ fn what_the_customer_does_not_allow_is_refused_with_what_to_do() {
         (no_vault(), true, "PolicyDenied", "names no vault"),
         (Some(policy(open())), false, "EnvironmentNotReady", "Environment shop-dev is not ready"),
     ] {
-        let trouble = admissible(&contents(policy, ready), "web", &fixture::service()).unwrap_err();
-        assert_eq!(trouble.reason, reason);
-        assert!(trouble.message.contains(part), "{part} in {}", trouble.message);
+        let why = admissible(&contents(policy, ready), "web", &fixture::service()).unwrap_err();
+        assert_eq!(why.reason, reason);
+        assert!(why.message.contains(part), "{part} in {}", why.message);
     }
 }
 
@@ -82,9 +82,9 @@ fn a_namespace_that_a_status_claims_is_believed_only_if_the_handles_give_the_sam
         let mut contents = contents(Some(policy(open())), true);
         let Some(Own::Read(environment)) = contents.environments.get_mut("shop-dev") else { panic!("none") };
         Arc::make_mut(environment).status.as_mut().unwrap().namespace = Some(forged);
-        let trouble = admissible(&contents, "web", &fixture::service()).unwrap_err();
-        assert_eq!(trouble.reason, "EnvironmentNotReady");
-        assert!(trouble.message.contains("names another namespace in its status"), "{}", trouble.message);
+        let why = admissible(&contents, "web", &fixture::service()).unwrap_err();
+        assert_eq!(why.reason, "EnvironmentNotReady");
+        assert!(why.message.contains("names another namespace in its status"), "{}", why.message);
     }
 }
 
@@ -136,9 +136,9 @@ fn a_pod_with_secrets_is_one_that_the_customer_allows_whenever_it_starts() {
         (job(json!({"args": ["exit 7"]})), false, "args of its own"),
         (job(json!({"command": ["sh"]})), false, "command of its own"),
     ] {
-        let trouble = job_may_start(&contents, &job, args).unwrap_err();
-        assert_eq!(trouble.reason, "PolicyDenied");
-        assert!(trouble.message.contains(part), "{part} in {}", trouble.message);
+        let why = job_may_start(&contents, &job, args).unwrap_err();
+        assert_eq!(why.reason, "PolicyDenied");
+        assert!(why.message.contains(part), "{part} in {}", why.message);
     }
 }
 
@@ -219,10 +219,10 @@ fn a_start_gate_is_judged_as_every_image_is_and_brings_its_pull_secret() {
         (json!({"image": fixture::IMAGE.replace("registry.", "other.")}), "add its registry to spec.registries"),
         (json!({"image": image, "address": "vault:8200"}), "not IP:PORT"),
     ] {
-        let trouble = with(gate).unwrap_err();
-        assert_eq!(trouble.reason, "PolicyDenied");
-        assert!(trouble.message.contains(part) && trouble.message.contains("platform team"), "{}", trouble.message);
-        assert!(!trouble.message.contains("example.com"), "{}", trouble.message);
+        let why = with(gate).unwrap_err();
+        assert_eq!(why.reason, "PolicyDenied");
+        assert!(why.message.contains(part) && why.message.contains("platform team"), "{}", why.message);
+        assert!(!why.message.contains("example.com"), "{}", why.message);
     }
 }
 

@@ -3,7 +3,7 @@ use crate::operator::world::cluster_words::ClusterWords;
 
 const NOW: &str = "2026-01-01T00:01:00Z";
 
-fn blueprint() -> Result<Blueprint, Trouble> {
+fn blueprint() -> Result<Blueprint, Reason> {
     let job = json!({"kind": "Job", "metadata": {"name": "j", "namespace": "ns"}});
     Ok(Blueprint { namespace: "ns".to_owned(), revision: "r".to_owned(), job })
 }
@@ -35,7 +35,7 @@ fn round_while(
 }
 
 fn round_under(
-    denied: Option<&Trouble>,
+    denied: Option<&Reason>,
     status: &TaskRunStatus,
     job: &JobSeen,
     cancel: bool,
@@ -216,7 +216,7 @@ fn a_run_at_the_start_gate_says_so_and_its_end_is_no_failure_of_the_task() {
 
 #[test]
 fn a_run_that_the_customer_no_longer_allows_waits_and_starts_when_it_is_allowed_again() {
-    let denied = Trouble::new("PolicyDenied", "DataPlanePolicy/default does not allow environment prod");
+    let denied = Reason::new("PolicyDenied", "DataPlanePolicy/default does not allow environment prod");
     let under = |denied, status: &TaskRunStatus, cancel| round_under(denied, status, &JobSeen::Missing, cancel, None);
     let waits = |status: &TaskRunStatus| {
         let stalled = status.conditions.iter().find(|condition| condition.condition_type == "Stalled").unwrap();
@@ -242,7 +242,7 @@ fn a_run_that_the_customer_no_longer_allows_waits_and_starts_when_it_is_allowed_
 
 #[test]
 fn a_run_that_starts_unasked_is_found() {
-    let denied = Trouble::new("PolicyDenied", "no");
+    let denied = Reason::new("PolicyDenied", "no");
     let start = || {
         let starts = |status: &TaskRunStatus| {
             round_under(Some(&denied), status, &JobSeen::Missing, false, None).0.contains("create Job/j")

@@ -71,7 +71,7 @@ impl Sink {
                 });
                 let mut keys: Vec<Key> = of.map(|(run, _)| Key::TaskRun(run.clone())).collect();
                 let absent = contents.environments.iter().filter(|(_, environment)| match environment {
-                    Own::Read(environment) => environment.spec.body.state == protocol::spec::Desired::Absent,
+                    Own::Read(environment) => environment.spec.body.state == protocol::document::Desired::Absent,
                     Own::Unreadable { .. } => false,
                 });
                 keys.extend(absent.map(|(environment, _)| Key::Environment(environment.clone())));

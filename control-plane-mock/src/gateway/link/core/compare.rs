@@ -5,11 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use protocol::document::Desired;
 use protocol::inventory::{Difference, Inventory};
 use protocol::message::{InventoryEntry, Verdict};
 use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::Desired;
 use rusqlite::Connection;
 
 use crate::desired::documents::{self, Stored};

@@ -1,9 +1,9 @@
 //! Orders of events that a connection can hardly be made to show.
 
 use control_plane_model::Action;
+use protocol::document::{Desired, Provenance};
 use protocol::message::{DeferReason, Epoch, FactReport, InventoryEntry, Window};
 use protocol::report::{Fact, FactKind};
-use protocol::spec::{Desired, Provenance};
 use serde_json::json;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! A person edits the stored spec: that content runs, the change is told, and no second outcome.
 
+use protocol::document::DocumentStamp;
 use protocol::name::{Kind, ResourceKey};
-use protocol::spec::DocumentStamp;
 
 use super::*;
 

@@ -57,7 +57,7 @@ fn a_rendering_whose_create_had_no_answer_is_waited_for_though_nothing_was_recor
 fn a_removal_without_budget_touches_nothing_and_says_until_when() {
     let mut scene = Scene::serving();
     scene.generation(2);
-    let waits = Trouble::new("BudgetSpent", "it goes on by itself at noon");
+    let waits = Reason::new("BudgetSpent", "it goes on by itself at noon");
     let Scene { identity, status, live, .. } = &scene;
     let remains = Remains { identity, status, paused: None, waits: Some(&waits), live, pods: 1, settles: None };
     let decision = remove(&remains, scene.now);

@@ -11,7 +11,7 @@ pub(super) struct Scene {
     pub(super) workload: Workload,
     pub(super) in_use: Option<BTreeSet<String>>,
     pub(super) paused: Option<&'static str>,
-    pub(super) blocked: Option<Trouble>,
+    pub(super) blocked: Option<Reason>,
     pub(super) now: Timestamp,
     pub(super) kind: Kind,
 }

@@ -1,6 +1,6 @@
 //! One broken rule: where, what, and what to do. Never a value that may be secret.
 
-use crate::message::Reason;
+use crate::message::FieldError;
 
 /// Whom a rule binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Breach {
     }
 }
 
-impl From<Breach> for Reason {
+impl From<Breach> for FieldError {
     fn from(breach: Breach) -> Self {
         let message = breach.sentence();
         Self { field: breach.field, message }

@@ -6,7 +6,7 @@
 use super::breach::{Breach, Weight};
 use super::schema::rule_of;
 use super::{DataPlaneSpec, Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec, rules};
-use crate::message::{Document, Reason, RefusalClass, Verdict};
+use crate::message::{Document, FieldError, RefusalClass, Verdict};
 use crate::name::{Kind, ResourceKey, is_label};
 use crate::tree::MAX_INTEGER;
 use crate::{ContentHash, Tree};
@@ -71,12 +71,12 @@ pub struct Refusal {
     /// `UnknownField` if nothing but unknown fields is wrong.
     pub class: RefusalClass,
     /// Every reason, at most [`MAX_REASONS`].
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<FieldError>,
 }
 
 impl Refusal {
     fn one(class: RefusalClass, field: &str, message: impl Into<String>) -> Self {
-        Self { class, reasons: vec![Reason { field: field.to_owned(), message: message.into() }] }
+        Self { class, reasons: vec![FieldError { field: field.to_owned(), message: message.into() }] }
     }
 }
 
@@ -142,7 +142,7 @@ pub fn release_breaches(spec: &ReleaseSpec) -> Vec<Breach> {
     match read(&text) {
         Ok(tree) => judge(Kind::Release, &tree).0,
         Err(Refusal { reasons, .. }) => {
-            reasons.into_iter().map(|Reason { field, message }| Breach::new(field, message, "")).collect()
+            reasons.into_iter().map(|FieldError { field, message }| Breach::new(field, message, "")).collect()
         }
     }
 }
@@ -152,11 +152,11 @@ fn check_tree(kind: Kind, tree: Tree) -> Result<Checked, Refusal> {
     if !breaches.is_empty() {
         let unknown = breaches.iter().all(|breach| breach.weight == Weight::UnknownField);
         let class = if unknown { RefusalClass::UnknownField } else { RefusalClass::Invalid };
-        let mut reasons: Vec<Reason> = breaches.into_iter().map(Reason::from).collect();
+        let mut reasons: Vec<FieldError> = breaches.into_iter().map(FieldError::from).collect();
         let more = reasons.len().saturating_sub(MAX_REASONS);
         if more > 0 {
             reasons.truncate(MAX_REASONS - 1);
-            reasons.push(Reason { field: String::new(), message: format!("and {} more", more + 1) });
+            reasons.push(FieldError { field: String::new(), message: format!("and {} more", more + 1) });
         }
         return Err(Refusal { class, reasons });
     }
