@@ -131,7 +131,7 @@ pub struct Rollout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedGeneration {
-    /// Which.
+    /// The generation that failed.
     pub generation: i64,
     /// Hash of the stored spec without `document`: an edit by a person is tried again.
     pub hash: String,

@@ -39,7 +39,6 @@ pub enum Error {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
         source: std::io::Error,
     },
 }

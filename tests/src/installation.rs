@@ -127,7 +127,6 @@ pub struct Options {
 /// An agent in a test cluster, enrolled at a control plane.
 #[derive(Debug, Clone)]
 pub struct Installation {
-    /// Its cluster.
     pub bed: Testbed,
     /// Its control plane.
     pub control_plane: ControlPlane,

@@ -56,7 +56,7 @@ pub struct Release {
     /// Who made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// When.
+    /// RFC 3339.
     pub created: String,
     /// Where it is the deployed one.
     #[serde(default)]

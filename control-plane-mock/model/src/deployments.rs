@@ -41,7 +41,7 @@ pub struct Action {
     /// Run: arguments in place of the release's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub args: Option<Vec<String>>,
-    /// Why.
+    /// What the one who asked gave as the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -66,10 +66,10 @@ pub struct Deployment {
     /// Who.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// Why.
+    /// What the one who asked gave as the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When.
+    /// RFC 3339.
     pub created: String,
     /// Generation drawn by this request, by data plane. Empty in listings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

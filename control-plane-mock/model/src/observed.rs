@@ -57,7 +57,7 @@ pub struct ResourceStatus {
 pub struct Event {
     /// Number; ask for those after it.
     pub seq: i64,
-    /// When.
+    /// RFC 3339.
     pub at: String,
     /// `Document`, `Answer`, `State`, `Fact`, `Connected`, `Disconnected`, `Alarm`.
     pub what: String,

@@ -22,7 +22,7 @@ pub struct AccessToken {
     pub name: String,
     /// The token.
     pub token: String,
-    /// Its end.
+    /// RFC 3339.
     pub expires: String,
 }
 
@@ -34,7 +34,7 @@ pub struct AccessTokenRow {
     pub name: String,
     /// When it was made.
     pub created: String,
-    /// Its end.
+    /// RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// When it was used last, to a minute.

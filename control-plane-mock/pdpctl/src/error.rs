@@ -31,9 +31,7 @@ pub enum Error {
     Access {
         /// `read` or `write`.
         what: &'static str,
-        /// Which.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// The control plane refuses the request.

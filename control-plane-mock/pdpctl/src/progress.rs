@@ -13,7 +13,6 @@ pub(super) struct Line {
     pub(super) place: String,
     /// One word.
     pub(super) phase: String,
-    /// Why.
     pub(super) message: String,
 }
 

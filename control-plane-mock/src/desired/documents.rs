@@ -33,7 +33,6 @@ pub struct Belongs {
 /// One wanted resource as it is stored.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Which.
     pub key: ResourceKey,
     /// Generation.
     pub generation: i64,

@@ -21,11 +21,9 @@ use crate::store::{Result, now};
 pub struct Place {
     /// Row of the organization.
     pub organization: i64,
-    /// Its handle.
     pub organization_name: String,
     /// Row of the project.
     pub project: i64,
-    /// Its handle.
     pub project_name: String,
     /// Who acts.
     pub actor: String,

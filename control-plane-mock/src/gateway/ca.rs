@@ -86,7 +86,6 @@ pub struct Issued {
     pub certificate: String,
     /// Serial number, hexadecimal.
     pub serial: String,
-    /// Its end.
     pub not_after: Timestamp,
 }
 
@@ -99,7 +98,6 @@ pub struct Peer {
     pub key: String,
     /// Generation of the key.
     pub generation: i64,
-    /// Its end.
     pub not_after: Timestamp,
 }
 

@@ -41,7 +41,6 @@ pub enum Error {
     Lock {
         /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
 }

@@ -60,7 +60,6 @@ pub struct CheckedDocument {
     pub key: ResourceKey,
     /// Recomputed, and the same as the document says.
     pub hash: ContentHash,
-    /// Its body.
     pub checked: Checked,
 }
 

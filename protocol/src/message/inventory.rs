@@ -46,7 +46,7 @@ pub struct InventoryEntries {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InventoryEntry {
-    /// Which.
+    /// The resource.
     #[serde(flatten)]
     pub key: ResourceKey,
     /// Stored generation.

@@ -10,7 +10,7 @@ use crate::report::{Fact, State};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StateReport {
-    /// Which.
+    /// The resource.
     #[serde(flatten)]
     pub key: ResourceKey,
     /// SHA-256 of the state's canonical bytes.
@@ -24,7 +24,7 @@ pub struct StateReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StateAck {
-    /// Which.
+    /// The resource.
     #[serde(flatten)]
     pub key: ResourceKey,
     /// Digest of the recorded state.

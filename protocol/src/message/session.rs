@@ -104,7 +104,7 @@ pub struct Renewed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RenewRefused {
-    /// Why.
+    /// For programs.
     pub code: EnrolErrorCode,
     /// A sentence for people.
     pub message: String,

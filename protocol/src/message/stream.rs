@@ -40,7 +40,7 @@ pub struct StreamStart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamStop {
-    /// Which.
+    /// Number of the stream.
     pub stream: u32,
 }
 
@@ -48,7 +48,7 @@ pub struct StreamStop {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamEnded {
-    /// Which.
+    /// Number of the stream.
     pub stream: u32,
     /// Why, one word: `NotFound`, `NotAllowed`, `ContainerEnded`, `PodDeleted`, `ServerCut`, `Stopped`, `AgentStopping`.
     pub reason: String,

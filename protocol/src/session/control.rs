@@ -47,7 +47,6 @@ impl Default for ControlSettings {
 #[derive(Debug, Clone)]
 pub struct Offer {
     pub key: ResourceKey,
-    /// Its generation.
     pub generation: i64,
     /// A document, or its forgetting.
     pub delivery: Delivery,

@@ -255,7 +255,6 @@ pub const METRICS_SERVER: Artifact = Artifact::of(&METRICS, "metrics-server");
 pub const ENVOY_GATEWAY: Artifact = Artifact::of(&GATEWAY, "envoy-gateway");
 /// Its chart, a folder.
 pub const ENVOY_GATEWAY_CHART: Artifact = Artifact::of(&GATEWAY_CHART, "gateway-helm");
-/// Its proxy.
 pub const ENVOY: Artifact = Artifact::of(&PROXY, "envoy");
 /// A proxy that makes a link slow.
 pub const TOXIPROXY: Artifact = Artifact::of(&SLOW_LINK, "toxiproxy");

@@ -62,7 +62,7 @@ enum Command {
         /// The gateway.
         #[arg(long)]
         gateway: std::net::SocketAddr,
-        /// Its authority.
+        /// The gateway's CA, a file.
         #[arg(long)]
         ca: PathBuf,
         /// Key and certificates.

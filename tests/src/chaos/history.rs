@@ -94,7 +94,6 @@ pub struct Ended {
 pub struct Resource {
     /// Generation of the document in it.
     pub document: Option<i64>,
-    /// Its hash.
     pub hash: String,
     /// Digest of the state that the link makes of it.
     pub digest: String,

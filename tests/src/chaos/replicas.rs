@@ -20,7 +20,6 @@ const ADMIN: std::net::SocketAddr =
 /// One running container of the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
-    /// Its process.
     pub process: Process,
     pub pod: String,
 }

@@ -60,7 +60,6 @@ impl LogStreams {
         self.round_trip.receiver_count() > 0
     }
 
-    /// Tells it.
     pub(super) fn round_trip(&self, round_trip: Duration) {
         self.round_trip.send_replace(Some(round_trip));
     }

@@ -24,7 +24,6 @@ use crate::vault::VaultError;
 pub struct Admissible {
     /// Its spec, parsed.
     pub release: ValidRelease,
-    /// Its place.
     pub place: Place,
     /// Secrets of the agent's namespace by which its images are pulled.
     pub pull_secrets: BTreeSet<String>,

@@ -51,7 +51,6 @@ pub struct ValidRelease {
 pub struct Setting {
     /// Name of the variable or path of the file.
     pub target: String,
-    /// Its value.
     pub source: Source,
 }
 

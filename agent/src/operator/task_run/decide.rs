@@ -72,9 +72,7 @@ pub enum JobSeen {
         resource_version: String,
         /// Whether it is being deleted.
         terminating: bool,
-        /// Its state.
         job: JobView,
-        /// Its pods.
         pods: Vec<PodView>,
     },
 }

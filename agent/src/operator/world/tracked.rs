@@ -20,7 +20,6 @@ use crate::operator::object::owner::Owners;
 pub struct Place {
     /// Its namespace; empty for namespaces.
     pub namespace: Arc<str>,
-    /// Its kind.
     pub kind: ObjectKind,
     pub name: Arc<str>,
 }

@@ -11,7 +11,6 @@ pub struct Workload {
     pub deployment: Option<DeploymentView>,
     /// Its replica sets.
     pub replica_sets: Vec<ReplicaSetView>,
-    /// Its pods.
     pub pods: Vec<PodView>,
     /// Ready pods by Service.
     pub slices: Vec<SliceView>,

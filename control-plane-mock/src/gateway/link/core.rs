@@ -83,14 +83,12 @@ pub enum Say {
     AcknowledgeState {
         /// Of which resource.
         key: ResourceKey,
-        /// Its digest.
         digest: String,
     },
     /// A fact is recorded.
     AcknowledgeFact {
         /// Of which resource.
         key: ResourceKey,
-        /// Its id.
         id: String,
     },
     /// End the connection.
