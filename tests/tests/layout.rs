@@ -34,8 +34,8 @@ const HOUSES: [House; 3] = [
         name: "agent",
         within: &[],
         floors: &[
-            &["settings", "yaml", "api"],
-            &["kinds", "telemetry"],
+            &["settings", "yaml"],
+            &["kinds", "telemetry", "api"],
             &["policy", "vault", "cli", "admin", "elector", "client", "supervisor"],
             &["operator", "logs"],
             &["link"],

@@ -17,7 +17,8 @@ use futures::StreamExt as _;
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use model::objects::{content_of, deleted, plain, resource, typed};
-use pdp_agent::link::store::{ApiError, Call, KubeStore, Store as _, Table};
+use pdp_agent::api::{ApiStatus, CallError};
+use pdp_agent::link::store::{Call, KubeStore, Store as _, Table};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -317,7 +318,7 @@ impl Pair {
         };
         match answer {
             Ok(object) => Ok(Some(json!(object))),
-            Err(kube::Error::Api(status)) => Err(ApiError::Answered(pdp_agent::link::store::ApiStatus {
+            Err(kube::Error::Api(status)) => Err(CallError::Refused(ApiStatus {
                 code: status.code,
                 reason: status.reason.clone(),
                 message: status.message.clone(),
@@ -358,9 +359,9 @@ fn seen(answer: &Answer, before: Option<&Value>) -> Seen {
             let changed = object.is_some() && version != before;
             Seen { outcome: "ok".to_owned(), changed, object: object.as_ref().map(plain) }
         }
-        Err(ApiError::Answered(status)) => {
+        Err(CallError::Refused(status)) => {
             Seen { outcome: format!("{} {}", status.code, status.reason), changed: false, object: None }
         }
-        Err(ApiError::Lost { detail }) => panic!("{detail}"),
+        Err(CallError::NoAnswer(detail)) => panic!("{detail}"),
     }
 }

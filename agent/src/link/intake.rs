@@ -14,7 +14,8 @@ use protocol::mutant::{self, Mutant};
 use protocol::name::{Kind, ResourceKey};
 use serde_json::{Map, Value, json};
 
-use super::store::{ApiError, Call, DEFAULT, Reply, Step, Table};
+use super::store::{Call, DEFAULT, Reply, Step, Table};
+use crate::api::CallError;
 use crate::kinds::PENDING_FACTS;
 
 mod forget;
@@ -337,7 +338,7 @@ fn deferred(deferral: Deferral) -> Verdict {
 }
 
 /// The answer when reading failed: an earlier deferral speaks first.
-fn unread(earlier: Option<Deferral>, error: &ApiError) -> Verdict {
+fn unread(earlier: Option<Deferral>, error: &CallError) -> Verdict {
     let later = earlier.or_else(|| match classify(error) {
         Meaning::Uncertain(deferral) | Meaning::Deferred(deferral) => Some(deferral),
         Meaning::ReadAgain | Meaning::Refused(..) => None,

@@ -12,7 +12,8 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::intake::{Meaning, Stored, body, body_hash, classify};
-use super::store::{ApiError, Call, Reply, Settled, Step};
+use super::store::{Call, Reply, Settled, Step};
+use crate::api::CallError;
 
 /// Reads per removal; more means that somebody else writes all the time.
 const MAX_LOOKS: u8 = 6;
@@ -148,7 +149,7 @@ fn is_same(sent: &Fact, stored: &Fact) -> bool {
     sent == stored || (mutant::is(Mutant::MergedFactRemoved) && sent.id == stored.id)
 }
 
-fn retries(error: &ApiError) -> bool {
+fn retries(error: &CallError) -> bool {
     match classify(error) {
         Meaning::ReadAgain => true,
         Meaning::Uncertain(_) | Meaning::Deferred(_) | Meaning::Refused(..) => false,
@@ -161,7 +162,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::link::store::{ApiStatus, Table};
+    use crate::api::ApiStatus;
+    use crate::link::store::Table;
 
     fn key() -> ResourceKey {
         ResourceKey { kind: Kind::Release, name: "web".into() }
@@ -262,7 +264,7 @@ mod tests {
             assert!(calls < 100, "does not end");
             let conflict = ApiStatus { code: 409, ..ApiStatus::default() };
             let reply =
-                if call.writes() { Err(ApiError::Answered(conflict)) } else { Ok(Some(stored(&[fact("a", None)]))) };
+                if call.writes() { Err(CallError::Refused(conflict)) } else { Ok(Some(stored(&[fact("a", None)]))) };
             next = removal.resume(reply);
         }
         assert_eq!(next, Step::Done(Settled::Later));
@@ -273,6 +275,6 @@ mod tests {
     #[test]
     fn a_removal_without_an_api_server_is_tried_later() {
         let (mut removal, _) = Removal::begin(key(), vec![typed(fact("a", None))]);
-        assert_eq!(removal.resume(Err(ApiError::Lost { detail: "x".into() })), Step::Done(Settled::Later));
+        assert_eq!(removal.resume(Err(CallError::NoAnswer("x".into()))), Step::Done(Settled::Later));
     }
 }

@@ -9,6 +9,8 @@ use futures::stream::BoxStream;
 use protocol::name::Kind;
 use serde_json::Value;
 
+use crate::api::CallError;
+
 mod api;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -128,7 +130,7 @@ impl Call {
 }
 
 /// What the API server said: the object (as stored now), nothing, or an error.
-pub type Reply = Result<Option<Value>, ApiError>;
+pub type Reply = Result<Option<Value>, CallError>;
 
 /// What comes next for something that is made of calls: the pure parts ask for one call after the other and end.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,42 +150,6 @@ pub enum Settled {
     Later,
 }
 
-/// A call did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApiError {
-    /// The API server answered with an error.
-    #[error("the API server answered {}: {}", .0.code, .0.message)]
-    Answered(ApiStatus),
-    /// There was no answer: a write may have happened or not.
-    #[error("no answer from the API server: {detail}")]
-    Lost {
-        /// How it was lost.
-        detail: String,
-    },
-}
-
-/// An error as the API server words it (`meta/v1.Status`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ApiStatus {
-    /// HTTP status code.
-    pub code: u16,
-    /// One word: `AlreadyExists`, `Conflict`, `Invalid`, …; empty when the answer was not a Status.
-    pub reason: String,
-    pub message: String,
-    /// Details, one for each fault.
-    pub causes: Vec<ApiCause>,
-    /// Wait as the server asked, from the header or the details.
-    pub retry_after: Option<Duration>,
-}
-
-/// One fault of several.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ApiCause {
-    /// `spec.env[0].name`; empty when it is about no field.
-    pub field: String,
-    pub message: String,
-}
-
 /// What a watch brings. It starts with a consistent list (`Begin`, `Found`…, `Complete`), and again after a gap.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -198,12 +164,12 @@ pub enum Change {
     /// An object was deleted; the last that was seen of it.
     Deleted(Value),
     /// The watch failed; it goes on by itself.
-    Failed(ApiError),
+    Failed(CallError),
 }
 
 /// The API server. Implemented over `kube` for the agent and in memory for tests.
 pub trait Store: Clone + Send + Sync + 'static {
-    /// Makes one call. Ends within the store's own deadline; [`ApiError::Lost`] when that passes.
+    /// Makes one call. Ends within the store's own deadline; [`CallError::NoAnswer`] when that passes.
     ///
     /// Not cancel safe for calls that write: dropping the future loses the answer, not the write.
     fn call(&self, call: Call) -> impl Future<Output = Reply> + Send;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::object::ObjectKind;
 use super::object::owner::Owner;
+use crate::api::{ApiStatus, CallError};
 use crate::elector::Leadership;
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{Act, Edge, reach};
@@ -30,7 +31,7 @@ mod paths;
 pub mod unanswered;
 
 pub use super::cluster::http::Http;
-pub use api::{Api, CallError, Request};
+pub use api::{Api, Request};
 pub use error::{ApiError, Class};
 pub use fields::rival;
 pub use paths::Path;
@@ -334,7 +335,7 @@ impl Cluster {
         let doing = || doing.to_owned();
         match tokio::time::timeout(CALL_TIMEOUT, self.api.call(request)).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(CallError::Refused { code, reason, message })) => {
+            Ok(Err(CallError::Refused(ApiStatus { code, reason, message, .. }))) => {
                 Err(ApiError::Refused { doing: doing(), code, reason, message })
             }
             Ok(Err(CallError::NoAnswer(cause))) => Err(ApiError::NoAnswer { doing: doing(), cause }),

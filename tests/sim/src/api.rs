@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pdp_agent::link::store::{ApiError, ApiStatus};
+use pdp_agent::api::{ApiStatus, CallError};
 use serde_json::{Value, json};
 
 mod object;
@@ -76,7 +76,7 @@ pub struct Api {
 }
 
 /// What a request gave: the object as it is now, or an error.
-pub type Answer = Result<Option<Value>, ApiError>;
+pub type Answer = Result<Option<Value>, CallError>;
 
 impl Api {
     /// An empty one. `careless` leaves out preconditions and the transition rule: a bug to be found.
@@ -154,7 +154,7 @@ impl Api {
     }
 
     /// What a write would come to.
-    fn next(&self, request: &Request) -> Result<Next, ApiError> {
+    fn next(&self, request: &Request) -> Result<Next, CallError> {
         let id = request.id();
         let found = self.objects.get(&id);
         let same = |uid: &str, version: &str| match found {
@@ -239,7 +239,7 @@ impl Api {
         }
     }
 
-    fn changed(&self, id: &Id, mut next: Value, found: &Value) -> Result<Next, ApiError> {
+    fn changed(&self, id: &Id, mut next: Value, found: &Value) -> Result<Next, CallError> {
         object::restore_system_fields(&mut next, found);
         if next == *found {
             return Ok(Next::Same(next));
@@ -256,7 +256,7 @@ impl Api {
     }
 
     /// Nothing is made in a namespace that is not there or is going. That of the agent always is.
-    fn in_namespace(&self, id: &Id) -> Result<(), ApiError> {
+    fn in_namespace(&self, id: &Id) -> Result<(), CallError> {
         if id.namespace == AGENT {
             return Ok(());
         }
@@ -353,10 +353,10 @@ fn broken_rule(before: &Value, after: &Value) -> Option<&'static str> {
     (new == old && hash(before) != hash(after)).then_some("one generation has one hash")
 }
 
-fn error(code: u16, reason: &str, id: &Id) -> ApiError {
+fn error(code: u16, reason: &str, id: &Id) -> CallError {
     answered(code, reason, format!("{id}: {reason}"))
 }
 
-fn answered(code: u16, reason: &str, message: String) -> ApiError {
-    ApiError::Answered(ApiStatus { code, reason: reason.to_owned(), message, ..ApiStatus::default() })
+fn answered(code: u16, reason: &str, message: String) -> CallError {
+    CallError::Refused(ApiStatus { code, reason: reason.to_owned(), message, ..ApiStatus::default() })
 }

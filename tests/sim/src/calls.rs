@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use pdp_agent::api::{ApiStatus, CallError};
 use pdp_agent::kinds::labels::DATA_PLANE;
 use pdp_agent::link::cache::WATCHED;
-use pdp_agent::link::store::{ApiError, ApiStatus};
 use pdp_agent::operator::object;
 use protocol::session::Millis;
 use serde_json::{Value, json};
@@ -25,11 +25,11 @@ const OPERATOR_WAITS: Millis = 20_000;
 
 fn refusal(code: u16, reason: &str, message: &str) -> Answer {
     let (reason, message) = (reason.to_owned(), message.to_owned());
-    Err(ApiError::Answered(ApiStatus { code, reason, message, ..ApiStatus::default() }))
+    Err(CallError::Refused(ApiStatus { code, reason, message, ..ApiStatus::default() }))
 }
 
 fn status(code: u16, reason: &str) -> Answer {
-    Err(ApiError::Answered(ApiStatus { code, reason: reason.to_owned(), ..ApiStatus::default() }))
+    Err(CallError::Refused(ApiStatus { code, reason: reason.to_owned(), ..ApiStatus::default() }))
 }
 
 impl World {
@@ -42,7 +42,7 @@ impl World {
 
     /// Sends a request on its way; the answer comes as `Reply`, perhaps *lost*.
     pub(super) fn call(&mut self, caller: Caller, token: u64, request: Request) {
-        let lost = || Err(ApiError::Lost { detail: "no answer in time".to_owned() });
+        let lost = || Err(CallError::NoAnswer("no answer in time".to_owned()));
         let mut way = self.dice.between(1, 20);
         if let Some(answer) = self.webhook(&request) {
             return self.after(1, 20, Event::Reply { caller, token, answer });

@@ -9,8 +9,8 @@ use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher::{Config, Event};
-use pdp_agent::link::store::ApiError;
-use pdp_agent::operator::cluster::{self, CallError, Path};
+use pdp_agent::api::{ApiStatus, CallError};
+use pdp_agent::operator::cluster::{self, Path};
 use pdp_agent::operator::object::ObjectKind;
 use pdp_agent::operator::world::watch::{Change, Followed, Source};
 use serde_json::{Value, json};
@@ -86,10 +86,7 @@ impl cluster::Api for Remote {
             match receiver.await {
                 Ok(Ok(None)) if gets => Err(missing()),
                 Ok(Ok(found)) => Ok(found.unwrap_or_default()),
-                Ok(Err(ApiError::Answered(status))) => {
-                    Err(CallError::Refused { code: status.code, reason: status.reason, message: status.message })
-                }
-                Ok(Err(ApiError::Lost { detail })) => Err(CallError::NoAnswer(detail)),
+                Ok(Err(error)) => Err(error),
                 // No answer comes: the caller has a limit of its own.
                 Err(_) => std::future::pending().await,
             }
@@ -99,7 +96,8 @@ impl cluster::Api for Remote {
 }
 
 fn missing() -> CallError {
-    CallError::Refused { code: 404, reason: "NotFound".to_owned(), message: "not found".to_owned() }
+    let (reason, message) = ("NotFound".to_owned(), "not found".to_owned());
+    CallError::Refused(ApiStatus { code: 404, reason, message, ..ApiStatus::default() })
 }
 
 impl Source for Remote {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use protocol::enrol::{EnrolError, EnrolErrorClass, EnrolErrorCode};
 
+use crate::api::CallError;
 use crate::elector::NotLeading;
 use crate::link::dial::DialError;
 use crate::link::identity::IdentityError;
-use crate::link::store::ApiError;
 
 /// No certificate.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum KeepError {
     SecretMissing { name: String },
     /// The API server does not let us read or write it.
     #[error("Secret {name} cannot be used: {source}")]
-    Secret { name: String, source: ApiError },
+    Secret { name: String, source: CallError },
     /// Not enrolled, and nothing to enrol with.
     #[error(
         "this data plane is not enrolled and there is no token: make one at the control plane and put it into the enrolment Secret, key token"

@@ -10,7 +10,8 @@ use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 
 use super::{BUSY, Deferral, MAX_LOOKS, Meaning, Next, PERSON, Stamp, Stored, busy, classify, deferred, local, unread};
-use crate::link::store::{ApiError, Call, DEFAULT, Reply, Table};
+use crate::api::CallError;
+use crate::link::store::{Call, DEFAULT, Reply, Table};
 
 /// One forget on its way.
 #[derive(Debug)]
@@ -143,7 +144,7 @@ impl ForgetJob {
     }
 
     /// A write failed, or its answer was lost: start over, every step finds what is done.
-    fn failed(&mut self, error: &ApiError) -> Next {
+    fn failed(&mut self, error: &CallError) -> Next {
         match classify(error) {
             Meaning::ReadAgain | Meaning::Uncertain(_) => self.look(),
             Meaning::Deferred(deferral) => Next::Done(deferred(deferral)),

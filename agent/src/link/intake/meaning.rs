@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use protocol::message::{DeferReason, FieldError, RefusalClass};
 
-use crate::api::{Refusal, refusal};
-use crate::link::store::{ApiCause, ApiError, ApiStatus};
+use crate::api::{ApiCause, ApiStatus, CallError, Refusal, refusal};
 
 /// Wait when the API server does not say how long.
 const RETRY: Duration = Duration::from_secs(2);
@@ -47,10 +46,10 @@ pub enum Meaning {
 
 /// Says what `error` means for a write of our kinds.
 #[must_use]
-pub fn classify(error: &ApiError) -> Meaning {
+pub fn classify(error: &CallError) -> Meaning {
     let status = match error {
-        ApiError::Answered(status) => status,
-        ApiError::Lost { detail } => {
+        CallError::Refused(status) => status,
+        CallError::NoAnswer(detail) => {
             return Meaning::Uncertain(unavailable(format!("the API server did not answer: {detail}"), None, RETRY));
         }
     };

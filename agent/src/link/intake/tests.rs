@@ -6,8 +6,8 @@ use protocol::name::Kind;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::api::{ApiCause, ApiStatus};
 use crate::kinds::{DataPlanePolicySpec, Registry, fields};
-use crate::link::store::{ApiCause, ApiStatus};
 
 mod stages;
 
@@ -129,12 +129,12 @@ fn what_the_cluster_changed_on_the_way_is_reported() {
     assert_eq!(verdict, Verdict::Accepted { stored_hash: Some(expected_hash), modified: vec!["/scaling".into()] });
 }
 
-fn error(code: u16, reason: &str) -> ApiError {
-    ApiError::Answered(ApiStatus { code, reason: reason.into(), ..ApiStatus::default() })
+fn error(code: u16, reason: &str) -> CallError {
+    CallError::Refused(ApiStatus { code, reason: reason.into(), ..ApiStatus::default() })
 }
 
-fn lost() -> ApiError {
-    ApiError::Lost { detail: "connection reset".into() }
+fn lost() -> CallError {
+    CallError::NoAnswer("connection reset".into())
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_refusal_of_the_api_server_is_the_answer() {
         ApiCause { field: "spec.env[1]".into(), message: "second".into() },
     ];
     let status = ApiStatus { code: 422, reason: "Invalid".into(), causes, ..ApiStatus::default() };
-    let Verdict::Refused { class, reasons } = answer(job.resume(Err(ApiError::Answered(status)))) else { panic!() };
+    let Verdict::Refused { class, reasons } = answer(job.resume(Err(CallError::Refused(status)))) else { panic!() };
     assert_eq!(class, RefusalClass::Invalid);
     let fields: Vec<_> = reasons.iter().map(|reason| reason.field.as_str()).collect();
     assert_eq!(fields, ["/image", "/env/1"]);

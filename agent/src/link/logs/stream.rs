@@ -237,9 +237,9 @@ impl Streaming {
                 let found = instances(&list.items);
                 Look::Found((found, target))
             }
-            Err(CallError::NotAllowed) => Look::End(not_allowed()),
-            Err(CallError::NotFound) => Look::NotYet("the namespace of the workloads is gone"),
-            Err(CallError::Failed(reason)) => Look::Failed(reason),
+            Err(Unread::NotAllowed) => Look::End(not_allowed()),
+            Err(Unread::NotFound) => Look::NotYet("the namespace of the workloads is gone"),
+            Err(Unread::Failed(reason)) => Look::Failed(reason),
         }
     }
 
@@ -250,8 +250,8 @@ impl Streaming {
                 LogMode::ThroughLink => Look::Found(()),
                 LogMode::Disabled | LogMode::InCluster => Look::End(not_allowed()),
             },
-            Err(CallError::NotFound | CallError::NotAllowed) => Look::End(not_allowed()),
-            Err(CallError::Failed(reason)) => Look::Failed(reason),
+            Err(Unread::NotFound | Unread::NotAllowed) => Look::End(not_allowed()),
+            Err(Unread::Failed(reason)) => Look::Failed(reason),
         }
     }
 
@@ -277,7 +277,7 @@ impl Streaming {
                         let selector = status.job.map(|job| format!("batch.kubernetes.io/job-name={job}"));
                         located(status.namespace, selector, status.result.is_some())
                     }
-                    Err(CallError::NotFound) => self.forgotten(name).await,
+                    Err(Unread::NotFound) => self.forgotten(name).await,
                     Err(error) => missing(error),
                 }
             }
@@ -303,9 +303,9 @@ impl Streaming {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         match call(pods.list(&ListParams::default().labels(&selector).limit(1).match_any())).await {
             Ok(list) if !list.items.is_empty() => Look::Found(Target { namespace, selector, over: true }),
-            Err(CallError::Failed(reason)) => Look::Failed(reason),
+            Err(Unread::Failed(reason)) => Look::Failed(reason),
             // Of the last two: the link is not bound there yet, or not any more.
-            Ok(_) | Err(CallError::NotFound | CallError::NotAllowed) => Look::End(end(
+            Ok(_) | Err(Unread::NotFound | Unread::NotAllowed) => Look::End(end(
                 "NotFound",
                 "there is no such run here, and no pod of it: pods stay an hour after the end of a run",
             )),
@@ -321,29 +321,29 @@ fn located(namespace: Option<String>, selector: Option<String>, over: bool) -> L
     }
 }
 
-fn missing(error: CallError) -> Look<Target> {
+fn missing(error: Unread) -> Look<Target> {
     match error {
-        CallError::NotFound => Look::End(end("NotFound", "there is no such resource on this data plane")),
-        CallError::NotAllowed => Look::Failed("the agent may not read its own resources".to_owned()),
-        CallError::Failed(reason) => Look::Failed(reason),
+        Unread::NotFound => Look::End(end("NotFound", "there is no such resource on this data plane")),
+        Unread::NotAllowed => Look::Failed("the agent may not read its own resources".to_owned()),
+        Unread::Failed(reason) => Look::Failed(reason),
     }
 }
 
-enum CallError {
+enum Unread {
     NotFound,
     NotAllowed,
     Failed(String),
 }
 
-async fn call<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, CallError> {
+async fn call<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Unread> {
     match timeout(CALL, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(match if let kube::Error::Api(status) = &error { status.code } else { 0 } {
-            404 => CallError::NotFound,
-            401 | 403 => CallError::NotAllowed,
-            _ => CallError::Failed(chain(&error)),
+            404 => Unread::NotFound,
+            401 | 403 => Unread::NotAllowed,
+            _ => Unread::Failed(chain(&error)),
         }),
-        Err(_) => Err(CallError::Failed("the API server did not answer in time".to_owned())),
+        Err(_) => Err(Unread::Failed("the API server did not answer in time".to_owned())),
     }
 }
 

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use support::*;
 
 use super::*;
+use crate::api::ApiStatus;
 use crate::elector::{Epoch, State};
 use crate::link::store::memory::Fault as StoreFault;
-use crate::link::store::{ApiStatus, DEFAULT, Table};
+use crate::link::store::{DEFAULT, Table};
 
 mod authority;
 mod descriptors;

@@ -1,22 +1,20 @@
 //! The real API server, over `kube`'s client.
 //!
-//! Requests are made by hand, because two things matter that `kube`'s typed calls do not offer: `fieldValidation=Strict` on
-//! create and update, and the `Retry-After` header of an error. Everything stays in one namespace.
+//! Everything stays in one namespace, and every create and update says `fieldValidation=Strict`.
 
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use http::{Method, Request, header};
-use http_body_util::{BodyExt as _, Limited};
+use http::Method;
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::client::Body;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{ApiCause, ApiError, ApiStatus, Call, Change, Reply, Store, Table};
+use super::{Call, Change, Reply, Store, Table};
+use crate::api::{self, CallError, JSON};
 
 /// Field manager of the link's writes.
 const MANAGER: &str = "pdp-agent-link";
@@ -24,8 +22,6 @@ const MANAGER: &str = "pdp-agent-link";
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Objects of one page of a list.
 const PAGE: u32 = 50;
-/// Longest answer that is read: an object with its managed fields.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// The API server.
 #[derive(Clone)]
@@ -79,39 +75,26 @@ impl KubeStore {
 impl Store for KubeStore {
     async fn call(&self, call: Call) -> Reply {
         let (method, path, body) = self.request(&call);
-        let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json")
-            .body(Body::from(body))
-            .map_err(|error| ApiError::Lost { detail: error.to_string() })?;
-        let exchange = async {
-            let answer = self.client.send(request).await.map_err(|error| lost(&error))?;
-            let (head, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await;
-            let body = body.map_err(|error| ApiError::Lost { detail: error.to_string() })?.to_bytes();
-            Ok((head, body))
-        };
-        let (head, body) = timeout(DEADLINE, exchange)
-            .await
-            .map_err(|_| ApiError::Lost { detail: format!("no answer within {} s", DEADLINE.as_secs()) })??;
-        if head.status.is_success() {
-            // A broken answer to a write leaves open what was written, as a lost one does.
-            let value: Value =
-                serde_json::from_slice(&body).map_err(|error| ApiError::Lost { detail: error.to_string() })?;
-            return Ok(Some(value));
+        let answer = timeout(DEADLINE, api::call(&self.client, method, &path, [JSON, JSON], body.as_ref())).await;
+        let late = || CallError::NoAnswer(format!("none within {} s", DEADLINE.as_secs()));
+        match answer.map_err(|_| late())? {
+            Ok(value) => Ok(Some(value)),
+            Err(CallError::Refused(status)) => match &call {
+                Call::Get { name, .. }
+                    if status.code == 404
+                        && status.reason == "NotFound"
+                        && status.message.contains(&format!("\"{name}\"")) =>
+                {
+                    Ok(None)
+                }
+                Call::Get { .. }
+                | Call::Create { .. }
+                | Call::Update { .. }
+                | Call::UpdateStatus { .. }
+                | Call::Delete { .. } => Err(CallError::Refused(status)),
+            },
+            Err(unanswered) => Err(unanswered),
         }
-        let status = status(head.status.as_u16(), head.headers.get(header::RETRY_AFTER), &body);
-        if let Call::Get { name, .. } = &call
-            && status.code == 404
-            && status.reason == "NotFound"
-            && status.message.contains(&format!("\"{name}\""))
-        {
-            return Ok(None);
-        }
-        Err(ApiError::Answered(status))
     }
 
     fn watch(&self, table: Table) -> BoxStream<'static, Change> {
@@ -145,48 +128,6 @@ fn value(mut object: DynamicObject) -> Value {
     serde_json::to_value(object).unwrap_or(Value::Null)
 }
 
-fn lost(error: &kube::Error) -> ApiError {
-    ApiError::Lost { detail: crate::telemetry::chain(error) }
-}
-
-fn watch_error(error: &watcher::Error) -> ApiError {
-    ApiError::Lost { detail: crate::telemetry::chain(error) }
-}
-
-/// Reads an error answer: a `Status` of the API server, or whatever a proxy in front of it said.
-fn status(code: u16, retry_after: Option<&http::HeaderValue>, body: &[u8]) -> ApiStatus {
-    let header = retry_after.and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
-    let Ok(status) = serde_json::from_slice::<Value>(body) else {
-        let message = String::from_utf8_lossy(body).chars().take(1024).collect();
-        return ApiStatus { code, message, retry_after: header.map(Duration::from_secs), ..ApiStatus::default() };
-    };
-    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let details = status.get("details").unwrap_or(&Value::Null);
-    let causes = details.get("causes").and_then(Value::as_array).into_iter().flatten();
-    let seconds = details.get("retryAfterSeconds").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
-    ApiStatus {
-        code,
-        reason: text(&status, "reason"),
-        message: text(&status, "message"),
-        causes: causes.map(|cause| ApiCause { field: text(cause, "field"), message: text(cause, "message") }).collect(),
-        retry_after: header.or(seconds).map(Duration::from_secs),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_answer_is_read_whatever_it_is() {
-        let body = br#"{"kind":"Status","reason":"Invalid","message":"m","code":422,"details":{"causes":[{"reason":"FieldValueInvalid","message":"c","field":"spec.image"}],"retryAfterSeconds":3}}"#;
-        let read = status(422, None, body);
-        assert_eq!((read.reason.as_str(), read.message.as_str()), ("Invalid", "m"));
-        assert_eq!(read.causes, [ApiCause { field: "spec.image".into(), message: "c".into() }]);
-        assert_eq!(read.retry_after, Some(Duration::from_secs(3)));
-
-        let header = http::HeaderValue::from_static("7");
-        let read = status(503, Some(&header), b"upstream is down");
-        assert_eq!((read.message.as_str(), read.retry_after), ("upstream is down", Some(Duration::from_secs(7))));
-    }
+fn watch_error(error: &watcher::Error) -> CallError {
+    CallError::NoAnswer(crate::telemetry::chain(error))
 }

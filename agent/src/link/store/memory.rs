@@ -9,7 +9,8 @@ use futures::stream::{self, BoxStream};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::{ApiError, ApiStatus, Call, Change, Reply, Store, Table};
+use super::{Call, Change, Reply, Store, Table};
+use crate::api::{ApiStatus, CallError};
 
 /// How the next matching call fails.
 #[derive(Debug, Clone)]
@@ -146,7 +147,7 @@ impl Inner {
         }
     }
 
-    fn precondition(&self, table: Table, name: &str, body: &Value) -> Result<Value, ApiError> {
+    fn precondition(&self, table: Table, name: &str, body: &Value) -> Result<Value, CallError> {
         let Some(stored) = self.objects.get(&(table, name.to_owned())) else {
             return Err(error(404, "NotFound", name));
         };
@@ -159,9 +160,9 @@ impl Inner {
     }
 }
 
-fn error(code: u16, reason: &str, name: &str) -> ApiError {
+fn error(code: u16, reason: &str, name: &str) -> CallError {
     let message = format!("\"{name}\" {reason}");
-    ApiError::Answered(ApiStatus { code, reason: reason.to_owned(), message, ..ApiStatus::default() })
+    CallError::Refused(ApiStatus { code, reason: reason.to_owned(), message, ..ApiStatus::default() })
 }
 
 impl Store for MemoryStore {
@@ -177,10 +178,10 @@ impl Store for MemoryStore {
         };
         let fault = if call.writes() { inner.fault(table) } else { None };
         match fault {
-            Some(Fault::Answer(status)) => Err(ApiError::Answered(status)),
+            Some(Fault::Answer(status)) => Err(CallError::Refused(status)),
             Some(Fault::LoseAnswer) => {
                 let _lost = inner.carry_out(call, &self.changes);
-                Err(ApiError::Lost { detail: "as the test asked".to_owned() })
+                Err(CallError::NoAnswer("as the test asked".to_owned()))
             }
             None => inner.carry_out(call, &self.changes),
         }

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::Path;
+use crate::api::CallError;
 
 /// One request. Objects are JSON and are never logged: a Secret is among them, so there is no `Debug`.
 #[derive(Clone, Copy)]
@@ -87,21 +88,6 @@ impl<'a> Request<'a> {
             Self::Token { request, .. } => Some(request),
         }
     }
-}
-
-/// Why a request came to nothing, or perhaps to nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallError {
-    /// The API server said no.
-    Refused {
-        /// HTTP status.
-        code: u16,
-        /// Machine-readable reason.
-        reason: String,
-        message: String,
-    },
-    /// The API server could not be asked, or its answer could not be read.
-    NoAnswer(String),
 }
 
 /// Whoever answers requests as the API server does.

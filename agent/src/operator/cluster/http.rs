@@ -7,10 +7,10 @@ use kube::Client;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
-use super::api::{Api, CallError, Request};
+use super::api::{Api, Request};
 use super::paths::Path;
+use crate::api::{self, CallError, JSON, Types};
 
-const JSON: &str = "application/json";
 /// Metadata of an object and nothing else of it.
 const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -32,27 +32,10 @@ impl Http {
         &self,
         method: Method,
         path: &Path,
-        [content_type, accept]: [&str; 2],
+        types: Types,
         body: Option<&Value>,
     ) -> Result<T, CallError> {
-        let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| CallError::NoAnswer(error.to_string()))?;
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path.as_str())
-            .header("Content-Type", content_type)
-            .header("Accept", accept)
-            .body(bytes.unwrap_or_default())
-            .map_err(|error| CallError::NoAnswer(error.to_string()))?;
-        self.0.request::<T>(request).await.map_err(|error| {
-            if let kube::Error::Api(status) = error {
-                return CallError::Refused {
-                    code: status.code,
-                    reason: status.reason.clone(),
-                    message: status.message,
-                };
-            }
-            CallError::NoAnswer(crate::telemetry::chain(&error))
-        })
+        api::call(&self.0, method, path.as_str(), types, body).await
     }
 
     async fn answer(&self, request: Request<'_>) -> Result<Value, CallError> {

@@ -280,9 +280,10 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
+    use crate::api::{ApiStatus, CallError};
     use crate::elector::{Epoch, Leadership, State};
     use crate::kinds::ReleaseStatus;
-    use crate::operator::cluster::{Api, CallError, Cluster, Request};
+    use crate::operator::cluster::{Api, Cluster, Request};
     use crate::operator::reconcile::write::Live;
     use crate::settings::Settings;
     use crate::telemetry::Metrics;
@@ -303,7 +304,8 @@ mod tests {
         let object = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "dp-a"}, "spec": {},
         });
-        let conflict = CallError::Refused { code: 409, reason: "Conflict".to_owned(), message: String::new() };
+        let status = ApiStatus { code: 409, reason: "Conflict".to_owned(), ..ApiStatus::default() };
+        let conflict = CallError::Refused(status);
         let script = vec![Err(conflict), Err(CallError::NoAnswer("cut".to_owned())), Ok(object.clone())];
         let epoch = Epoch { lease: "lease".to_owned(), transitions: 1 };
         let (_teller, leadership) = Leadership::told(State::Leading(epoch));

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn answered(code: u16, reason: &str, message: &str) -> ApiError {
-    ApiError::Answered(ApiStatus { code, reason: reason.into(), message: message.into(), ..ApiStatus::default() })
+fn answered(code: u16, reason: &str, message: &str) -> CallError {
+    CallError::Refused(ApiStatus { code, reason: reason.into(), message: message.into(), ..ApiStatus::default() })
 }
 
 fn kind_of(meaning: &Meaning) -> String {
@@ -86,14 +86,14 @@ fn every_error_has_one_meaning() {
     ] {
         assert_eq!(kind_of(&classify(&answered(code, reason, message))), expected, "{code} {message}");
     }
-    assert_eq!(kind_of(&classify(&ApiError::Lost { detail: "reset".into() })), "Uncertain ApiServerUnavailable");
+    assert_eq!(kind_of(&classify(&CallError::NoAnswer("reset".into()))), "Uncertain ApiServerUnavailable");
 }
 
 #[test]
 fn the_wait_that_the_server_asks_for_is_passed_on_and_bounded() {
     for (asked, expected) in [(None, RETRY), (Some(7), Duration::from_secs(7)), (Some(86_400), RETRY_MAX)] {
         let status = ApiStatus { code: 429, retry_after: asked.map(Duration::from_secs), ..ApiStatus::default() };
-        let Meaning::Deferred(deferral) = classify(&ApiError::Answered(status)) else { panic!("{asked:?}") };
+        let Meaning::Deferred(deferral) = classify(&CallError::Refused(status)) else { panic!("{asked:?}") };
         assert_eq!(deferral.retry_after, expected);
     }
 }
@@ -111,7 +111,7 @@ fn all_causes_become_reasons_with_pointers_and_without_values() {
         ],
         retry_after: None,
     };
-    let Meaning::Refused(RefusalClass::Invalid, reasons) = classify(&ApiError::Answered(status)) else { panic!() };
+    let Meaning::Refused(RefusalClass::Invalid, reasons) = classify(&CallError::Refused(status)) else { panic!() };
     assert_eq!(reasons[0].field, "/env/3/name");
     assert_eq!(reasons[0].message, "Invalid value: …: spec.env[3].name in body should match '^x$'");
     assert_eq!(reasons[1], FieldError { field: "/image".into(), message: "Required value".into() });

@@ -1,0 +1,59 @@
+//! One call over HTTP, by the client of the process.
+//!
+//! Calls are made by hand, because `kube`'s typed ones have no `fieldValidation=Strict`, keep neither the causes of an error nor its
+//! `Retry-After`, and print what they could not read.
+
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Limited};
+use kube::Client;
+use kube::client::Body;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{ApiStatus, CallError};
+use crate::telemetry::chain;
+
+/// The usual media type.
+pub const JSON: &str = "application/json";
+
+/// Longest answer that is read.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Media types of a call: what is sent, and what is wanted back.
+pub type Types = [&'static str; 2];
+
+/// Makes one call. It has no deadline of its own. Not cancel safe for calls that write: dropping the future loses the answer, not the write.
+///
+/// # Errors
+/// The API server refused, or there was no answer that can be read. A broken answer to a write leaves open what was written, as a lost
+/// one does.
+pub async fn call<T: DeserializeOwned>(
+    client: &Client,
+    method: Method,
+    path: &str,
+    [content_type, accept]: Types,
+    body: Option<&Value>,
+) -> Result<T, CallError> {
+    let unsent = |error: &dyn std::error::Error| CallError::NoAnswer(error.to_string());
+    let body = body.map(serde_json::to_vec).transpose().map_err(|error| unsent(&error))?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::ACCEPT, accept)
+        .body(Body::from(body.unwrap_or_default()))
+        .map_err(|error| unsent(&error))?;
+    let answer = client.send(request).await.map_err(|error| CallError::NoAnswer(chain(&error)))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| CallError::NoAnswer(error.to_string()))?.to_bytes();
+    if head.status.is_success() {
+        return serde_json::from_slice(&body).map_err(|error| CallError::NoAnswer(unread(&error)));
+    }
+    Err(CallError::Refused(ApiStatus::read(head.status.as_u16(), head.headers.get(header::RETRY_AFTER), &body)))
+}
+
+/// Where an answer cannot be read. What stands there may be a Secret's.
+fn unread(error: &serde_json::Error) -> String {
+    format!("its answer cannot be read at line {} column {}", error.line(), error.column())
+}
