@@ -18,6 +18,7 @@ use super::reconcile::apply::{self, Subject};
 use super::reconcile::may_run;
 use super::reconcile::modified::{Modified, note};
 use super::reconcile::observe;
+use super::reconcile::round::Reconcile;
 use super::reconcile::shared::{self, Pause, Shared, Spending};
 use super::reconcile::write::Live;
 use super::world::index::{Own, Place};
@@ -45,34 +46,25 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How soon rights that were just bound are in effect.
 const RIGHTS: Duration = Duration::from_secs(1);
 
-/// One round for one environment.
-///
-/// # Errors
-/// A call failed; the next round goes on from there.
-pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Option<Duration>, ApiError> {
-    let (found, policy) = {
-        let contents = shared.index.lock();
-        (contents.environments.get(name).cloned(), contents.policy.clone())
-    };
-    let environment = match found {
-        Some(Own::Read(environment)) => environment,
-        Some(Own::Unreadable { metadata, error }) => {
-            return super::reconcile::unreadable::mark::<Environment>(shared, &metadata, &error, now)
-                .await
-                .map(|()| None);
-        }
-        None => return Ok(None),
-    };
-    let pause = {
-        let contents = shared.index.lock();
-        shared::pause_of("Environment", environment.as_ref(), now).or_else(|| shared::pause_above(&contents, None, now))
-    };
-    let round = Round { shared, name, environment: &environment, policy: policy.as_ref(), pause: pause.as_ref(), now };
-    let again = match environment.spec.body.state {
-        Desired::Present => round.present().await?,
-        Desired::Absent => round.absent().await?,
-    };
-    Ok([again, pause.as_ref().and_then(|pause| pause.left)].into_iter().flatten().min())
+impl Reconcile for Environment {
+    async fn reconcile(
+        shared: &Shared,
+        name: &str,
+        environment: &Self,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, ApiError> {
+        let (policy, pause) = {
+            let contents = shared.index.lock();
+            let pause = shared::pause_of("Environment", environment, now);
+            (contents.policy.clone(), pause.or_else(|| shared::pause_above(&contents, None, now)))
+        };
+        let round = Round { shared, name, environment, policy: policy.as_ref(), pause: pause.as_ref(), now };
+        let again = match environment.spec.body.state {
+            Desired::Present => round.present().await?,
+            Desired::Absent => round.absent().await?,
+        };
+        Ok([again, pause.as_ref().and_then(|pause| pause.left)].into_iter().flatten().min())
+    }
 }
 
 struct Round<'a> {

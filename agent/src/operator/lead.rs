@@ -14,12 +14,13 @@ use super::clock::Clock;
 use super::cluster::{ApiError, Class, Cluster, Path};
 use super::installation::{self, Facts, Standing};
 use super::object::LOCAL;
+use super::reconcile::round::round;
 use super::reconcile::shared::Shared;
 use super::world::index::Index;
 use super::world::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
 use super::world::watch::{self, Source, Watches};
-use super::{BEAT, OperatorContext, Pulse, environment, release, task_run};
-use crate::kinds::is_data_plane_id;
+use super::{BEAT, OperatorContext, Pulse};
+use crate::kinds::{Environment, Release, TaskRun, is_data_plane_id};
 use crate::supervisor::joined;
 use crate::telemetry::LevelHandle;
 
@@ -147,7 +148,7 @@ impl Term<'_> {
                         self.level();
                     }
                     let (shared, good) = (Arc::clone(&self.shared), Arc::clone(&self.good));
-                    running.spawn(round(shared, good, key, self.clock.now()));
+                    running.spawn(limited(shared, good, key, self.clock.now()));
                 }
             }
         };
@@ -190,7 +191,7 @@ impl Term<'_> {
 }
 
 /// One round of one resource, within its limit.
-async fn round(
+async fn limited(
     shared: Arc<Shared>,
     good: Arc<AtomicBool>,
     key: Key,
@@ -203,9 +204,9 @@ async fn round(
         }
         match &key {
             Key::DataPlane => installation(&shared, &good, now).await,
-            Key::Environment(name) => environment::reconcile(&shared, name, now).await,
-            Key::Release(name) => release::reconcile(&shared, name, now).await,
-            Key::TaskRun(name) => task_run::reconcile(&shared, name, now).await,
+            Key::Environment(name) => round::<Environment>(&shared, name, now).await,
+            Key::Release(name) => round::<Release>(&shared, name, now).await,
+            Key::TaskRun(name) => round::<TaskRun>(&shared, name, now).await,
         }
     };
     let result = match tokio::time::timeout(ROUND_LIMIT, Box::pin(work)).await {

@@ -8,6 +8,7 @@ pub mod may_run;
 pub mod modified;
 pub mod observe;
 pub mod rendering;
+pub mod round;
 pub mod shared;
 pub mod unreadable;
 pub mod write;

@@ -19,9 +19,9 @@ use super::object::owner::{Owner, OwnerKind};
 use super::reconcile::apply::{self, Material, Subject};
 use super::reconcile::modified::{self, Ledger, Modified, note};
 use super::reconcile::rendering;
+use super::reconcile::round::Reconcile;
 use super::reconcile::shared::{self, Pause, Shared};
 use super::reconcile::write::{Decision, Write};
-use super::world::index::Own;
 use crate::kinds::conditions::{Conditions, Reason};
 use crate::kinds::{Release, ReleaseStatus};
 use decide::Identity;
@@ -60,32 +60,28 @@ struct Admitted {
     material: Option<Material>,
 }
 
-/// One round. Returns when to look again without an event.
-///
-/// # Errors
-/// A call failed; what was done before it stands, and the next round goes on from there.
-pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Option<Duration>, ApiError> {
-    let found = shared.index.lock().releases.get(name).cloned();
-    let release = match found {
-        Some(Own::Read(release)) => release,
-        Some(Own::Unreadable { metadata, error }) => {
-            return super::reconcile::unreadable::mark::<Release>(shared, &metadata, &error, now).await.map(|()| None);
+impl Reconcile for Release {
+    async fn reconcile(
+        shared: &Shared,
+        _name: &str,
+        release: &Self,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, ApiError> {
+        let mut work = Work::new(shared, release, now);
+        let environment = release.spec.body.environment.as_deref();
+        let pause = {
+            let contents = shared.index.lock();
+            let pause = shared::pause_of("Release", release, now);
+            pause.or_else(|| shared::pause_above(&contents, environment, now))
+        };
+        match release.spec.body.state {
+            Desired::Present => work.present(pause).await,
+            Desired::Absent => work.absent(pause).await,
         }
-        // Its object vanished: nobody asked for removal, so what runs goes on.
-        None => {
-            shared.forget_refusal(name);
-            return Ok(None);
-        }
-    };
-    let mut work = Work::new(shared, &release, now);
-    let environment = release.spec.body.environment.as_deref();
-    let pause = {
-        let contents = shared.index.lock();
-        shared::pause_of("Release", release.as_ref(), now).or_else(|| shared::pause_above(&contents, environment, now))
-    };
-    match release.spec.body.state {
-        Desired::Present => work.present(pause).await,
-        Desired::Absent => work.absent(pause).await,
+    }
+
+    fn vanished(shared: &Shared, name: &str) {
+        shared.forget_refusal(name);
     }
 }
 

@@ -20,6 +20,7 @@ use super::reconcile::halt::Halt;
 use super::reconcile::may_run;
 use super::reconcile::modified::{Modified, note};
 use super::reconcile::observe;
+use super::reconcile::round::Reconcile;
 use super::reconcile::shared::{self, Shared, Spending};
 use super::release::decide as releases;
 use super::release::render::literals;
@@ -31,106 +32,89 @@ use decide::{Blueprint, JobSeen, Observed};
 
 pub mod decide;
 
-/// One round for one run.
-///
-/// # Errors
-/// A call failed; the next round goes on from there.
-pub async fn reconcile(shared: &Shared, name: &str, now: Timestamp) -> Result<Option<Duration>, ApiError> {
-    let (found, release) = {
-        let contents = shared.index.lock();
-        let found = contents.task_runs.get(name).cloned();
-        let release = match &found {
-            Some(Own::Read(run)) => contents.releases.get(&run.spec.body.release).cloned(),
+impl Reconcile for TaskRun {
+    async fn reconcile(shared: &Shared, name: &str, run: &Self, now: Timestamp) -> Result<Option<Duration>, ApiError> {
+        let release = shared.index.lock().releases.get(&run.spec.body.release).cloned();
+        let release = match &release {
+            Some(Own::Read(release)) => Some(release.as_ref()),
             Some(Own::Unreadable { .. }) | None => None,
         };
-        (found, release)
-    };
-    let run = match found {
-        Some(Own::Read(run)) => run,
-        Some(Own::Unreadable { metadata, error }) => {
-            return super::reconcile::unreadable::mark::<TaskRun>(shared, &metadata, &error, now).await.map(|()| None);
+        let status = run.status.clone().unwrap_or_default();
+        if status.result.is_some() {
+            return Ok(None);
         }
-        None => return Ok(None),
-    };
-    let release = match &release {
-        Some(Own::Read(release)) => Some(release.as_ref()),
-        Some(Own::Unreadable { .. }) | None => None,
-    };
-    let status = run.status.clone().unwrap_or_default();
-    if status.result.is_some() {
-        return Ok(None);
-    }
-    let blueprint = if status.job.is_some() {
-        None
-    } else {
-        match blueprint(shared, &run, release).await {
-            Ok(blueprint) => Some(Ok(blueprint)),
-            Err(Halt::Blocked(why, _)) => Some(Err(why)),
-            Err(Halt::Api(error)) => return Err(error),
+        let blueprint = if status.job.is_some() {
+            None
+        } else {
+            match blueprint(shared, run, release).await {
+                Ok(blueprint) => Some(Ok(blueprint)),
+                Err(Halt::Blocked(why, _)) => Some(Err(why)),
+                Err(Halt::Api(error)) => return Err(error),
+            }
+        };
+        let mut seen = look(shared, &status).await?;
+        let environment = release.and_then(|release| release.spec.body.environment.as_deref());
+        if let JobSeen::Found { pods, .. } = &mut seen
+            && !may_run::tells_exit_codes(&shared.index.lock(), environment)
+        {
+            pods.iter_mut().for_each(super::world::workload::PodView::withhold_exit_code);
         }
-    };
-    let mut seen = look(shared, &status).await?;
-    let environment = release.and_then(|release| release.spec.body.environment.as_deref());
-    if let JobSeen::Found { pods, .. } = &mut seen
-        && !may_run::tells_exit_codes(&shared.index.lock(), environment)
-    {
-        pods.iter_mut().for_each(super::world::workload::PodView::withhold_exit_code);
+        let pause = {
+            let contents = shared.index.lock();
+            let of_release = release.and_then(|release| shared::pause_of("Release", release, now));
+            shared::pause_of("TaskRun", run, now)
+                .or(of_release)
+                .or_else(|| shared::pause_above(&contents, environment, now))
+        };
+        let document = run.spec.document.as_ref();
+        let cancel = run.spec.body.cancel.unwrap_or(false);
+        let rendered = if status.job.is_some() && (cancel || matches!(seen, JobSeen::Missing)) {
+            recorded(shared, run, release).await?
+        } else {
+            None
+        };
+        // The policy may have changed since the release was taken up, and since the Job's name was recorded.
+        let starting = match (&blueprint, &rendered, &seen) {
+            (Some(Ok(blueprint)), _, _) => Some(&blueprint.job),
+            (_, Some(job), JobSeen::Missing) => Some(job),
+            (Some(Err(_)) | None, _, JobSeen::Missing | JobSeen::Found { .. }) => None,
+        };
+        let args = run.spec.body.args.as_ref().is_some_and(|args| !args.is_empty());
+        let allowed = starting.map_or(Ok(()), |job| may_run::job_may_start(&shared.index.lock(), job, args));
+        let begins = starting.is_some() && allowed.is_ok() && !cancel && pause.is_none();
+        let spent = if begins { shared.spend(Spending::Start, &run.uid().unwrap_or_default(), now) } else { Ok(()) };
+        let (denied, later) = match (allowed, spent) {
+            (Err(why), _) => (Some(why), None),
+            (Ok(()), Err((why, left))) => (Some(why), Some(left)),
+            (Ok(()), Ok(())) => (None, None),
+        };
+        let key = ResourceKey { kind: Kind::TaskRun, name: name.to_owned() };
+        let modified = Modified::of(&key, document, note(run), &run.spec.body);
+        let observed = Observed {
+            name,
+            uid: run.metadata.uid.as_deref().unwrap_or_default(),
+            generation: document.map_or_else(|| run.metadata.generation.unwrap_or(1), |document| document.generation),
+            fact_generation: document.map_or(0, |document| document.generation),
+            modified: modified.as_ref(),
+            cancel,
+            status: &status,
+            blueprint: blueprint.as_ref(),
+            denied: denied.as_ref(),
+            recorded: rendered.as_ref(),
+            job: &seen,
+            paused: pause.as_ref().map(|pause| pause.words.as_str()),
+            settles: shared.cluster.settles(OwnerKind::TaskRun.named(name)),
+        };
+        let decision = decide::decide(&observed, now);
+        let mut subject = Subject {
+            name: name.to_owned(),
+            uid: run.uid().unwrap_or_default(),
+            resource_version: run.metadata.resource_version.clone().unwrap_or_default(),
+        };
+        let namespace = status.namespace.clone().unwrap_or_default();
+        apply::perform::<TaskRun, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
+        Ok([decision.wake, later, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
     }
-    let pause = {
-        let contents = shared.index.lock();
-        let of_release = release.and_then(|release| shared::pause_of("Release", release, now));
-        shared::pause_of("TaskRun", run.as_ref(), now)
-            .or(of_release)
-            .or_else(|| shared::pause_above(&contents, environment, now))
-    };
-    let document = run.spec.document.as_ref();
-    let cancel = run.spec.body.cancel.unwrap_or(false);
-    let rendered = if status.job.is_some() && (cancel || matches!(seen, JobSeen::Missing)) {
-        recorded(shared, &run, release).await?
-    } else {
-        None
-    };
-    // The policy may have changed since the release was taken up, and since the Job's name was recorded.
-    let starting = match (&blueprint, &rendered, &seen) {
-        (Some(Ok(blueprint)), _, _) => Some(&blueprint.job),
-        (_, Some(job), JobSeen::Missing) => Some(job),
-        (Some(Err(_)) | None, _, JobSeen::Missing | JobSeen::Found { .. }) => None,
-    };
-    let args = run.spec.body.args.as_ref().is_some_and(|args| !args.is_empty());
-    let allowed = starting.map_or(Ok(()), |job| may_run::job_may_start(&shared.index.lock(), job, args));
-    let begins = starting.is_some() && allowed.is_ok() && !cancel && pause.is_none();
-    let spent = if begins { shared.spend(Spending::Start, &run.uid().unwrap_or_default(), now) } else { Ok(()) };
-    let (denied, later) = match (allowed, spent) {
-        (Err(why), _) => (Some(why), None),
-        (Ok(()), Err((why, left))) => (Some(why), Some(left)),
-        (Ok(()), Ok(())) => (None, None),
-    };
-    let key = ResourceKey { kind: Kind::TaskRun, name: name.to_owned() };
-    let modified = Modified::of(&key, document, note(run.as_ref()), &run.spec.body);
-    let observed = Observed {
-        name,
-        uid: run.metadata.uid.as_deref().unwrap_or_default(),
-        generation: document.map_or_else(|| run.metadata.generation.unwrap_or(1), |document| document.generation),
-        fact_generation: document.map_or(0, |document| document.generation),
-        modified: modified.as_ref(),
-        cancel,
-        status: &status,
-        blueprint: blueprint.as_ref(),
-        denied: denied.as_ref(),
-        recorded: rendered.as_ref(),
-        job: &seen,
-        paused: pause.as_ref().map(|pause| pause.words.as_str()),
-        settles: shared.cluster.settles(OwnerKind::TaskRun.named(name)),
-    };
-    let decision = decide::decide(&observed, now);
-    let mut subject = Subject {
-        name: name.to_owned(),
-        uid: run.uid().unwrap_or_default(),
-        resource_version: run.metadata.resource_version.clone().unwrap_or_default(),
-    };
-    let namespace = status.namespace.clone().unwrap_or_default();
-    apply::perform::<TaskRun, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
-    Ok([decision.wake, later, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
 }
 
 /// The Job that a new run would be, from the newest good rendering of its release.

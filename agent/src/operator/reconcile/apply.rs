@@ -8,16 +8,16 @@ use std::time::Duration;
 use protocol::mutant::{self, Mutant};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::observe;
 use super::shared::Shared;
 use super::write::Write;
-use crate::kinds::{Environment, ObjectRef, Release, TaskRun};
+use crate::kinds::ObjectRef;
 use crate::operator::cluster::{ApiError, Class};
 use crate::operator::object::{self, ObjectKind};
-use crate::operator::world::index::{self, Contents, Mark, Own, Place};
+use crate::operator::world::index::{self, Mark, Place};
+use crate::operator::world::own_kind::OwnKind;
 
 /// The values of a Secret that a decision asked for by name.
 pub struct Material {
@@ -54,40 +54,6 @@ pub struct Subject {
     pub uid: String,
     /// Changes with every status that is written.
     pub resource_version: String,
-}
-
-/// Our kinds whose status a reconciler writes.
-pub trait OwnKind: DeserializeOwned + kube::Resource {
-    /// `kind`.
-    const KIND: &'static str;
-    /// Plural in paths.
-    const PLURAL: &'static str;
-    /// Where the index keeps them.
-    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>>;
-}
-
-impl OwnKind for Release {
-    const KIND: &'static str = "Release";
-    const PLURAL: &'static str = "releases";
-    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
-        &mut contents.releases
-    }
-}
-
-impl OwnKind for Environment {
-    const KIND: &'static str = "Environment";
-    const PLURAL: &'static str = "environments";
-    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
-        &mut contents.environments
-    }
-}
-
-impl OwnKind for TaskRun {
-    const KIND: &'static str = "TaskRun";
-    const PLURAL: &'static str = "taskruns";
-    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
-        &mut contents.task_runs
-    }
 }
 
 /// Waits between tries while a RoleBinding that was just written takes effect.

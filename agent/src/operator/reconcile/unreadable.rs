@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
-use super::apply::{self, OwnKind, Subject};
+use super::apply::{self, Subject};
 use super::shared::Shared;
 use crate::kinds::conditions::{Conditions, Reason};
 use crate::operator::cluster::ApiError;
+use crate::operator::world::own_kind::OwnKind;
 
 /// Says in status what does not fit. Nothing else of it is known, so nothing else is kept.
 ///

@@ -24,6 +24,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 
 use super::index::{self, Contents, Index, Own, Place, Tracked, View};
+use super::own_kind::OwnKind;
 use super::queue::{Cause, Key, Queue};
 use super::view;
 use crate::kinds::labels::DATA_PLANE;
@@ -54,15 +55,9 @@ impl Watches {
         let (sender, pending) = watch::channel(0);
         let sink = Sink { index, queue, pending: Arc::new(sender) };
         let mut watches = Self { tasks: JoinSet::new(), pending };
-        watches.own::<Release, S>(source, namespace, &sink, |contents| &mut contents.releases, Key::Release);
-        watches.own::<Environment, S>(
-            source,
-            namespace,
-            &sink,
-            |contents| &mut contents.environments,
-            Key::Environment,
-        );
-        watches.own::<TaskRun, S>(source, namespace, &sink, |contents| &mut contents.task_runs, Key::TaskRun);
+        watches.own::<Release, S>(source, namespace, &sink);
+        watches.own::<Environment, S>(source, namespace, &sink);
+        watches.own::<TaskRun, S>(source, namespace, &sink);
         watches.single::<DataPlane, S>(source, namespace, &sink, |contents| &mut contents.data_plane);
         watches.single::<DataPlanePolicy, S>(source, namespace, &sink, |contents| &mut contents.policy);
 
@@ -161,14 +156,7 @@ impl Watches {
         });
     }
 
-    fn own<K: Followed + Resource<Scope = NamespaceResourceScope>, S: Source>(
-        &mut self,
-        source: &S,
-        namespace: &str,
-        sink: &Sink,
-        map: fn(&mut Contents) -> &mut std::collections::BTreeMap<String, Own<K>>,
-        key: fn(String) -> Key,
-    ) {
+    fn own<K: OwnKind, S: Source>(&mut self, source: &S, namespace: &str, sink: &Sink) {
         sink.pending.send_modify(|pending| *pending += 1);
         let stream = source.within::<DeserializeGuard<K>>(namespace, paged());
         let sink = sink.clone();
@@ -180,14 +168,14 @@ impl Watches {
                 let event = match event {
                     Ok(event) => event,
                     Err(error) => {
-                        report(&K::kind(&()), &error);
+                        report(K::KIND, &error);
                         continue;
                     }
                 };
                 match event {
                     Event::Init => {
                         let mut contents = sink.index.lock();
-                        let known = map(&mut contents).iter();
+                        let known = K::map(&mut contents).iter();
                         unseen = known.map(|(name, own)| (name.clone(), own.metadata().uid.clone())).collect();
                     }
                     Event::Apply(object) | Event::InitApply(object) => {
@@ -196,25 +184,25 @@ impl Watches {
                         let object = unwrapped(object);
                         let cause = {
                             let mut contents = sink.index.lock();
-                            let known = map(&mut contents);
+                            let known = K::map(&mut contents);
                             let cause = cause(known.get(&name), &object);
                             index::shown(known, &name, object).then_some(cause)
                         };
                         if let Some(cause) = cause {
-                            sink.changed(key(name), cause);
+                            sink.changed(K::key(name), cause);
                         }
                     }
                     Event::Delete(object) => {
                         let name = object.meta().name.clone().unwrap_or_default();
                         let uid = object.meta().uid.as_deref();
-                        if index::vanished(map(&mut sink.index.lock()), &name, uid) {
-                            sink.changed(key(name), Cause::Wanted);
+                        if index::vanished(K::map(&mut sink.index.lock()), &name, uid) {
+                            sink.changed(K::key(name), Cause::Wanted);
                         }
                     }
                     Event::InitDone => {
                         for (name, uid) in std::mem::take(&mut unseen) {
-                            if index::vanished(map(&mut sink.index.lock()), &name, uid.as_deref()) {
-                                sink.changed(key(name), Cause::Wanted);
+                            if index::vanished(K::map(&mut sink.index.lock()), &name, uid.as_deref()) {
+                                sink.changed(K::key(name), Cause::Wanted);
                             }
                         }
                         sink.listed(&mut first);

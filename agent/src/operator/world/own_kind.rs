@@ -1,0 +1,72 @@
+//! The table of our kinds that rounds are made for: where the index keeps them, and what the queue calls them.
+//!
+//! A row makes a kind followed, due and its status written; `reconcile::round` says what a round of it does.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use kube::core::NamespaceResourceScope;
+use serde::de::DeserializeOwned;
+
+use super::index::{Contents, Own};
+use super::queue::Key;
+use crate::kinds::{Environment, Release, TaskRun};
+
+/// One of our kinds.
+pub trait OwnKind:
+    kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// `kind`.
+    const KIND: &'static str;
+    /// Plural in paths.
+    const PLURAL: &'static str;
+    /// Where the index keeps them.
+    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>>;
+    /// What the queue calls the one of this name.
+    fn key(name: String) -> Key;
+}
+
+impl OwnKind for Release {
+    const KIND: &'static str = "Release";
+    const PLURAL: &'static str = "releases";
+
+    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
+        &mut contents.releases
+    }
+
+    fn key(name: String) -> Key {
+        Key::Release(name)
+    }
+}
+
+impl OwnKind for Environment {
+    const KIND: &'static str = "Environment";
+    const PLURAL: &'static str = "environments";
+
+    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
+        &mut contents.environments
+    }
+
+    fn key(name: String) -> Key {
+        Key::Environment(name)
+    }
+}
+
+impl OwnKind for TaskRun {
+    const KIND: &'static str = "TaskRun";
+    const PLURAL: &'static str = "taskruns";
+
+    fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
+        &mut contents.task_runs
+    }
+
+    fn key(name: String) -> Key {
+        Key::TaskRun(name)
+    }
+}
