@@ -3,8 +3,6 @@
 //! Everything that the link does to the cluster is a [`Call`], so that the pure parts (intake, reporter) can ask for one
 //! without doing it, and so that tests and the simulation can stand in for the API server.
 
-use std::time::Duration;
-
 use futures::stream::BoxStream;
 use protocol::name::Kind;
 use serde_json::Value;

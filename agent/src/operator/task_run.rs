@@ -112,7 +112,7 @@ impl Reconcile for TaskRun {
             resource_version: run.metadata.resource_version.clone().unwrap_or_default(),
         };
         let namespace = status.namespace.clone().unwrap_or_default();
-        apply::perform::<TaskRun, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
+        apply::perform::<Self, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
         Ok([decision.wake, later, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
     }
 }

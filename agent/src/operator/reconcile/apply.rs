@@ -248,6 +248,7 @@ mod tests {
     use super::*;
     use crate::api::{ApiStatus, CallError};
     use crate::elector::{Epoch, Leadership, State};
+    use crate::kinds::Release;
     use crate::kinds::ReleaseStatus;
     use crate::operator::cluster::{Api, Cluster, Request};
     use crate::operator::reconcile::write::Live;
