@@ -203,9 +203,6 @@ pub struct EnvironmentStatus {
     /// Its namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Whether the operator created the namespace: only then it is ever deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace_created: Option<bool>,
     /// Facts that the control plane has not acknowledged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<Fact>,

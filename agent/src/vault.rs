@@ -43,10 +43,13 @@ struct Session {
     until: Instant,
 }
 
-/// Sessions by settings and namespace.
+/// The vault of the policy.
 #[derive(Default)]
 pub struct Vault {
+    /// By settings and namespace.
     sessions: Mutex<HashMap<(String, String), Session>>,
+    /// Connections to it, with the policy that they were made by.
+    http: Mutex<Option<(VaultPolicy, reqwest::Client)>>,
 }
 
 /// Values of one path.
@@ -134,7 +137,7 @@ impl Vault {
         E: std::fmt::Display,
     {
         let token = self.token(policy, reader, account).await?;
-        let client = client(policy, &token)?;
+        let client = client(policy, &token, self.http(policy)?)?;
         let asked = path.to_owned();
         let path = full_path(policy, reader, path);
         let read = match version.and_then(|version| u64::try_from(version).ok()) {
@@ -170,7 +173,7 @@ impl Vault {
             return Ok(session.token.clone());
         }
         let jwt = account().await.map_err(|error| VaultError::Account(error.to_string()))?;
-        let client = client(policy, &SecretString::from(""))?;
+        let client = client(policy, &SecretString::from(""), self.http(policy)?)?;
         let started = Instant::now();
         let login =
             vaultrs::auth::kubernetes::login(&client, &policy.auth_mount, &policy.role, jwt.expose_secret()).await;
@@ -187,6 +190,17 @@ impl Vault {
         let until = started + Duration::from_secs(info.lease_duration) * 2 / 3;
         self.sessions().insert(key, Session { token: token.clone(), until });
         Ok(token)
+    }
+
+    /// Connections are kept for as long as the policy names this vault: a handshake for each path would be most of the work.
+    fn http(&self, policy: &VaultPolicy) -> Result<reqwest::Client, VaultError> {
+        let mut kept = self.http.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, http)) = kept.as_ref().filter(|(by, _)| by == policy) {
+            return Ok(http.clone());
+        }
+        let made = http(policy)?;
+        *kept = Some((policy.clone(), made.clone()));
+        Ok(made)
     }
 
     fn forget(&self, policy: &VaultPolicy, reader: &Reader<'_>) {
@@ -216,8 +230,21 @@ pub fn full_path(policy: &VaultPolicy, reader: &Reader<'_>, path: &str) -> Strin
     if prefix.is_empty() { path.to_owned() } else { format!("{prefix}/{path}") }
 }
 
-fn client(policy: &VaultPolicy, token: &SecretString) -> Result<VaultClient, VaultError> {
-    let settings = |error: &dyn std::error::Error| VaultError::Settings(crate::telemetry::chain(error));
+fn settings(error: &dyn std::error::Error) -> VaultError {
+    VaultError::Settings(crate::telemetry::chain(error))
+}
+
+fn http(policy: &VaultPolicy) -> Result<reqwest::Client, VaultError> {
+    let mut http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+    if let Some(bundle) = &policy.ca_bundle {
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|error| settings(&error))?;
+        http = http.tls_certs_only(certificates);
+    }
+    http.build().map_err(|error| settings(&error))
+}
+
+fn client(policy: &VaultPolicy, token: &SecretString, http: reqwest::Client) -> Result<VaultClient, VaultError> {
     // The builder below panics on what is not a URL.
     let url: reqwest::Url =
         policy.address.parse().map_err(|_| VaultError::Settings("address is not a URL".to_owned()))?;
@@ -228,13 +255,6 @@ fn client(policy: &VaultPolicy, token: &SecretString) -> Result<VaultClient, Vau
                 .to_owned(),
         ));
     }
-    let mut http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-    if let Some(bundle) = &policy.ca_bundle {
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|error| settings(&error))?;
-        http = http.tls_certs_only(certificates);
-    }
-    let http = http.build().map_err(|error| settings(&error))?;
     let built = VaultClientSettingsBuilder::default()
         .address(url)
         .token(token.expose_secret())
@@ -253,7 +273,9 @@ fn client(policy: &VaultPolicy, token: &SecretString) -> Result<VaultClient, Vau
 fn code(error: &ClientError) -> u16 {
     match error {
         ClientError::APIError { code, .. } => *code,
-        ClientError::RestClientError { source } => status_in(source),
+        ClientError::RestClientError { source: rustify::errors::ClientError::ServerResponseError { code, .. } } => {
+            *code
+        }
         ClientError::FileNotFoundError { .. }
         | ClientError::FileReadError { .. }
         | ClientError::FileWriteError { .. }
@@ -263,18 +285,11 @@ fn code(error: &ClientError) -> u16 {
         | ClientError::ResponseEmptyError
         | ClientError::ResponseDataEmptyError
         | ClientError::ResponseWrapError
+        | ClientError::RestClientError { .. }
         | ClientError::RestClientBuildError { .. }
         | ClientError::WrapInvalidError
         | ClientError::InvalidUpdateParameter => 0,
     }
-}
-
-/// The HTTP status inside the transport library's error. Its type has no name here, since it is no dependency of ours, and its
-/// `Display` leaves the status out. The `Debug` text quotes a body, so it goes no further than this function.
-fn status_in(error: &dyn std::fmt::Debug) -> u16 {
-    let text = format!("{error:?}");
-    let digits = text.strip_prefix("ServerResponseError { code: ").and_then(|rest| rest.get(..3));
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 fn common(policy: &VaultPolicy, doing: &str, error: &ClientError) -> VaultError {

@@ -17,6 +17,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::EndReason;
+
 /// Sub-protocol of bulk connections.
 pub const BULK_SUBPROTOCOL: &str = "pdp-agent.bulk.v1";
 
@@ -62,8 +64,8 @@ pub enum BulkKind<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamEnd {
-    /// One word, as in `streamEnded`.
-    pub reason: String,
+    /// As in `streamEnded`.
+    pub reason: EndReason,
     /// A sentence for people.
     pub message: String,
 }

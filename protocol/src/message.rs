@@ -26,7 +26,7 @@ pub use inventory::{
 };
 pub use report::{FactAck, FactReport, StateAck, StateReport};
 pub use session::{Drain, Epoch, Hello, Renew, RenewRefused, Renewed, Unsupported, Welcome, Window};
-pub use stream::{List, Listing, StreamEnded, StreamStart, StreamStop};
+pub use stream::{EndReason, StreamEnded, StreamStart, StreamStop};
 
 /// WebSocket sub-protocol: the major version of this wire.
 pub const SUBPROTOCOL: &str = "pdp-agent.v1";
@@ -59,8 +59,6 @@ pub enum AgentMessage {
     Renew(Renew),
     /// A log stream could not start or has ended before its bulk connection stood.
     StreamEnded(StreamEnded),
-    /// Free rows of one listing request (events).
-    Listing(Listing),
     /// A message was not understood and left aside.
     Unsupported(Unsupported),
 }
@@ -97,8 +95,6 @@ pub enum ControlMessage {
     StreamStart(StreamStart),
     /// Stop it.
     StreamStop(StreamStop),
-    /// List events of one resource's workloads.
-    List(List),
     /// A message was not understood and left aside.
     Unsupported(Unsupported),
 }

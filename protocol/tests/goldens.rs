@@ -162,11 +162,10 @@ fn agent() -> Vec<(&'static str, AgentMessage)> {
             "stream-ended",
             AgentMessage::StreamEnded(StreamEnded {
                 stream: 4,
-                reason: s("NotFound"),
+                reason: EndReason::NotFound,
                 message: s("no pod of this release"),
             }),
         ),
-        ("listing", AgentMessage::Listing(Listing { to: 5, lines: vec![s("12:00 Warning BackOff pod/web-1")] })),
         ("unsupported", AgentMessage::Unsupported(Unsupported { message_type: s("dance") })),
     ]
 }
@@ -189,12 +188,10 @@ fn control() -> Vec<(&'static str, ControlMessage)> {
         generation: 12,
         hash: ContentHash::of_document("Release", "web-1f2e3d4c", &Tree::parse(ABSENT.as_bytes()).unwrap()).to_string(),
         provenance: None,
-        trace: None,
         body: RawValue::from_string(s(ABSENT)).unwrap(),
     };
     let full = Document {
         provenance: Some(Provenance { actor: Some(s("ann")), change_id: Some(s("c-9")), reason: Some(s("retired")) }),
-        trace: Some(s("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")),
         ..document.clone()
     };
     let start = StreamStart {
@@ -250,7 +247,6 @@ fn control() -> Vec<(&'static str, ControlMessage)> {
         ("stream-start-resumed", ControlMessage::StreamStart(resumed)),
         ("stream-start-of-a-run", ControlMessage::StreamStart(run)),
         ("stream-stop", ControlMessage::StreamStop(StreamStop { stream: 4 })),
-        ("list", ControlMessage::List(List { id: 5, key: key() })),
         ("unsupported", ControlMessage::Unsupported(Unsupported { message_type: s("dance") })),
     ]
 }

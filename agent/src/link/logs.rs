@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use protocol::bulk::{BulkFrame, BulkKind, StreamEnd};
-use protocol::message::{StreamEnded, StreamStart};
+use protocol::message::{EndReason, StreamEnded, StreamStart};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -83,7 +83,7 @@ pub struct LogMetrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
-    reason: String,
+    reason: &'static str,
 }
 
 impl LogMetrics {
@@ -136,7 +136,7 @@ pub async fn serve<S, F, E>(
             Event::Stop => break,
         }
     }
-    streams.end_all("AgentStopping", "the agent is stopping").await;
+    streams.end_all(EndReason::AgentStopping, "the agent is stopping").await;
     streams.hang_up().await;
 }
 
@@ -191,13 +191,13 @@ impl Streams {
                  follow instead of asking often",
                 wait.as_secs() + 1
             );
-            return self.refuse(number, "Busy", &message).await;
+            return self.refuse(number, EndReason::Busy, &message).await;
         }
         if number == 0 || self.running.contains_key(&number) {
-            return self.refuse(number, "BadStream", "the number is 0 or in use").await;
+            return self.refuse(number, EndReason::BadStream, "the number is 0 or in use").await;
         }
         if self.running.len() >= MAX_STREAMS {
-            return self.refuse(number, "TooMany", "too many log streams are open; stop one first").await;
+            return self.refuse(number, EndReason::TooMany, "too many log streams are open; stop one first").await;
         }
         if self.bulk.is_none() {
             match timeout(OPEN, open()).await {
@@ -205,11 +205,11 @@ impl Streams {
                 // What stood in the way is for the customer's eyes only: it tells what listens where.
                 Ok(Err(error)) => {
                     warn!(error = %crate::telemetry::chain(&error), "the bulk connection cannot be opened");
-                    return self.refuse(number, "BulkUnavailable", UNAVAILABLE).await;
+                    return self.refuse(number, EndReason::BulkUnavailable, UNAVAILABLE).await;
                 }
                 Err(_) => {
                     warn!("the bulk connection was not opened in time");
-                    return self.refuse(number, "BulkUnavailable", UNAVAILABLE).await;
+                    return self.refuse(number, EndReason::BulkUnavailable, UNAVAILABLE).await;
                 }
             }
         }
@@ -228,7 +228,7 @@ impl Streams {
     fn stop(&mut self, number: u32) {
         if let Some(task) = self.running.remove(&number) {
             task.abort();
-            self.count(number, "Stopped");
+            self.count(number, EndReason::Stopped);
         }
     }
 
@@ -237,7 +237,7 @@ impl Streams {
         if self.running.remove(&number).is_none() {
             return;
         }
-        self.count(number, &end.reason);
+        self.count(number, end.reason);
         let payload = serde_json::to_vec(&end).unwrap_or_default();
         let frame =
             |offset| BulkFrame { stream: number, offset, kind: BulkKind::End(&payload) }.encode().unwrap_or_default();
@@ -249,17 +249,17 @@ impl Streams {
             bulk.flow.close(number);
         }
         if !sent {
-            self.refuse(number, &end.reason, &end.message).await;
+            self.refuse(number, end.reason, &end.message).await;
         }
     }
 
     /// Books the end of a stream.
-    fn count(&mut self, number: u32, reason: &str) {
-        debug!(stream = number, reason, "log stream ended");
+    fn count(&mut self, number: u32, reason: EndReason) {
+        debug!(stream = number, reason = reason.as_str(), "log stream ended");
         self.context.metrics.streams.dec();
-        self.context.metrics.ended.get_or_create(&Ended { reason: reason.to_owned() }).inc();
+        self.context.metrics.ended.get_or_create(&Ended { reason: reason.as_str() }).inc();
         if let Some(bulk) = &mut self.bulk {
-            if reason == "Stopped" {
+            if reason == EndReason::Stopped {
                 bulk.flow.close(number);
             }
             if self.running.is_empty() {
@@ -269,8 +269,8 @@ impl Streams {
     }
 
     /// Tells an end over the control connection.
-    async fn refuse(&self, stream: u32, reason: &str, message: &str) {
-        let end = StreamEnded { stream, reason: reason.to_owned(), message: message.to_owned() };
+    async fn refuse(&self, stream: u32, reason: EndReason, message: &str) {
+        let end = StreamEnded { stream, reason, message: message.to_owned() };
         if self.ended.send(end).await.is_err() {
             debug!(stream, "nobody is told of the end of a log stream: the session is over");
         }
@@ -280,10 +280,10 @@ impl Streams {
     async fn lose(&mut self, reason: &str) {
         info!(reason, streams = self.running.len(), "the bulk connection ended");
         self.bulk = None;
-        self.end_all("BulkLost", reason).await;
+        self.end_all(EndReason::BulkLost, reason).await;
     }
 
-    async fn end_all(&mut self, reason: &str, message: &str) {
+    async fn end_all(&mut self, reason: EndReason, message: &str) {
         for (number, task) in std::mem::take(&mut self.running) {
             task.abort();
             self.count(number, reason);

@@ -22,6 +22,7 @@ use super::reconcile::rendering;
 use super::reconcile::round::Reconcile;
 use super::reconcile::shared::{self, Pause, Shared};
 use super::reconcile::write::{Decision, Write};
+use super::world::own_kind::OwnKind as _;
 use crate::kinds::conditions::{Conditions, Reason};
 use crate::kinds::{Release, ReleaseStatus};
 use decide::Identity;
@@ -81,7 +82,7 @@ impl Reconcile for Release {
     }
 
     fn vanished(shared: &Shared, name: &str) {
-        shared.forget_refusal(name);
+        shared.forget_refusal(&Self::key(name.to_owned()));
     }
 }
 

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, SinkExt, StreamExt};
 use http::{StatusCode, header};
-use protocol::message::{ControlMessage, MAX_FRAME, SUBPROTOCOL};
+use protocol::message::{ControlMessage, EndReason, MAX_FRAME, SUBPROTOCOL};
 use protocol::session::{CloseCode, ControlSession, ControlSettings, Disconnect, Millis, Transmit};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -306,7 +306,7 @@ impl Link {
     }
 
     async fn leave(mut self) {
-        self.streams.end_all("AgentGone", "the link to the data plane was lost");
+        self.streams.end_all(EndReason::BulkLost, "the link to the data plane was lost");
         let Some(id) = self.id.take() else { return };
         self.shared.hub.leave(&self.peer.data_plane, &id);
         self.shared.record.add("Disconnect", Some(&self.peer.data_plane), json!({ "session": id }));

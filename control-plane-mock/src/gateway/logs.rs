@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use protocol::bulk::{BulkFrame, BulkKind, Gap, LogChunk, LogChunkHead, StreamEnd};
+use protocol::message::EndReason;
 use tokio::sync::{Notify, mpsc};
 
 pub mod bulk;
@@ -97,17 +98,17 @@ impl Streams {
     }
 
     /// The stream is over, for this reason.
-    pub fn end(&self, stream: u32, reason: &str, message: &str) {
+    pub fn end(&self, stream: u32, reason: EndReason, message: &str) {
         let sink = self.inner().sinks.remove(&stream);
         if let Some(sink) = sink {
-            let end = StreamEnd { reason: reason.to_owned(), message: message.to_owned() };
+            let end = StreamEnd { reason, message: message.to_owned() };
             // A full queue has a reader that is gone or far behind; it sees the queue end.
             drop(sink.items.try_send(Item::End(end)));
         }
     }
 
     /// All streams are over.
-    pub fn end_all(&self, reason: &str, message: &str) {
+    pub fn end_all(&self, reason: EndReason, message: &str) {
         let numbers: Vec<u32> = self.inner().sinks.keys().copied().collect();
         for number in numbers {
             self.end(number, reason, message);
@@ -130,7 +131,7 @@ impl Streams {
     /// A bulk connection ended. Its streams end with it; readers that want more ask again, with their cursors.
     fn detach(&self, connection: u64) {
         if self.inner().connection == connection {
-            self.end_all("BulkLost", "the bulk connection was lost");
+            self.end_all(EndReason::BulkLost, "the bulk connection was lost");
         }
     }
 
@@ -173,7 +174,7 @@ impl Streams {
                 let full = sink.items.try_send(item).is_err();
                 drop(inner);
                 if full {
-                    self.end(frame.stream, "Stopped", "its reader is gone");
+                    self.end(frame.stream, EndReason::Stopped, "its reader is gone");
                 }
             }
             BulkKind::Gap(payload) => {
@@ -184,7 +185,7 @@ impl Streams {
                 let end: StreamEnd =
                     serde_json::from_slice(payload).map_err(|_| "an end record cannot be read".to_owned())?;
                 drop(inner);
-                self.end(frame.stream, &end.reason, &end.message);
+                self.end(frame.stream, end.reason, &end.message);
             }
             BulkKind::Credit => {}
         }

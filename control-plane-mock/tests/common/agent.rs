@@ -363,7 +363,7 @@ async fn stream(start: &Start, path: &str, wish: &StreamStart, lines: &[String])
         }
     }
     let end =
-        serde_json::to_vec(&StreamEnd { reason: "ContainerEnded".into(), message: "the container has ended".into() })
+        serde_json::to_vec(&StreamEnd { reason: EndReason::ContainerEnded, message: "the container has ended".into() })
             .unwrap();
     let frame = BulkFrame { stream: wish.stream, offset, kind: BulkKind::End(&end) }.encode().unwrap();
     socket.send(Message::Binary(frame.into())).await.ok();

@@ -27,7 +27,7 @@ use protocol::bulk::{BULK_SUBPROTOCOL, BulkFrame, BulkKind, LogChunk, LogChunkHe
 use protocol::document::Desired;
 use protocol::enrol::{EnrolRequest, EnrolResponse, EnrolmentToken, RenewRequest, renewal_statement};
 use protocol::message::{
-    AgentMessage, Document, FieldError, InventoryEntry, RefusalClass, StreamStart, Verdict, Window,
+    AgentMessage, Document, EndReason, FieldError, InventoryEntry, RefusalClass, StreamStart, Verdict, Window,
 };
 use protocol::name::{Kind, ResourceKey};
 use protocol::report::{Condition, Fact, FactKind, Replicas, State};

@@ -70,7 +70,6 @@ pub fn decode_agent(text: &str) -> Result<AgentMessage, DecodeError> {
         "fact" => AgentMessage::Fact(fields(&kind, text)?),
         "renew" => AgentMessage::Renew(fields(&kind, text)?),
         "streamEnded" => AgentMessage::StreamEnded(fields(&kind, text)?),
-        "listing" => AgentMessage::Listing(fields(&kind, text)?),
         "unsupported" => AgentMessage::Unsupported(fields(&kind, text)?),
         _ => return Err(unknown(&kind)),
     })
@@ -97,7 +96,6 @@ pub fn decode_control(text: &str) -> Result<ControlMessage, DecodeError> {
         "drain" => ControlMessage::Drain(fields(&kind, text)?),
         "streamStart" => ControlMessage::StreamStart(fields(&kind, text)?),
         "streamStop" => ControlMessage::StreamStop(fields(&kind, text)?),
-        "list" => ControlMessage::List(fields(&kind, text)?),
         "unsupported" => ControlMessage::Unsupported(fields(&kind, text)?),
         _ => return Err(unknown(&kind)),
     })

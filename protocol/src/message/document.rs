@@ -24,9 +24,6 @@ pub struct Document {
     /// Who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
-    /// W3C traceparent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<String>,
     /// The spec, byte for byte as it was hashed.
     #[schemars(with = "serde_json::Value")]
     pub body: Box<RawValue>,

@@ -50,29 +50,111 @@ pub struct StreamStop {
 pub struct StreamEnded {
     /// Number of the stream.
     pub stream: u32,
-    /// Why, one word: `NotFound`, `NotAllowed`, `ContainerEnded`, `PodDeleted`, `ServerCut`, `Stopped`, `AgentStopping`.
-    pub reason: String,
+    /// For programs.
+    pub reason: EndReason,
     /// A sentence for people.
     pub message: String,
 }
 
-/// Asks for events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct List {
-    /// Number of the request.
-    pub id: u64,
-    /// Whose workloads.
-    #[serde(flatten)]
-    pub key: ResourceKey,
+/// Why a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum EndReason {
+    /// All lines were sent, and no more will come.
+    ContainerEnded,
+    /// The pods are gone.
+    PodDeleted,
+    /// Its receiver does not want more.
+    Stopped,
+    /// No such resource, no pods, or it never ran.
+    NotFound,
+    /// The customer does not let these logs through the link.
+    NotAllowed,
+    /// A cursor is none, or of another stream.
+    BadCursor,
+    /// The number is 0 or in use.
+    BadStream,
+    /// As many streams as the agent serves are open.
+    TooMany,
+    /// Too much is asked for at once.
+    Busy,
+    /// The bulk connection cannot be opened.
+    BulkUnavailable,
+    /// The bulk connection was lost; cursors go on behind the last chunk.
+    BulkLost,
+    /// Reading broke off; cursors go on behind the last chunk.
+    ServerCut,
+    /// Another process of the agent takes over; cursors go on behind the last chunk.
+    AgentStopping,
+    /// A reason of a later version.
+    #[serde(other)]
+    Other,
 }
 
-/// Events, newest last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Listing {
-    /// Number of the request.
-    pub to: u64,
-    /// One line each.
-    pub lines: Vec<String>,
+impl EndReason {
+    /// Whether more lines may come when the stream is asked for again with its cursors.
+    #[must_use]
+    pub const fn is_interruption(self) -> bool {
+        match self {
+            Self::BulkLost | Self::ServerCut | Self::AgentStopping => true,
+            Self::ContainerEnded
+            | Self::PodDeleted
+            | Self::Stopped
+            | Self::NotFound
+            | Self::NotAllowed
+            | Self::BadCursor
+            | Self::BadStream
+            | Self::TooMany
+            | Self::Busy
+            | Self::BulkUnavailable
+            | Self::Other => false,
+        }
+    }
+
+    /// The word, as on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContainerEnded => "ContainerEnded",
+            Self::PodDeleted => "PodDeleted",
+            Self::Stopped => "Stopped",
+            Self::NotFound => "NotFound",
+            Self::NotAllowed => "NotAllowed",
+            Self::BadCursor => "BadCursor",
+            Self::BadStream => "BadStream",
+            Self::TooMany => "TooMany",
+            Self::Busy => "Busy",
+            Self::BulkUnavailable => "BulkUnavailable",
+            Self::BulkLost => "BulkLost",
+            Self::ServerCut => "ServerCut",
+            Self::AgentStopping => "AgentStopping",
+            Self::Other => "Other",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_the_same_word_everywhere_and_an_unknown_one_is_none_of_them() {
+        for reason in [
+            EndReason::ContainerEnded,
+            EndReason::PodDeleted,
+            EndReason::Stopped,
+            EndReason::NotFound,
+            EndReason::NotAllowed,
+            EndReason::BadCursor,
+            EndReason::BadStream,
+            EndReason::TooMany,
+            EndReason::Busy,
+            EndReason::BulkUnavailable,
+            EndReason::BulkLost,
+            EndReason::ServerCut,
+            EndReason::AgentStopping,
+        ] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+        assert_eq!(serde_json::from_str::<EndReason>("\"OfTomorrow\"").unwrap(), EndReason::Other);
+    }
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::inventory::Inventory;
 use crate::message::{
     Adopted, AgentMessage, Answer, Document, Drain, Epoch, Forget, Hello, InventoryEntry, InventoryNeedEntries, Joiner,
-    List, RenewRefused, Renewed, StreamStart, StreamStop, Verdict, Welcome, Window,
+    RenewRefused, Renewed, StreamStart, StreamStop, Verdict, Welcome, Window,
 };
 use crate::mutant::{self, Mutant};
 use crate::name::{Kind, ResourceKey};
@@ -104,8 +104,6 @@ pub enum AgentEvent {
     StreamStart(StreamStart),
     /// Stop it.
     StreamStop(StreamStop),
-    /// List events.
-    List(List),
     /// A message of an unknown type was left aside.
     Unsupported { message_type: String },
     /// The connection is over. `Dial` follows at the time that `poll_timeout` says.

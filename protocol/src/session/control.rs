@@ -18,8 +18,8 @@ use super::{
 use crate::document::Provenance;
 use crate::inventory::{Difference, Inventory};
 use crate::message::{
-    Adopted, ControlMessage, Drain, FactAck, FactReport, Hello, InventoryDone, InventoryEntry, Joiner, Listing, Renew,
-    StateAck, StateReport, StreamEnded, Verdict, Welcome,
+    Adopted, ControlMessage, Drain, FactAck, FactReport, Hello, InventoryDone, InventoryEntry, Joiner, Renew, StateAck,
+    StateReport, StreamEnded, Verdict, Welcome,
 };
 use crate::mutant::{self, Mutant};
 use crate::name::ResourceKey;
@@ -63,8 +63,6 @@ pub enum Delivery {
         body: Box<RawValue>,
         /// Who asked.
         provenance: Option<Provenance>,
-        /// W3C traceparent.
-        trace: Option<String>,
     },
     /// Really delete what is absent or ended.
     Forget,
@@ -109,8 +107,6 @@ pub enum ControlEvent {
     Renew(Renew),
     /// A stream could not start or has ended.
     StreamEnded(StreamEnded),
-    /// Rows of a listing.
-    Listing(Listing),
     /// A message of an unknown type was left aside.
     Unsupported { message_type: String },
     /// The connection is over.

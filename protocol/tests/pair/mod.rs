@@ -346,10 +346,7 @@ impl Pair {
                 control.acknowledge_fact(report.key, report.fact.id);
             }
             ControlEvent::Ended { .. } => return,
-            ControlEvent::Renew(_)
-            | ControlEvent::StreamEnded(_)
-            | ControlEvent::Listing(_)
-            | ControlEvent::Unsupported { .. } => {}
+            ControlEvent::Renew(_) | ControlEvent::StreamEnded(_) | ControlEvent::Unsupported { .. } => {}
         }
         self.control = Some(control);
     }

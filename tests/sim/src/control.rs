@@ -114,10 +114,7 @@ impl World {
             | ControlEvent::Compared { .. }
             | ControlEvent::RetryDue { .. }
             | ControlEvent::State(_) => self.told(wire, &mut session, event),
-            ControlEvent::Renew(_)
-            | ControlEvent::StreamEnded(_)
-            | ControlEvent::Listing(_)
-            | ControlEvent::Unsupported { .. } => {}
+            ControlEvent::Renew(_) | ControlEvent::StreamEnded(_) | ControlEvent::Unsupported { .. } => {}
         }
         self.put_back(wire, session);
     }

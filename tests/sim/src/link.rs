@@ -177,7 +177,6 @@ impl World {
             | AgentEvent::RenewNeeded
             | AgentEvent::StreamStart(_)
             | AgentEvent::StreamStop(_)
-            | AgentEvent::List(_)
             | AgentEvent::Unsupported { .. } => {}
         }
     }

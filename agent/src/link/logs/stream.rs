@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use protocol::bulk::{Gap, StreamEnd};
-use protocol::message::StreamStart;
+use protocol::message::{EndReason, StreamStart};
 use protocol::name::Kind;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -60,7 +60,7 @@ pub(super) async fn run(client: Client, own_namespace: String, start: StreamStar
     for text in &start.resume {
         match text.parse::<Cursor>() {
             Ok(cursor) => _ = cursors.insert(cursor.source.clone(), cursor),
-            Err(error) => return end("BadCursor", error.to_string()),
+            Err(error) => return end(EndReason::BadCursor, error.to_string()),
         }
     }
     let wish = Wish {
@@ -107,7 +107,7 @@ impl Streaming {
                     failures = 0;
                     over = target.over;
                     if found.is_empty() && !self.wish.follow {
-                        return end("NotFound", "there are no pods; nothing runs, or it was scaled to zero");
+                        return end(EndReason::NotFound, "there are no pods; nothing runs, or it was scaled to zero");
                     }
                     // Before a source begins: it takes a pod that it does not see for one that is gone.
                     let containers = found.iter().map(|one| ((one.uid.clone(), one.container.clone()), one.clone()));
@@ -135,12 +135,12 @@ impl Streaming {
                     first = false;
                 }
                 Look::NotYet(_) if self.wish.follow => failures = 0,
-                Look::NotYet(message) => return end("NotFound", message),
+                Look::NotYet(message) => return end(EndReason::NotFound, message),
                 Look::End(end) => return end,
                 Look::Failed(reason) => {
                     failures += 1;
                     if failures >= TRIES || !self.wish.follow {
-                        return end("ServerCut", reason);
+                        return end(EndReason::ServerCut, reason);
                     }
                 }
             }
@@ -164,7 +164,7 @@ impl Streaming {
                         }
                         last_end = Some(end);
                     }
-                    Some(Err(_)) => return end("ServerCut", "reading a log failed inside of the agent"),
+                    Some(Err(_)) => return end(EndReason::ServerCut, "reading a log failed inside of the agent"),
                     None => break,
                 }
             }
@@ -281,7 +281,9 @@ impl Streaming {
                     Err(error) => missing(error),
                 }
             }
-            Kind::DataPlane | Kind::Environment => Look::End(end("NotFound", "only releases and task runs have logs")),
+            Kind::DataPlane | Kind::Environment => {
+                Look::End(end(EndReason::NotFound, "only releases and task runs have logs"))
+            }
         }
     }
 
@@ -290,7 +292,7 @@ impl Streaming {
     async fn forgotten(&self, run: &str) -> Look<Target> {
         let Some(environment) = &self.start.environment else {
             return Look::End(end(
-                "NotFound",
+                EndReason::NotFound,
                 "there is no such run here; name its environment, where its pods may still be",
             ));
         };
@@ -306,7 +308,7 @@ impl Streaming {
             Err(Unread::Failed(reason)) => Look::Failed(reason),
             // Of the last two: the link is not bound there yet, or not any more.
             Ok(_) | Err(Unread::NotFound | Unread::NotAllowed) => Look::End(end(
-                "NotFound",
+                EndReason::NotFound,
                 "there is no such run here, and no pod of it: pods stay an hour after the end of a run",
             )),
         }
@@ -316,14 +318,14 @@ impl Streaming {
 fn located(namespace: Option<String>, selector: Option<String>, over: bool) -> Look<Target> {
     match (namespace, selector) {
         (Some(namespace), Some(selector)) => Look::Found(Target { namespace, selector, over }),
-        (_, _) if over => Look::End(end("NotFound", "it never ran")),
+        (_, _) if over => Look::End(end(EndReason::NotFound, "it never ran")),
         (_, _) => Look::NotYet("it has not been started yet"),
     }
 }
 
 fn missing(error: Unread) -> Look<Target> {
     match error {
-        Unread::NotFound => Look::End(end("NotFound", "there is no such resource on this data plane")),
+        Unread::NotFound => Look::End(end(EndReason::NotFound, "there is no such resource on this data plane")),
         Unread::NotAllowed => Look::Failed("the agent may not read its own resources".to_owned()),
         Unread::Failed(reason) => Look::Failed(reason),
     }
@@ -347,27 +349,27 @@ async fn call<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T
     }
 }
 
-pub(super) fn end(reason: &str, message: impl Into<String>) -> StreamEnd {
-    StreamEnd { reason: reason.to_owned(), message: message.into() }
+pub(super) fn end(reason: EndReason, message: impl Into<String>) -> StreamEnd {
+    StreamEnd { reason, message: message.into() }
 }
 
 fn not_allowed() -> StreamEnd {
     end(
-        "NotAllowed",
+        EndReason::NotAllowed,
         "the customer's policy does not let logs of this environment through the link (DataPlanePolicy, spec.logs.mode)",
     )
 }
 
 fn gone() -> StreamEnd {
-    end("BulkLost", "the bulk connection was lost; ask again with the cursors of the last chunks")
+    end(EndReason::BulkLost, "the bulk connection was lost; ask again with the cursors of the last chunks")
 }
 
 fn finished(last: Option<SourceEnd>) -> StreamEnd {
     match last {
-        Some(SourceEnd::Failed(reason)) => end("ServerCut", reason),
-        Some(SourceEnd::Deleted) => end("PodDeleted", "the pods are gone"),
+        Some(SourceEnd::Failed(reason)) => end(EndReason::ServerCut, reason),
+        Some(SourceEnd::Deleted) => end(EndReason::PodDeleted, "the pods are gone"),
         Some(SourceEnd::Complete | SourceEnd::NotAllowed | SourceEnd::Gone) | None => {
-            end("ContainerEnded", "that was all of it")
+            end(EndReason::ContainerEnded, "that was all of it")
         }
     }
 }

@@ -11,6 +11,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use kube::client::Body;
 use protocol::bulk::{Gap, LogChunk};
+use protocol::message::EndReason;
 use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
@@ -141,7 +142,7 @@ async fn all_of_two_pods_comes_and_then_the_end() {
     });
     let mut receiver = connect(&cluster).await;
     receiver.start(start(false)).await;
-    assert_eq!(receiver.until_end().await.reason, "ContainerEnded");
+    assert_eq!(receiver.until_end().await.reason, EndReason::ContainerEnded);
     assert_eq!(receiver.text("a/main"), lines("c1", 0, 2000).concat());
     assert_eq!(receiver.text("b/main"), lines("c2", 0, 3).concat());
 }
@@ -196,7 +197,7 @@ async fn a_receiver_that_lost_its_connection_goes_on_with_its_cursors() {
     }
     let Receiver { socket, got, cursors, mut ended, .. } = first;
     drop(socket);
-    assert_eq!(ended.recv().await.unwrap().reason, "BulkLost");
+    assert_eq!(ended.recv().await.unwrap().reason, EndReason::BulkLost);
 
     let mut second = connect(&cluster).await;
     second.got = got;
@@ -248,21 +249,21 @@ async fn a_run_that_is_forgotten_is_read_as_long_as_its_pod_stays() {
         let mut receiver = connect(&cluster).await;
         let wanted = StreamStart { key: key.clone(), environment: environment.clone(), ..start(follow) };
         receiver.start(wanted).await;
-        assert_eq!(receiver.until_end().await.reason, "ContainerEnded");
+        assert_eq!(receiver.until_end().await.reason, EndReason::ContainerEnded);
         assert_eq!(receiver.text("a/main"), lines("c1", 0, 7).concat());
     }
     cluster.change(|inner| inner.pods.clear());
     let mut receiver = connect(&cluster).await;
     receiver.start(StreamStart { key: key.clone(), environment, ..start(true) }).await;
     let end = receiver.until_end().await;
-    assert!(end.reason == "NotFound" && end.message.contains("an hour"), "{end:?}");
+    assert!(end.reason == EndReason::NotFound && end.message.contains("an hour"), "{end:?}");
 
     // Without a word on where to look, nothing is searched.
     cluster.change(|inner| inner.paths.clear());
     let mut receiver = connect(&cluster).await;
     receiver.start(StreamStart { key, ..start(true) }).await;
     let end = receiver.until_end().await;
-    assert!(end.reason == "NotFound" && end.message.contains("name its environment"), "{end:?}");
+    assert!(end.reason == EndReason::NotFound && end.message.contains("name its environment"), "{end:?}");
     let paths = cluster.lock().paths.clone();
     assert!(!paths.iter().any(|path| path.contains("/pods") || path.contains("environments")), "{paths:?}");
 }
@@ -279,23 +280,23 @@ async fn who_asks_for_streams_faster_than_they_start_is_told_to_wait_and_reads_n
     receiver.start(StreamStart { stream: 65, ..start(false) }).await;
     let ended = tokio::time::timeout(Duration::from_secs(600), receiver.ended.recv()).await;
     let ended = ended.expect("a refusal in time").unwrap();
-    assert_eq!((ended.stream, ended.reason.as_str()), (65, "Busy"));
+    assert_eq!((ended.stream, ended.reason), (65, EndReason::Busy));
     assert!(ended.message.contains("ask again in 1 s"), "{}", ended.message);
     assert_eq!(cluster.lock().paths.len(), before);
     tokio::time::sleep(Duration::from_secs(1)).await;
     receiver.start(StreamStart { stream: 66, ..start(false) }).await;
-    assert_eq!(receiver.until_end().await.reason, "NotFound");
+    assert_eq!(receiver.until_end().await.reason, EndReason::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_served_ends_with_a_reason() {
     let nobody = ResourceKey { kind: Kind::Release, name: "nobody".into() };
     for (policy, start, reason) in [
-        ("Disabled", start(true), "NotAllowed"),
-        ("InCluster", start(true), "NotAllowed"),
-        ("ThroughLink", StreamStart { key: nobody, ..start(true) }, "NotFound"),
-        ("ThroughLink", start(false), "NotFound"),
-        ("ThroughLink", StreamStart { resume: vec!["x".into()], ..start(true) }, "BadCursor"),
+        ("Disabled", start(true), EndReason::NotAllowed),
+        ("InCluster", start(true), EndReason::NotAllowed),
+        ("ThroughLink", StreamStart { key: nobody, ..start(true) }, EndReason::NotFound),
+        ("ThroughLink", start(false), EndReason::NotFound),
+        ("ThroughLink", StreamStart { resume: vec!["x".into()], ..start(true) }, EndReason::BadCursor),
     ] {
         let cluster = Cluster::new(vec![]);
         cluster.change(|inner| inner.policy = policy);

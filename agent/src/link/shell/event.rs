@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::message::{AgentMessage, Listing, Renew, StreamEnded, StreamStart, Welcome};
+use protocol::message::{AgentMessage, EndReason, Renew, StreamEnded, StreamStart, Welcome};
 use protocol::session::{AgentEvent, AgentSession, CloseCode, DialFailure, Disconnect};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -252,9 +252,6 @@ impl<S: Store> Term<'_, S> {
                     );
                 }
             }
-            AgentEvent::List(list) => {
-                self.answer_now(AgentMessage::Listing(Listing { to: list.id, lines: Vec::new() }));
-            }
             AgentEvent::Unsupported { message_type } => {
                 debug!(message_type, "a message of a later version was left aside")
             }
@@ -284,13 +281,12 @@ impl<S: Store> Term<'_, S> {
 
     fn stream_start(&mut self, start: StreamStart) {
         let stream = start.stream;
-        let refusal = match &self.streams {
+        let (reason, message) = match &self.streams {
             Some(streams) if streams.request(LogRequest::Start(Box::new(start))) => return,
-            Some(_) => ("Busy", "too many log streams are asked for at once; try again"),
-            None => ("NotAllowed", "this agent does not serve log streams"),
+            Some(_) => (EndReason::Busy, "too many log streams are asked for at once; try again"),
+            None => (EndReason::NotAllowed, "this agent does not serve log streams"),
         };
-        let (reason, message) = (refusal.0.to_owned(), refusal.1.to_owned());
-        self.answer_now(AgentMessage::StreamEnded(StreamEnded { stream, reason, message }));
+        self.answer_now(AgentMessage::StreamEnded(StreamEnded { stream, reason, message: message.to_owned() }));
     }
 
     pub(super) fn answer_now(&mut self, message: AgentMessage) {

@@ -71,7 +71,6 @@ pub fn decide(
         }
         Some(_) => {
             status.namespace = Some(observed.namespace.to_owned());
-            status.namespace_created = Some(true);
         }
         None => {}
     }
@@ -266,7 +265,6 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
             );
         }
         status.namespace = None;
-        status.namespace_created = None;
     }
     if status != *observed.status {
         writes.push(Write::Status(Box::new(status)));

@@ -39,7 +39,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     let known = known(shared, &place);
     let (mark, tracked) = match (&known, !kind.is_followed()) {
         (Some(tracked), _) => (tracked.mark, known.as_ref()),
-        (None, true) => (Mark::of(&shared.pass()), None),
+        (None, true) => (shared.pass(), None),
         (None, false) => return Ok(None),
     };
     let (equal, was_equal) = shared.index.lock().verified(&place, mark, fingerprint);
@@ -71,7 +71,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     }
     // Under an autoscaler it is looked at again: nothing tells when that is gone.
     if drift.is_empty() && autoscaled.is_none() {
-        let mark = if !kind.is_followed() { Mark::of(&shared.pass()) } else { found.mark };
+        let mark = if !kind.is_followed() { shared.pass() } else { found.mark };
         shared.index.lock().verify(place.clone(), mark, fingerprint);
     }
     let repairs = if was_equal && !drift.is_empty() { shared.repairs(&place) } else { 0 };
@@ -128,7 +128,7 @@ pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &s
         rival: None,
         autoscaled: None,
     };
-    let pass = Mark::of(&shared.pass());
+    let pass = shared.pass();
     if shared.index.lock().verified(&place, pass, Mark::of(name)).0 {
         return Ok(Some(present));
     }

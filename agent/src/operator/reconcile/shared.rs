@@ -15,8 +15,8 @@ use crate::kinds::PAUSED_UNTIL;
 use crate::kinds::conditions::{Reason, timestamp};
 use crate::operator::cluster::Cluster;
 use crate::operator::object::{self, LOCAL};
-use crate::operator::world::index::{Contents, Index};
-use crate::operator::world::queue::Queue;
+use crate::operator::world::index::{Contents, Index, Mark};
+use crate::operator::world::queue::{Key, Queue};
 use crate::operator::world::tracked::Place;
 use crate::policy::limits::Budget;
 use crate::settings::Settings;
@@ -46,7 +46,7 @@ pub struct Shared {
 struct Memory {
     renderings: rendering::Memory,
     fights: Fights,
-    refusals: HashMap<String, Refusal>,
+    refusals: HashMap<Key, Refusal>,
     starts: Budget,
     deletions: Budget,
 }
@@ -75,10 +75,10 @@ impl Shared {
         Self { cluster, index, queue, settings, id, vault, pass: AtomicU64::new(0), memory: Mutex::default() }
     }
 
-    /// Number of the full pass: what is not watched is looked at once in each.
+    /// The present full pass: what is not watched is looked at once in each.
     #[must_use]
-    pub fn pass(&self) -> String {
-        format!("pass {}", self.pass.load(Ordering::Relaxed))
+    pub fn pass(&self) -> Mark {
+        Mark::of(&self.pass.load(Ordering::Relaxed))
     }
 
     /// Begins the next full pass.
@@ -159,24 +159,24 @@ impl Shared {
         })
     }
 
-    /// Why `release` was refused with exactly `about`, while it is too early to ask again.
+    /// Why the resource was refused with exactly `about`, while it is too early to ask again.
     #[must_use]
-    pub fn refusal(&self, release: &str, about: &str) -> Option<(Reason, Duration)> {
+    pub fn refusal(&self, key: &Key, about: &str) -> Option<(Reason, Duration)> {
         let memory = self.memory();
-        let refusal = memory.refusals.get(release).filter(|refusal| refusal.about == about)?;
+        let refusal = memory.refusals.get(key).filter(|refusal| refusal.about == about)?;
         let left = refusal.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         Some((refusal.why.clone(), left))
     }
 
     /// Remembers a refusal for some time.
-    pub fn remember_refusal(&self, release: &str, about: String, why: Reason, wait: Duration) {
+    pub fn remember_refusal(&self, key: Key, about: String, why: Reason, wait: Duration) {
         let refusal = Refusal { about, until: Instant::now() + wait, why };
-        self.memory().refusals.insert(release.to_owned(), refusal);
+        self.memory().refusals.insert(key, refusal);
     }
 
-    /// The release was admitted or is gone.
-    pub fn forget_refusal(&self, release: &str) {
-        self.memory().refusals.remove(release);
+    /// The resource was admitted or is gone.
+    pub fn forget_refusal(&self, key: &Key) {
+        self.memory().refusals.remove(key);
     }
 }
 

@@ -22,7 +22,7 @@ pub async fn mark<K: OwnKind>(
 ) -> Result<(), ApiError> {
     let (Some(name), Some(uid)) = (&metadata.name, &metadata.uid) else { return Ok(()) };
     let about = format!("unreadable {}", metadata.generation.unwrap_or_default());
-    let key = format!("{}/{name}", K::KIND);
+    let key = K::key(name.clone());
     if shared.refusal(&key, &about).is_some() {
         return Ok(());
     }
@@ -39,6 +39,6 @@ pub async fn mark<K: OwnKind>(
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
     };
     apply::merge_status::<K>(shared, &subject, &patch).await?;
-    shared.remember_refusal(&key, about, why, std::time::Duration::from_secs(3600));
+    shared.remember_refusal(key, about, why, std::time::Duration::from_secs(3600));
     Ok(())
 }

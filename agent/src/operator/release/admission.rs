@@ -71,15 +71,15 @@ impl Work<'_> {
             contents.claim(self.release.metadata.uid.as_ref());
             (admissible, policy, about)
         };
-        if let Some((why, left)) = self.shared.refusal(&self.identity.name, &about) {
+        if let Some((why, left)) = self.shared.refusal(&self.owner().into(), &about) {
             return Err(Halt::Blocked(why, Some(left)));
         }
         let taken_up = self.roll_out(&admissible, &policy).await;
         match &taken_up {
-            Ok(_) => self.shared.forget_refusal(&self.identity.name),
+            Ok(_) => self.shared.forget_refusal(&self.owner().into()),
             Err(Halt::Blocked(why, _)) => {
                 tracing::info!(release = self.identity.name, why.reason, "a release cannot be taken up now");
-                self.shared.remember_refusal(&self.identity.name, about, why.clone(), REFUSAL_WAIT);
+                self.shared.remember_refusal(self.owner().into(), about, why.clone(), REFUSAL_WAIT);
             }
             Err(Halt::Api(_)) => {}
         }

@@ -27,7 +27,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn absent(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {
-        self.shared.forget_refusal(&self.identity.name);
+        self.shared.forget_refusal(&self.owner().into());
         let namespace = self.status.namespace.clone().or_else(|| self.namespace_of_objects()).unwrap_or_default();
         let mut live: BTreeMap<ObjectRef, Live> = BTreeMap::new();
         let mut pods = 0;

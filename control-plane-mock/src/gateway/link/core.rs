@@ -285,7 +285,6 @@ impl Core {
                 ControlEvent::Hello(_)
                 | ControlEvent::Renew(_)
                 | ControlEvent::StreamEnded(_)
-                | ControlEvent::Listing(_)
                 | ControlEvent::Unsupported { .. } => {}
             }
         }

@@ -22,8 +22,7 @@ impl Link {
             match event {
                 ControlEvent::Hello(hello) => self.hello(*hello).await,
                 ControlEvent::Renew(renew) => self.renew(renew).await,
-                ControlEvent::StreamEnded(ended) => self.streams.end(ended.stream, &ended.reason, &ended.message),
-                ControlEvent::Listing(_) => {}
+                ControlEvent::StreamEnded(ended) => self.streams.end(ended.stream, ended.reason, &ended.message),
                 ControlEvent::Unsupported { message_type } => {
                     tracing::info!(data_plane = self.data_plane(), message_type, "message type is not known here");
                 }

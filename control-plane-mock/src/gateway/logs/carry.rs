@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::bulk::StreamEnd;
-use protocol::message::{StreamStart, StreamStop};
+use protocol::message::{EndReason, StreamStart, StreamStop};
 use protocol::name::ResourceKey;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -118,7 +118,7 @@ pub(super) async fn pass(
             }
         }
     }
-    handle.streams.end(stream, "Stopped", "");
+    handle.streams.end(stream, EndReason::Stopped, "");
     if pieces.is_closed() {
         drop(handle.requests.send(Request::StreamStop(StreamStop { stream })).await);
     }

@@ -60,12 +60,12 @@ pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
         if out.is_closed() {
             return;
         }
-        let lost = end
-            .as_ref()
-            .is_none_or(|end| matches!(end.reason.as_str(), "AgentGone" | "BulkLost" | "AgentStopping" | "ServerCut"));
+        let lost = end.as_ref().is_none_or(|end| end.reason.is_interruption());
         if !lost || !wish.follow || shared.supervisor.stopping().is_cancelled() {
-            let end =
-                end.map_or_else(|| "the stream was lost".to_owned(), |end| format!("{}: {}", end.reason, end.message));
+            let end = end.map_or_else(
+                || "the stream was lost".to_owned(),
+                |end| format!("{}: {}", end.reason.as_str(), end.message),
+            );
             note(&wish, &out, "End", &end).await;
             return;
         }

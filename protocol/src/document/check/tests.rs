@@ -169,7 +169,6 @@ fn document(kind: &str, name: &str, generation: i64, hash: &str) -> Document {
         generation,
         hash: hash.to_owned(),
         provenance: None,
-        trace: None,
         body: RawValue::from_string(GOOD.to_owned()).unwrap(),
     }
 }

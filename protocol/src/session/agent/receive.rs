@@ -71,7 +71,6 @@ impl AgentSession {
             }
             ControlMessage::StreamStart(start) => self.events.push_back(AgentEvent::StreamStart(start)),
             ControlMessage::StreamStop(stop) => self.events.push_back(AgentEvent::StreamStop(stop)),
-            ControlMessage::List(list) => self.events.push_back(AgentEvent::List(list)),
             ControlMessage::Unsupported(Unsupported { message_type }) => {
                 self.events.push_back(AgentEvent::Unsupported { message_type });
             }

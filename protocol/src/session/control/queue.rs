@@ -106,9 +106,9 @@ impl Queue {
 fn message(id: u64, offer: &Offer) -> ControlMessage {
     let Offer { key, generation, delivery } = offer.clone();
     match delivery {
-        Delivery::Document { hash, body, provenance, trace } => {
+        Delivery::Document { hash, body, provenance } => {
             let (kind, name) = (key.kind.as_str().to_owned(), key.name);
-            ControlMessage::Document(Document { id, kind, name, generation, hash, provenance, trace, body })
+            ControlMessage::Document(Document { id, kind, name, generation, hash, provenance, body })
         }
         Delivery::Forget => ControlMessage::Forget(Forget { id, key, generation }),
     }
@@ -127,7 +127,7 @@ mod tests {
 
     fn document(generation: i64) -> Offer {
         let body = RawValue::from_string("{}".to_owned()).unwrap();
-        offer(generation, Delivery::Document { hash: String::new(), body, provenance: None, trace: None })
+        offer(generation, Delivery::Document { hash: String::new(), body, provenance: None })
     }
 
     #[test]

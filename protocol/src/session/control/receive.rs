@@ -57,7 +57,6 @@ impl ControlSession {
             }
             AgentMessage::Renew(renew) => self.events.push_back(ControlEvent::Renew(renew)),
             AgentMessage::StreamEnded(ended) => self.events.push_back(ControlEvent::StreamEnded(ended)),
-            AgentMessage::Listing(listing) => self.events.push_back(ControlEvent::Listing(listing)),
             AgentMessage::Unsupported(Unsupported { message_type }) => {
                 self.events.push_back(ControlEvent::Unsupported { message_type });
             }

@@ -269,7 +269,6 @@ impl Agent {
             | AgentEvent::RenewNeeded
             | AgentEvent::StreamStart(_)
             | AgentEvent::StreamStop(_)
-            | AgentEvent::List(_)
             | AgentEvent::Unsupported { .. } => {}
         }
     }

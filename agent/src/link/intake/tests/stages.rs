@@ -18,7 +18,6 @@ pub(super) fn document(kind: Kind, name: &str, generation: i64, body: &str) -> D
         generation,
         hash: hash(kind, name, body),
         provenance: None,
-        trace: None,
         body: RawValue::from_string(body.into()).unwrap(),
     }
 }

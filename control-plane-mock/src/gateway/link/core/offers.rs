@@ -87,7 +87,6 @@ fn offer(wish: &Stored) -> Result<Offer> {
             hash: wish.hash.clone(),
             body: RawValue::from_string(wish.body.clone()).map_err(Error::from)?,
             provenance: wish.provenance.clone(),
-            trace: None,
         },
     })
 }
