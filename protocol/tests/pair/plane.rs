@@ -30,7 +30,6 @@ impl Pair {
                 hash: hash(name, body),
                 body: RawValue::from_string(body.clone()).unwrap(),
                 provenance: None,
-                trace: None,
             },
         }
     }

@@ -291,7 +291,6 @@ pub(super) fn offer(wish: &Stored) -> Offer {
             hash: wish.hash.clone(),
             body: RawValue::from_string(wish.body.clone()).unwrap_or_else(|_| RawValue::NULL.to_owned()),
             provenance: wish.provenance.clone(),
-            trace: None,
         },
     }
 }
