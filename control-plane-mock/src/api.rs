@@ -13,13 +13,15 @@ mod components;
 mod data_planes;
 mod deployments;
 mod environments;
+mod events;
+mod logs;
 mod named;
-mod observe;
 mod openapi;
 mod organizations;
 mod projects;
 mod releases;
 mod route;
+mod status;
 mod task_runs;
 mod tokens;
 mod version;
@@ -37,7 +39,9 @@ pub(crate) fn routes() -> Vec<Route> {
         releases::routes(),
         deployments::routes(),
         task_runs::routes(),
-        observe::routes(),
+        status::routes(),
+        events::routes(),
+        logs::routes(),
         admin::routes(),
     ]
     .into_iter()

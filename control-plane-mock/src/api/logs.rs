@@ -1,114 +1,33 @@
-//! Status, events and logs.
+//! Log lines of a component, from all data planes where it runs.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use control_plane_model::problem::{Code, Problem};
-use control_plane_model::{Event, ResourceStatus};
 use http::header;
 use protocol::name::{Kind, ResourceKey};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::route::{Route, route};
-use crate::desired::events;
 use crate::desired::status::{self, Which};
-use crate::domain::{components, environments, task_runs};
+use crate::domain::{components, data_planes, environments, task_runs};
 use crate::gateway::logs::carry::{LogLine, Wish};
 use crate::gateway::logs::follow;
-use crate::web::{Answer, App, Caller, Refusal, answer};
-
-/// Longest time that an answer waits for events.
-const MAX_WAIT: u64 = 60;
+use crate::web::{App, Caller, Refusal};
 
 /// Lines on their way to one reader; its slowness reaches the sender by credit.
 const LINES: usize = 512;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/status", "Status of all resources of a project", &["component", "environment"], None, "[]ResourceStatus", get(of_project)),
-        route!("GET" "/api/v1/organizations/{organization}/events", "Events after a number; waits for some if there are none", &["after", "wait"], None, "[]Event", get(after)),
         route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/logs", "Log lines, as NDJSON or text", &["environment", "follow", "tail", "since", "previous", "format", "run", "track"], None, "[]LogLine", get(logs)),
     ]
-}
-
-#[derive(Debug, Deserialize)]
-struct Filter {
-    component: Option<String>,
-    environment: Option<String>,
-}
-
-async fn of_project(
-    State(shared): App,
-    caller: Caller,
-    Path((organization, project)): Path<(String, String)>,
-    Query(filter): Query<Filter>,
-) -> Answer<Vec<ResourceStatus>> {
-    answer(&shared, move |c| {
-        let place = caller.place(c, &organization, &project)?;
-        let environment =
-            filter.environment.map(|name| environments::environment(c, place.project, &name)).transpose()?;
-        let which = match (filter.component, environment) {
-            (Some(name), environment) => {
-                Which::Component(components::component(c, place.project, &name)?.0, environment)
-            }
-            (None, Some(environment)) => Which::Environment(environment),
-            (None, None) => Which::Project(place.project),
-        };
-        status::of(c, which)
-    })
-    .await
-}
-
-#[derive(Debug, Deserialize)]
-struct After {
-    after: Option<i64>,
-    #[serde(alias = "waitSeconds")]
-    wait: Option<u64>,
-}
-
-/// Without `after` it answers at once with the newest event, as a place to begin.
-async fn after(
-    State(shared): App,
-    caller: Caller,
-    Path(organization): Path<String>,
-    Query(After { after, wait }): Query<After>,
-) -> Answer<Vec<Event>> {
-    let organization = shared.store.run(move |c| caller.organization(c, &organization)).await?;
-    let Some(after) = after else {
-        return answer(&shared, move |c| {
-            let last = events::last(c)?;
-            Ok(vec![Event {
-                seq: last,
-                at: crate::store::now(),
-                what: "Now".into(),
-                data_plane: None,
-                kind: None,
-                name: None,
-                data: serde_json::Value::Null,
-            }])
-        })
-        .await;
-    };
-    let mut changed = shared.hub.watch_events();
-    let until = tokio::time::Instant::now() + Duration::from_secs(wait.unwrap_or(0).min(MAX_WAIT));
-    loop {
-        let found = shared.store.run(move |c| events::after(c, organization, after)).await?;
-        if !found.is_empty() || shared.supervisor.stopping().is_cancelled() {
-            return Ok(Json(found));
-        }
-        tokio::select! {
-            changed = tokio::time::timeout_at(until, changed.changed()) => if changed.is_err() { return Ok(Json(found)) },
-            () = shared.supervisor.stopping().cancelled() => {}
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,7 +83,7 @@ async fn logs(
             keys.into_iter()
                 .map(|(plane, key)| {
                     Ok(Wish {
-                        data_plane: crate::domain::data_planes::data_plane(c, place.organization, &plane)?,
+                        data_plane: data_planes::data_plane(c, place.organization, &plane)?,
                         data_plane_name: plane,
                         environment: (key.kind == Kind::TaskRun)
                             .then(|| place.environment_key(&filter.environment).name),
