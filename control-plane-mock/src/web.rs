@@ -12,8 +12,8 @@ use http::{StatusCode, header};
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 
-use crate::domain::deployments::Place;
 use crate::domain::organizations::{self, Actor};
+use crate::domain::place::Place;
 use crate::domain::projects;
 use crate::domain::tokens;
 use crate::gateway::ca::Peer;

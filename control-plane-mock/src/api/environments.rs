@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::named::{Three, Two, one};
 use super::route::{Route, route};
-use crate::domain::{deployments, environments};
+use crate::domain::environments;
 use crate::web::{Answer, App, Caller, Input, answer};
 
 pub(super) fn routes() -> Vec<Route> {
@@ -51,7 +51,7 @@ async fn create_environment(
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
         let id = environments::create_environment(c, place.organization, place.project, &new)?;
-        deployments::publish_environment(c, &place, id)?;
+        environments::publish(c, &place, id)?;
         let all = environments::environments(c, place.project)?;
         all.into_iter()
             .find(|environment| environment.name == new.name)
@@ -68,7 +68,7 @@ async fn delete_environment(
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
         let id = environments::environment(c, place.project, &name)?;
-        deployments::delete_environment(c, &place, id)?;
+        environments::delete(c, &place, id)?;
         Ok(json!({ "deleting": name }))
     })
     .await

@@ -7,114 +7,14 @@ use std::collections::BTreeMap;
 
 use control_plane_model::component::{Component, Configuration, absent_release};
 use control_plane_model::problem::{Code, Problem};
-use control_plane_model::{Action, Deployment, EnvironmentSettings, NewDeployment};
-use protocol::document::{Desired, EnvironmentSpec, Provenance};
-use protocol::name::{Kind, ResourceKey, joined};
+use control_plane_model::{Action, Deployment, NewDeployment};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{components, environments, releases};
+use super::environments::{self, planes};
+use super::place::Place;
+use super::{components, releases};
 use crate::desired::documents::{self, Belongs};
 use crate::store::{Result, now};
-
-/// Where an action happens: a project, with the words that names are made of.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// Row of the organization.
-    pub organization: i64,
-    pub organization_name: String,
-    /// Row of the project.
-    pub project: i64,
-    pub project_name: String,
-    /// Who acts.
-    pub actor: String,
-}
-
-impl Place {
-    /// Name of the Environment resource.
-    #[must_use]
-    pub fn environment_key(&self, environment: &str) -> ResourceKey {
-        let name = joined(&[&self.organization_name, &self.project_name, environment], 63);
-        ResourceKey { kind: Kind::Environment, name }
-    }
-
-    /// Name of the Release resource.
-    #[must_use]
-    pub fn release_key(&self, component: &str, track: &str, environment: &str) -> ResourceKey {
-        let name = joined(&[&self.organization_name, &self.project_name, component, track, environment], 63);
-        ResourceKey { kind: Kind::Release, name }
-    }
-
-    fn provenance(&self, change: i64, reason: Option<&str>) -> Provenance {
-        Provenance {
-            actor: Some(self.actor.chars().take(256).collect()),
-            change_id: Some(format!("deployment-{change}")),
-            reason: reason.map(|reason| reason.chars().take(1024).collect()),
-        }
-    }
-}
-
-/// Data planes of an environment: id and handle.
-pub(super) fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, String)>> {
-    let sql = "SELECT d.id, d.handle FROM environment_data_plane x JOIN data_plane d ON d.id = x.data_plane
-               WHERE x.environment = ?1 ORDER BY d.handle";
-    let mut statement = c.prepare_cached(sql)?;
-    let rows = statement.query_map([environment], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// Writes the Environment documents of an environment.
-///
-/// # Errors
-/// SQLite's.
-pub fn publish_environment(c: &Connection, place: &Place, environment: i64) -> Result<()> {
-    let (name, settings, deleting): (String, String, Option<String>) =
-        c.query_row("SELECT handle, settings, deleting FROM environment WHERE id = ?1", [environment], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    let EnvironmentSettings { egress, quota } = serde_json::from_str(&settings)?;
-    let absent = deleting.is_some();
-    let spec = EnvironmentSpec {
-        state: if absent { Desired::Absent } else { Desired::Present },
-        organization: (!absent).then(|| place.organization_name.clone()),
-        project: (!absent).then(|| place.project_name.clone()),
-        environment: (!absent).then(|| name.clone()),
-        quota: quota.filter(|_| !absent),
-        egress: egress.filter(|_| !absent),
-    };
-    let provenance = Provenance { actor: Some(place.actor.clone()), change_id: None, reason: None };
-    let belongs = Belongs { environment: Some(environment), ..Belongs::default() };
-    for (plane, _) in planes(c, environment)? {
-        documents::put(c, &plane, &place.environment_key(&name), spec.state, &spec, &provenance, &belongs)?;
-    }
-    Ok(())
-}
-
-/// Begins to delete an environment: everything in it becomes Absent, then it. The row goes when all data planes have forgotten.
-///
-/// # Errors
-/// SQLite's.
-pub fn delete_environment(c: &Connection, place: &Place, environment: i64) -> Result<()> {
-    c.execute("UPDATE environment SET deleting = coalesce(deleting, ?2) WHERE id = ?1", params![environment, now()])?;
-    let mut statement = c.prepare(
-        "SELECT DISTINCT data_plane, name, component, track FROM document WHERE environment = ?1 AND kind = 'Release'",
-    )?;
-    let releases: Vec<(String, String, Option<i64>, Option<String>)> = statement
-        .query_map([environment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let provenance = place.provenance(0, Some("the environment is deleted"));
-    for (plane, name, component, track) in releases {
-        let key = ResourceKey { kind: Kind::Release, name };
-        let belongs = Belongs { environment: Some(environment), component, track, ..Belongs::default() };
-        documents::put(c, &plane, &key, Desired::Absent, &absent_release(), &provenance, &belongs)?;
-    }
-    publish_environment(c, place, environment)?;
-    let sql = "SELECT count(*) FROM document WHERE environment = ?1";
-    let count: i64 = c.query_row(sql, [environment], |row| row.get(0))?;
-    if count == 0 {
-        c.execute("DELETE FROM environment WHERE id = ?1", [environment])?;
-    }
-    Ok(())
-}
 
 /// One past or present binding, as stored.
 pub(super) struct Bound {
@@ -222,7 +122,7 @@ fn write(c: &Connection, place: &Place, change: Change<'_>) -> Result<Deployment
         task_run: None,
     };
     let provenance = place.provenance(id, change.reason);
-    publish_environment(c, place, change.environment)?;
+    environments::publish(c, place, change.environment)?;
     let mut generations = BTreeMap::new();
     for (plane, handle) in planes(c, change.environment)? {
         match documents::put(c, &plane, &key, body.state, &body, &provenance, &belongs)? {

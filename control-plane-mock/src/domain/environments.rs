@@ -1,11 +1,16 @@
-//! Environments of a project: their rows. What they mean for data planes is published by [`super::deployments`].
+//! Environments of a project: their rows, and the documents that they are for data planes.
 
+use control_plane_model::component::absent_release;
 use control_plane_model::problem::{Problem, check_handle};
 use control_plane_model::{Environment, EnvironmentSettings, NewEnvironment};
+use protocol::document::{Desired, EnvironmentSpec, Provenance};
+use protocol::name::{Kind, ResourceKey};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::data_planes;
 use super::handles::{exists_already, short};
+use super::place::Place;
+use crate::desired::documents::{self, Belongs};
 use crate::store::{Result, now};
 
 /// Id of an environment.
@@ -27,7 +32,7 @@ pub fn environment(c: &Connection, project: i64, handle: &str) -> Result<i64> {
     Err(Problem::not_found(format_args!("environment {}", short(handle))).at("environment").hint(hint).into())
 }
 
-/// Writes the row of an environment; its documents are made by [`super::deployments::publish_environment`].
+/// Writes the row of an environment; its documents are made by [`publish`].
 ///
 /// # Errors
 /// `Invalid` name or data plane, `Conflict` when it exists.
@@ -92,4 +97,67 @@ pub fn environments(c: &Connection, project: i64) -> Result<Vec<Environment>> {
         });
     }
     Ok(all)
+}
+
+/// Data planes of an environment: id and handle.
+pub(super) fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT d.id, d.handle FROM environment_data_plane x JOIN data_plane d ON d.id = x.data_plane
+               WHERE x.environment = ?1 ORDER BY d.handle";
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map([environment], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Writes the Environment documents of an environment.
+///
+/// # Errors
+/// SQLite's.
+pub fn publish(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+    let (name, settings, deleting): (String, String, Option<String>) =
+        c.query_row("SELECT handle, settings, deleting FROM environment WHERE id = ?1", [environment], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let EnvironmentSettings { egress, quota } = serde_json::from_str(&settings)?;
+    let absent = deleting.is_some();
+    let spec = EnvironmentSpec {
+        state: if absent { Desired::Absent } else { Desired::Present },
+        organization: (!absent).then(|| place.organization_name.clone()),
+        project: (!absent).then(|| place.project_name.clone()),
+        environment: (!absent).then(|| name.clone()),
+        quota: quota.filter(|_| !absent),
+        egress: egress.filter(|_| !absent),
+    };
+    let provenance = Provenance { actor: Some(place.actor.clone()), change_id: None, reason: None };
+    let belongs = Belongs { environment: Some(environment), ..Belongs::default() };
+    for (plane, _) in planes(c, environment)? {
+        documents::put(c, &plane, &place.environment_key(&name), spec.state, &spec, &provenance, &belongs)?;
+    }
+    Ok(())
+}
+
+/// Begins to delete an environment: everything in it becomes Absent, then it. The row goes when all data planes have forgotten.
+///
+/// # Errors
+/// SQLite's.
+pub fn delete(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+    c.execute("UPDATE environment SET deleting = coalesce(deleting, ?2) WHERE id = ?1", params![environment, now()])?;
+    let mut statement = c.prepare(
+        "SELECT DISTINCT data_plane, name, component, track FROM document WHERE environment = ?1 AND kind = 'Release'",
+    )?;
+    let releases: Vec<(String, String, Option<i64>, Option<String>)> = statement
+        .query_map([environment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let provenance = place.provenance(0, Some("the environment is deleted"));
+    for (plane, name, component, track) in releases {
+        let key = ResourceKey { kind: Kind::Release, name };
+        let belongs = Belongs { environment: Some(environment), component, track, ..Belongs::default() };
+        documents::put(c, &plane, &key, Desired::Absent, &absent_release(), &provenance, &belongs)?;
+    }
+    publish(c, place, environment)?;
+    let sql = "SELECT count(*) FROM document WHERE environment = ?1";
+    let count: i64 = c.query_row(sql, [environment], |row| row.get(0))?;
+    if count == 0 {
+        c.execute("DELETE FROM environment WHERE id = ?1", [environment])?;
+    }
+    Ok(())
 }

@@ -6,7 +6,9 @@ use protocol::document::{ComponentType, Desired, Provenance, Shape, TaskRunSpec}
 use protocol::name::{Kind, ResourceKey, joined};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::deployments::{Place, bindings, only_track, planes};
+use super::deployments::{bindings, only_track};
+use super::environments::planes;
+use super::place::Place;
 use super::{components, environments};
 use crate::desired::documents::{self, Belongs};
 use crate::desired::status;

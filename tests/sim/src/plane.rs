@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use control_plane_mock::desired::documents::{self, Belongs, Stored};
 use control_plane_mock::desired::sessions;
-use control_plane_mock::domain::deployments::Place;
+use control_plane_mock::domain::place::Place;
 use control_plane_mock::domain::{gateways, task_runs};
 use control_plane_mock::store::{self, Result};
 use control_plane_model::Action;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::desired::documents::Belongs;
 use crate::desired::reports;
-use crate::domain::deployments::Place;
+use crate::domain::place::Place;
 use crate::domain::task_runs;
 use crate::store;
 use protocol::message::Verdict;
