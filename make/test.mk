@@ -12,7 +12,7 @@ export RUST_LIB_BACKTRACE := 0
 # Root on Debian 12 makes clusters of its own. Elsewhere an existing one serves, for what needs no more than its API.
 ifeq ($(shell id -u),0)
 READY := prepare
-ON_A_CLUSTER := test-image test-e2e test-serial test-faults test-demo
+ON_A_CLUSTER := test-image test-e2e test-serial test-demo
 else
 READY := build
 ON_A_CLUSTER := test-elsewhere
@@ -32,11 +32,12 @@ fresh = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) up --yes
 gone = $(BIN)/testbed --name $(1) down && $(BIN)/testbed --name $(1) verify-down
 
 .PHONY: test-fast
-test-fast: ## Tests that need no cluster
+test-fast: export RUST_TEST_THREADS := 6
+test-fast: ## Tests that need no cluster; many of them wait
 	tests/executed.sh tests/lists/fast.txt cargo test --workspace $(FAST)
 
 .PHONY: test-cluster test-image test-e2e
-test-cluster: test-image test-e2e test-serial test-faults ## End-to-end tests on fresh test clusters
+test-cluster: test-image test-e2e test-serial ## End-to-end tests on fresh test clusters
 
 test-image: prepare
 	$(MAKE) --no-print-directory image-from-source
@@ -47,8 +48,8 @@ test-e2e: prepare failpoints
 
 # They mostly wait, and each meets everybody on its cluster at once: one after the other inside, two side by side on clusters of their own.
 .PHONY: test-serial
-test-serial: prepare failpoints ## Bad surroundings, long outages and the short chaos, with the image built last
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-adverse test-outage test-chaos
+test-serial: prepare failpoints ## Bad surroundings, long outages, the short chaos and faults of the test cluster, with the image built last
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-adverse test-outage test-chaos test-faults
 
 .PHONY: test-adverse test-outage test-chaos
 test-adverse:
@@ -71,7 +72,7 @@ test-elsewhere: ## What can be tested on the cluster of KUBECONFIG (kind, k3d); 
 	@sort tests/lists/{cluster,adverse,outage,chaos,faults}.txt | comm -23 - <(sort tests/lists/elsewhere.txt) | sed 's/^/  /'
 
 .PHONY: test-faults
-test-faults: prepare ## Every fault of the test cluster itself
+test-faults: ## Every fault of the test cluster itself
 	tests/executed.sh tests/lists/faults.txt cargo test --workspace --test testbed_faults
 
 .PHONY: test-lists
