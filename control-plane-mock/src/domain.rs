@@ -10,7 +10,7 @@ pub mod gateways;
 mod handles;
 pub mod keys;
 pub mod organizations;
-pub mod place;
+pub mod scope;
 pub mod projects;
 pub mod releases;
 pub mod task_runs;

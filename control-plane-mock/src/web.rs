@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 
 use crate::domain::organizations::{self, Actor};
-use crate::domain::place::Place;
+use crate::domain::scope::Scope;
 use crate::domain::projects;
 use crate::domain::tokens;
 use crate::gateway::ca::Peer;
@@ -87,9 +87,9 @@ impl Caller {
     }
 
     /// A project of an organization.
-    pub(crate) fn place(&self, c: &Connection, organization: &str, project: &str) -> StoreResult<Place> {
+    pub(crate) fn place(&self, c: &Connection, organization: &str, project: &str) -> StoreResult<Scope> {
         let id = self.organization(c, organization)?;
-        Ok(Place {
+        Ok(Scope {
             organization: id,
             organization_name: organization.to_owned(),
             project: projects::project(c, id, project)?,
@@ -109,9 +109,9 @@ impl Caller {
 
 /// A JSON body. What is wrong with it is a [`Problem`]; values are not repeated in it.
 #[derive(Debug)]
-pub(crate) struct Input<T>(pub(crate) T);
+pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Input<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for JsonBody<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {

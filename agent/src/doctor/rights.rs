@@ -29,11 +29,11 @@ struct Line {
     group: &'static str,
     resource: &'static str,
     verbs: &'static [&'static str],
-    place: Place,
+    scope: Scope,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Scope {
     /// Everywhere.
     Cluster,
     /// In the agent's namespace.
@@ -44,8 +44,8 @@ enum Place {
     ClusterNamed(&'static str),
 }
 
-const fn line(group: &'static str, resource: &'static str, verbs: &'static [&'static str], place: Place) -> Line {
-    Line { group, resource, verbs, place }
+const fn line(group: &'static str, resource: &'static str, verbs: &'static [&'static str], scope: Scope) -> Line {
+    Line { group, resource, verbs, scope }
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -54,34 +54,34 @@ const FOLLOW: &[&str] = &["list", "watch"];
 const MANAGE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 const LINK: &[Line] = &[
-    line(GROUP, "environments", DOCUMENTS, Place::Own),
-    line(GROUP, "releases", DOCUMENTS, Place::Own),
-    line(GROUP, "taskruns", DOCUMENTS, Place::Own),
-    line(GROUP, "dataplanes", READ, Place::Own),
-    line(GROUP, "dataplanepolicies", READ, Place::Own),
-    line(GROUP, "dataplanes/status", &["update"], Place::Own),
-    line(GROUP, "environments/status", &["update"], Place::Own),
-    line(GROUP, "releases/status", &["update"], Place::Own),
-    line(GROUP, "taskruns/status", &["update"], Place::Own),
-    line("coordination.k8s.io", "leases", &["get", "create", "update"], Place::Named("link")),
-    line("", "secrets", &["get", "update"], Place::Named("identity")),
+    line(GROUP, "environments", DOCUMENTS, Scope::Own),
+    line(GROUP, "releases", DOCUMENTS, Scope::Own),
+    line(GROUP, "taskruns", DOCUMENTS, Scope::Own),
+    line(GROUP, "dataplanes", READ, Scope::Own),
+    line(GROUP, "dataplanepolicies", READ, Scope::Own),
+    line(GROUP, "dataplanes/status", &["update"], Scope::Own),
+    line(GROUP, "environments/status", &["update"], Scope::Own),
+    line(GROUP, "releases/status", &["update"], Scope::Own),
+    line(GROUP, "taskruns/status", &["update"], Scope::Own),
+    line("coordination.k8s.io", "leases", &["get", "create", "update"], Scope::Named("link")),
+    line("", "secrets", &["get", "update"], Scope::Named("identity")),
 ];
 
 const OPERATOR: &[Line] = &[
-    line(GROUP, "environments", READ, Place::Own),
-    line(GROUP, "releases", READ, Place::Own),
-    line(GROUP, "taskruns", READ, Place::Own),
-    line(GROUP, "dataplanes", READ, Place::Own),
-    line(GROUP, "dataplanepolicies", READ, Place::Own),
-    line(GROUP, "dataplanes/status", &["update"], Place::Own),
-    line(GROUP, "environments/status", &["update"], Place::Own),
-    line(GROUP, "releases/status", &["update"], Place::Own),
-    line(GROUP, "taskruns/status", &["update"], Place::Own),
-    line("coordination.k8s.io", "leases", &["get", "create", "update"], Place::Named("operator")),
-    line("", "namespaces", MANAGE, Place::Cluster),
-    line("rbac.authorization.k8s.io", "rolebindings", MANAGE, Place::Cluster),
-    line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Place::ClusterNamed("workloads")),
-    line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Place::ClusterNamed("logs")),
+    line(GROUP, "environments", READ, Scope::Own),
+    line(GROUP, "releases", READ, Scope::Own),
+    line(GROUP, "taskruns", READ, Scope::Own),
+    line(GROUP, "dataplanes", READ, Scope::Own),
+    line(GROUP, "dataplanepolicies", READ, Scope::Own),
+    line(GROUP, "dataplanes/status", &["update"], Scope::Own),
+    line(GROUP, "environments/status", &["update"], Scope::Own),
+    line(GROUP, "releases/status", &["update"], Scope::Own),
+    line(GROUP, "taskruns/status", &["update"], Scope::Own),
+    line("coordination.k8s.io", "leases", &["get", "create", "update"], Scope::Named("operator")),
+    line("", "namespaces", MANAGE, Scope::Cluster),
+    line("rbac.authorization.k8s.io", "rolebindings", MANAGE, Scope::Cluster),
+    line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Scope::ClusterNamed("workloads")),
+    line("rbac.authorization.k8s.io", "clusterroles", &["bind"], Scope::ClusterNamed("logs")),
 ];
 
 /// What the operator's watches need: a list that is not allowed holds up its start for ever.
@@ -89,22 +89,22 @@ fn watches() -> impl Iterator<Item = Line> {
     object::ObjectKind::FOLLOWED.into_iter().map(|kind| {
         let (version, _, plural) = kind.names();
         let group = version.split_once('/').map_or("", |(group, _)| group);
-        line(group, plural, FOLLOW, Place::Cluster)
+        line(group, plural, FOLLOW, Scope::Cluster)
     })
 }
 
 /// What a person needs to install the chart.
 const INSTALL: &[Line] = &[
-    line("", "namespaces", &["get", "create"], Place::Cluster),
-    line("apiextensions.k8s.io", "customresourcedefinitions", &["get", "create", "patch"], Place::Cluster),
-    line("rbac.authorization.k8s.io", "clusterroles", &["create", "escalate", "bind"], Place::Cluster),
-    line("rbac.authorization.k8s.io", "clusterrolebindings", &["create"], Place::Cluster),
-    line("admissionregistration.k8s.io", "validatingadmissionpolicies", &["create"], Place::Cluster),
-    line("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &["create"], Place::Cluster),
-    line("rbac.authorization.k8s.io", "roles", &["create"], Place::Own),
-    line("apps", "deployments", &["create"], Place::Own),
-    line("", "secrets", &["create"], Place::Own),
-    line("", "serviceaccounts", &["create"], Place::Own),
+    line("", "namespaces", &["get", "create"], Scope::Cluster),
+    line("apiextensions.k8s.io", "customresourcedefinitions", &["get", "create", "patch"], Scope::Cluster),
+    line("rbac.authorization.k8s.io", "clusterroles", &["create", "escalate", "bind"], Scope::Cluster),
+    line("rbac.authorization.k8s.io", "clusterrolebindings", &["create"], Scope::Cluster),
+    line("admissionregistration.k8s.io", "validatingadmissionpolicies", &["create"], Scope::Cluster),
+    line("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &["create"], Scope::Cluster),
+    line("rbac.authorization.k8s.io", "roles", &["create"], Scope::Own),
+    line("apps", "deployments", &["create"], Scope::Own),
+    line("", "secrets", &["create"], Scope::Own),
+    line("", "serviceaccounts", &["create"], Scope::Own),
 ];
 
 /// Whom the API server takes this process for.
@@ -235,11 +235,11 @@ fn questions(line: &Line, args: &DoctorArgs) -> Vec<ResourceAttributes> {
         Some((resource, sub)) => (resource, Some(sub.to_owned())),
         None => (line.resource, None),
     };
-    let (namespace, name) = match line.place {
-        Place::Cluster => (None, None),
-        Place::Own => (Some(args.namespace.clone()), None),
-        Place::Named(suffix) => (Some(args.namespace.clone()), Some(format!("{}-{suffix}", args.fullname))),
-        Place::ClusterNamed(suffix) => (None, Some(format!("{}-{suffix}", args.fullname))),
+    let (namespace, name) = match line.scope {
+        Scope::Cluster => (None, None),
+        Scope::Own => (Some(args.namespace.clone()), None),
+        Scope::Named(suffix) => (Some(args.namespace.clone()), Some(format!("{}-{suffix}", args.fullname))),
+        Scope::ClusterNamed(suffix) => (None, Some(format!("{}-{suffix}", args.fullname))),
     };
     let question = |verb: &&str| ResourceAttributes {
         group: Some(line.group.to_owned()),
@@ -344,9 +344,9 @@ mod tests {
 
     #[test]
     fn the_link_is_asked_for_nothing_outside_its_namespace_and_nobody_for_all_secrets() {
-        assert!(LINK.iter().all(|line| matches!(line.place, Place::Own | Place::Named(_))));
+        assert!(LINK.iter().all(|line| matches!(line.scope, Scope::Own | Scope::Named(_))));
         assert!(
-            LINK.iter().chain(OPERATOR).all(|line| line.resource != "secrets" || matches!(line.place, Place::Named(_)))
+            LINK.iter().chain(OPERATOR).all(|line| line.resource != "secrets" || matches!(line.scope, Scope::Named(_)))
         );
     }
 }

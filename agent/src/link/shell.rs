@@ -22,7 +22,7 @@ mod connection;
 mod event;
 mod files;
 mod session;
-mod standing;
+mod status_writer;
 mod streams;
 mod term;
 mod work;

@@ -259,7 +259,7 @@ impl Round<'_> {
     async fn take_rights(&self, namespace: &str) -> Result<(), ApiError> {
         let Settings { namespace: agent_namespace, fullname, .. } = &self.shared.settings;
         let (data_plane, name) = (&self.shared.id, self.name);
-        let binding = objects::rights(&objects::Place { data_plane, name, namespace, agent_namespace, fullname });
+        let binding = objects::rights(&objects::Grant { data_plane, name, namespace, agent_namespace, fullname });
         match apply::create(self.shared, &binding).await {
             // It is there and not in effect yet.
             Err(error) if error.class() == Class::Conflict => Ok(()),

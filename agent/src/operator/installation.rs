@@ -29,7 +29,7 @@ pub const CONFINED: &str = "Confined";
 
 /// Whether the operator may work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Clearance {
     /// It may.
     Good,
     /// It may not, for this reason.
@@ -72,8 +72,8 @@ fn revision(definition: &Value) -> u32 {
 
 /// Judges the installation. Pure.
 #[must_use]
-pub fn standing(data_plane: Option<&DataPlane>, facts: &Facts) -> Standing {
-    let held = |reason: &str, message: String| Standing::Held(Reason::new(reason, message));
+pub fn clearance(data_plane: Option<&DataPlane>, facts: &Facts) -> Clearance {
+    let held = |reason: &str, message: String| Clearance::Held(Reason::new(reason, message));
     if facts.schema < SCHEMA_REVISION {
         return held(
             "SchemaTooOld",
@@ -85,7 +85,7 @@ pub fn standing(data_plane: Option<&DataPlane>, facts: &Facts) -> Standing {
         );
     }
     if let Confinement::Fails(why) = &facts.confinement {
-        return Standing::Held(why.clone());
+        return Clearance::Held(why.clone());
     }
     let Some(data_plane) = data_plane else {
         return held("NoDataPlane", "DataPlane/default is missing; install the chart or create it".to_owned());
@@ -99,7 +99,7 @@ pub fn standing(data_plane: Option<&DataPlane>, facts: &Facts) -> Standing {
                  until a person confirms: kubectl annotate dataplane default {UID}={uid} --overwrite"
             ),
         ),
-        Some(_) | None => Standing::Good,
+        Some(_) | None => Clearance::Good,
     }
 }
 
@@ -112,7 +112,7 @@ pub async fn record(
     namespace: &str,
     data_plane: &DataPlane,
     facts: &Facts,
-    standing: &Standing,
+    clearance: &Clearance,
     now: Timestamp,
 ) -> Result<(), ApiError> {
     let uid = data_plane.uid().unwrap_or_default();
@@ -122,7 +122,7 @@ pub async fn record(
         let answer = cluster.merge("DataPlane", "dataplanes", &format!("{namespace}/default"), false, &patch).await?;
         version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
     }
-    let next = described(data_plane, facts, standing, now);
+    let next = described(data_plane, facts, clearance, now);
     if data_plane.status.as_ref() == Some(&next) {
         return Ok(());
     }
@@ -136,16 +136,16 @@ pub async fn record(
 }
 
 /// The status that says so.
-fn described(data_plane: &DataPlane, facts: &Facts, standing: &Standing, now: Timestamp) -> DataPlaneStatus {
+fn described(data_plane: &DataPlane, facts: &Facts, clearance: &Clearance, now: Timestamp) -> DataPlaneStatus {
     let uid = data_plane.uid().unwrap_or_default();
     let status = data_plane.status.clone().unwrap_or_default();
     let mut next = status.clone();
     next.cluster = Some(facts.cluster.clone());
     next.schema = Some(facts.schema);
     let mut conditions = Conditions::new(&status.conditions, data_plane.metadata.generation.unwrap_or(1), now);
-    match standing {
-        Standing::Good => conditions.set(OPERATOR_READY, true, &Reason::new("Working", "the operator works")),
-        Standing::Held(why) => conditions.set(OPERATOR_READY, false, why),
+    match clearance {
+        Clearance::Good => conditions.set(OPERATOR_READY, true, &Reason::new("Working", "the operator works")),
+        Clearance::Held(why) => conditions.set(OPERATOR_READY, false, why),
     }
     match &facts.confinement {
         Confinement::NotAsked => {}
@@ -193,9 +193,9 @@ mod tests {
             (Some(data_plane("a", Some("a"))), 1, open(), Some("NotConfined")),
         ] {
             let facts = Facts { cluster: "c".to_owned(), schema, confinement };
-            let reason = match standing(found.as_ref(), &facts) {
-                Standing::Good => None,
-                Standing::Held(why) => Some(why.reason),
+            let reason = match clearance(found.as_ref(), &facts) {
+                Clearance::Good => None,
+                Clearance::Held(why) => Some(why.reason),
             };
             assert_eq!(reason.as_deref(), expected);
         }
@@ -213,7 +213,7 @@ mod tests {
         }))
         .unwrap();
         let facts = Facts { cluster: "c".to_owned(), schema: 1, confinement: Confinement::NotAsked };
-        let look = |data_plane: &DataPlane| described(data_plane, &facts, &Standing::Good, Timestamp::UNIX_EPOCH);
+        let look = |data_plane: &DataPlane| described(data_plane, &facts, &Clearance::Good, Timestamp::UNIX_EPOCH);
         let first = look(&data_plane);
         let types: Vec<_> = first.conditions.iter().map(|one| one.condition_type.as_str()).collect();
         assert_eq!(types, ["Connected", "Modified", "OperatorReady"]);
@@ -233,8 +233,8 @@ mod tests {
             (Confinement::NotAsked, None),
         ] {
             let facts = Facts { cluster: "c".to_owned(), schema: 1, confinement };
-            let standing = standing(Some(&data_plane), &facts);
-            let status = described(&data_plane, &facts, &standing, Timestamp::UNIX_EPOCH);
+            let clearance = clearance(Some(&data_plane), &facts);
+            let status = described(&data_plane, &facts, &clearance, Timestamp::UNIX_EPOCH);
             let found = status.conditions.iter().find(|condition| condition.condition_type == CONFINED);
             assert_eq!(found.map(|found| (found.status.as_str(), found.reason.as_str())), expected);
             data_plane.status = Some(status);

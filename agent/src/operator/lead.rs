@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::cluster::{ApiError, Class, Cluster, Path};
-use super::installation::{self, Facts, Standing};
+use super::installation::{self, Facts, Clearance};
 use super::object::LOCAL;
 use super::reconcile::round::round;
 use super::reconcile::shared::Shared;
@@ -222,13 +222,13 @@ async fn limited(
 async fn installation(shared: &Shared, good: &AtomicBool, now: Timestamp) -> Result<Option<Duration>, ApiError> {
     let facts: Facts = installation::facts(&shared.cluster, &shared.settings).await?;
     let data_plane = shared.index.lock().data_plane.clone();
-    let standing = installation::standing(data_plane.as_ref(), &facts);
-    let works = standing == Standing::Good;
-    if let Standing::Held(why) = &standing {
+    let clearance = installation::clearance(data_plane.as_ref(), &facts);
+    let works = clearance == Clearance::Good;
+    if let Clearance::Held(why) = &clearance {
         tracing::warn!(reason = why.reason, message = why.message, "the operator may not work");
     }
     if let Some(data_plane) = &data_plane {
-        installation::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &standing, now).await?;
+        installation::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &clearance, now).await?;
     }
     if works != good.swap(works, Ordering::Relaxed) && works {
         for key in watch::all(&shared.index.lock()).into_iter().filter(|key| *key != Key::DataPlane) {

@@ -220,13 +220,13 @@ pub(super) struct Deploy {
     #[arg(long, value_name = "N", conflicts_with = "file")]
     pub(super) release: Option<i64>,
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: Where,
     #[command(flatten)]
     pub(super) wait: Wait,
 }
 
 #[derive(Debug, Clone, Args)]
-pub(super) struct Place {
+pub(super) struct Where {
     /// Environment
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::environments))]
     pub(super) environment: String,
@@ -244,7 +244,7 @@ pub(super) struct Act {
     #[arg(add = ArgValueCandidates::new(complete::components))]
     pub(super) component: String,
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: Where,
     #[command(flatten)]
     pub(super) wait: Wait,
 }
@@ -258,7 +258,7 @@ pub(super) struct Rollback {
     #[arg(long, value_name = "N")]
     pub(super) to: Option<i64>,
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: Where,
     #[command(flatten)]
     pub(super) wait: Wait,
 }
@@ -269,7 +269,7 @@ pub(super) struct Run {
     #[arg(add = ArgValueCandidates::new(complete::components))]
     pub(super) component: String,
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: Where,
     #[command(flatten)]
     pub(super) wait: Wait,
     /// Arguments in place of the release's

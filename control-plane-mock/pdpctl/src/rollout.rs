@@ -9,7 +9,7 @@ use control_plane_model::problem::Problem;
 use control_plane_model::{Action, Deployment, NewDeployment, ResourceStatus};
 use serde::Serialize;
 
-use super::args::{Act, Deploy, FileArgs, Global, Place, Rollback, Wait};
+use super::args::{Act, Deploy, FileArgs, Global, Where, Rollback, Wait};
 use super::context::Session;
 use super::judge::{Wish, is_of, judge, title};
 use super::output::Format;
@@ -71,7 +71,7 @@ pub(super) async fn deploy(io: &mut Io, global: &Global, ask: Deploy) -> Result<
         }
     };
     let session = Session::open(io, &global.chosen())?;
-    let Place { environment, track, reason } = place;
+    let Where { environment, track, reason } = place;
     let file = file.map(serde_json::to_value).transpose().map_err(|error| Error::usage(error.to_string(), ""))?;
     let new = NewDeployment { environment, file, release, track, reason };
     let made: Deployment =
@@ -97,7 +97,7 @@ pub(super) async fn undeploy(io: &mut Io, global: &Global, ask: Act) -> Result<(
     act(io, global, "undeploy", &component, action(place), &wait, Wish::Absent).await
 }
 
-fn action(Place { environment, track, reason }: Place) -> Action {
+fn action(Where { environment, track, reason }: Where) -> Action {
     Action { environment, track, to: None, args: None, reason }
 }
 

@@ -2,7 +2,7 @@
 
 use control_plane_model::{Action, TaskRun};
 
-use super::args::{Global, Place, Run};
+use super::args::{Global, Where, Run};
 use super::context::Session;
 use super::output::Format;
 use super::wait::{End, Line, Snapshot, watch};
@@ -12,7 +12,7 @@ use super::{Error, Io, output, table};
 pub(super) async fn run(io: &mut Io, global: &Global, ask: Run) -> Result<(), Error> {
     let Run { component, place, wait, args } = ask;
     let session = Session::open(io, &global.chosen())?;
-    let Place { environment, track, reason } = place;
+    let Where { environment, track, reason } = place;
     let action = Action { args: (!args.is_empty()).then_some(args), environment, track, to: None, reason };
     let path = session.in_project(&["components", &component, "runs"])?;
     let mut made: TaskRun = session.client.post(&path, &action).await?;

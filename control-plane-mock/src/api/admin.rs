@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::route::{Route, route};
 use crate::faults::Scripted;
 use crate::record::Entry;
-use crate::web::{Answer, App, Caller, Input};
+use crate::web::{Answer, App, Caller, JsonBody};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -45,7 +45,7 @@ async fn faults(State(shared): App, caller: Caller) -> Answer<Vec<Scripted>> {
     Ok(Json(shared.faults.list()))
 }
 
-async fn add(State(shared): App, caller: Caller, Input(fault): Input<Scripted>) -> Answer<Vec<Scripted>> {
+async fn add(State(shared): App, caller: Caller, JsonBody(fault): JsonBody<Scripted>) -> Answer<Vec<Scripted>> {
     caller.admin()?;
     shared.faults.add(fault);
     Ok(Json(shared.faults.list()))

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::named::{Three, Two, one};
 use super::route::{Route, route};
 use crate::domain::components;
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -44,7 +44,7 @@ async fn create_component(
     State(shared): App,
     caller: Caller,
     Path((organization, project)): Two,
-    Input(new): Input<NewComponent>,
+    JsonBody(new): JsonBody<NewComponent>,
 ) -> Answer<ComponentRow> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;

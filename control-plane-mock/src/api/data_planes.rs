@@ -18,7 +18,7 @@ use crate::desired::sessions;
 use crate::domain::data_planes;
 use crate::shared::Shared;
 use crate::store::Result as StoreResult;
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -55,7 +55,7 @@ async fn create_data_plane(
     State(shared): App,
     caller: Caller,
     Path(organization): One,
-    Input(new): Input<NewNamed>,
+    JsonBody(new): JsonBody<NewNamed>,
 ) -> Answer<Enrolment> {
     let state = Arc::clone(&shared);
     answer(&shared, move |c| {
@@ -121,7 +121,7 @@ async fn settings(
     State(shared): App,
     caller: Caller,
     Path((organization, name)): Two,
-    Input(new): Input<DataPlaneSettings>,
+    JsonBody(new): JsonBody<DataPlaneSettings>,
 ) -> Answer<DataPlane> {
     answer(&shared, move |c| {
         let organization = caller.organization(c, &organization)?;

@@ -11,7 +11,7 @@ use super::named::Three;
 use super::route::{Route, route};
 use crate::desired::history;
 use crate::domain::{components, deployments, environments};
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -27,7 +27,7 @@ async fn deploy(
     State(shared): App,
     caller: Caller,
     Path((organization, project, name)): Three,
-    Input(new): Input<NewDeployment>,
+    JsonBody(new): JsonBody<NewDeployment>,
 ) -> Answer<Deployment> {
     let file = new.file.as_ref().map(component::from_json).transpose().map_err(component::first)?;
     if let Some(file) = &file
@@ -46,10 +46,10 @@ async fn act(
     shared: App,
     caller: Caller,
     place: Three,
-    ask: Input<Action>,
+    ask: JsonBody<Action>,
     action: &'static str,
 ) -> Answer<Deployment> {
-    let (State(shared), Path((organization, project, name)), Input(ask)) = (shared, place, ask);
+    let (State(shared), Path((organization, project, name)), JsonBody(ask)) = (shared, place, ask);
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
         deployments::act(c, &place, &name, action, &ask)
@@ -57,15 +57,15 @@ async fn act(
     .await
 }
 
-async fn restart(shared: App, caller: Caller, place: Three, ask: Input<Action>) -> Answer<Deployment> {
+async fn restart(shared: App, caller: Caller, place: Three, ask: JsonBody<Action>) -> Answer<Deployment> {
     act(shared, caller, place, ask, "Restart").await
 }
 
-async fn rollback(shared: App, caller: Caller, place: Three, ask: Input<Action>) -> Answer<Deployment> {
+async fn rollback(shared: App, caller: Caller, place: Three, ask: JsonBody<Action>) -> Answer<Deployment> {
     act(shared, caller, place, ask, "Rollback").await
 }
 
-async fn undeploy(shared: App, caller: Caller, place: Three, ask: Input<Action>) -> Answer<Deployment> {
+async fn undeploy(shared: App, caller: Caller, place: Three, ask: JsonBody<Action>) -> Answer<Deployment> {
     act(shared, caller, place, ask, "Undeploy").await
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::named::{Three, Two, one};
 use super::route::{Route, route};
 use crate::domain::environments;
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -46,7 +46,7 @@ async fn create_environment(
     State(shared): App,
     caller: Caller,
     Path((organization, project)): Two,
-    Input(new): Input<NewEnvironment>,
+    JsonBody(new): JsonBody<NewEnvironment>,
 ) -> Answer<Environment> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::named::{One, one};
 use super::route::{Route, route};
 use crate::domain::organizations;
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -30,7 +30,7 @@ async fn organization(State(shared): App, caller: Caller, Path(name): One) -> An
     .await
 }
 
-async fn create_organization(State(shared): App, caller: Caller, Input(new): Input<NewNamed>) -> Answer<Named> {
+async fn create_organization(State(shared): App, caller: Caller, JsonBody(new): JsonBody<NewNamed>) -> Answer<Named> {
     caller.admin()?;
     answer(&shared, move |c| organizations::create_organization(c, &new)).await
 }

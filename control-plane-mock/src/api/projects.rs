@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::named::{One, Two, one};
 use super::route::{Route, route};
 use crate::domain::projects;
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -35,7 +35,7 @@ async fn create_project(
     State(shared): App,
     caller: Caller,
     Path(organization): One,
-    Input(new): Input<NewNamed>,
+    JsonBody(new): JsonBody<NewNamed>,
 ) -> Answer<Named> {
     answer(&shared, move |c| projects::create_project(c, caller.organization(c, &organization)?, &new)).await
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::named::{Four, Three, one};
 use super::route::{Route, route};
 use crate::domain::{components, releases};
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -48,7 +48,7 @@ async fn create_release(
     State(shared): App,
     caller: Caller,
     Path((organization, project, name)): Three,
-    Input(file): Input<Value>,
+    JsonBody(file): JsonBody<Value>,
 ) -> Answer<Release> {
     let content = component::from_json(&file).map_err(component::first)?;
     if content.name != name {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::named::{Four, Three, one};
 use super::route::{Route, route};
 use crate::domain::{components, task_runs};
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -23,7 +23,7 @@ async fn run(
     State(shared): App,
     caller: Caller,
     Path((organization, project, name)): Three,
-    Input(ask): Input<Action>,
+    JsonBody(ask): JsonBody<Action>,
 ) -> Answer<TaskRun> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::route::{Route, route};
 use crate::domain::tokens;
 use crate::store::{new_token, token_hash};
-use crate::web::{Answer, App, Caller, Input, answer};
+use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -30,7 +30,7 @@ async fn create(
     State(shared): App,
     caller: Caller,
     Path(organization): Path<String>,
-    Input(new): Input<NewAccessToken>,
+    JsonBody(new): JsonBody<NewAccessToken>,
 ) -> Answer<AccessToken> {
     caller.admin()?;
     let token = new_token("pdpt");

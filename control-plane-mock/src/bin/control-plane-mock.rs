@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use control_plane_mock::gateway::authority::{self, Phase, Step};
+use control_plane_mock::gateway::authority::{self, Phase, RotationStep};
 use control_plane_mock::store::Store;
 use control_plane_mock::{Config, ControlPlane};
 use serde::Deserialize;
@@ -141,10 +141,10 @@ fn main() -> ExitCode {
         }
         Command::Ca(Ca { step, store }) => {
             let step = match step {
-                CaStep::Announce => Step::Announce,
-                CaStep::Switch => Step::Switch,
-                CaStep::Finish => Step::Finish,
-                CaStep::Back => Step::Back,
+                CaStep::Announce => RotationStep::Announce,
+                CaStep::Switch => RotationStep::Switch,
+                CaStep::Finish => RotationStep::Finish,
+                CaStep::Back => RotationStep::Back,
             };
             match take(step, &store) {
                 Ok(now) => {
@@ -178,7 +178,7 @@ fn run(serve: Serve) -> anyhow::Result<()> {
 }
 
 /// Takes a step in a store that exists, and says what comes next.
-fn take(step: Step, store: &Path) -> anyhow::Result<&'static str> {
+fn take(step: RotationStep, store: &Path) -> anyhow::Result<&'static str> {
     if !store.is_file() {
         bail!(
             "there is no store at {}; give the file that `control-plane-mock serve --store` works on",

@@ -11,7 +11,7 @@ use control_plane_model::{Action, Deployment, NewDeployment};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::environments::{self, planes};
-use super::place::Place;
+use super::scope::Scope;
 use super::{components, releases};
 use crate::desired::documents::{self, Belongs};
 use crate::store::{Result, now};
@@ -79,7 +79,7 @@ struct Change<'a> {
     reason: Option<&'a str>,
 }
 
-fn write(c: &Connection, place: &Place, change: Change<'_>) -> Result<Deployment> {
+fn write(c: &Connection, place: &Scope, change: Change<'_>) -> Result<Deployment> {
     let deleting: Option<String> =
         c.query_row("SELECT deleting FROM environment WHERE id = ?1", [change.environment], |row| row.get(0))?;
     if deleting.is_some() {
@@ -157,7 +157,7 @@ fn write(c: &Connection, place: &Place, change: Change<'_>) -> Result<Deployment
 /// Every way in which a wish can be wrong, as a problem.
 pub fn deploy(
     c: &Connection,
-    place: &Place,
+    place: &Scope,
     component_name: &str,
     new: &NewDeployment,
     file: Option<&Component>,
@@ -231,7 +231,7 @@ pub fn deploy(
 ///
 /// # Errors
 /// `NotFound` when it is not deployed there, `Conflict` when there is nothing to go back to.
-pub fn act(c: &Connection, place: &Place, component_name: &str, action: &str, ask: &Action) -> Result<Deployment> {
+pub fn act(c: &Connection, place: &Scope, component_name: &str, action: &str, ask: &Action) -> Result<Deployment> {
     let environment = environments::environment(c, place.project, &ask.environment)?;
     let (component, _) = components::component(c, place.project, component_name)?;
     let track = only_track(c, component, environment, ask.track.as_deref())?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::data_planes;
 use super::handles::{exists_already, short};
-use super::place::Place;
+use super::scope::Scope;
 use crate::desired::documents::{self, Belongs};
 use crate::store::{Result, now};
 
@@ -112,7 +112,7 @@ pub(super) fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, St
 ///
 /// # Errors
 /// SQLite's.
-pub fn publish(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+pub fn publish(c: &Connection, place: &Scope, environment: i64) -> Result<()> {
     let (name, settings, deleting): (String, String, Option<String>) =
         c.query_row("SELECT handle, settings, deleting FROM environment WHERE id = ?1", [environment], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -139,7 +139,7 @@ pub fn publish(c: &Connection, place: &Place, environment: i64) -> Result<()> {
 ///
 /// # Errors
 /// SQLite's.
-pub fn delete(c: &Connection, place: &Place, environment: i64) -> Result<()> {
+pub fn delete(c: &Connection, place: &Scope, environment: i64) -> Result<()> {
     c.execute("UPDATE environment SET deleting = coalesce(deleting, ?2) WHERE id = ?1", params![environment, now()])?;
     let mut statement = c.prepare(
         "SELECT DISTINCT data_plane, name, component, track FROM document WHERE environment = ?1 AND kind = 'Release'",

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deployments::{bindings, only_track};
 use super::environments::planes;
-use super::place::Place;
+use super::scope::Scope;
 use super::{components, environments};
 use crate::desired::documents::{self, Belongs};
 use crate::desired::status;
@@ -18,7 +18,7 @@ use crate::store::{Result, now, stamp};
 ///
 /// # Errors
 /// `Conflict` when the component is no task or not deployed there.
-pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Action) -> Result<TaskRun> {
+pub fn run_task(c: &Connection, place: &Scope, component_name: &str, ask: &Action) -> Result<TaskRun> {
     run_task_as(c, place, component_name, ask, uuid::Uuid::new_v4().to_string())
 }
 
@@ -26,7 +26,7 @@ pub fn run_task(c: &Connection, place: &Place, component_name: &str, ask: &Actio
 ///
 /// # Errors
 /// As [`run_task`].
-pub fn run_task_as(c: &Connection, place: &Place, component_name: &str, ask: &Action, id: String) -> Result<TaskRun> {
+pub fn run_task_as(c: &Connection, place: &Scope, component_name: &str, ask: &Action, id: String) -> Result<TaskRun> {
     let environment = environments::environment(c, place.project, &ask.environment)?;
     let (component, component_type) = components::component(c, place.project, component_name)?;
     if !ComponentType::named(&component_type).is_some_and(|component| component.shape().is_task()) {
@@ -126,7 +126,7 @@ pub fn task_runs(c: &Connection, component: i64, id: Option<&str>) -> Result<Vec
 ///
 /// # Errors
 /// `NotFound`, or `Conflict` when it has ended.
-pub fn cancel(c: &Connection, place: &Place, component: i64, id: &str) -> Result<TaskRun> {
+pub fn cancel(c: &Connection, place: &Scope, component: i64, id: &str) -> Result<TaskRun> {
     let run = task_runs(c, component, Some(id))?.into_iter().next();
     let run = run.ok_or_else(|| Problem::not_found("this run").at("id"))?;
     let key = ResourceKey { kind: Kind::TaskRun, name: run.name.clone() };

@@ -11,7 +11,7 @@ use crate::store::{Result, set_setting, setting};
 
 /// One step of a change of authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum RotationStep {
     /// A new root is made and handed out with the old one, which goes on to issue.
     Announce,
     /// The new root issues; certificates of the old one are still taken.
@@ -57,31 +57,31 @@ pub fn phase(c: &Connection) -> Result<Phase> {
 ///
 /// # Errors
 /// `Conflict` for a step that is not the next one.
-pub fn step(c: &Connection, step: Step) -> Result<Phase> {
+pub fn step(c: &Connection, step: RotationStep) -> Result<Phase> {
     match (phase(c)?, step) {
-        (Phase::Settled, Step::Announce) => {
+        (Phase::Settled, RotationStep::Announce) => {
             let fresh = ca::new_root().map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
             set_setting(c, "ca_other_certificate", &fresh.certificate)?;
             set_setting(c, "ca_other_key", &fresh.key)?;
         }
-        (Phase::Announced, Step::Switch) => {
+        (Phase::Announced, RotationStep::Switch) => {
             exchange(c)?;
             set_setting(c, "ca_switched", "yes")?;
         }
-        (Phase::Switched, Step::Back) => {
+        (Phase::Switched, RotationStep::Back) => {
             exchange(c)?;
             c.execute("DELETE FROM setting WHERE name = 'ca_switched'", [])?;
         }
-        (Phase::Switched, Step::Finish) | (Phase::Announced, Step::Back) => {
+        (Phase::Switched, RotationStep::Finish) | (Phase::Announced, RotationStep::Back) => {
             c.execute("DELETE FROM setting WHERE name IN ('ca_other_certificate', 'ca_other_key', 'ca_switched')", [])?;
         }
-        (Phase::Settled, Step::Switch | Step::Finish | Step::Back) => {
+        (Phase::Settled, RotationStep::Switch | RotationStep::Finish | RotationStep::Back) => {
             return refuse("no other authority is announced", "announce");
         }
-        (Phase::Announced, Step::Announce | Step::Finish) => {
+        (Phase::Announced, RotationStep::Announce | RotationStep::Finish) => {
             return refuse("an authority is announced and does not issue yet", "switch, or back");
         }
-        (Phase::Switched, Step::Announce | Step::Switch) => {
+        (Phase::Switched, RotationStep::Announce | RotationStep::Switch) => {
             return refuse("the new authority issues and the old one still counts", "finish, or back");
         }
     }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn steps_come_in_their_order_and_go_back_until_the_old_root_is_dropped() {
-        use {Phase::*, Step::*};
+        use {Phase::*, RotationStep::*};
         let mut c = Connection::open_in_memory().unwrap();
         prepare(&mut c).unwrap();
         let first = ca::new_root().unwrap();

@@ -1,7 +1,7 @@
 //! What a gateway does with what its session tells: the mock's own decisions ([`Core`]) over the store.
 
 use control_plane_mock::desired::{documents, sessions};
-use control_plane_mock::gateway::link::core::{self, Core, Identity, Input, Opening, Say, Standing};
+use control_plane_mock::gateway::link::core::{self, Core, Identity, Happened, Opening, Say, SessionState};
 use control_plane_mock::store::{Error, Result};
 use protocol::message::{FactReport, Hello, RefusalClass, Verdict, Welcome, Window};
 use protocol::name::Kind;
@@ -60,7 +60,7 @@ impl World {
         if let Some(open) = self.wires.get_mut(&wire) {
             open.woken = false;
         }
-        self.by_itself(wire, Input::Woken);
+        self.by_itself(wire, Happened::Woken);
     }
 
     /// What was refused by the customer's policy is asked again by whoever serves the data plane then.
@@ -71,7 +71,7 @@ impl World {
             gateway.is_some_and(|gateway| gateway.is_open() && !gateway.is_held())
         };
         match current.filter(serving) {
-            Some(wire) => self.by_itself(wire, Input::AskAgain),
+            Some(wire) => self.by_itself(wire, Happened::AskAgain),
             None => self.after(30_000, 60_000, Event::AskAgain),
         }
     }
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    fn by_itself(&mut self, wire: u64, input: Input) {
+    fn by_itself(&mut self, wire: u64, input: Happened) {
         let Some(mut session) = self.wires.get_mut(&wire).and_then(|wire| wire.gateway.take()) else { return };
         self.decide(wire, &mut session, input);
         self.put_back(wire, session);
@@ -95,7 +95,7 @@ impl World {
             ControlEvent::Hello(hello) => self.hello(wire, &mut session, &hello),
             ControlEvent::Ended { ref reason, .. } => {
                 note!(self, "control ended: {reason}");
-                self.decide(wire, &mut session, Input::Told(vec![event]));
+                self.decide(wire, &mut session, Happened::Told(vec![event]));
                 self.after(0, LOOK, Event::Left { wire });
                 // What it still has to say is its close frame.
                 while let Some(transmit) = session.poll_transmit() {
@@ -121,7 +121,7 @@ impl World {
 
     /// What was acknowledged before is recorded now, if its gateway still lives.
     pub(super) fn record(&mut self, wire: u64, report: FactReport) {
-        self.by_itself(wire, Input::Told(vec![ControlEvent::Fact(report)]));
+        self.by_itself(wire, Happened::Told(vec![ControlEvent::Fact(report)]));
     }
 
     /// The end of a session is recorded.
@@ -183,7 +183,7 @@ impl World {
             note!(self, "control {key} fact {} {:?}", fact.id, fact.kind);
             stored = Some((key.clone(), fact.generation));
         }
-        if !self.decide(wire, session, Input::Told(vec![event])) {
+        if !self.decide(wire, session, Happened::Told(vec![event])) {
             return;
         }
         if let Some((key, generation)) = &answered {
@@ -205,10 +205,10 @@ impl World {
     }
 
     /// Lets the core decide, and tells the session what it says. False if this is not the data plane's session any more.
-    fn decide(&mut self, wire: u64, session: &mut ControlSession, input: Input) -> bool {
+    fn decide(&mut self, wire: u64, session: &mut ControlSession, input: Happened) -> bool {
         let Some(mut core) = self.wires.get_mut(&wire).and_then(|wire| wire.core.take()) else { return false };
-        let standing = Standing::of(session);
-        let say = match self.in_store(|c| core.handle(c, input, standing)) {
+        let session_state = SessionState::of(session);
+        let say = match self.in_store(|c| core.handle(c, input, session_state)) {
             Ok(say) => say,
             Err(error) => {
                 core::closing(&error).to(session);

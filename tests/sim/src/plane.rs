@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use control_plane_mock::desired::documents::{self, Belongs, Stored};
 use control_plane_mock::desired::sessions;
-use control_plane_mock::domain::place::Place;
+use control_plane_mock::domain::scope::Scope;
 use control_plane_mock::domain::{gateways, task_runs};
 use control_plane_mock::store::{self, Result};
 use control_plane_model::Action;
@@ -306,9 +306,9 @@ pub(super) fn wish(c: &Connection, key: &ResourceKey, body: &str) -> Result<()> 
     Ok(())
 }
 
-fn place() -> Place {
+fn place() -> Scope {
     let shop = || "shop".to_owned();
-    Place { organization: 1, organization_name: shop(), project: 1, project_name: shop(), actor: "somebody".to_owned() }
+    Scope { organization: 1, organization_name: shop(), project: 1, project_name: shop(), actor: "somebody".to_owned() }
 }
 
 /// The release that is a task.

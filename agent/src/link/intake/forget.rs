@@ -20,13 +20,13 @@ pub struct ForgetJob {
     generation: i64,
     looks: u8,
     /// What is to be deleted once the floor is high enough; none when there is nothing.
-    target: Option<Target>,
+    target: Option<Version>,
     floor: i64,
     waits: Waits,
 }
 
 #[derive(Debug, Clone)]
-struct Target {
+struct Version {
     uid: String,
     resource_version: String,
 }
@@ -110,7 +110,7 @@ impl ForgetJob {
             return Next::Done(busy("the stored object is being deleted and waits for a finalizer"));
         }
         self.target =
-            Some(Target { uid: stored.uid().to_owned(), resource_version: stored.resource_version().to_owned() });
+            Some(Version { uid: stored.uid().to_owned(), resource_version: stored.resource_version().to_owned() });
         self.read_floor()
     }
 
@@ -135,7 +135,7 @@ impl ForgetJob {
     }
 
     fn delete(&mut self) -> Next {
-        let Some(Target { mut uid, mut resource_version }) = self.target.clone() else { return self.done() };
+        let Some(Version { mut uid, mut resource_version }) = self.target.clone() else { return self.done() };
         if mutant::is(Mutant::ForgetWithoutPrecondition) {
             (uid, resource_version) = (String::new(), String::new());
         }

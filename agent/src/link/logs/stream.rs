@@ -38,7 +38,7 @@ const MAX_SOURCES: usize = 64;
 
 /// Where the pods of a stream are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
+struct PodSet {
     namespace: String,
     selector: String,
     /// No pods will join any more.
@@ -178,7 +178,7 @@ impl Streaming {
     async fn begin(
         &self,
         found: &[Instance],
-        target: &Target,
+        target: &PodSet,
         known: &mut BTreeSet<(String, String)>,
         cursors: &mut BTreeMap<String, Cursor>,
         sources: &mut JoinSet<(String, SourceEnd)>,
@@ -217,7 +217,7 @@ impl Streaming {
     }
 
     /// The policy, the target and its pods, as they are now.
-    async fn look(&self) -> Look<(Vec<Instance>, Target)> {
+    async fn look(&self) -> Look<(Vec<Instance>, PodSet)> {
         match self.policy().await {
             Look::Found(()) => {}
             Look::NotYet(reason) => return Look::NotYet(reason),
@@ -255,7 +255,7 @@ impl Streaming {
         }
     }
 
-    async fn target(&self) -> Look<Target> {
+    async fn target(&self) -> Look<PodSet> {
         let name = &self.start.key.name;
         match self.start.key.kind {
             Kind::Release => {
@@ -289,7 +289,7 @@ impl Streaming {
 
     /// A run is forgotten once its end is recorded, and its Job stays for a while: its pods carry its name. They are looked for in
     /// the environment that the control plane names, since a search in all of them would cost a list each for every made-up name.
-    async fn forgotten(&self, run: &str) -> Look<Target> {
+    async fn forgotten(&self, run: &str) -> Look<PodSet> {
         let Some(environment) = &self.start.environment else {
             return Look::End(end(
                 EndReason::NotFound,
@@ -304,7 +304,7 @@ impl Streaming {
         let selector = format!("{TASK_RUN}={run}");
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         match call(pods.list(&ListParams::default().labels(&selector).limit(1).match_any())).await {
-            Ok(list) if !list.items.is_empty() => Look::Found(Target { namespace, selector, over: true }),
+            Ok(list) if !list.items.is_empty() => Look::Found(PodSet { namespace, selector, over: true }),
             Err(Unread::Failed(reason)) => Look::Failed(reason),
             // Of the last two: the link is not bound there yet, or not any more.
             Ok(_) | Err(Unread::NotFound | Unread::NotAllowed) => Look::End(end(
@@ -315,15 +315,15 @@ impl Streaming {
     }
 }
 
-fn located(namespace: Option<String>, selector: Option<String>, over: bool) -> Look<Target> {
+fn located(namespace: Option<String>, selector: Option<String>, over: bool) -> Look<PodSet> {
     match (namespace, selector) {
-        (Some(namespace), Some(selector)) => Look::Found(Target { namespace, selector, over }),
+        (Some(namespace), Some(selector)) => Look::Found(PodSet { namespace, selector, over }),
         (_, _) if over => Look::End(end(EndReason::NotFound, "it never ran")),
         (_, _) => Look::NotYet("it has not been started yet"),
     }
 }
 
-fn missing(error: Unread) -> Look<Target> {
+fn missing(error: Unread) -> Look<PodSet> {
     match error {
         Unread::NotFound => Look::End(end(EndReason::NotFound, "there is no such resource on this data plane")),
         Unread::NotAllowed => Look::Failed("the agent may not read its own resources".to_owned()),

@@ -89,7 +89,7 @@ impl<S: Store> Term<'_, S> {
             }
             Done::Status { settled, stored } => {
                 self.observe(stored);
-                self.standing.ended(settled == Settled::Later);
+                self.status.ended(settled == Settled::Later);
             }
             Done::Credentials(Ok(credentials)) => {
                 self.failures = 0;
@@ -117,12 +117,12 @@ impl<S: Store> Term<'_, S> {
             Done::RenewalRequest(Err(error)) => warn!(%error, "no certificate request could be made"),
             Done::Renewed(Ok((certificate, proposed))) => {
                 info!(not_after = certificate.not_after, "certificate renewed over the link");
-                self.standing.set_proposed(proposed);
+                self.status.set_proposed(proposed);
                 self.renew_at = Some(certificate.renew_at().max(now() + RENEW_PAUSE));
             }
             Done::Renewed(Err(error)) => warn!(%error, "a renewed certificate could not be kept"),
             Done::Promoted(Ok(())) => {}
-            Done::Proposed(Ok(proposed)) => self.standing.set_proposed(proposed),
+            Done::Proposed(Ok(proposed)) => self.status.set_proposed(proposed),
             Done::Proposed(Err(error)) => debug!(%error, "the handed-out CA cannot be read now"),
             Done::Promoted(Err(error)) => {
                 warn!(%error, "the certificate stays pending; it is promoted with the next session");
@@ -139,7 +139,7 @@ impl<S: Store> Term<'_, S> {
 
     fn use_credentials(&mut self, credentials: Credentials) {
         self.renew_at = credentials.certificate.as_ref().map(Certificate::renew_at);
-        self.standing.set_proposed(credentials.proposed.clone());
+        self.status.set_proposed(credentials.proposed.clone());
         self.credentials = Some(credentials);
     }
 
@@ -208,7 +208,7 @@ impl<S: Store> Term<'_, S> {
                 );
             }
             AgentEvent::StoreKnown { store_id } => {
-                self.standing.set_store(store_id);
+                self.status.set_store(store_id);
                 self.connected(true, "Connected", CONNECTED.to_owned());
             }
             AgentEvent::Document { ticket, document } => match Request::read(&document) {
@@ -305,7 +305,7 @@ impl<S: Store> Term<'_, S> {
             (Some(_) | None, _) => None,
         };
         self.connected(true, "Connected", CONNECTED.to_owned());
-        self.standing.write(Duration::ZERO);
+        self.status.write(Duration::ZERO);
         if let Ok(theirs) = welcome.time.parse::<jiff::Timestamp>() {
             let ahead = now() - theirs.as_second();
             if ahead.abs() > CLOCK_SKEW {

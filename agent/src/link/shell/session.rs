@@ -5,7 +5,7 @@ use protocol::name::Kind;
 use protocol::session::{AgentSession, AgentSettings};
 use tracing::warn;
 
-use super::standing::WAITING;
+use super::status_writer::WAITING;
 use super::term::Term;
 use crate::kinds::SCHEMA_REVISION;
 use crate::link::cache::News;
@@ -89,7 +89,7 @@ impl<S: Store> Term<'_, S> {
         for report in std::mem::take(&mut self.unsent).into_values() {
             tell_report(&mut session, report);
         }
-        self.standing.set_id(credentials.data_plane.clone());
+        self.status.set_id(credentials.data_plane.clone());
         session.start(self.now());
         self.session = Some(session);
     }

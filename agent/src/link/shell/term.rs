@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::connection::{Connection, Ready};
 use super::files::Files;
-use super::standing::Standing;
+use super::status_writer::StatusWriter;
 use super::streams::LogStreams;
 use super::work::{self, Done, Work};
 use super::{Parts, TICK};
@@ -68,7 +68,7 @@ pub(super) struct Term<'a, S> {
     /// Resources with a removal on its way, or waiting to be tried again.
     pub(super) removing: BTreeSet<ResourceKey>,
     pub(super) remove_again: Option<Instant>,
-    pub(super) standing: Standing,
+    pub(super) status: StatusWriter,
     files: Files,
     /// Attempts at a certificate that failed in a row, and when to try again.
     pub(super) failures: u32,
@@ -106,7 +106,7 @@ impl<'a, S: Store> Term<'a, S> {
             acknowledged: BTreeMap::new(),
             removing: BTreeSet::new(),
             remove_again: None,
-            standing: Standing::new(),
+            status: StatusWriter::new(),
             files: Files::new(files.into_iter().flatten().cloned()),
             failures: 0,
             credentials_due: Some(Instant::now()),
@@ -200,7 +200,7 @@ impl<'a, S: Store> Term<'a, S> {
     fn wake(&self) -> Instant {
         let session = self.session.as_ref().and_then(AgentSession::poll_timeout);
         let session = session.map(|(at, _)| self.started + Duration::from_millis(at));
-        [session, self.standing.wake(), self.credentials_due, self.remove_again, self.restart_due, self.renewal_wake()]
+        [session, self.status.wake(), self.credentials_due, self.remove_again, self.restart_due, self.renewal_wake()]
             .into_iter()
             .flatten()
             .fold(Instant::now() + TICK, Instant::min)
@@ -233,7 +233,7 @@ impl<'a, S: Store> Term<'a, S> {
                 session.start(now);
             }
         }
-        if let Some(wanted) = self.standing.start() {
+        if let Some(wanted) = self.status.start() {
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
             self.tasks.spawn(work::status(store, leadership, wanted, wall_clock()));
         }
@@ -298,13 +298,13 @@ impl<'a, S: Store> Term<'a, S> {
 
     /// Whether there is a session and why not.
     pub(super) fn connected(&mut self, yes: bool, reason: &'static str, message: String) {
-        self.standing.set_connected(yes, reason, message);
+        self.status.set_connected(yes, reason, message);
     }
 
     /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
     /// seen the pods ready, where it is told to wait.
     fn show_readiness(&self) {
-        let connected = self.standing.connected();
+        let connected = self.status.connected();
         let installed = !self.cache.is_complete() || self.cache.installation().is_some();
         if connected.is_some_and(|connected| connected.yes) || !installed {
             self.parts.check.ready();

@@ -56,7 +56,7 @@ pub struct Wanted {
 
 /// A namespace of an environment, and whose rights are bound in it.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct Grant<'a> {
     /// Id of the data plane.
     pub data_plane: &'a str,
     /// Name of the Environment.
@@ -70,15 +70,15 @@ pub struct Place<'a> {
 
 /// The operator's own rights in an environment. An Absent document suffices to make it.
 #[must_use]
-pub fn rights(place: &Place<'_>) -> Value {
-    bind(place, "workloads", "operator")
+pub fn rights(grant: &Grant<'_>) -> Value {
+    bind(grant, "workloads", "operator")
 }
 
-fn bind(place: &Place<'_>, role: &str, account: &str) -> Value {
-    let role = format!("{}-{role}", place.fullname);
-    let account = json!({"kind": "ServiceAccount", "name": format!("{}-{account}", place.fullname), "namespace": place.agent_namespace});
-    let labels = object::environment_labels(place.data_plane, place.name);
-    let mut made = object::head(ObjectKind::RoleBinding, &role, Some(place.namespace), &labels);
+fn bind(grant: &Grant<'_>, role: &str, account: &str) -> Value {
+    let role = format!("{}-{role}", grant.fullname);
+    let account = json!({"kind": "ServiceAccount", "name": format!("{}-{account}", grant.fullname), "namespace": grant.agent_namespace});
+    let labels = object::environment_labels(grant.data_plane, grant.name);
+    let mut made = object::head(ObjectKind::RoleBinding, &role, Some(grant.namespace), &labels);
     made["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
     made["subjects"] = json!([account]);
     made
@@ -97,16 +97,16 @@ pub fn wanted(input: &Input<'_>) -> Wanted {
     };
     let mut present = vec![namespace(input)];
     let mut absent = Vec::new();
-    let place = Place {
+    let grant = Grant {
         data_plane: input.data_plane,
         name: input.name,
         namespace: input.namespace,
         agent_namespace: input.agent_namespace,
         fullname: input.fullname,
     };
-    present.push(rights(&place));
+    present.push(rights(&grant));
     if input.logs {
-        present.push(bind(&place, "logs", "link"));
+        present.push(bind(&grant, "logs", "link"));
     } else {
         absent.push(ObjectKind::RoleBinding.named(&format!("{}-logs", input.fullname)));
     }
@@ -247,14 +247,14 @@ mod tests {
 
     #[test]
     fn rights_for_a_removal_are_those_of_the_preparation() {
-        let place = Place {
+        let grant = Grant {
             data_plane: "dp1",
             name: "shop-dev",
             namespace: "dp-acme-shop-dev-fd039d72",
             agent_namespace: "pdp-agent",
             fullname: "pdp-agent",
         };
-        assert_eq!(wanted(&input()).present[1], rights(&place));
+        assert_eq!(wanted(&input()).present[1], rights(&grant));
     }
 
     #[test]

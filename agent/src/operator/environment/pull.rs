@@ -86,8 +86,8 @@ async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &st
 ///
 /// # Errors
 /// A call failed.
-pub async fn ensure(shared: &Shared, place: &may_run::Place, source: &str) -> Result<(), ApiError> {
-    let may_run::Place { environment, namespace, .. } = place;
+pub async fn ensure(shared: &Shared, place: &may_run::Prepared, source: &str) -> Result<(), ApiError> {
+    let may_run::Prepared { environment, namespace, .. } = place;
     if observe::secret(shared, OwnerKind::Environment.named(environment), namespace, &name(source)).await?.is_none() {
         copy(shared, environment, namespace, source).await?;
     }

@@ -17,9 +17,9 @@ use crate::vault::Reader;
 
 pub mod room;
 
-/// Where a release runs: its environment, prepared.
+/// An environment that is prepared: a release may run there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Prepared {
     /// Name of the Environment.
     pub environment: String,
     pub namespace: String,
@@ -29,7 +29,7 @@ pub struct Place {
     pub level: SecurityLevel,
 }
 
-impl Place {
+impl Prepared {
     /// As the vault knows it.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
@@ -49,7 +49,7 @@ pub fn may_run<'a>(
     policy: &'a DataPlanePolicySpec,
     environment: &str,
     pod: &Pod,
-) -> Result<(Place, Option<&'a str>), Reason> {
+) -> Result<(Prepared, Option<&'a str>), Reason> {
     let place = place(contents, environment, policy)?;
     let registry =
         policy::registry(policy, &pod.image).map_err(|sentence| denied(format!("spec.image: {sentence}")))?;
@@ -100,7 +100,7 @@ pub fn job_may_start(contents: &Contents, job: &Value, args: bool) -> Result<(),
 ///
 /// # Errors
 /// It is missing, not ready, or not allowed.
-pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpec) -> Result<Place, Reason> {
+pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpec) -> Result<Prepared, Reason> {
     let waiting =
         |what: &str| Reason::new("EnvironmentNotReady", format!("Environment {environment} {what}; it is waited for"));
     let Some(Own::Read(found)) = contents.environments.get(environment) else {
@@ -119,9 +119,9 @@ pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpe
     let [organization, project, handle] = &owner;
     let namespace = namespace_name(organization, project, handle);
     match status.and_then(|status| status.namespace.as_deref()).filter(|_| ready) {
-        Some(told) if told == namespace => Ok(Place { environment: environment.to_owned(), namespace, owner, level }),
+        Some(told) if told == namespace => Ok(Prepared { environment: environment.to_owned(), namespace, owner, level }),
         Some(told) if mutant::is(Mutant::StatusBelieved) => {
-            Ok(Place { environment: environment.to_owned(), namespace: told.to_owned(), owner, level })
+            Ok(Prepared { environment: environment.to_owned(), namespace: told.to_owned(), owner, level })
         }
         Some(_) => {
             Err(waiting(&format!("names another namespace in its status than {namespace}, which its handles give")))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::mutant::{self, Mutant};
 
 use super::binding::filled;
-use super::decide::{self, Standing};
+use super::decide::{self, ContentState};
 use super::render::{self, Input};
 use super::{Admitted, Work};
 use super::{check, resolve};
@@ -19,7 +19,7 @@ use crate::operator::environment::pull;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::apply::Material;
 use crate::operator::reconcile::halt::Halt;
-use crate::operator::reconcile::may_run::Place;
+use crate::operator::reconcile::may_run::Prepared;
 use crate::operator::reconcile::observe;
 use crate::operator::reconcile::rendering::{Rendering, SECRETS};
 use crate::operator::reconcile::shared::Pause;
@@ -31,11 +31,11 @@ const REFUSAL_WAIT: Duration = Duration::from_secs(10);
 impl Work<'_> {
     /// Takes up the newest content, unless that was done or somebody paused it.
     pub(super) async fn admit(&mut self, pause: Option<&Pause>) -> Result<Admitted, ApiError> {
-        let due = match decide::standing(&self.status, &self.identity) {
-            Standing::New => true,
+        let due = match decide::content_state(&self.status, &self.identity) {
+            ContentState::New => true,
             // A removal that was under way when the release was wanted again may have taken its rendering.
-            Standing::Rolling => self.rendering_is_gone().await?,
-            Standing::Effective | Standing::Failed => false,
+            ContentState::Rolling => self.rendering_is_gone().await?,
+            ContentState::Effective | ContentState::Failed => false,
         };
         if !due || pause.is_some() {
             return Ok(Admitted::default());
@@ -153,7 +153,7 @@ impl Work<'_> {
         Ok(kept.unwrap_or_else(rendered))
     }
 
-    async fn store(&self, place: &Place, rendering: &Rendering) -> Result<(), ApiError> {
+    async fn store(&self, place: &Prepared, rendering: &Rendering) -> Result<(), ApiError> {
         let (namespace, revision) = (&place.namespace, &self.identity.revision);
         if self.shared.rendering(namespace, revision).is_some() {
             return Ok(());

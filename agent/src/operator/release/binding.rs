@@ -15,7 +15,7 @@ use crate::operator::environment::KEY_SECRET;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::apply::Material;
 use crate::operator::reconcile::halt::Halt;
-use crate::operator::reconcile::may_run::{self, Place};
+use crate::operator::reconcile::may_run::{self, Prepared};
 use crate::operator::reconcile::observe;
 use crate::operator::reconcile::rendering::{Rendering, SECRETS, Slots, Unbound};
 use crate::operator::reconcile::shared::Pause;
@@ -112,7 +112,7 @@ impl Work<'_> {
         &self,
         rendering: &Rendering,
         policy: &DataPlanePolicySpec,
-        place: &Place,
+        place: &Prepared,
     ) -> Result<(Slots, Option<Material>), Halt> {
         let mut slots = Slots::new();
         let config =

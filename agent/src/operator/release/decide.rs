@@ -39,7 +39,7 @@ const IN_THE_WAY_RETRY: Duration = Duration::from_secs(10);
 
 /// Where the newest content of a release stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum ContentState {
     /// Not acted on yet.
     New,
     /// Being rolled out.
@@ -52,21 +52,21 @@ pub enum Standing {
 
 /// Where the newest content stands, from status alone.
 #[must_use]
-pub fn standing(status: &ReleaseStatus, identity: &Identity) -> Standing {
+pub fn content_state(status: &ReleaseStatus, identity: &Identity) -> ContentState {
     let failed = status.failed.as_ref();
     if failed.is_some_and(|failed| failed.generation == identity.generation && failed.hash == identity.content_hash) {
-        return if mutant::is(Mutant::FailedIsTriedAgain) { Standing::New } else { Standing::Failed };
+        return if mutant::is(Mutant::FailedIsTriedAgain) { ContentState::New } else { ContentState::Failed };
     }
     if let Some(rollout) = &status.rollout {
         let same = rollout.generation == identity.generation && rollout.revision == identity.revision;
-        return if same { Standing::Rolling } else { Standing::New };
+        return if same { ContentState::Rolling } else { ContentState::New };
     }
     let effective = status.effective.as_ref();
     if effective.is_some_and(|done| done.generation == Some(identity.generation) && done.revision == identity.revision)
     {
-        return Standing::Effective;
+        return ContentState::Effective;
     }
-    Standing::New
+    ContentState::New
 }
 
 /// The revision that shall run now: the one being rolled out, else the last good one.

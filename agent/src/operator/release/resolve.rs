@@ -12,7 +12,7 @@ use crate::kinds::conditions::Reason;
 use crate::kinds::{DataPlanePolicySpec, StartGate};
 use crate::operator::object;
 use crate::operator::object::fixed::VAULT_ACCOUNT;
-use crate::operator::reconcile::may_run::{Place, denied, may_run, no_policy, room};
+use crate::operator::reconcile::may_run::{Prepared, denied, may_run, no_policy, room};
 use crate::operator::reconcile::shared::Shared;
 use crate::operator::world::index::Contents;
 use crate::policy;
@@ -24,7 +24,7 @@ use crate::vault::VaultError;
 pub struct Admissible {
     /// Its spec, parsed.
     pub release: ValidRelease,
-    pub place: Place,
+    pub place: Prepared,
     /// Secrets of the agent's namespace by which its images are pulled.
     pub pull_secrets: BTreeSet<String>,
     /// What holds its pods back until they are closed.
@@ -59,7 +59,7 @@ pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result
 pub async fn secrets(
     shared: &Shared,
     policy: &DataPlanePolicySpec,
-    place: &Place,
+    place: &Prepared,
     references: &BTreeMap<String, SecretRef>,
 ) -> Result<BTreeMap<String, SecretSlice<u8>>, VaultError> {
     let Some(vault) = &policy.vault else {

@@ -85,7 +85,7 @@ const EXIT_CODE_WAIT: Duration = Duration::from_secs(2);
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus> {
     let mut next = observed.status.clone();
     next.observed_generation = Some(observed.generation);
-    let mut step = Step { observed, now, writes: Vec::new(), wake: None, next };
+    let mut step = Draft { observed, now, writes: Vec::new(), wake: None, next };
     let said = step.take();
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
     if let Some(until) = observed.paused {
@@ -122,7 +122,7 @@ enum Said {
     Ended(Reason),
 }
 
-struct Step<'a> {
+struct Draft<'a> {
     observed: &'a Observed<'a>,
     now: Timestamp,
     writes: Vec<Write<TaskRunStatus>>,
@@ -130,7 +130,7 @@ struct Step<'a> {
     next: TaskRunStatus,
 }
 
-impl Step<'_> {
+impl Draft<'_> {
     fn take(&mut self) -> Said {
         if self.observed.status.job.is_none() {
             return self.begin();

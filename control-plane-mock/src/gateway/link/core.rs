@@ -1,6 +1,6 @@
 //! The decisions of a gateway about one link, without IO but a connection to the store.
 //!
-//! What came in and what changed goes in as [`Input`], with how the session stands; what the session is to do comes out as
+//! What came in and what changed goes in as [`Happened`], with how the session stands; what the session is to do comes out as
 //! [`Say`]. Every input is one transaction of its owner, and fails with `Superseded` if this is not the data plane's current
 //! session any more. The shell around it runs that in the store's thread; the simulation calls it as it is.
 
@@ -37,7 +37,7 @@ pub struct Identity<'a> {
 
 /// How the protocol's session stands, and whether offers flow at all.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing {
+pub struct SessionState {
     /// The comparison is over.
     pub open: bool,
     /// A person has to decide.
@@ -46,7 +46,7 @@ pub struct Standing {
     pub paused: bool,
 }
 
-impl Standing {
+impl SessionState {
     /// That of a session.
     #[must_use]
     pub const fn of(session: &ControlSession) -> Self {
@@ -56,7 +56,7 @@ impl Standing {
 
 /// What happened.
 #[derive(Debug)]
-pub enum Input {
+pub enum Happened {
     /// The session tells this. `Hello` is not among it: see [`Core::open`].
     Told(Vec<ControlEvent>),
     /// Something may have changed in the store.
@@ -229,18 +229,18 @@ impl Core {
     ///
     /// # Errors
     /// `Superseded`, SQLite's: then nothing of it holds, and the connection is to be closed ([`closing`]).
-    pub fn handle(&mut self, c: &Connection, input: Input, mut standing: Standing) -> Result<Vec<Say>> {
+    pub fn handle(&mut self, c: &Connection, input: Happened, mut session_state: SessionState) -> Result<Vec<Say>> {
         if !mutant::is(Mutant::UnfencedWrites) {
             sessions::require(c, &self.data_plane, &self.session)?;
         }
         let mut say = Vec::new();
         match input {
-            Input::Told(events) => self.told(c, events, &mut standing, &mut say)?,
-            Input::Woken => self.look(c, &mut standing, &mut say)?,
-            Input::AskAgain if standing.open && !standing.held => {
+            Happened::Told(events) => self.told(c, events, &mut session_state, &mut say)?,
+            Happened::Woken => self.look(c, &mut session_state, &mut say)?,
+            Happened::AskAgain if session_state.open && !session_state.held => {
                 documents::ask_policy_again(c, &self.data_plane)?;
             }
-            Input::AskAgain => {}
+            Happened::AskAgain => {}
         }
         Ok(say)
     }
@@ -249,7 +249,7 @@ impl Core {
         &mut self,
         c: &Connection,
         events: Vec<ControlEvent>,
-        standing: &mut Standing,
+        session_state: &mut SessionState,
         say: &mut Vec<Say>,
     ) -> Result<()> {
         let mut look = false;
@@ -263,8 +263,8 @@ impl Core {
                 ControlEvent::Compared { differences } => {
                     let held = compare::settle(c, &self.data_plane, &differences, self.compared_upto)?;
                     say.push(Say::FinishComparison { held });
-                    (standing.open, standing.held) = (true, standing.held || held);
-                    self.look(c, standing, say)?;
+                    (session_state.open, session_state.held) = (true, session_state.held || held);
+                    self.look(c, session_state, say)?;
                 }
                 ControlEvent::Answered { key, generation, hash, verdict } => {
                     self.answered(c, &key, generation, hash.is_none(), &verdict)?;
@@ -289,7 +289,7 @@ impl Core {
             }
         }
         if look {
-            self.look(c, standing, say)?;
+            self.look(c, session_state, say)?;
         }
         Ok(())
     }

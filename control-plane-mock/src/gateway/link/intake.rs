@@ -7,7 +7,7 @@ use protocol::session::{CloseCode, ControlEvent};
 use serde_json::json;
 
 use super::Link;
-use super::core::{self, Core, Identity, Input, Opening, Say, Standing};
+use super::core::{self, Core, Identity, Happened, Opening, Say, SessionState};
 use crate::faults::Fault;
 use crate::gateway::enrol;
 use crate::store::Error;
@@ -42,18 +42,18 @@ impl Link {
             }
         }
         if !told.is_empty() {
-            self.decide(Input::Told(told)).await;
+            self.decide(Happened::Told(told)).await;
         }
     }
 
     /// Lets the core decide in the store's thread, and tells the session what it says.
-    pub(super) async fn decide(&mut self, input: Input) {
+    pub(super) async fn decide(&mut self, input: Happened) {
         let Some(mut core) = self.core.take() else { return };
         let pauses = |fault: &Fault| matches!(fault, Fault::Pause);
         let paused = self.shared.faults.holds(self.data_plane(), pauses);
-        let standing = Standing { paused, ..Standing::of(&self.session) };
+        let session_state = SessionState { paused, ..SessionState::of(&self.session) };
         let decided = self.shared.store.run(move |c| {
-            let say = core.handle(c, input, standing)?;
+            let say = core.handle(c, input, session_state)?;
             Ok((core, say))
         });
         let (core, say) = match decided.await {

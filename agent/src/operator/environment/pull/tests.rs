@@ -118,7 +118,7 @@ async fn a_copy_comes_with_the_first_release_of_its_registry_and_goes_when_nothi
     assert_eq!(copies(), [""; 0], "an environment without releases holds no credentials");
 
     put(&mut shared.index.lock(), "web", &fixture::service(), &json!({}));
-    let place = may_run::Place {
+    let place = may_run::Prepared {
         environment: "shop-dev".to_owned(),
         namespace: "env".to_owned(),
         owner: ["acme", "shop", "dev"].map(str::to_owned),

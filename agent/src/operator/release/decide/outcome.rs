@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use protocol::report::{EndpointState, FactKind, PodState, Replicas};
 
-use super::{Observed, Standing, standing};
+use super::{Observed, ContentState, content_state};
 use crate::kinds::ReleaseStatus;
 use crate::kinds::conditions::{self, Conditions, Reason};
 use crate::operator::reconcile::modified::{self, Ledger};
@@ -37,8 +37,8 @@ pub(super) struct Seen<'a> {
 }
 
 pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut ReleaseStatus, now: Timestamp) {
-    let stands = standing(status, observed.identity);
-    if stands != Standing::New || observed.blocked.is_some() {
+    let stands = content_state(status, observed.identity);
+    if stands != ContentState::New || observed.blocked.is_some() {
         status.observed_generation = Some(observed.identity.generation);
     }
     let mut conditions = Conditions::new(&observed.status.conditions, observed.identity.generation, now);
@@ -51,7 +51,7 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
             conditions.set("PolicyDenied", true, why);
         }
     }
-    if stands == Standing::Failed
+    if stands == ContentState::Failed
         && let Some(failed) = &status.failed
     {
         conditions.set("Failed", true, &Reason::new(&failed.reason, failed.message.clone()));
@@ -86,7 +86,7 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
     counts(observed, status);
 }
 
-fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stands: Standing) -> (bool, Reason) {
+fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stands: ContentState) -> (bool, Reason) {
     let serving_on = || match status.effective.as_ref() {
         Some(effective) => effective.generation.map_or_else(
             || "; the last good revision serves on".to_owned(),
@@ -98,7 +98,7 @@ fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stand
         return (false, Reason::new(&blocked.reason, format!("{}{}", blocked.message, serving_on())));
     }
     match stands {
-        Standing::Failed => {
+        ContentState::Failed => {
             let failed = status.failed.as_ref();
             let reason = failed.map_or("Failed", |failed| failed.reason.as_str());
             let message = failed.map_or("", |failed| failed.message.as_str());
@@ -109,12 +109,12 @@ fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stand
             };
             (false, Reason::new(reason, format!("{message}; {after}")))
         }
-        Standing::Effective => match seen.verdict {
+        ContentState::Effective => match seen.verdict {
             Verdict::Serving => (true, serving(observed)),
             Verdict::Progressing(doing) => (false, Reason::new("NotServing", doing.clone())),
             Verdict::Stalled(why) | Verdict::Failed(why) => (false, why.clone()),
         },
-        Standing::Rolling | Standing::New => match seen.verdict {
+        ContentState::Rolling | ContentState::New => match seen.verdict {
             Verdict::Stalled(why) => (false, Reason::new(&why.reason, format!("{}{}", why.message, serving_on()))),
             Verdict::Serving => (false, Reason::new("RollingOut", format!("the new pods are ready{}", serving_on()))),
             Verdict::Progressing(doing) => (false, Reason::new("RollingOut", format!("{doing}{}", serving_on()))),

@@ -11,13 +11,13 @@ use crate::kinds::conditions::{self, NewFact, Reason};
 use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout};
 
 /// One step of a rollout.
-pub(super) struct Step<'a> {
+pub(super) struct RolloutStep<'a> {
     pub(super) observed: &'a Observed<'a>,
     pub(super) rollout: &'a Rollout,
     pub(super) now: Timestamp,
 }
 
-impl Step<'_> {
+impl RolloutStep<'_> {
     pub(super) fn served(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>) {
         let Some(target) = &self.observed.target else { return };
         status.rollout = None;

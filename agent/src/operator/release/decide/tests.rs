@@ -42,7 +42,7 @@ fn until_the_controller_has_seen_the_deployment_status_is_written_once() {
 #[test]
 fn a_new_release_is_added_served_and_then_nothing_is_written() {
     let mut scene = Scene::new();
-    assert_eq!(standing(&scene.status, &scene.identity), Standing::New);
+    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::New);
     scene.admit();
     assert_eq!(scene.step(), "[create ConfigMap/config-rev1, create Service/web-http, create Deployment/web]");
     assert_eq!(scene.condition("Ready"), "False RollingOut");
@@ -138,7 +138,7 @@ fn a_rollout_that_fails_goes_back_once_and_is_not_tried_again() {
     scene.pods("rev2", false);
     scene.crashes();
     assert_eq!(scene.step(), "[status]", "the failure is durable before anything goes back");
-    assert_eq!(standing(&scene.status, &scene.identity), Standing::Failed);
+    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::Failed);
     assert_eq!((scene.condition("Ready").as_str(), target(&scene.status)), ("False CrashLoop", Some("rev1")));
     scene.drifts(ObjectKind::Deployment, "web", false, 0);
     assert!(scene.step().contains("apply Deployment/web"), "the last good revision is applied");
@@ -149,7 +149,7 @@ fn a_rollout_that_fails_goes_back_once_and_is_not_tried_again() {
     assert_eq!(scene.facts(), [(FactKind::Ready, 1), (FactKind::Failed, 2), (FactKind::RolledBack, 2)]);
     assert_eq!(scene.step(), "[]");
     scene.generation(3);
-    assert_eq!(standing(&scene.status, &scene.identity), Standing::New, "a new generation is tried");
+    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::New, "a new generation is tried");
 }
 
 #[test]
@@ -197,13 +197,13 @@ fn the_deadline_fails_a_rollout_and_stands_still_while_it_is_stalled() {
     assert_eq!(scene.condition("Stalled"), "True Unschedulable");
     scene.now += SignedDuration::from_secs(2000);
     scene.step();
-    assert_eq!(standing(&scene.status, &scene.identity), Standing::Rolling, "waiting for others has no deadline");
+    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::Rolling, "waiting for others has no deadline");
     scene.workload.pods[0].unschedulable = None;
     scene.step();
     assert_eq!(scene.condition("Stalled"), "none");
     scene.now += SignedDuration::from_secs(299);
     scene.step();
-    assert_eq!(standing(&scene.status, &scene.identity), Standing::Rolling);
+    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::Rolling);
     scene.now += SignedDuration::from_secs(2);
     scene.step();
     assert_eq!(scene.condition("Failed"), "True ProgressDeadlineExceeded");
@@ -298,7 +298,7 @@ fn an_overtaken_rollout_has_no_outcome() {
 fn the_same_content_under_a_new_generation_rolls_nothing() {
     let mut scene = Scene::serving();
     scene.identity.generation = 2;
-    assert_eq!(standing(&scene.status, &scene.identity), Standing::New);
+    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::New);
     scene.admit();
     assert_eq!(scene.step(), "[status]");
     assert_eq!(scene.facts(), [(FactKind::Ready, 1), (FactKind::Ready, 2)]);

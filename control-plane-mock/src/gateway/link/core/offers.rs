@@ -10,14 +10,14 @@ use protocol::session::{CloseCode, Delivery, Offer};
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
-use super::{Core, Errand, REVOKED, Say, Standing};
+use super::{Core, Errand, REVOKED, Say, SessionState};
 use crate::desired::documents::{self, Stored};
 use crate::desired::forgotten;
 use crate::store::{Error, Result};
 
 impl Core {
     /// Offers all that is unanswered, and notices revocation and adoption.
-    pub(super) fn look(&mut self, c: &Connection, standing: &mut Standing, say: &mut Vec<Say>) -> Result<()> {
+    pub(super) fn look(&mut self, c: &Connection, session_state: &mut SessionState, say: &mut Vec<Say>) -> Result<()> {
         let sql = "SELECT revoked IS NOT NULL, held IS NOT NULL, counter FROM data_plane WHERE id = ?1";
         let (revoked, held, counter): (bool, bool, i64) =
             c.prepare_cached(sql)?.query_row([&self.data_plane], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -25,12 +25,12 @@ impl Core {
             say.push(Say::Close { code: CloseCode::Revoked, reason: REVOKED });
             return Ok(());
         }
-        if standing.held && !held && standing.open {
+        if session_state.held && !held && session_state.open {
             say.push(Say::Adopt(self.adopted(counter)));
-            standing.held = false;
+            session_state.held = false;
         }
         // Before the comparison is over, nobody knows what was stored without an answer.
-        if !standing.open || standing.paused {
+        if !session_state.open || session_state.paused {
             return Ok(());
         }
         for wish in documents::unanswered_all(c, &self.data_plane)? {

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::*;
 use crate::desired::documents::Belongs;
 use crate::desired::reports;
-use crate::domain::place::Place;
+use crate::domain::scope::Scope;
 use crate::domain::task_runs;
 use crate::store;
 use protocol::message::Verdict;
 
-const OPEN: Standing = Standing { open: true, held: false, paused: false };
+const OPEN: SessionState = SessionState { open: true, held: false, paused: false };
 
 const CATALOG: &str = "
 INSERT INTO organization (id, handle, created) VALUES (1, 'shop', '');
@@ -33,7 +33,7 @@ fn a_forget_is_offered_though_its_document_is_unanswered() {
     let (c, mut core, key) = forgetting();
     let accepted = Verdict::Accepted { stored_hash: None, modified: Vec::new() };
     assert!(offers(&mut core, &c, answer(&key, false, accepted)).is_empty());
-    assert!(offers(&mut core, &c, Input::Woken).is_empty(), "the forget is on its way");
+    assert!(offers(&mut core, &c, Happened::Woken).is_empty(), "the forget is on its way");
     let deferred = answer(&key, true, deferred());
     assert!(offers(&mut core, &c, deferred).is_empty());
     assert_eq!(offers(&mut core, &c, told(ControlEvent::RetryDue { key })), ["Forget 1"]);
@@ -50,10 +50,10 @@ fn a_document_that_is_tried_again_does_not_take_the_place_of_its_forget() {
 fn a_run_that_was_put_off_and_whose_end_is_told_is_forgotten() {
     let (c, mut core) = opened();
     let key = run(&c);
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Document 1"]);
     core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
     core.handle(&c, fact(&key, FactKind::TaskEnded, "Succeeded"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Forget 1"]);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_run_whose_job_was_lost_is_forgotten() {
     let (c, mut core) = opened();
     let key = run(&c);
     core.handle(&c, fact(&key, FactKind::TaskEnded, "JobLost"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Forget 1"]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_run_that_is_listed_was_accepted_though_the_store_knows_of_a_refusal() {
     let hash = documents::find(&c, "dp", &key).unwrap().unwrap().hash;
     let listed = InventoryEntry { key: key.clone(), generation: 1, hash, state: Desired::Present };
     let inventory = ControlEvent::InventoryReceived { task_runs: vec![listed], local: Vec::new(), cut: false };
-    core.handle(&c, told(inventory), Standing { open: false, ..OPEN }).unwrap();
+    core.handle(&c, told(inventory), SessionState { open: false, ..OPEN }).unwrap();
     assert!(documents::find(&c, "dp", &key).unwrap().unwrap().accepted);
 }
 
@@ -83,9 +83,9 @@ fn forgetting() -> (Connection, Core, ResourceKey) {
     let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
     let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
     documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Document 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Document 1"]);
     core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Input::Woken), ["Forget 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Forget 1"]);
     (c, core, key)
 }
 
@@ -143,7 +143,7 @@ fn opened() -> (Connection, Core) {
 
 fn run(c: &Connection) -> ResourceKey {
     let shop = || "shop".to_owned();
-    let place = Place {
+    let place = Scope {
         organization: 1,
         organization_name: shop(),
         project: 1,
@@ -155,15 +155,15 @@ fn run(c: &Connection) -> ResourceKey {
     ResourceKey { kind: Kind::TaskRun, name: run.name }
 }
 
-fn told(event: ControlEvent) -> Input {
-    Input::Told(vec![event])
+fn told(event: ControlEvent) -> Happened {
+    Happened::Told(vec![event])
 }
 
-fn fact(key: &ResourceKey, kind: FactKind, reason: &str) -> Input {
+fn fact(key: &ResourceKey, kind: FactKind, reason: &str) -> Happened {
     counted(key, kind, reason, None)
 }
 
-fn counted(key: &ResourceKey, kind: FactKind, reason: &str, count: Option<i64>) -> Input {
+fn counted(key: &ResourceKey, kind: FactKind, reason: &str, count: Option<i64>) -> Happened {
     let fact = Fact {
         id: "uid/1/fact/1".to_owned(),
         kind,
@@ -177,7 +177,7 @@ fn counted(key: &ResourceKey, kind: FactKind, reason: &str, count: Option<i64>) 
     told(ControlEvent::Fact(FactReport { key: key.clone(), fact }))
 }
 
-fn answer(key: &ResourceKey, forget: bool, verdict: Verdict) -> Input {
+fn answer(key: &ResourceKey, forget: bool, verdict: Verdict) -> Happened {
     let hash = (!forget).then(String::new);
     told(ControlEvent::Answered { key: key.clone(), generation: 1, hash, verdict })
 }
@@ -186,7 +186,7 @@ fn deferred() -> Verdict {
     Verdict::Deferred { reason: DeferReason::Busy, message: String::new(), retry_after_ms: 1_000 }
 }
 
-fn offers(core: &mut Core, c: &Connection, input: Input) -> Vec<String> {
+fn offers(core: &mut Core, c: &Connection, input: Happened) -> Vec<String> {
     let say = core.handle(c, input, OPEN).unwrap();
     let words = |say: Say| match say {
         Say::Offer(Offer { generation, delivery: protocol::session::Delivery::Forget, .. }) => {

@@ -18,7 +18,7 @@ impl Scene {
 
     /// The edited content rolls out, and its pods serve or crash.
     fn rolls(&mut self, good: bool) {
-        assert_eq!(standing(&self.status, &self.identity), Standing::New);
+        assert_eq!(content_state(&self.status, &self.identity), ContentState::New);
         self.admit();
         self.everything_is_there();
         let revision = self.identity.revision.clone();

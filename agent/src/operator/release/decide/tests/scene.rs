@@ -90,7 +90,7 @@ impl Scene {
         scene.everything_is_there();
         scene.pods("rev1", true);
         scene.step();
-        assert_eq!(standing(&scene.status, &scene.identity), Standing::Effective);
+        assert_eq!(content_state(&scene.status, &scene.identity), ContentState::Effective);
         scene
     }
 

@@ -5,7 +5,7 @@ use protocol::name::{Kind, ResourceKey, joined};
 
 /// Where an action happens: a project, with the words that names are made of.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Scope {
     /// Row of the organization.
     pub organization: i64,
     pub organization_name: String,
@@ -16,7 +16,7 @@ pub struct Place {
     pub actor: String,
 }
 
-impl Place {
+impl Scope {
     /// Name of the Environment resource.
     #[must_use]
     pub fn environment_key(&self, environment: &str) -> ResourceKey {
