@@ -13,8 +13,8 @@ use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 
 use crate::domain::organizations::{self, Actor};
-use crate::domain::scope::Scope;
 use crate::domain::projects;
+use crate::domain::scope::Scope;
 use crate::domain::tokens;
 use crate::gateway::ca::Peer;
 use crate::shared::Shared;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::cluster::{ApiError, Class, Cluster, Path};
-use super::installation::{self, Facts, Clearance};
+use super::installation::{self, Clearance, Facts};
 use super::object::LOCAL;
 use super::reconcile::round::round;
 use super::reconcile::shared::Shared;

@@ -9,7 +9,7 @@ use control_plane_model::problem::Problem;
 use control_plane_model::{Action, Deployment, NewDeployment, ResourceStatus};
 use serde::Serialize;
 
-use super::args::{Act, Deploy, FileArgs, Global, Where, Rollback, Wait};
+use super::args::{Act, Deploy, FileArgs, Global, Rollback, Wait, Where};
 use super::context::Session;
 use super::judge::{Wish, is_of, judge, title};
 use super::output::Format;

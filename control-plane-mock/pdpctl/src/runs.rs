@@ -2,7 +2,7 @@
 
 use control_plane_model::{Action, TaskRun};
 
-use super::args::{Global, Where, Run};
+use super::args::{Global, Run, Where};
 use super::context::Session;
 use super::output::Format;
 use super::wait::{End, Line, Snapshot, watch};

@@ -1,7 +1,7 @@
 //! What a gateway does with what its session tells: the mock's own decisions ([`Core`]) over the store.
 
 use control_plane_mock::desired::{documents, sessions};
-use control_plane_mock::gateway::link::core::{self, Core, Identity, Happened, Opening, Say, SessionState};
+use control_plane_mock::gateway::link::core::{self, Core, Happened, Identity, Opening, Say, SessionState};
 use control_plane_mock::store::{Error, Result};
 use protocol::message::{FactReport, Hello, RefusalClass, Verdict, Welcome, Window};
 use protocol::name::Kind;

@@ -119,7 +119,9 @@ pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpe
     let [organization, project, handle] = &owner;
     let namespace = namespace_name(organization, project, handle);
     match status.and_then(|status| status.namespace.as_deref()).filter(|_| ready) {
-        Some(told) if told == namespace => Ok(Prepared { environment: environment.to_owned(), namespace, owner, level }),
+        Some(told) if told == namespace => {
+            Ok(Prepared { environment: environment.to_owned(), namespace, owner, level })
+        }
         Some(told) if mutant::is(Mutant::StatusBelieved) => {
             Ok(Prepared { environment: environment.to_owned(), namespace: told.to_owned(), owner, level })
         }

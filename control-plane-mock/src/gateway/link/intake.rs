@@ -7,7 +7,7 @@ use protocol::session::{CloseCode, ControlEvent};
 use serde_json::json;
 
 use super::Link;
-use super::core::{self, Core, Identity, Happened, Opening, Say, SessionState};
+use super::core::{self, Core, Happened, Identity, Opening, Say, SessionState};
 use crate::faults::Fault;
 use crate::gateway::enrol;
 use crate::store::Error;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use protocol::report::{EndpointState, FactKind, PodState, Replicas};
 
-use super::{Observed, ContentState, content_state};
+use super::{ContentState, Observed, content_state};
 use crate::kinds::ReleaseStatus;
 use crate::kinds::conditions::{self, Conditions, Reason};
 use crate::operator::reconcile::modified::{self, Ledger};

@@ -197,7 +197,11 @@ fn the_deadline_fails_a_rollout_and_stands_still_while_it_is_stalled() {
     assert_eq!(scene.condition("Stalled"), "True Unschedulable");
     scene.now += SignedDuration::from_secs(2000);
     scene.step();
-    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::Rolling, "waiting for others has no deadline");
+    assert_eq!(
+        content_state(&scene.status, &scene.identity),
+        ContentState::Rolling,
+        "waiting for others has no deadline"
+    );
     scene.workload.pods[0].unschedulable = None;
     scene.step();
     assert_eq!(scene.condition("Stalled"), "none");
