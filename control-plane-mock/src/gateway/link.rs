@@ -33,7 +33,7 @@ pub mod core;
 mod intake;
 mod scripted;
 
-use self::core::{Core, Input};
+use self::core::{Core, Happened};
 
 /// Frames that are taken in before the store is asked.
 const BURST: usize = 256;
@@ -175,7 +175,7 @@ impl Link {
     async fn handle(&mut self, woken: Woken) {
         match woken {
             Woken::Frame(frame) => self.frames(frame).await,
-            Woken::Store => self.decide(Input::Woken).await,
+            Woken::Store => self.decide(Happened::Woken).await,
             Woken::Request(request) => {
                 let message = match request {
                     Request::StreamStart(start) => ControlMessage::StreamStart(*start),
@@ -190,7 +190,7 @@ impl Link {
             Woken::CertificateEnd => {
                 self.session.close(CloseCode::CertificateExpired, "the client certificate has ended")
             }
-            Woken::AskAgain => self.decide(Input::AskAgain).await,
+            Woken::AskAgain => self.decide(Happened::AskAgain).await,
             Woken::Fault => self.scripted().await,
             Woken::Stopping => self.session.close(CloseCode::GoingAway, "the control plane is stopping"),
         }

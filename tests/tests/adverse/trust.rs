@@ -1,6 +1,6 @@
 //! Whom an installation believes, and who is believed to be it: pins, an announced CA, a key out of an old backup.
 
-use control_plane_mock::gateway::authority::{Step, step};
+use control_plane_mock::gateway::authority::{RotationStep, step};
 use control_plane_mock::store::Store;
 use serde_json::{Value, json};
 use tests::support::{LIMIT, agent};
@@ -31,7 +31,7 @@ async fn an_announced_ca_is_shown_until_it_is_in_the_bundle() {
     let (mut guest, token) = Guest::new("announced").await;
     guest.install(Some(&token), json!({})).await;
     guest.connects().await;
-    take(Step::Announce).await;
+    take(RotationStep::Announce).await;
     let shown = async {
         plane.with(&SHORT).restart().await.unwrap();
         let proposed = wait_until(LIMIT * 2, "the condition CaProposed", || async {
@@ -57,13 +57,13 @@ async fn an_announced_ca_is_shown_until_it_is_in_the_bundle() {
         guest.close().await;
     };
     let mend = async {
-        take(Step::Back).await;
+        take(RotationStep::Back).await;
         plane.restart().await.unwrap();
     };
     then_mend(shown, mend).await;
 }
 
-async fn take(next: Step) {
+async fn take(next: RotationStep) {
     let store = agent().await.control_plane.state().join("store.db");
     let store = Store::open(Some(&store), |_| {}).unwrap();
     store.run(move |c| step(c, next)).await.unwrap();

@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct StatusWriter {
     wanted: LinkStatus,
     due: Option<Instant>,
     running: bool,
@@ -25,7 +25,7 @@ pub(super) struct Standing {
     logged_proposed: Vec<String>,
 }
 
-impl Standing {
+impl StatusWriter {
     pub(super) fn new() -> Self {
         let version = Some(env!("CARGO_PKG_VERSION").to_owned());
         Self {

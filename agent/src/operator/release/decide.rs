@@ -29,7 +29,7 @@ pub mod switch;
 use difference::{Applied, apply};
 pub use observed::{Identity, Observed, Target};
 pub use removal::{Remains, remove};
-use rollout::{Step, rolled_back};
+use rollout::{RolloutStep, rolled_back};
 
 /// Revisions that are kept, with their renderings and what they are bound to.
 pub const KEPT_REVISIONS: usize = 10;
@@ -164,7 +164,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     let mut failed_now = false;
     let mut told = outcome::told(observed);
     if let Some(rollout) = status.rollout.clone() {
-        let progress = Step { observed, rollout: &rollout, now };
+        let progress = RolloutStep { observed, rollout: &rollout, now };
         match &verdict {
             Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status, &mut told),
             Verdict::Serving => {}

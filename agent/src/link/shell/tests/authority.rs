@@ -1,7 +1,7 @@
 //! Whom the link believes: the bundle of the installation alone, a pin beside it, and a change of authority that a customer follows.
 
 use control_plane_mock::ControlPlane;
-use control_plane_mock::gateway::authority::{Step, step};
+use control_plane_mock::gateway::authority::{RotationStep, step};
 
 use super::*;
 use crate::settings::Pin;
@@ -19,7 +19,7 @@ async fn lasting() -> (tempfile::TempDir, Config, ControlPlane, Agent) {
     (folder, config, plane, agent)
 }
 
-async fn take(plane: ControlPlane, next: Step, config: &Config) -> ControlPlane {
+async fn take(plane: ControlPlane, next: RotationStep, config: &Config) -> ControlPlane {
     plane.store().run(move |c| step(c, next)).await.unwrap();
     plane.shutdown().await;
     control_plane(config.clone()).await
@@ -37,16 +37,16 @@ async fn a_ca_that_is_handed_out_is_shown_and_not_trusted() {
     agent.until_connected().await;
     assert_eq!(agent.proposed(), None);
 
-    let plane = take(plane, Step::Announce, &config).await;
+    let plane = take(plane, RotationStep::Announce, &config).await;
     let message = until("the proposal", async || agent.proposed()).await;
     assert!(message.contains("SHA-256") && message.contains("--set-file controlPlane.caBundle="), "{message}");
-    let plane = take(plane, Step::Switch, &config).await;
+    let plane = take(plane, RotationStep::Switch, &config).await;
     let message = agent.until_reason("UntrustedCertificate").await;
     assert!(message.contains("controlPlane.caBundle"), "{message}");
 
     // Neither does a bundle that an older agent stored count.
     assert!(agent.secret("ca.crt").is_some());
-    let plane = take(plane, Step::Back, &config).await;
+    let plane = take(plane, RotationStep::Back, &config).await;
     trusts(&agent, &old);
     agent.until_connected().await;
     running.stop().await;
@@ -69,7 +69,7 @@ async fn whoever_follows_the_announcement_never_loses_the_link() {
     let running = agent.run();
     agent.until_connected().await;
 
-    let plane = take(plane, Step::Announce, &config).await;
+    let plane = take(plane, RotationStep::Announce, &config).await;
     until("the proposal", async || agent.proposed()).await;
     let both = plane.ca().to_owned();
     assert!(both.starts_with(&old));
@@ -80,14 +80,14 @@ async fn whoever_follows_the_announcement_never_loses_the_link() {
         let why = agent.connected().map(|(_, reason, _)| reason);
         assert_ne!(why.as_deref(), Some("UntrustedCertificate"));
     };
-    let plane = take(plane, Step::Switch, &config).await;
+    let plane = take(plane, RotationStep::Switch, &config).await;
     let first = agent.secret("active.crt");
     until("a certificate of the new authority", async || {
         untrusted().await;
         (agent.secret("active.crt") != first).then_some(())
     })
     .await;
-    let plane = take(plane, Step::Finish, &config).await;
+    let plane = take(plane, RotationStep::Finish, &config).await;
     let new = plane.ca().to_owned();
     assert!(!new.contains(&old) && both.ends_with(&new));
     let second = agent.secret("active.crt");
