@@ -43,18 +43,12 @@ pub struct LinkContext {
     pub level: LevelHandle,
 }
 
-/// Why the role ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {}
-
 /// The loop goes round every five seconds; a minute without is a hang.
 const HEART: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Runs the role until `stop` is cancelled: waits for leadership, keeps the link while it lasts.
-///
-/// # Errors
-/// Only what a restart may mend; anything else is retried inside.
-pub async fn run(context: LinkContext, stop: CancellationToken) -> Result<(), LinkError> {
+/// Runs the role until `stop` is cancelled: waits for leadership, keeps the link while it lasts. What fails is tried again inside.
+/// Cancel safe: every write stands for itself.
+pub async fn run(context: LinkContext, stop: CancellationToken) {
     let LinkContext { client, settings, link, leadership, metrics, health, level } = context;
     let logs = logs::LogContext {
         client: client.clone(),
@@ -75,5 +69,4 @@ pub async fn run(context: LinkContext, stop: CancellationToken) -> Result<(), Li
         level,
     };
     shell::run(&parts, &stop).await;
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `pdp-agent`: starts what the command line asks for.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -204,16 +205,22 @@ async fn supervise(
             health: health.clone(),
             level: level.clone(),
         };
-        tasks.spawn("link", Stage::Roles, ExitPolicy::EndsProcess, |stop| link::run(context, stop));
+        tasks.spawn("link", Stage::Roles, ExitPolicy::EndsProcess, |stop| infallible(link::run(context, stop)));
     }
     if operator {
         let leadership = elect(&mut tasks, "operator-elector", "operator", &client, &settings, &electors);
         let api = Arc::new(Http::new(client.clone()));
         let context =
             OperatorContext { api, source: client, clock: Clock::System, settings, leadership, metrics, health, level };
-        tasks.spawn("operator", Stage::Roles, ExitPolicy::EndsProcess, |stop| operator::run(context, stop));
+        tasks.spawn("operator", Stage::Roles, ExitPolicy::EndsProcess, |stop| infallible(operator::run(context, stop)));
     }
     tasks.run(STOP_LIMIT).await.context("signals cannot be received")
+}
+
+/// A role, as the supervisor takes it: it ends only when it is stopped.
+async fn infallible(role: impl Future<Output = ()>) -> Result<(), Infallible> {
+    role.await;
+    Ok(())
 }
 
 /// Takes part in the election of one role.

@@ -56,15 +56,9 @@ pub struct OperatorContext<S> {
     pub level: LevelHandle,
 }
 
-/// Why the role ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum OperatorError {}
-
-/// Runs the role until `stop` is cancelled: waits for leadership, works while it lasts.
-///
-/// # Errors
-/// Only what a restart may mend; anything else is retried inside.
-pub async fn run<S: Source>(context: OperatorContext<S>, stop: CancellationToken) -> Result<(), OperatorError> {
+/// Runs the role until `stop` is cancelled: waits for leadership, works while it lasts. What fails is tried again inside. Cancel safe:
+/// every write stands for itself.
+pub async fn run<S: Source>(context: OperatorContext<S>, stop: CancellationToken) {
     let cluster = Cluster::new(Arc::clone(&context.api), context.leadership.clone(), &context.metrics);
     let mut leadership = context.leadership.clone();
     let pulse = Pulse { heart: context.health.heart("operator", PULSE_LIMIT), check: context.health.check("operator") };
@@ -73,7 +67,7 @@ pub async fn run<S: Source>(context: OperatorContext<S>, stop: CancellationToken
     loop {
         let epoch = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             epoch = pulse.during(leadership.acquired()) => epoch,
         };
         tracing::info!(transitions = epoch.transitions, "the operator leads");
@@ -89,7 +83,7 @@ pub async fn run<S: Source>(context: OperatorContext<S>, stop: CancellationToken
         };
         term.cancel();
         match end {
-            End::Over if stop.is_cancelled() => return Ok(()),
+            End::Over if stop.is_cancelled() => return,
             End::Over => tracing::warn!("the operator does not lead any more"),
             End::Renamed => tracing::info!("the data plane has a new id; starting over with its labels"),
         }

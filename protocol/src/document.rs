@@ -39,6 +39,17 @@ pub enum Desired {
     Absent,
 }
 
+impl Desired {
+    /// As in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "Present",
+            Self::Absent => "Absent",
+        }
+    }
+}
+
 /// Who asked for a change. Carried on every resource, because the cluster's audit log sees only the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {

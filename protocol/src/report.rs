@@ -157,3 +157,36 @@ pub enum FactKind {
     /// Somebody in the cluster changed the stored document.
     Modified,
 }
+
+impl FactKind {
+    /// As on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Failed => "Failed",
+            Self::RolledBack => "RolledBack",
+            Self::Deleted => "Deleted",
+            Self::TaskStarted => "TaskStarted",
+            Self::TaskEnded => "TaskEnded",
+            Self::Modified => "Modified",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Desired;
+
+    #[test]
+    fn words_are_those_of_the_wire() {
+        use FactKind::*;
+        for kind in [Ready, Failed, RolledBack, Deleted, TaskStarted, TaskEnded, Modified] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        for state in [Desired::Present, Desired::Absent] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+    }
+}

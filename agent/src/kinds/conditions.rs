@@ -57,6 +57,14 @@ impl<'a> Conditions<'a> {
         })
     }
 
+    /// Says that a person stopped writes to workloads, where one did: `until` says where and until when.
+    pub fn paused(&mut self, until: Option<&str>) {
+        if let Some(until) = until {
+            let why = Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}"));
+            self.set("Paused", true, &why);
+        }
+    }
+
     /// Sets one condition. The time changes only when the status does.
     pub fn set(&mut self, condition_type: &str, status: bool, why: &Reason) {
         let status = if status { "True" } else { "False" };
@@ -115,7 +123,7 @@ pub fn append(
     }
     let NewFact { kind, what, exit_code } = fact;
     facts.push(Fact {
-        id: format!("{uid}/{generation}/{kind:?}/{ordinal}"),
+        id: format!("{uid}/{generation}/{}/{ordinal}", kind.as_str()),
         kind,
         generation,
         at: timestamp(now),

@@ -124,7 +124,6 @@ pub fn put(
         return Ok(None);
     }
     let generation = draw(c, data_plane)?;
-    let state_text = format!("{state:?}");
     c.prepare_cached(
         "INSERT INTO document (data_plane, kind, name, generation, hash, body, state, provenance, environment, component,
            track, deployment, task_run, changed)
@@ -140,7 +139,7 @@ pub fn put(
         generation,
         hash,
         body,
-        state_text,
+        state.as_str(),
         serde_json::to_string(provenance)?,
         belongs.environment,
         belongs.component,
@@ -149,7 +148,7 @@ pub fn put(
         belongs.task_run,
         now(),
     ])?;
-    let data = json!({ "generation": generation, "state": state_text });
+    let data = json!({ "generation": generation, "state": state.as_str() });
     events::add(c, data_plane, Some((key.kind.as_str(), &key.name)), "Document", &data)?;
     Ok(Some(generation))
 }

@@ -93,7 +93,7 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
             "INSERT INTO fact (data_plane, id, kind, name, generation, what, fact, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (data_plane, id) DO NOTHING",
         )?
-        .execute(params![data_plane, fact.id, kind, name, fact.generation, format!("{:?}", fact.kind), text, fact.at])?;
+        .execute(params![data_plane, fact.id, kind, name, fact.generation, fact.kind.as_str(), text, fact.at])?;
     if added == 0 {
         // Merged facts grow under one id.
         let grown =

@@ -79,7 +79,7 @@ pub fn one(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<Option
             track: row.get(5)?,
             environment: row.get(6)?,
             release: row.get(7)?,
-            desired: format!("{:?}", stored.state),
+            desired: stored.state.as_str().to_owned(),
             generation: stored.generation,
             answer: stored.answer.clone(),
             state: state.clone(),
@@ -312,7 +312,7 @@ mod tests {
     fn what_an_edit_in_the_cluster_made_of_a_generation_counts_and_is_said() {
         let link = Link { connected: true, ..Link::default() };
         let fact = |kind| Fact {
-            id: format!("u/7/{kind:?}/1"),
+            id: format!("u/7/{}/1", kind.as_str()),
             kind,
             generation: 7,
             at: String::new(),

@@ -14,7 +14,7 @@ use crate::store::{Error, Result, now};
 /// # Errors
 /// `Conflict` when the component is of another type.
 pub fn release(c: &Connection, project: i64, content: &Component, actor: &str) -> Result<(i64, i64, bool)> {
-    let wanted = format!("{:?}", content.component_type);
+    let wanted = content.component_type.as_str();
     let id = match component(c, project, &content.name) {
         Ok((id, existing)) if existing == wanted => id,
         Ok((_, existing)) => {
@@ -24,7 +24,7 @@ pub fn release(c: &Connection, project: i64, content: &Component, actor: &str) -
         }
         Err(Error::Problem(problem)) if problem.code == Code::NotFound => {
             let display_name = content.display_name.clone();
-            let new = NewComponent { name: content.name.clone(), component_type: wanted, display_name };
+            let new = NewComponent { name: content.name.clone(), component_type: wanted.to_owned(), display_name };
             create_component(c, project, &new)?
         }
         Err(other) => return Err(other),

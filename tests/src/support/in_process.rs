@@ -37,7 +37,7 @@ impl Running {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { operator::run(context, token).await.expect("the operator ends when it is stopped") });
+        tasks.spawn(async move { operator::run(context, token).await });
         Self { stop, tasks }
     }
 

@@ -86,13 +86,7 @@ pub fn decide(
     let done = why.is_none() && writes.is_empty() && namespace.is_some();
     let was_ready = conditions::is_true(&observed.status.conditions, "Ready");
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
-    if let Some(until) = observed.paused {
-        conditions.set(
-            "Paused",
-            true,
-            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
-        );
-    }
+    conditions.paused(observed.paused);
     if let Some(why) = &why {
         conditions.set("Stalled", true, why);
     }
@@ -236,13 +230,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     if waits {
         conditions.set("NotEmpty", true, &why);
     }
-    if let Some(until) = observed.paused {
-        conditions.set(
-            "Paused",
-            true,
-            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
-        );
-    }
+    conditions.paused(observed.paused);
     // Said once per generation, also when a namespace that was created late appears and is removed afterwards.
     let said = told(observed, REMOVED);
     if gone || said {

@@ -88,13 +88,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus
     let mut step = Draft { observed, now, writes: Vec::new(), wake: None, next };
     let said = step.take();
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
-    if let Some(until) = observed.paused {
-        conditions.set(
-            "Paused",
-            true,
-            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
-        );
-    }
+    conditions.paused(observed.paused);
     match said {
         Said::Waits(why) => {
             conditions.set("Stalled", true, &why);

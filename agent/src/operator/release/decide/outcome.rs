@@ -21,7 +21,7 @@ pub(super) fn told(observed: &Observed<'_>) -> Option<FactKind> {
     let generation = Some(observed.identity.generation);
     let told = observed.status.conditions.iter().find(|condition| condition.condition_type == CONCLUDED);
     let reason = told.filter(|told| told.observed_generation == generation)?.reason.as_str();
-    [FactKind::Ready, FactKind::Failed, FactKind::RolledBack].into_iter().find(|kind| format!("{kind:?}") == reason)
+    [FactKind::Ready, FactKind::Failed, FactKind::RolledBack].into_iter().find(|kind| kind.as_str() == reason)
 }
 
 /// Pods that are listed at most.
@@ -69,15 +69,9 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
     if let Some(why) = seen.contested {
         conditions.set("Contested", true, why);
     }
-    if let Some(until) = observed.paused {
-        conditions.set(
-            "Paused",
-            true,
-            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
-        );
-    }
+    conditions.paused(observed.paused);
     if let Some(told) = seen.told {
-        let what = Reason::new(&format!("{told:?}"), "the first outcome of this generation, as it was told");
+        let what = Reason::new(told.as_str(), "the first outcome of this generation, as it was told");
         conditions.set(CONCLUDED, true, &what);
     }
     let ledger = Ledger { uid: &observed.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };

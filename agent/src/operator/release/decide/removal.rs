@@ -109,13 +109,7 @@ fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus
     if let Some(waits) = waits {
         conditions.set("Stalled", true, waits);
     }
-    if let Some(until) = paused {
-        conditions.set(
-            "Paused",
-            true,
-            &Reason::new("AskedFor", format!("a person stopped writes to workloads: {until}")),
-        );
-    }
+    conditions.paused(paused);
     conditions.set("Ready", false, &why);
     // Said once per generation, also when something that was created late appears and is removed afterwards.
     let said = said(remains);
