@@ -48,7 +48,7 @@ const HOUSES: [House; 3] = [
         within: &["operator"],
         floors: &[
             &["clock", "object"],
-            &["cluster"],
+            &["cluster", "context"],
             &["world"],
             &["reconcile"],
             &["environment", "installation"],

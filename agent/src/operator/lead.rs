@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::cluster::{ApiError, Class, Cluster, Path};
+use super::context::{BEAT, OperatorContext, Pulse};
 use super::installation::{self, Clearance, Facts};
 use super::object::LOCAL;
 use super::reconcile::round::round;
@@ -19,7 +20,6 @@ use super::reconcile::shared::Shared;
 use super::world::index::Index;
 use super::world::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
 use super::world::watch::{self, Source, Watches};
-use super::{BEAT, OperatorContext, Pulse};
 use crate::kinds::{Environment, Release, TaskRun, is_data_plane_id};
 use crate::supervisor::joined;
 use crate::telemetry::LevelHandle;
