@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn what_an_edit_in_the_cluster_made_of_a_generation_counts_and_is_said() {
         let link = Link { connected: true, ..Link::default() };
-        let fact = |kind| Fact {
+        let fact = |kind: protocol::report::FactKind| Fact {
             id: format!("u/7/{}/1", kind.as_str()),
             kind,
             generation: 7,
