@@ -48,7 +48,7 @@ impl<'a> Conditions<'a> {
 
     /// Whether status says just this of the generation already.
     #[must_use]
-    pub fn stood(&self, condition_type: &str, why: &Reason) -> bool {
+    pub fn is_set(&self, condition_type: &str, why: &Reason) -> bool {
         self.previous.iter().any(|before| {
             before.condition_type == condition_type
                 && before.status == "True"

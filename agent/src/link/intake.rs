@@ -26,7 +26,7 @@ mod stored;
 
 pub use forget::ForgetJob;
 pub use meaning::{Deferral, Meaning, classify};
-pub use policy::{About, Owner, Policy, beyond, objections, weight};
+pub use policy::{About, Handles, Policy, beyond, objections, weight};
 pub use request::Request;
 pub use stored::{Stamp, Stored, body, body_hash, differences};
 

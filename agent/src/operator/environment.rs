@@ -190,7 +190,7 @@ impl Round<'_> {
         let Some(found) = self.shared.cluster.get(ObjectKind::Namespace, namespace, namespace).await? else {
             return Ok(());
         };
-        observe::took(self.shared, &Place::new(ObjectKind::Namespace, "", namespace), &found);
+        observe::absorb(self.shared, &Place::new(ObjectKind::Namespace, "", namespace), &found);
         let label = |key: &str| object::label(&found, key);
         let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let ours = label(AGENT).is_none_or(|agent| object::names(Some(agent), &self.shared.settings.agent))

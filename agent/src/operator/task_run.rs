@@ -198,7 +198,7 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
         Some(tracked) => tracked,
         // The watch may be behind: a second Job must never be made, so the API server itself is asked.
         None => match shared.cluster.get(ObjectKind::Job, namespace, name).await? {
-            Some(found) => observe::took(shared, &place, &found),
+            Some(found) => observe::absorb(shared, &place, &found),
             None => return Ok(JobSeen::Missing),
         },
     };

@@ -175,7 +175,7 @@ impl Link {
     async fn handle(&mut self, woken: Woken) {
         match woken {
             Woken::Frame(frame) => self.frames(frame).await,
-            Woken::Store => self.decide(Happened::Woken).await,
+            Woken::Store => self.decide(Happened::StoreChanged).await,
             Woken::Request(request) => {
                 let message = match request {
                     Request::StreamStart(start) => ControlMessage::StreamStart(*start),

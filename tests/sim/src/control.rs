@@ -60,7 +60,7 @@ impl World {
         if let Some(open) = self.wires.get_mut(&wire) {
             open.woken = false;
         }
-        self.by_itself(wire, Happened::Woken);
+        self.by_itself(wire, Happened::StoreChanged);
     }
 
     /// What was refused by the customer's policy is asked again by whoever serves the data plane then.
@@ -95,7 +95,7 @@ impl World {
             ControlEvent::Hello(hello) => self.hello(wire, &mut session, &hello),
             ControlEvent::Ended { ref reason, .. } => {
                 note!(self, "control ended: {reason}");
-                self.decide(wire, &mut session, Happened::Told(vec![event]));
+                self.decide(wire, &mut session, Happened::Events(vec![event]));
                 self.after(0, LOOK, Event::Left { wire });
                 // What it still has to say is its close frame.
                 while let Some(transmit) = session.poll_transmit() {
@@ -121,7 +121,7 @@ impl World {
 
     /// What was acknowledged before is recorded now, if its gateway still lives.
     pub(super) fn record(&mut self, wire: u64, report: FactReport) {
-        self.by_itself(wire, Happened::Told(vec![ControlEvent::Fact(report)]));
+        self.by_itself(wire, Happened::Events(vec![ControlEvent::Fact(report)]));
     }
 
     /// The end of a session is recorded.
@@ -183,7 +183,7 @@ impl World {
             note!(self, "control {key} fact {} {:?}", fact.id, fact.kind);
             stored = Some((key.clone(), fact.generation));
         }
-        if !self.decide(wire, session, Happened::Told(vec![event])) {
+        if !self.decide(wire, session, Happened::Events(vec![event])) {
             return;
         }
         if let Some((key, generation)) = &answered {

@@ -4,7 +4,7 @@ use protocol::document::{Body, EnvironmentSpec};
 use protocol::name::{Kind, ResourceKey};
 use serde_json::{Value, json};
 
-use super::super::intake::{About, Owner, Policy, body, weight};
+use super::super::intake::{About, Handles, Policy, body, weight};
 use super::Cache;
 use crate::policy::limits::Beside;
 
@@ -15,7 +15,7 @@ pub(super) enum Judged {
     #[default]
     Nothing,
     /// Who an environment belongs to.
-    Environment(Owner),
+    Environment(Handles),
     /// Where a release runs, and the image that serves or, before one does, shall.
     Release { environment: Option<Box<str>>, image: Option<Box<str>>, secrets: bool },
 }
@@ -70,7 +70,7 @@ impl Cache {
         beside
     }
 
-    fn owner(&self, environment: &str) -> Option<Owner> {
+    fn owner(&self, environment: &str) -> Option<Handles> {
         match self.judged(Kind::Environment, environment)? {
             Judged::Environment(owner) => Some(owner.clone()),
             Judged::Nothing | Judged::Release { .. } => None,
@@ -87,7 +87,7 @@ pub(super) fn judged(kind: Kind, object: &Value) -> Judged {
     match kind {
         Kind::Environment => {
             let spec = object.get("spec").and_then(|spec| serde_json::from_value::<EnvironmentSpec>(body(spec)).ok());
-            spec.and_then(|spec| Owner::of(&spec)).map_or(Judged::Nothing, Judged::Environment)
+            spec.and_then(|spec| Handles::of(&spec)).map_or(Judged::Nothing, Judged::Environment)
         }
         Kind::Release => Judged::Release {
             environment: text("/spec/environment"),

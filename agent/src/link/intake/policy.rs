@@ -26,7 +26,7 @@ pub enum Policy {
 
 /// Who an environment belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub struct Handles {
     /// Handle of the organization.
     pub organization: String,
     /// Handle of the project.
@@ -35,7 +35,7 @@ pub struct Owner {
     pub environment: String,
 }
 
-impl Owner {
+impl Handles {
     /// The owner that an Environment document names.
     #[must_use]
     pub fn of(spec: &EnvironmentSpec) -> Option<Self> {
@@ -50,8 +50,8 @@ impl Owner {
 /// What the rules ask of a document beside its body, as far as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
-    /// Owner of the environment in which it runs.
-    pub owner: Option<Owner>,
+    /// Handles of the environment in which it runs.
+    pub owner: Option<Handles>,
     /// For a run: the image that its release runs.
     pub image: Option<String>,
     /// For a run: whether its release is given secrets.
@@ -137,13 +137,13 @@ pub fn weight(document: &Value) -> u64 {
     }
 }
 
-fn rule<'a>(policy: &'a DataPlanePolicySpec, owner: &Owner) -> Option<&'a crate::kinds::EnvironmentRule> {
-    let Owner { organization, project, environment } = owner;
+fn rule<'a>(policy: &'a DataPlanePolicySpec, owner: &Handles) -> Option<&'a crate::kinds::EnvironmentRule> {
+    let Handles { organization, project, environment } = owner;
     policy::environment(policy, [organization, project, environment]).ok()
 }
 
 fn environment(policy: &DataPlanePolicySpec, spec: &EnvironmentSpec) -> Vec<FieldError> {
-    let Some(owner) = Owner::of(spec) else { return Vec::new() };
+    let Some(owner) = Handles::of(spec) else { return Vec::new() };
     let Some(rule) = rule(policy, &owner) else {
         return environment_objection(policy, &owner, "").into_iter().collect();
     };
@@ -164,7 +164,7 @@ fn environment(policy: &DataPlanePolicySpec, spec: &EnvironmentSpec) -> Vec<Fiel
     egress.into_iter().chain(above).collect()
 }
 
-fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option<&Owner>) -> Vec<FieldError> {
+fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option<&Handles>) -> Vec<FieldError> {
     let mut reasons = Vec::new();
     reasons.extend(environment.and_then(|owner| environment_objection(policy, owner, "/environment")));
     reasons.extend(spec.image.as_ref().and_then(|image| image_objection(policy, image, "/image")));
@@ -196,8 +196,8 @@ fn image_objection(policy: &DataPlanePolicySpec, image: &str, field: &str) -> Op
     policy::registry(policy, image).err().map(|message| FieldError { field: field.to_owned(), message })
 }
 
-fn environment_objection(policy: &DataPlanePolicySpec, owner: &Owner, field: &str) -> Option<FieldError> {
-    let Owner { organization, project, environment } = owner;
+fn environment_objection(policy: &DataPlanePolicySpec, owner: &Handles, field: &str) -> Option<FieldError> {
+    let Handles { organization, project, environment } = owner;
     let message = policy::environment(policy, [organization, project, environment]).err()?;
     Some(FieldError { field: field.to_owned(), message })
 }
@@ -226,12 +226,12 @@ mod tests {
             "files": [{"path": "/f", "secretRef": {"path": "p", "key": "k"}}],
         }))
         .unwrap();
-        let owner = |environment: &str| Owner {
+        let owner = |environment: &str| Handles {
             organization: "acme".into(),
             project: "shop".into(),
             environment: environment.into(),
         };
-        let fields = |owner: Option<&Owner>| -> Vec<String> {
+        let fields = |owner: Option<&Handles>| -> Vec<String> {
             let about = About { owner: owner.cloned(), ..About::default() };
             objections(&policy, &Body::Release(Box::new(body.clone())), &about)
                 .into_iter()
@@ -270,7 +270,11 @@ mod tests {
         };
         let run = |cancel| Body::TaskRun(TaskRunSpec { release: "shop-import".into(), args: None, cancel });
         let about = |environment: &str, image: &str| About {
-            owner: Some(Owner { organization: "acme".into(), project: "shop".into(), environment: environment.into() }),
+            owner: Some(Handles {
+                organization: "acme".into(),
+                project: "shop".into(),
+                environment: environment.into(),
+            }),
             image: Some(image.into()),
             ..About::default()
         };

@@ -57,7 +57,7 @@ impl Round<'_> {
         }});
         match self.shared.cluster.merge_namespace(namespace, &patch).await {
             Ok(adopted) => {
-                observe::took(self.shared, &place, &adopted);
+                observe::absorb(self.shared, &place, &adopted);
                 tracing::info!(namespace, "a namespace of an earlier version carries this agent's label now");
                 Ok(Adoption::Done)
             }

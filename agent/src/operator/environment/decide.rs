@@ -109,7 +109,7 @@ pub fn decide(
     let why = if ready && !done { Reason::new("Prepared", "the namespace is ready for releases") } else { why };
     conditions.set("Ready", ready, &why);
     // Said once per generation, also when the namespace goes and comes back afterwards.
-    let said = told(observed, PREPARED) || (was_ready && told(observed, "Ready"));
+    let said = reported(observed, PREPARED) || (was_ready && reported(observed, "Ready"));
     if ready || said {
         conditions.set(PREPARED, true, &Reason::new("Prepared", "the namespace was ready for releases"));
     }
@@ -131,7 +131,7 @@ pub fn decide(
 const PREPARED: &str = "Prepared";
 
 /// Whether an outcome of this generation was told before.
-fn told(observed: &Observed<'_>, outcome: &str) -> bool {
+fn reported(observed: &Observed<'_>, outcome: &str) -> bool {
     observed.status.conditions.iter().any(|condition| {
         condition.condition_type == outcome && condition.observed_generation == Some(observed.generation)
     })
@@ -232,7 +232,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     }
     conditions.paused(observed.paused);
     // Said once per generation, also when a namespace that was created late appears and is removed afterwards.
-    let said = told(observed, REMOVED);
+    let said = reported(observed, REMOVED);
     if gone || said {
         let what = Reason::new("Deleted", "everything that this environment had made was removed");
         conditions.set(REMOVED, true, &what);

@@ -135,7 +135,7 @@ pub async fn create(shared: &Shared, object: &Value) -> Result<(), ApiError> {
     let place = observe::place(object, kind, &reference);
     match shared.cluster.create(object).await {
         Ok(answer) => {
-            let found = observe::took(shared, &place, &answer);
+            let found = observe::absorb(shared, &place, &answer);
             // A Secret is asked for by its name, and remembered so.
             if kind != ObjectKind::Secret {
                 shared.index.lock().verify(place, found.mark, Mark::of(object));
@@ -146,7 +146,7 @@ pub async fn create(shared: &Shared, object: &Value) -> Result<(), ApiError> {
             if kind.is_followed()
                 && let Some(found) = shared.cluster.get(kind, &place.namespace, &place.name).await?
             {
-                observe::took(shared, &place, &found);
+                observe::absorb(shared, &place, &found);
             }
             Err(error)
         }
@@ -172,7 +172,7 @@ pub async fn update(
     }
     // After a failure what was found equal stays known: a change of it is somebody's still, when it is tried again.
     let answer = shared.cluster.apply(object, uid, resource_version).await.map_err(|error| of_kind(kind, error))?;
-    let found = observe::took(shared, &place, &answer);
+    let found = observe::absorb(shared, &place, &answer);
     if repairs && !mutant::is(Mutant::FightCountedEarly) {
         shared.repaired(place.clone());
     }
@@ -193,7 +193,7 @@ pub async fn delete(
 ) -> Result<(), ApiError> {
     let Some(kind) = ObjectKind::of(&object.kind) else { return Ok(()) };
     // Nobody watches Secrets: what was remembered of one would outlive it.
-    shared.index.lock().doubt(&Place::new(kind, namespace, &object.name));
+    shared.index.lock().forget_verified(&Place::new(kind, namespace, &object.name));
     shared.cluster.delete(kind, namespace, &object.name, uid, resource_version).await
 }
 

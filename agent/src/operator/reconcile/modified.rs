@@ -85,7 +85,7 @@ pub struct Ledger<'a> {
 pub fn tell(modified: Option<&Modified>, conditions: &mut Conditions<'_>, ledger: Ledger<'_>) {
     let Some(modified) = modified else { return };
     let why = modified.why();
-    let said = conditions.stood(MODIFIED, &why);
+    let said = conditions.is_set(MODIFIED, &why);
     conditions.set(MODIFIED, true, &why);
     if (said && !mutant::is(Mutant::ChangeToldAgain)) || mutant::is(Mutant::ChangeNotTold) {
         return;

@@ -62,7 +62,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
         shared.index.lock().remove(&place);
         return Ok(None);
     };
-    let found = took(shared, &place, &object);
+    let found = absorb(shared, &place, &object);
     let mut drift = compare::drift(wanted, &object);
     let mut autoscaled = None;
     if drift.iter().any(|path| path == autoscaler::REPLICAS) {
@@ -191,7 +191,7 @@ pub fn place(object: &Value, kind: ObjectKind, reference: &ObjectRef) -> Place {
 }
 
 /// Takes an answer of the API server into the index, as a watch would.
-pub fn took(shared: &Shared, place: &Place, object: &Value) -> Tracked {
+pub fn absorb(shared: &Shared, place: &Place, object: &Value) -> Tracked {
     let tracked = tracked(place.kind, object);
     if place.kind.is_followed() {
         shared.index.lock().put_answer(place.clone(), tracked.clone());

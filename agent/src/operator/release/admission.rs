@@ -164,7 +164,7 @@ impl Work<'_> {
         let answer = self.shared.cluster.create(&object).await?;
         if !mutant::is(Mutant::RenderingNotSeen) {
             // If the release is to be absent by now, this is all that says that something of it is there.
-            observe::took(
+            observe::absorb(
                 self.shared,
                 &index::Place::new(ObjectKind::ControllerRevision, namespace, revision),
                 &answer,

@@ -126,7 +126,7 @@ pub fn admit(admission: &Admission<'_>, now: Timestamp) -> ReleaseStatus {
         verdict: &Verdict::Progressing(APPLYING.to_owned()),
         contested: None,
         in_the_way: None,
-        told: outcome::told(&observed),
+        reported: outcome::reported(&observed),
     };
     outcome::describe(&observed, &seen, &mut next, now);
     next
@@ -162,27 +162,27 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     let verdict = verdict(observed, &applied);
     let mut wake = None;
     let mut failed_now = false;
-    let mut told = outcome::told(observed);
+    let mut reported = outcome::reported(observed);
     if let Some(rollout) = status.rollout.clone() {
         let progress = RolloutStep { observed, rollout: &rollout, now };
         match &verdict {
-            Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status, &mut told),
+            Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status, &mut reported),
             Verdict::Serving => {}
             Verdict::Failed(why) => {
-                progress.failed(&mut status, &mut told, why);
+                progress.failed(&mut status, &mut reported, why);
                 failed_now = true;
             }
             Verdict::Stalled(_) => {}
             Verdict::Progressing(doing) => match progress.deadline(&mut status, doing) {
                 Ok(left) => wake = Some(left),
                 Err(why) => {
-                    progress.failed(&mut status, &mut told, &why);
+                    progress.failed(&mut status, &mut reported, &why);
                     failed_now = true;
                 }
             },
         }
     } else if verdict == Verdict::Serving {
-        rolled_back(observed, &mut status, &mut told, now);
+        rolled_back(observed, &mut status, &mut reported, now);
     }
     if applied.in_the_way.is_some() {
         wake = Some(IN_THE_WAY_RETRY);
@@ -203,7 +203,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
         verdict: &verdict,
         contested: applied.contested.as_ref(),
         in_the_way: applied.in_the_way.as_ref(),
-        told,
+        reported,
     };
     outcome::describe(observed, &seen, &mut status, now);
     if status != *observed.status {

@@ -90,12 +90,12 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
     conditions.paused(observed.paused);
     match said {
-        Said::Waits(why) => {
+        RunState::Waits(why) => {
             conditions.set("Stalled", true, &why);
             conditions.set("Ended", false, &why);
         }
-        Said::Goes(why) => conditions.set("Ended", false, &why),
-        Said::Ended(why) => conditions.set("Ended", true, &why),
+        RunState::Goes(why) => conditions.set("Ended", false, &why),
+        RunState::Ended(why) => conditions.set("Ended", true, &why),
     }
     let ledger = Ledger { uid: observed.uid, facts: &mut step.next.facts, last: &mut step.next.last_fact };
     modified::tell(observed.modified, &mut conditions, ledger);
@@ -110,7 +110,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus
     Decision { writes: step.writes, wake: step.wake }
 }
 
-enum Said {
+enum RunState {
     Waits(Reason),
     Goes(Reason),
     Ended(Reason),
@@ -125,7 +125,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn take(&mut self) -> Said {
+    fn take(&mut self) -> RunState {
         if self.observed.status.job.is_none() {
             return self.begin();
         }
@@ -137,15 +137,15 @@ impl Draft<'_> {
         }
     }
 
-    fn begin(&mut self) -> Said {
+    fn begin(&mut self) -> RunState {
         if self.observed.cancel {
             return self.end("Cancelled", None, Reason::new("Cancelled", "cancelled before it began"));
         }
         if self.observed.paused.is_some() {
-            return Said::Waits(Reason::new("Paused", "a person stopped writes to workloads"));
+            return RunState::Waits(Reason::new("Paused", "a person stopped writes to workloads"));
         }
         if let Some(why) = self.denied() {
-            return Said::Waits(why.clone());
+            return RunState::Waits(why.clone());
         }
         match self.observed.blueprint {
             Some(Ok(Blueprint { namespace, revision, job })) => {
@@ -153,10 +153,10 @@ impl Draft<'_> {
                 self.next.revision = Some(revision.clone());
                 self.next.job = job.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
                 self.writes.push(Write::Create(job.clone()));
-                Said::Goes(Reason::new("Starting", "the Job is being created"))
+                RunState::Goes(Reason::new("Starting", "the Job is being created"))
             }
-            Some(Err(why)) => Said::Waits(why.clone()),
-            None => Said::Waits(Reason::new("ReleaseNotReady", "its release is not ready")),
+            Some(Err(why)) => RunState::Waits(why.clone()),
+            None => RunState::Waits(Reason::new("ReleaseNotReady", "its release is not ready")),
         }
     }
 
@@ -165,7 +165,7 @@ impl Draft<'_> {
     }
 
     /// The Job was recorded and is not there: it was never created, or somebody removed it.
-    fn vanished(&mut self) -> Said {
+    fn vanished(&mut self) -> RunState {
         let was_seen = self.observed.status.conditions.iter().any(|condition| {
             condition.condition_type == "Ended" && matches!(condition.reason.as_str(), "Running" | "Pending")
         });
@@ -173,7 +173,7 @@ impl Draft<'_> {
             let settles = self.observed.settles.filter(|_| !was_seen && !mutant::is(Mutant::CreateForgotten));
             if let Some(left) = settles {
                 self.wake = Some(left);
-                return Said::Goes(unanswered::settling());
+                return RunState::Goes(unanswered::settling());
             }
             return self.end("Cancelled", None, Reason::new("Cancelled", "cancelled; its Job is gone"));
         }
@@ -184,12 +184,12 @@ impl Draft<'_> {
         {
             Some(job) => {
                 if let Some(why) = self.denied() {
-                    return Said::Waits(why.clone());
+                    return RunState::Waits(why.clone());
                 }
                 if self.observed.paused.is_none() {
                     self.writes.push(Write::Create(job.clone()));
                 }
-                Said::Goes(Reason::new("Starting", "the Job is being created"))
+                RunState::Goes(Reason::new("Starting", "the Job is being created"))
             }
             None => self.end(
                 "Unknown",
@@ -199,7 +199,7 @@ impl Draft<'_> {
         }
     }
 
-    fn follow(&mut self, uid: &str, version: &str, terminating: bool, job: &JobView, pods: &[PodView]) -> Said {
+    fn follow(&mut self, uid: &str, version: &str, terminating: bool, job: &JobView, pods: &[PodView]) -> RunState {
         let started = pods.iter().filter_map(|pod| pod.started.clone()).min();
         if self.next.started.is_none()
             && let Some(started) = started.or_else(|| job.complete.then(|| job.started.clone()).flatten())
@@ -250,17 +250,17 @@ impl Draft<'_> {
             if !job.suspended && !terminating && self.observed.paused.is_none() {
                 self.suspend(uid, version);
             }
-            return Said::Goes(Reason::new("Cancelling", "its pods are being stopped"));
+            return RunState::Goes(Reason::new("Cancelling", "its pods are being stopped"));
         }
         // Of an earlier try the gate may have given up.
         let starting = pods.iter().filter(|pod| self.next.started.is_none() || pod.gate.is_none());
         match starting.clone().find_map(waits) {
-            Some(why) => Said::Waits(why),
-            None if self.next.started.is_some() => Said::Goes(Reason::new("Running", "the task runs")),
+            Some(why) => RunState::Waits(why),
+            None if self.next.started.is_some() => RunState::Goes(Reason::new("Running", "the task runs")),
             None if starting.clone().any(|pod| pod.gate == Some(GateView::Tries)) => {
-                Said::Goes(Reason::new("Pending", progress::AT_THE_GATE))
+                RunState::Goes(Reason::new("Pending", progress::AT_THE_GATE))
             }
-            None => Said::Goes(Reason::new("Pending", "the task's pod is being started")),
+            None => RunState::Goes(Reason::new("Pending", "the task's pod is being started")),
         }
     }
 
@@ -275,26 +275,26 @@ impl Draft<'_> {
     }
 
     /// The Job has ended. How its pod ended may come a moment later, with an exit code unless that is withheld.
-    fn ended(&mut self, job: &JobView, (known, exit): (bool, Option<i32>), result: &str, why: Reason) -> Said {
+    fn ended(&mut self, job: &JobView, (known, exit): (bool, Option<i32>), result: &str, why: Reason) -> RunState {
         let ended = job.ended.as_deref().and_then(conditions::parse_time);
         let since = ended.map(|ended| self.now.duration_since(ended)).and_then(|since| Duration::try_from(since).ok());
         let left = since.and_then(|since| EXIT_CODE_WAIT.checked_sub(since)).filter(|left| !left.is_zero());
         if !known && let Some(left) = left {
             self.wake = Some(left);
-            return Said::Goes(Reason::new("Running", "the task runs"));
+            return RunState::Goes(Reason::new("Running", "the task runs"));
         }
         self.next.ended.clone_from(&job.ended);
         self.end(result, exit, why)
     }
 
-    fn end(&mut self, result: &str, exit: Option<i32>, why: Reason) -> Said {
+    fn end(&mut self, result: &str, exit: Option<i32>, why: Reason) -> RunState {
         self.next.result = Some(result.to_owned());
         self.next.exit_code = exit;
         if self.next.ended.is_none() {
             self.next.ended = Some(conditions::timestamp(self.now));
         }
         self.fact(FactKind::TaskEnded, why.clone(), exit);
-        Said::Ended(why)
+        RunState::Ended(why)
     }
 
     fn fact(&mut self, kind: FactKind, what: Reason, exit_code: Option<i32>) {

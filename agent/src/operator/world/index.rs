@@ -101,7 +101,7 @@ impl Contents {
                 return false;
             }
             if another {
-                self.doubt_within(&place);
+                self.forget_verified_within(&place);
             }
             self.forget_owners(&place);
             self.insert(place, tracked);
@@ -150,7 +150,7 @@ impl Contents {
     /// Takes out an object. Returns what was known of it.
     pub fn remove(&mut self, place: &Place) -> Option<Tracked> {
         self.forget_owners(place);
-        self.doubt_within(place);
+        self.forget_verified_within(place);
         let known = self.objects.remove(place);
         if let Some(known) = &known {
             self.remember_gone(place, known.uid.clone());
@@ -223,14 +223,14 @@ impl Contents {
     }
 
     /// With a namespace goes what is in it: what no watch follows there was found in the one before.
-    fn doubt_within(&mut self, place: &Place) {
+    fn forget_verified_within(&mut self, place: &Place) {
         if place.kind == ObjectKind::Namespace && !mutant::is(Mutant::FoundInAnotherNamespace) {
             self.verified.retain(|other, _| other.namespace != place.name);
         }
     }
 
     /// Forgets what was remembered of `place`.
-    pub fn doubt(&mut self, place: &Place) {
+    pub fn forget_verified(&mut self, place: &Place) {
         self.verified.remove(place);
     }
 }

@@ -58,9 +58,9 @@ impl SessionState {
 #[derive(Debug)]
 pub enum Happened {
     /// The session tells this. `Hello` is not among it: see [`Core::open`].
-    Told(Vec<ControlEvent>),
+    Events(Vec<ControlEvent>),
     /// Something may have changed in the store.
-    Woken,
+    StoreChanged,
     /// Time to ask again what the customer's policy refused.
     AskAgain,
 }
@@ -149,7 +149,7 @@ pub enum Opening {
 
 /// What was offered last for a resource, and is not answered: the forget of a generation may be due before its document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Errand {
+enum Offered {
     Document(i64),
     Forget(i64),
 }
@@ -161,7 +161,7 @@ pub struct Core {
     session: String,
     store_id: String,
     /// What is on its way.
-    offered: HashMap<ResourceKey, Errand>,
+    offered: HashMap<ResourceKey, Offered>,
     /// Schema revisions that hello told.
     schema: HashMap<Kind, u32>,
     /// Highest generation that the comparison knew; later ones were not compared.
@@ -235,8 +235,8 @@ impl Core {
         }
         let mut say = Vec::new();
         match input {
-            Happened::Told(events) => self.told(c, events, &mut session_state, &mut say)?,
-            Happened::Woken => self.look(c, &mut session_state, &mut say)?,
+            Happened::Events(events) => self.handle_events(c, events, &mut session_state, &mut say)?,
+            Happened::StoreChanged => self.look(c, &mut session_state, &mut say)?,
             Happened::AskAgain if session_state.open && !session_state.held => {
                 documents::ask_policy_again(c, &self.data_plane)?;
             }
@@ -245,7 +245,7 @@ impl Core {
         Ok(say)
     }
 
-    fn told(
+    fn handle_events(
         &mut self,
         c: &Connection,
         events: Vec<ControlEvent>,

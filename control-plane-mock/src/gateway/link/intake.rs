@@ -42,7 +42,7 @@ impl Link {
             }
         }
         if !told.is_empty() {
-            self.decide(Happened::Told(told)).await;
+            self.decide(Happened::Events(told)).await;
         }
     }
 

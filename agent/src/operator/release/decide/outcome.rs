@@ -17,10 +17,10 @@ pub(super) const ROLLED_BACK: &str = "RolledBack";
 const CONCLUDED: &str = "Concluded";
 
 /// The outcome of this generation that was told, if one was.
-pub(super) fn told(observed: &Observed<'_>) -> Option<FactKind> {
+pub(super) fn reported(observed: &Observed<'_>) -> Option<FactKind> {
     let generation = Some(observed.identity.generation);
-    let told = observed.status.conditions.iter().find(|condition| condition.condition_type == CONCLUDED);
-    let reason = told.filter(|told| told.observed_generation == generation)?.reason.as_str();
+    let reported = observed.status.conditions.iter().find(|condition| condition.condition_type == CONCLUDED);
+    let reason = reported.filter(|reported| reported.observed_generation == generation)?.reason.as_str();
     [FactKind::Ready, FactKind::Failed, FactKind::RolledBack].into_iter().find(|kind| kind.as_str() == reason)
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Seen<'a> {
     pub(super) contested: Option<&'a Reason>,
     pub(super) in_the_way: Option<&'a Reason>,
     /// The outcome that was told.
-    pub(super) told: Option<FactKind>,
+    pub(super) reported: Option<FactKind>,
 }
 
 pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut ReleaseStatus, now: Timestamp) {
@@ -70,8 +70,8 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
         conditions.set("Contested", true, why);
     }
     conditions.paused(observed.paused);
-    if let Some(told) = seen.told {
-        let what = Reason::new(told.as_str(), "the first outcome of this generation, as it was told");
+    if let Some(reported) = seen.reported {
+        let what = Reason::new(reported.as_str(), "the first outcome of this generation, as it was told");
         conditions.set(CONCLUDED, true, &what);
     }
     let ledger = Ledger { uid: &observed.identity.uid, facts: &mut status.facts, last: &mut status.last_fact };

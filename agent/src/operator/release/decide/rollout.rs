@@ -18,7 +18,7 @@ pub(super) struct RolloutStep<'a> {
 }
 
 impl RolloutStep<'_> {
-    pub(super) fn served(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>) {
+    pub(super) fn served(&self, status: &mut ReleaseStatus, reported: &mut Option<FactKind>) {
         let Some(target) = &self.observed.target else { return };
         status.rollout = None;
         status.effective = Some(Effective {
@@ -29,19 +29,19 @@ impl RolloutStep<'_> {
         // A generation that was overtaken while it rolled has no outcome of its own.
         if self.rollout.generation == self.observed.identity.generation {
             // Facts report the first outcome only; later changes show in conditions.
-            if told.is_none() {
+            if reported.is_none() {
                 let what = if target.serves() {
                     Reason::new("Serving", "the new pods serve")
                 } else {
                     Reason::new("Runnable", "the task can be run")
                 };
                 append(self.observed, status, FactKind::Ready, what, self.now);
-                *told = Some(FactKind::Ready);
+                *reported = Some(FactKind::Ready);
             }
         }
     }
 
-    pub(super) fn failed(&self, status: &mut ReleaseStatus, told: &mut Option<FactKind>, why: &Reason) {
+    pub(super) fn failed(&self, status: &mut ReleaseStatus, reported: &mut Option<FactKind>, why: &Reason) {
         let identity = self.observed.identity;
         status.rollout = None;
         if mutant::is(Mutant::FailureNotRecorded) {
@@ -57,9 +57,9 @@ impl RolloutStep<'_> {
             reason: why.reason.clone(),
             message: why.message.clone(),
         });
-        if told.is_none() {
+        if reported.is_none() {
             append(self.observed, status, FactKind::Failed, why.clone(), self.now);
-            *told = Some(FactKind::Failed);
+            *reported = Some(FactKind::Failed);
         }
     }
 
@@ -95,11 +95,11 @@ fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, w
 pub(super) fn rolled_back(
     observed: &Observed<'_>,
     status: &mut ReleaseStatus,
-    told: &mut Option<FactKind>,
+    reported: &mut Option<FactKind>,
     now: Timestamp,
 ) {
     let said = conditions::is_true(&observed.status.conditions, outcome::ROLLED_BACK)
-        || told.is_some_and(|told| told != FactKind::Failed);
+        || reported.is_some_and(|reported| reported != FactKind::Failed);
     // What an earlier generation came to is no outcome of one that only waits to be admitted.
     let failed = status
         .failed
@@ -111,5 +111,5 @@ pub(super) fn rolled_back(
         None => "the last good revision serves again".to_owned(),
     };
     append(observed, status, FactKind::RolledBack, Reason::new("RolledBack", message), now);
-    *told = Some(FactKind::RolledBack);
+    *reported = Some(FactKind::RolledBack);
 }

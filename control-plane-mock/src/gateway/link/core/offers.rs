@@ -10,7 +10,7 @@ use protocol::session::{CloseCode, Delivery, Offer};
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
-use super::{Core, Errand, REVOKED, Say, SessionState};
+use super::{Core, Offered, REVOKED, Say, SessionState};
 use crate::desired::documents::{self, Stored};
 use crate::desired::forgotten;
 use crate::store::{Error, Result};
@@ -40,8 +40,8 @@ impl Core {
             if mutant::is(Mutant::ForgetBehindDocument) && self.offered.contains_key(&key) {
                 continue;
             }
-            let errand = Errand::Forget(generation);
-            if self.offered.insert(key.clone(), errand) != Some(errand) {
+            let offer = Offered::Forget(generation);
+            if self.offered.insert(key.clone(), offer) != Some(offer) {
                 say.push(Say::Offer(Offer { key, generation, delivery: Delivery::Forget }));
             }
         }
@@ -53,13 +53,13 @@ impl Core {
         if wish.is_refused(schema) || wish.quarantined {
             return;
         }
-        let errand = Errand::Document(wish.generation);
-        if self.offered.get(&wish.key) == Some(&errand) {
+        let offer = Offered::Document(wish.generation);
+        if self.offered.get(&wish.key) == Some(&offer) {
             return;
         }
         match offer(wish) {
             Ok(offer) => {
-                self.offered.insert(wish.key.clone(), errand);
+                self.offered.insert(wish.key.clone(), offer);
                 say.push(Say::Offer(offer));
             }
             Err(error) => tracing::error!(%error, resource = %wish.key, "stored document cannot be sent"),
@@ -71,7 +71,7 @@ impl Core {
         if let Some(wish) = documents::find(c, &self.data_plane, key)?
             && matches!(wish.answer, Some(Verdict::Deferred { .. }) | None)
             // It was stored, since it is done; the session would take the document in the forget's place.
-            && self.offered.get(key) != Some(&Errand::Forget(wish.generation))
+            && self.offered.get(key) != Some(&Offered::Forget(wish.generation))
         {
             self.offer(&wish, say);
         }

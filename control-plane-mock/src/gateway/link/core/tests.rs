@@ -33,7 +33,7 @@ fn a_forget_is_offered_though_its_document_is_unanswered() {
     let (c, mut core, key) = forgetting();
     let accepted = Verdict::Accepted { stored_hash: None, modified: Vec::new() };
     assert!(offers(&mut core, &c, answer(&key, false, accepted)).is_empty());
-    assert!(offers(&mut core, &c, Happened::Woken).is_empty(), "the forget is on its way");
+    assert!(offers(&mut core, &c, Happened::StoreChanged).is_empty(), "the forget is on its way");
     let deferred = answer(&key, true, deferred());
     assert!(offers(&mut core, &c, deferred).is_empty());
     assert_eq!(offers(&mut core, &c, told(ControlEvent::RetryDue { key })), ["Forget 1"]);
@@ -50,10 +50,10 @@ fn a_document_that_is_tried_again_does_not_take_the_place_of_its_forget() {
 fn a_run_that_was_put_off_and_whose_end_is_told_is_forgotten() {
     let (c, mut core) = opened();
     let key = run(&c);
-    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Document 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::StoreChanged), ["Document 1"]);
     core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
     core.handle(&c, fact(&key, FactKind::TaskEnded, "Succeeded"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Forget 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::StoreChanged), ["Forget 1"]);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_run_whose_job_was_lost_is_forgotten() {
     let (c, mut core) = opened();
     let key = run(&c);
     core.handle(&c, fact(&key, FactKind::TaskEnded, "JobLost"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Forget 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::StoreChanged), ["Forget 1"]);
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn forgetting() -> (Connection, Core, ResourceKey) {
     let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
     let (absent, nobody) = (json!({ "state": "Absent" }), Provenance::default());
     documents::put(&c, "dp", &key, Desired::Absent, &absent, &nobody, &Belongs::default()).unwrap();
-    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Document 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::StoreChanged), ["Document 1"]);
     core.handle(&c, fact(&key, FactKind::Deleted, "Deleted"), OPEN).unwrap();
-    assert_eq!(offers(&mut core, &c, Happened::Woken), ["Forget 1"]);
+    assert_eq!(offers(&mut core, &c, Happened::StoreChanged), ["Forget 1"]);
     (c, core, key)
 }
 
@@ -156,7 +156,7 @@ fn run(c: &Connection) -> ResourceKey {
 }
 
 fn told(event: ControlEvent) -> Happened {
-    Happened::Told(vec![event])
+    Happened::Events(vec![event])
 }
 
 fn fact(key: &ResourceKey, kind: FactKind, reason: &str) -> Happened {

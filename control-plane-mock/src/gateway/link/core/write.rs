@@ -6,7 +6,7 @@ use protocol::name::{Kind, ResourceKey};
 use protocol::session::{CloseCode, Disconnect};
 use rusqlite::Connection;
 
-use super::{Core, Errand, Say};
+use super::{Core, Offered, Say};
 use crate::desired::{documents, forgotten, reports, sessions};
 use crate::store::Result;
 
@@ -52,9 +52,9 @@ impl Core {
         forget: bool,
         verdict: &Verdict,
     ) -> Result<()> {
-        let errand = if forget { Errand::Forget(generation) } else { Errand::Document(generation) };
+        let offer = if forget { Offered::Forget(generation) } else { Offered::Document(generation) };
         let put_off = forget && matches!(verdict, Verdict::Deferred { .. });
-        if self.offered.get(key) == Some(&errand) && !(put_off && mutant::is(Mutant::ForgetPutOffForEver)) {
+        if self.offered.get(key) == Some(&offer) && !(put_off && mutant::is(Mutant::ForgetPutOffForEver)) {
             self.offered.remove(key);
         }
         let id = self.data_plane.as_str();
