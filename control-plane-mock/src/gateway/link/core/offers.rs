@@ -40,8 +40,8 @@ impl Core {
             if mutant::is(Mutant::ForgetBehindDocument) && self.offered.contains_key(&key) {
                 continue;
             }
-            let offer = Offered::Forget(generation);
-            if self.offered.insert(key.clone(), offer) != Some(offer) {
+            let offered = Offered::Forget(generation);
+            if self.offered.insert(key.clone(), offered) != Some(offered) {
                 say.push(Say::Offer(Offer { key, generation, delivery: Delivery::Forget }));
             }
         }
@@ -53,13 +53,13 @@ impl Core {
         if wish.is_refused(schema) || wish.quarantined {
             return;
         }
-        let offer = Offered::Document(wish.generation);
-        if self.offered.get(&wish.key) == Some(&offer) {
+        let offered = Offered::Document(wish.generation);
+        if self.offered.get(&wish.key) == Some(&offered) {
             return;
         }
         match offer(wish) {
             Ok(offer) => {
-                self.offered.insert(wish.key.clone(), offer);
+                self.offered.insert(wish.key.clone(), offered);
                 say.push(Say::Offer(offer));
             }
             Err(error) => tracing::error!(%error, resource = %wish.key, "stored document cannot be sent"),

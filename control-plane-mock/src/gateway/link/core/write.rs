@@ -52,9 +52,9 @@ impl Core {
         forget: bool,
         verdict: &Verdict,
     ) -> Result<()> {
-        let offer = if forget { Offered::Forget(generation) } else { Offered::Document(generation) };
+        let offered = if forget { Offered::Forget(generation) } else { Offered::Document(generation) };
         let put_off = forget && matches!(verdict, Verdict::Deferred { .. });
-        if self.offered.get(key) == Some(&offer) && !(put_off && mutant::is(Mutant::ForgetPutOffForEver)) {
+        if self.offered.get(key) == Some(&offered) && !(put_off && mutant::is(Mutant::ForgetPutOffForEver)) {
             self.offered.remove(key);
         }
         let id = self.data_plane.as_str();
