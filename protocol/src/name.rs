@@ -39,6 +39,17 @@ impl Kind {
             Self::TaskRun => "TaskRun",
         }
     }
+
+    /// Name of its custom resources in paths and rights.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::DataPlane => "dataplanes",
+            Self::Environment => "environments",
+            Self::Release => "releases",
+            Self::TaskRun => "taskruns",
+        }
+    }
 }
 
 impl fmt::Display for Kind {

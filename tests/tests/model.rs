@@ -22,6 +22,7 @@ use pdp_agent::link::store::{Call, KubeStore, Store as _, Table};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use protocol::name::Kind;
 use serde_json::{Value, json};
 use simulation::api::{Answer, Api, Id, Request};
 use tests::testbed::Testbed;
@@ -283,7 +284,7 @@ impl Pair {
             &self.namespace,
             &resource(release),
         );
-        let table = Table::Release;
+        let table = Table::Document(Kind::Release);
         let name = id.name.clone();
         let answer = match request {
             Request::Get(_) if release => return self.store.call(Call::Get { table, name }).await,

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
+use protocol::name::Kind;
 use serde_json::Value;
 
 use crate::link::store::{Call, Table};
@@ -144,8 +145,8 @@ impl Act {
                 None => Self::ActiveKey,
             }),
             Call::Update { .. } => Some(Self::Update),
-            Call::UpdateStatus { table: Table::DataPlane, .. } if answers => Some(Self::Floor),
-            Call::UpdateStatus { table: Table::DataPlane, .. } => Some(Self::LinkStatus),
+            Call::UpdateStatus { table: Table::Document(Kind::DataPlane), .. } if answers => Some(Self::Floor),
+            Call::UpdateStatus { table: Table::Document(Kind::DataPlane), .. } => Some(Self::LinkStatus),
             Call::UpdateStatus { .. } => Some(Self::FactRemoval),
             Call::Delete { .. } => Some(Self::Forget),
         }

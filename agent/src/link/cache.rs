@@ -22,8 +22,9 @@ mod about;
 use about::{Judged, bytes, judged};
 
 /// The tables that are watched.
-pub const WATCHED: [Table; 5] =
-    [Table::DataPlane, Table::DataPlanePolicy, Table::Environment, Table::Release, Table::TaskRun];
+pub fn watched() -> impl Iterator<Item = Table> {
+    Kind::ALL.into_iter().map(Table::Document).chain([Table::DataPlanePolicy])
+}
 
 /// What the link needs of `DataPlane/default`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -220,7 +221,7 @@ impl Cache {
     /// Whether every table was listed completely at least once.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        WATCHED.iter().all(|table| self.listed.contains(table))
+        watched().all(|table| self.listed.contains(&table))
     }
 
     /// What is known of one resource.
@@ -259,10 +260,7 @@ impl Cache {
 
 const fn kind_of(table: Table) -> Option<Kind> {
     match table {
-        Table::DataPlane => Some(Kind::DataPlane),
-        Table::Environment => Some(Kind::Environment),
-        Table::Release => Some(Kind::Release),
-        Table::TaskRun => Some(Kind::TaskRun),
+        Table::Document(kind) => Some(kind),
         Table::DataPlanePolicy | Table::Secret => None,
     }
 }

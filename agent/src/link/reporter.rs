@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn only_what_was_acknowledged_as_it_stands_is_removed() {
         let (mut removal, next) = Removal::begin(key(), vec![typed(fact("a", None)), typed(fact("m", Some(1)))]);
-        assert_eq!(next, Step::Call(Call::Get { table: Table::Release, name: "web".into() }));
+        assert_eq!(next, Step::Call(Call::Get { table: Table::Document(Kind::Release), name: "web".into() }));
         let object = stored(&[fact("a", None), fact("m", Some(2)), fact("b", None), json!({ "kind": "Later" })]);
         let Step::Call(Call::UpdateStatus { body, .. }) = removal.resume(Ok(Some(object))) else { panic!() };
         assert_eq!(body["status"]["facts"], json!([fact("m", Some(2)), fact("b", None), { "kind": "Later" }]));

@@ -3,6 +3,7 @@
 //! The operator writes other fields of the same status, so a write starts from what was just read and fails if that is not the
 //! newest. Nothing is written that stands there already: status changes on transitions only.
 
+use protocol::name::Kind;
 use protocol::report::Condition;
 use serde_json::{Value, json};
 
@@ -132,7 +133,11 @@ impl StatusJob {
                 None => Step::Done(Settled::Done),
                 Some(body) => {
                     self.writing = true;
-                    Step::Call(Call::UpdateStatus { table: Table::DataPlane, name: DEFAULT.to_owned(), body })
+                    Step::Call(Call::UpdateStatus {
+                        table: Table::Document(Kind::DataPlane),
+                        name: DEFAULT.to_owned(),
+                        body,
+                    })
                 }
             },
             (false, Ok(None)) => Step::Done(Settled::Later),
@@ -147,7 +152,7 @@ impl StatusJob {
         if self.looks > 6 {
             return Step::Done(Settled::Later);
         }
-        Step::Call(Call::Get { table: Table::DataPlane, name: DEFAULT.to_owned() })
+        Step::Call(Call::Get { table: Table::Document(Kind::DataPlane), name: DEFAULT.to_owned() })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The API server as the link sees it: six tables of one namespace, five calls and a watch, in types of our own.
+//! The API server as the link sees it: a table for each kind of document and two more in one namespace, five calls and a watch, in types of our own.
 //!
 //! Everything that the link does to the cluster is a [`Call`], so that the pure parts (intake, reporter) can ask for one
 //! without doing it, and so that tests and the simulation can stand in for the API server.
@@ -18,14 +18,8 @@ pub use api::KubeStore;
 /// What the link may touch. Nothing else in the cluster exists for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
-    /// `DataPlane/default`.
-    DataPlane,
-    /// Environments.
-    Environment,
-    /// Releases.
-    Release,
-    /// Task runs.
-    TaskRun,
+    /// What documents of a kind become.
+    Document(Kind),
     /// `DataPlanePolicy/default`, read only.
     DataPlanePolicy,
     /// The one Secret with the link's own key.
@@ -34,12 +28,7 @@ pub enum Table {
 
 impl From<Kind> for Table {
     fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::DataPlane => Self::DataPlane,
-            Kind::Environment => Self::Environment,
-            Kind::Release => Self::Release,
-            Kind::TaskRun => Self::TaskRun,
-        }
+        Self::Document(kind)
     }
 }
 
@@ -48,10 +37,7 @@ impl Table {
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
-            Self::DataPlane => "DataPlane",
-            Self::Environment => "Environment",
-            Self::Release => "Release",
-            Self::TaskRun => "TaskRun",
+            Self::Document(kind) => kind.as_str(),
             Self::DataPlanePolicy => "DataPlanePolicy",
             Self::Secret => "Secret",
         }
@@ -61,9 +47,7 @@ impl Table {
     #[must_use]
     pub const fn api_version(self) -> &'static str {
         match self {
-            Self::DataPlane | Self::Environment | Self::Release | Self::TaskRun | Self::DataPlanePolicy => {
-                "pdp-agent.dev/v1alpha1"
-            }
+            Self::Document(_) | Self::DataPlanePolicy => "pdp-agent.dev/v1alpha1",
             Self::Secret => "v1",
         }
     }
@@ -72,10 +56,7 @@ impl Table {
     #[must_use]
     pub const fn plural(self) -> &'static str {
         match self {
-            Self::DataPlane => "dataplanes",
-            Self::Environment => "environments",
-            Self::Release => "releases",
-            Self::TaskRun => "taskruns",
+            Self::Document(kind) => kind.plural(),
             Self::DataPlanePolicy => "dataplanepolicies",
             Self::Secret => "secrets",
         }

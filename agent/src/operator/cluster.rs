@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use protocol::name::Kind;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -242,34 +243,22 @@ impl Cluster {
     ///
     /// # Errors
     /// Not leading, refused, or no answer.
-    pub async fn replace_status(
-        &self,
-        kind: &'static str,
-        plural: &'static str,
-        object: &Value,
-    ) -> Result<Value, ApiError> {
+    pub async fn replace_status(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
         let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (namespace, name) = (at("/metadata/namespace"), at("/metadata/name"));
-        let at = Path::own(plural, namespace, name)?.part("status");
-        self.write("status", kind, name, Request::ReplaceStatus { at: &at, object }).await
+        let at = Path::own(kind.plural(), namespace, name)?.part("status");
+        self.write("status", kind.as_str(), name, Request::ReplaceStatus { at: &at, object }).await
     }
 
     /// Merges into one of our own objects, or into its status. `at` is namespace and name; `patch` carries uid and resource version.
     ///
     /// # Errors
     /// Not leading, refused, or no answer.
-    pub async fn merge(
-        &self,
-        kind: &'static str,
-        plural: &'static str,
-        at: &str,
-        status: bool,
-        patch: &Value,
-    ) -> Result<Value, ApiError> {
+    pub async fn merge(&self, kind: Kind, at: &str, status: bool, patch: &Value) -> Result<Value, ApiError> {
         let (namespace, name) = at.split_once('/').unwrap_or_default();
-        let path = Path::own(plural, namespace, name)?;
+        let path = Path::own(kind.plural(), namespace, name)?;
         let (at, verb) = if status { (path.part("status"), "status") } else { (path, "apply") };
-        self.write(verb, kind, name, Request::Merge { at: &at, patch }).await
+        self.write(verb, kind.as_str(), name, Request::Merge { at: &at, patch }).await
     }
 
     /// Merges into a namespace: uid and resource version of what was seen are part of `patch`.

@@ -119,7 +119,7 @@ pub async fn record(
     let mut version = data_plane.metadata.resource_version.clone();
     if !data_plane.annotations().contains_key(UID) {
         let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "annotations": {UID: uid}}});
-        let answer = cluster.merge("DataPlane", "dataplanes", &format!("{namespace}/default"), false, &patch).await?;
+        let answer = cluster.merge(Kind::DataPlane, &format!("{namespace}/default"), false, &patch).await?;
         version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
     }
     let next = described(data_plane, facts, clearance, now);
@@ -132,7 +132,7 @@ pub async fn record(
         "metadata": {"name": "default", "namespace": namespace, "uid": uid, "resourceVersion": version},
         "status": next,
     });
-    cluster.replace_status("DataPlane", "dataplanes", &object).await.map(drop)
+    cluster.replace_status(Kind::DataPlane, &object).await.map(drop)
 }
 
 /// The status that says so.

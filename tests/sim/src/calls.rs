@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pdp_agent::api::{ApiStatus, CallError};
 use pdp_agent::kinds::labels::DATA_PLANE;
-use pdp_agent::link::cache::WATCHED;
+use pdp_agent::link::cache::watched;
 use pdp_agent::operator::object;
 use protocol::session::Millis;
 use serde_json::{Value, json};
@@ -205,7 +205,7 @@ impl World {
             self.after(50, 2_000, Event::Controllers { id: change.id.clone() });
         }
         let kind = &change.id.kind;
-        let own = WATCHED.iter().any(|table| table.kind() == kind);
+        let own = watched().any(|table| table.kind() == kind);
         let ours = own || after.or(before).is_some_and(|object| object::label(object, DATA_PLANE).is_some());
         let links =
             self.links.keys().filter(|_| own).map(|link| Stream { caller: Caller::Link(*link), kind: String::new() });
@@ -284,7 +284,7 @@ impl World {
         self.watches.insert(stream.clone(), (at, round));
         let of_link = matches!(stream.caller, Caller::Link(_));
         let ours = |object: &Value| object::label(object, DATA_PLANE).is_some();
-        let own = |kind: &str| WATCHED.iter().any(|table| table.kind() == kind);
+        let own = |kind: &str| watched().any(|table| table.kind() == kind);
         let listed = |(id, object): &(&Id, &Arc<Value>)| {
             if of_link { own(&id.kind) } else { id.kind == stream.kind && (own(&id.kind) || ours(object)) }
         };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pdp_agent::link::cache::{Cache, News, WATCHED};
+use pdp_agent::link::cache::{Cache, News, watched};
 use pdp_agent::link::intake::{Job, Request as Checked, View};
 use pdp_agent::link::lanes::Lanes;
 use pdp_agent::link::reporter::Removal;
@@ -306,7 +306,7 @@ impl World {
 
 impl Link {
     fn listed(&mut self, objects: &[Arc<Value>]) {
-        for table in WATCHED {
+        for table in watched() {
             self.seen(table, Seen::Begin);
             let of_table =
                 objects.iter().filter(|object| object.get("kind").and_then(Value::as_str) == Some(table.kind()));
@@ -349,7 +349,7 @@ impl Link {
 }
 
 fn table_of(id: &Id) -> Option<Table> {
-    WATCHED.into_iter().find(|table| table.kind() == id.kind)
+    watched().find(|table| table.kind() == id.kind)
 }
 
 fn remember(written: &mut Option<Value>, answer: &Answer) {

@@ -34,10 +34,10 @@ fn list(cache: &mut Cache, table: Table, objects: Vec<Value>) -> Vec<News> {
 #[test]
 fn nothing_is_known_before_the_first_complete_list() {
     let mut cache = Cache::default();
-    cache.apply(Table::Release, Change::Begin);
-    cache.apply(Table::Release, Change::Found(release("a", 1, 1)));
+    cache.apply(Table::Document(Kind::Release), Change::Begin);
+    cache.apply(Table::Document(Kind::Release), Change::Found(release("a", 1, 1)));
     assert!(matches!(cache.known(&key("a")), Known::Unknown));
-    cache.apply(Table::Release, Change::Complete);
+    cache.apply(Table::Document(Kind::Release), Change::Complete);
     assert_eq!(generation(&cache, "a"), Some(1));
     assert!(!cache.is_complete());
 }
@@ -45,8 +45,8 @@ fn nothing_is_known_before_the_first_complete_list() {
 #[test]
 fn what_a_new_list_does_not_name_is_gone() {
     let mut cache = Cache::default();
-    list(&mut cache, Table::Release, vec![release("a", 1, 1), release("b", 2, 2)]);
-    let news = list(&mut cache, Table::Release, vec![release("b", 2, 2)]);
+    list(&mut cache, Table::Document(Kind::Release), vec![release("a", 1, 1), release("b", 2, 2)]);
+    let news = list(&mut cache, Table::Document(Kind::Release), vec![release("b", 2, 2)]);
     assert!(news.contains(&News::Removed(key("a"))));
     assert!(!news.contains(&News::Removed(key("b"))));
 }
@@ -54,21 +54,24 @@ fn what_a_new_list_does_not_name_is_gone() {
 #[test]
 fn a_late_watch_does_not_undo_an_own_write() {
     let mut cache = Cache::default();
-    list(&mut cache, Table::Release, vec![release("a", 1, 1)]);
-    cache.observe(Table::Release, &release("a", 5, 3));
-    assert!(cache.apply(Table::Release, Change::Applied(release("a", 3, 2))).is_empty());
+    list(&mut cache, Table::Document(Kind::Release), vec![release("a", 1, 1)]);
+    cache.observe(Table::Document(Kind::Release), &release("a", 5, 3));
+    assert!(cache.apply(Table::Document(Kind::Release), Change::Applied(release("a", 3, 2))).is_empty());
     assert_eq!(generation(&cache, "a"), Some(3));
-    assert_eq!(cache.apply(Table::Release, Change::Deleted(release("a", 6, 3))), [News::Removed(key("a"))]);
+    assert_eq!(
+        cache.apply(Table::Document(Kind::Release), Change::Deleted(release("a", 6, 3))),
+        [News::Removed(key("a"))]
+    );
 }
 
 #[test]
 fn a_late_deletion_does_not_remove_what_was_made_again() {
     let mut cache = Cache::default();
-    list(&mut cache, Table::Release, vec![]);
+    list(&mut cache, Table::Document(Kind::Release), vec![]);
     let mut again = release("a", 9, 9);
     again["metadata"]["uid"] = json!("another");
-    cache.observe(Table::Release, &again);
-    assert!(cache.apply(Table::Release, Change::Deleted(release("a", 6, 3))).is_empty());
+    cache.observe(Table::Document(Kind::Release), &again);
+    assert!(cache.apply(Table::Document(Kind::Release), Change::Deleted(release("a", 6, 3))).is_empty());
     assert_eq!(generation(&cache, "a"), Some(9));
 }
 
@@ -94,7 +97,7 @@ fn the_installation_and_its_floor_are_read() {
     let mut cache = Cache::default();
     let news = list(
         &mut cache,
-        Table::DataPlane,
+        Table::Document(Kind::DataPlane),
         vec![json!({
             "metadata": { "name": "default", "resourceVersion": "1" },
             "spec": { "logLevel": "Debug" },
@@ -117,11 +120,11 @@ fn the_installation_and_its_floor_are_read() {
 #[test]
 fn the_late_answer_to_an_own_write_does_not_bring_back_what_is_deleted() {
     let mut cache = Cache::default();
-    list(&mut cache, Table::Release, vec![release("a", 1, 1)]);
-    cache.apply(Table::Release, Change::Applied(release("a", 5, 3)));
-    cache.apply(Table::Release, Change::Deleted(release("a", 6, 3)));
-    assert!(cache.observe(Table::Release, &release("a", 5, 3)).is_empty());
+    list(&mut cache, Table::Document(Kind::Release), vec![release("a", 1, 1)]);
+    cache.apply(Table::Document(Kind::Release), Change::Applied(release("a", 5, 3)));
+    cache.apply(Table::Document(Kind::Release), Change::Deleted(release("a", 6, 3)));
+    assert!(cache.observe(Table::Document(Kind::Release), &release("a", 5, 3)).is_empty());
     assert_eq!(generation(&cache, "a"), None);
-    cache.observe(Table::Release, &release("a", 7, 4));
+    cache.observe(Table::Document(Kind::Release), &release("a", 7, 4));
     assert_eq!(generation(&cache, "a"), Some(4), "it was made again");
 }

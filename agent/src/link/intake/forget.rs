@@ -116,7 +116,7 @@ impl ForgetJob {
 
     fn read_floor(&mut self) -> Next {
         self.waits = Waits::Floor;
-        Next::Call(Call::Get { table: Table::DataPlane, name: DEFAULT.to_owned() })
+        Next::Call(Call::Get { table: Table::Document(Kind::DataPlane), name: DEFAULT.to_owned() })
     }
 
     fn raise(&mut self, data_plane: &Value) -> Next {
@@ -131,7 +131,7 @@ impl ForgetJob {
             None => members.insert("status".to_owned(), json!({ "floor": self.generation })),
         };
         self.waits = Waits::FloorWrite;
-        Next::Call(Call::UpdateStatus { table: Table::DataPlane, name: DEFAULT.to_owned(), body })
+        Next::Call(Call::UpdateStatus { table: Table::Document(Kind::DataPlane), name: DEFAULT.to_owned(), body })
     }
 
     fn delete(&mut self) -> Next {

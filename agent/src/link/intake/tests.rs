@@ -70,7 +70,7 @@ fn a_watched_object_is_written_on_at_once_and_refused_on_only_after_reading() {
 fn a_write_carries_the_document_its_stamp_and_the_preconditions() {
     let (_, next) = read_then_decide(&document(Kind::Release, "web", 7, BODY), view(), Some(release(6)));
     let Next::Call(Call::Update { table, name, body }) = next else { panic!("{next:?}") };
-    assert_eq!((table, name.as_str()), (Table::Release, "web"));
+    assert_eq!((table, name.as_str()), (Table::Document(Kind::Release), "web"));
     assert_eq!(body["metadata"]["uid"], "u-1");
     assert_eq!(body["metadata"]["resourceVersion"], "70");
     assert_eq!(body["metadata"]["annotations"]["pdp-agent.dev/paused-until"], "2030-01-01T00:00:00Z");
@@ -303,13 +303,17 @@ fn forget_asks_what_is_stored() {
 fn forget_raises_the_floor_before_it_deletes() {
     let (mut job, _) = forget(Kind::Release, "web", 7);
     let next = job.resume(Ok(Some(removed(7))));
-    assert_eq!(next, Next::Call(Call::Get { table: Table::DataPlane, name: "default".into() }));
+    assert_eq!(next, Next::Call(Call::Get { table: Table::Document(Kind::DataPlane), name: "default".into() }));
     let Next::Call(Call::UpdateStatus { body, .. }) = job.resume(Ok(Some(data_plane(Some(3))))) else { panic!() };
     assert_eq!(body["status"], json!({ "floor": 7, "id": "dp-1" }));
     assert_eq!(body["metadata"]["resourceVersion"], "9");
     let next = job.resume(Ok(Some(data_plane(Some(7)))));
-    let delete =
-        Call::Delete { table: Table::Release, name: "web".into(), uid: "u-1".into(), resource_version: "70".into() };
+    let delete = Call::Delete {
+        table: Table::Document(Kind::Release),
+        name: "web".into(),
+        uid: "u-1".into(),
+        resource_version: "70".into(),
+    };
     assert_eq!(next, Next::Call(delete));
     assert_eq!(word(&job.resume(Ok(None))), "forgotten 7");
 }

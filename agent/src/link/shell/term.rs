@@ -21,7 +21,7 @@ use super::streams::LogStreams;
 use super::work::{self, Done, Work};
 use super::{Parts, TICK};
 use crate::elector::Epoch;
-use crate::link::cache::{Cache, WATCHED};
+use crate::link::cache::{Cache, watched};
 use crate::link::enrol::{Credentials, Keeper, now};
 use crate::link::intake::View;
 use crate::link::lanes::Lanes;
@@ -124,7 +124,7 @@ impl<'a, S: Store> Term<'a, S> {
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         info!(transitions = self.epoch.transitions, "the link leads");
         let mut watches: SelectAll<BoxStream<'static, (Table, Change)>> =
-            select_all(WATCHED.map(|table| self.parts.store.watch(table).map(move |change| (table, change)).boxed()));
+            select_all(watched().map(|table| self.parts.store.watch(table).map(move |change| (table, change)).boxed()));
         loop {
             self.parts.heart.beat();
             self.show_readiness();

@@ -3,6 +3,7 @@
 
 use control_plane_mock::Config;
 use control_plane_mock::faults::Fault;
+use protocol::name::Kind;
 use serde_json::{Value, json};
 use support::*;
 
@@ -25,7 +26,7 @@ async fn a_token_becomes_a_session_and_a_document_becomes_a_state() {
     agent.until_connected().await;
     until("the promoted certificate", async || agent.secret("active.crt")).await;
     assert_eq!((agent.secret("pending.key"), agent.secret("pending.crt")), (None, None));
-    let id = agent.store.get(Table::DataPlane, DEFAULT).unwrap()["status"]["id"].clone();
+    let id = agent.store.get(Table::Document(Kind::DataPlane), DEFAULT).unwrap()["status"]["id"].clone();
     assert!(id.is_string(), "{id}");
 
     let deployed = api.deploy("web").await;
@@ -36,7 +37,7 @@ async fn a_token_becomes_a_session_and_a_document_becomes_a_state() {
     assert_eq!(status["facts"][0]["kind"], "Ready");
     let name = release["metadata"]["name"].as_str().unwrap().to_owned();
     until("the acknowledged fact to leave", async || {
-        let release = agent.store.get(Table::Release, &name)?;
+        let release = agent.store.get(Table::Document(Kind::Release), &name)?;
         release["status"]["facts"].as_array().is_none_or(Vec::is_empty).then_some(())
     })
     .await;
@@ -54,7 +55,7 @@ async fn what_was_accepted_is_not_sent_again_to_the_next_leader() {
     api.phase("web", "Ready").await;
     running.stop().await;
 
-    let writes = agent.store.writes(Table::Release);
+    let writes = agent.store.writes(Table::Document(Kind::Release));
     agent.leadership.send_replace(leading(2));
     let running = agent.run();
     api.deploy("second").await;
@@ -62,7 +63,7 @@ async fn what_was_accepted_is_not_sent_again_to_the_next_leader() {
     agent.make_ready(&second);
     api.phase("second", "Ready").await;
     // One create, and later the removal of its fact: nothing for the first one.
-    assert!(agent.store.writes(Table::Release) <= writes + 2);
+    assert!(agent.store.writes(Table::Document(Kind::Release)) <= writes + 2);
     running.stop().await;
     plane.shutdown().await;
 }
@@ -70,7 +71,7 @@ async fn what_was_accepted_is_not_sent_again_to_the_next_leader() {
 #[tokio::test]
 async fn a_lost_answer_of_the_api_server_is_found_out() {
     let (plane, api, agent) = pair(Config::default()).await;
-    agent.store.fail_next_write(Table::Release, StoreFault::LoseAnswer);
+    agent.store.fail_next_write(Table::Document(Kind::Release), StoreFault::LoseAnswer);
     let running = agent.run();
     api.deploy("web").await;
     let release = agent.release("web").await;
@@ -86,7 +87,7 @@ async fn the_words_of_a_customers_policy_reach_the_developer() {
     let (plane, api, agent) = pair(Config::default()).await;
     let message = "releases \"web\" is forbidden: ValidatingAdmissionPolicy 'freeze' with binding 'freeze' denied request: frozen until Monday";
     let status = ApiStatus { code: 422, reason: "Invalid".into(), message: message.into(), ..ApiStatus::default() };
-    agent.store.fail_next_write(Table::Release, StoreFault::Answer(status));
+    agent.store.fail_next_write(Table::Document(Kind::Release), StoreFault::Answer(status));
     let running = agent.run();
     api.deploy("web").await;
     let status = api.phase("web", "Refused").await;
@@ -109,7 +110,7 @@ async fn a_process_that_does_not_lead_writes_nothing() {
         (all[0]["answer"]["answer"] == "deferred").then_some(())
     })
     .await;
-    assert_eq!(agent.store.writes(Table::Release), 0);
+    assert_eq!(agent.store.writes(Table::Document(Kind::Release)), 0);
     agent.leadership.send_replace(leading(1));
     agent.release("web").await;
     running.stop().await;
@@ -234,7 +235,9 @@ async fn the_same_identity_from_another_cluster_is_refused() {
     let running = agent.run();
     agent.until_connected().await;
     running.stop().await;
-    agent.store.edit(Table::DataPlane, DEFAULT, |object| object["status"]["cluster"] = json!("cluster-2"));
+    agent
+        .store
+        .edit(Table::Document(Kind::DataPlane), DEFAULT, |object| object["status"]["cluster"] = json!("cluster-2"));
     agent.leadership.send_replace(leading(2));
     let running = agent.run();
     agent.until_reason("ForeignCluster").await;
@@ -301,11 +304,11 @@ async fn undeploying_ends_with_a_floor_and_nothing_stored() {
     api.post(&format!("{SHOP}/components/web/undeploy"), json!({ "environment": "dev" })).await;
     let name = release["metadata"]["name"].as_str().unwrap().to_owned();
     let absent = until("the absent document", async || {
-        agent.store.get(Table::Release, &name).filter(|one| one["spec"]["state"] == "Absent")
+        agent.store.get(Table::Document(Kind::Release), &name).filter(|one| one["spec"]["state"] == "Absent")
     })
     .await;
     let generation = absent["spec"]["document"]["generation"].clone();
-    agent.store.edit(Table::Release, &name, |object| {
+    agent.store.edit(Table::Document(Kind::Release), &name, |object| {
         object["status"] = json!({
             "observedGeneration": generation,
             "conditions": [{ "type": "Ready", "status": "False", "reason": "Deleted", "message": "m",
@@ -314,8 +317,11 @@ async fn undeploying_ends_with_a_floor_and_nothing_stored() {
                 "reason": "Removed", "message": "m" }],
         });
     });
-    until("the object to be forgotten", async || agent.store.get(Table::Release, &name).is_none().then_some(())).await;
-    let floor = agent.store.get(Table::DataPlane, DEFAULT).unwrap()["status"]["floor"].clone();
+    until("the object to be forgotten", async || {
+        agent.store.get(Table::Document(Kind::Release), &name).is_none().then_some(())
+    })
+    .await;
+    let floor = agent.store.get(Table::Document(Kind::DataPlane), DEFAULT).unwrap()["status"]["floor"].clone();
     assert_eq!(floor, generation);
     assert_ne!(floor, deployed["generations"]["home"]);
     running.stop().await;
@@ -330,7 +336,12 @@ async fn nothing_is_written_while_nothing_happens() {
     let release = agent.release("web").await;
     agent.make_ready(&release);
     api.phase("web", "Ready").await;
-    let tables = [Table::DataPlane, Table::Release, Table::Environment, Table::Secret];
+    let tables = [
+        Table::Document(Kind::DataPlane),
+        Table::Document(Kind::Release),
+        Table::Document(Kind::Environment),
+        Table::Secret,
+    ];
     let counts = || tables.map(|table| agent.store.writes(table));
     let mut before = counts();
     // Settles, then stays: two looks a tick apart are the same.

@@ -40,7 +40,7 @@ impl KubeStore {
     fn path(&self, table: Table, name: Option<&str>) -> String {
         let root = match table {
             Table::Secret => "/api/v1".to_owned(),
-            Table::DataPlane | Table::Environment | Table::Release | Table::TaskRun | Table::DataPlanePolicy => {
+            Table::Document(_) | Table::DataPlanePolicy => {
                 format!("/apis/{}", table.api_version())
             }
         };

@@ -209,7 +209,7 @@ fn of_kind(kind: ObjectKind, error: ApiError) -> ApiError {
 pub async fn status<K: OwnKind>(shared: &Shared, subject: &mut Subject, status: &Value) -> Result<(), ApiError> {
     let object = json!({
         "apiVersion": format!("{}/v1alpha1", crate::kinds::GROUP),
-        "kind": K::KIND,
+        "kind": K::KIND.as_str(),
         "metadata": {
             "name": subject.name,
             "namespace": shared.settings.namespace,
@@ -218,7 +218,7 @@ pub async fn status<K: OwnKind>(shared: &Shared, subject: &mut Subject, status: 
         },
         "status": status,
     });
-    let answer = shared.cluster.replace_status(K::KIND, K::PLURAL, &object).await?;
+    let answer = shared.cluster.replace_status(K::KIND, &object).await?;
     if let Some(version) = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
         version.clone_into(&mut subject.resource_version);
     }
@@ -234,7 +234,7 @@ pub async fn status<K: OwnKind>(shared: &Shared, subject: &mut Subject, status: 
 /// Not leading, refused, or no answer.
 pub async fn merge_status<K: OwnKind>(shared: &Shared, subject: &Subject, patch: &Value) -> Result<(), ApiError> {
     let path = format!("{}/{}", shared.settings.namespace, subject.name);
-    shared.cluster.merge(K::KIND, K::PLURAL, &path, true, patch).await.map(drop)
+    shared.cluster.merge(K::KIND, &path, true, patch).await.map(drop)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use kube::core::NamespaceResourceScope;
+use protocol::name::Kind;
 use serde::de::DeserializeOwned;
 
 use super::index::{Contents, Own};
@@ -22,10 +23,7 @@ pub trait OwnKind:
     + Sync
     + 'static
 {
-    /// `kind`.
-    const KIND: &'static str;
-    /// Plural in paths.
-    const PLURAL: &'static str;
+    const KIND: Kind;
     /// Where the index keeps them.
     fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>>;
     /// What the queue calls the one of this name.
@@ -33,8 +31,7 @@ pub trait OwnKind:
 }
 
 impl OwnKind for Release {
-    const KIND: &'static str = "Release";
-    const PLURAL: &'static str = "releases";
+    const KIND: Kind = Kind::Release;
 
     fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
         &mut contents.releases
@@ -46,8 +43,7 @@ impl OwnKind for Release {
 }
 
 impl OwnKind for Environment {
-    const KIND: &'static str = "Environment";
-    const PLURAL: &'static str = "environments";
+    const KIND: Kind = Kind::Environment;
 
     fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
         &mut contents.environments
@@ -59,8 +55,7 @@ impl OwnKind for Environment {
 }
 
 impl OwnKind for TaskRun {
-    const KIND: &'static str = "TaskRun";
-    const PLURAL: &'static str = "taskruns";
+    const KIND: Kind = Kind::TaskRun;
 
     fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>> {
         &mut contents.task_runs

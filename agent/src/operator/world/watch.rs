@@ -168,7 +168,7 @@ impl Watches {
                 let event = match event {
                     Ok(event) => event,
                     Err(error) => {
-                        report(K::KIND, &error);
+                        report(K::KIND.as_str(), &error);
                         continue;
                     }
                 };

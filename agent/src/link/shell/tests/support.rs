@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use control_plane_mock::faults::{Fault, Scripted};
 use control_plane_mock::{Config, ControlPlane};
+use protocol::name::Kind;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -131,7 +132,7 @@ impl Agent {
         std::fs::write(&bundle, plane.ca()).unwrap();
         std::fs::write(&token_file, format!("{token}\n")).unwrap();
         let store = MemoryStore::default();
-        store.put(Table::DataPlane, DEFAULT, json!({}), json!({ "cluster": "cluster-1", "schema": 1 }));
+        store.put(Table::Document(Kind::DataPlane), DEFAULT, json!({}), json!({ "cluster": "cluster-1", "schema": 1 }));
         let policy = json!({ "registries": [{ "prefix": "registry.test/" }], "logs": { "mode": "Disabled" } });
         store.put(Table::DataPlanePolicy, DEFAULT, policy, Value::Null);
         store.put(Table::Secret, "pdp-agent-identity", json!({}), Value::Null);
@@ -184,7 +185,7 @@ impl Agent {
 
     /// Status, reason and message of `Connected`.
     pub(super) fn connected(&self) -> Option<(String, String, String)> {
-        let object = self.store.get(Table::DataPlane, DEFAULT)?;
+        let object = self.store.get(Table::Document(Kind::DataPlane), DEFAULT)?;
         let conditions = object.pointer("/status/conditions")?.as_array()?.clone();
         let condition = conditions.iter().find(|one| one["type"] == "Connected")?;
         let text = |field: &str| condition[field].as_str().unwrap().to_owned();
@@ -201,7 +202,7 @@ impl Agent {
 
     /// Message of `CaProposed`, while it stands.
     pub(super) fn proposed(&self) -> Option<String> {
-        let object = self.store.get(Table::DataPlane, DEFAULT)?;
+        let object = self.store.get(Table::Document(Kind::DataPlane), DEFAULT)?;
         let conditions = object.pointer("/status/conditions")?.as_array()?.clone();
         let condition = conditions.iter().find(|one| one["type"] == "CaProposed")?;
         Some(condition["message"].as_str().unwrap().to_owned())
@@ -216,7 +217,7 @@ impl Agent {
     pub(super) async fn release(&self, component: &str) -> Value {
         until(&format!("release {component}"), async || {
             self.store
-                .all(Table::Release)
+                .all(Table::Document(Kind::Release))
                 .into_iter()
                 .find(|one| one.pointer("/spec/owner/component") == Some(&json!(component)))
         })
@@ -226,7 +227,7 @@ impl Agent {
     /// What an operator would write once it serves.
     pub(super) fn make_ready(&self, release: &Value) {
         let generation = release.pointer("/spec/document/generation").unwrap().clone();
-        self.store.edit(Table::Release, release["metadata"]["name"].as_str().unwrap(), |object| {
+        self.store.edit(Table::Document(Kind::Release), release["metadata"]["name"].as_str().unwrap(), |object| {
             object["status"] = json!({
                 "observedGeneration": generation,
                 "conditions": [{ "type": "Ready", "status": "True", "reason": "Serving", "message": "m",
