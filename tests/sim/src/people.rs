@@ -242,12 +242,21 @@ impl World {
         let (uid, resource_version) = (text(object, "uid").to_owned(), text(object, "resourceVersion").to_owned());
         if id.namespace == AGENT {
             self.checks.deleted_by_hand(&id, self.now);
+            self.wants_it_gone(&id);
         } else {
             let run = self.api.get(&id).and_then(super::owner::owner_of).and_then(|run| self.api.get(&run));
             self.checks.job_deleted_by_hand(run, self.now);
         }
         self.by_hand(&Request::Delete { id, uid, resource_version });
         true
+    }
+
+    /// Whoever deletes a release by hand often goes on to undeploy it: its object, made anew, knows nothing yet of what it made.
+    fn wants_it_gone(&mut self, id: &Id) {
+        let number = id.name.strip_prefix('r').and_then(|number| number.parse().ok());
+        if let Some(release) = number.filter(|_| self.dice.per_mille(500)) {
+            self.after(0, 4_000, Event::User(User::Undeploy { release }));
+        }
     }
 
     /// Delivers an old document once more; rather one of a resource that was forgotten: only the floor holds it back.
