@@ -47,7 +47,8 @@ impl World {
         if let Some(answer) = self.webhook(&request) {
             return self.after(1, 20, Event::Reply { caller, token, answer });
         }
-        if self.dice.per_mille(self.rates.throttled) {
+        let slowly = matches!(request, Request::Delete { .. }) && self.now < self.deletes_slowly;
+        if self.dice.per_mille(if slowly { 600 } else { self.rates.throttled }) {
             self.reached.insert(Fault::TooManyRequests);
             let answer = status(429, "TooManyRequests");
             return self.after(1, 20, Event::Reply { caller, token, answer });

@@ -256,6 +256,8 @@ impl World {
         let number = id.name.strip_prefix('r').and_then(|number| number.parse().ok());
         if let Some(release) = number.filter(|_| self.dice.per_mille(500)) {
             self.after(0, 4_000, Event::User(User::Undeploy { release }));
+            // What is removed in several rounds is half removed between them.
+            self.deletes_slowly = self.now + 60_000;
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) api: Api,
     pub(super) plane: Plane,
     pub(super) backup: Option<Copy>,
+    /// Until then the API server asks who deletes to slow down, more often than not.
+    pub(super) deletes_slowly: u64,
     /// A person is going to adopt the data plane.
     pub(super) adoption_is_due: bool,
     pub(super) snapshot: Option<Snapshot>,
@@ -90,6 +92,7 @@ impl World {
             api: Api::new(bug == Some(Bug::NoPreconditions)),
             plane: Plane::new(),
             backup: None,
+            deletes_slowly: 0,
             adoption_is_due: false,
             snapshot: None,
             restores: 0,
