@@ -35,7 +35,7 @@ mod world;
 
 pub use check::Violation;
 use protocol::mutant::Mutant;
-pub use scenario::{Outcome, run, traced};
+pub use scenario::{Outcome, broken_by, run, traced};
 
 /// What goes wrong around the agent. Each must be reached by some seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,6 +179,19 @@ impl Mistake {
     /// Every mistake.
     pub fn all() -> impl Iterator<Item = Self> {
         Mutant::ALL.into_iter().map(Self::Product).chain(Bug::ALL.into_iter().map(Self::Around))
+    }
+
+    /// The fault without which it shows too rarely: it comes in every run with the mistake.
+    #[must_use]
+    pub fn stirred_by(self) -> Option<Fault> {
+        let stirred = [
+            (Mutant::AdoptedBelowSeen, Fault::StoreRestored),
+            (Mutant::AnswerOfAnOlderConnection, Fault::LinkCut),
+            (Mutant::FailureOfAnother, Fault::DocumentEdited),
+            (Mutant::GapsIgnored, Fault::WatchGone),
+            (Mutant::LateObjectForgotten, Fault::ObjectDeleted),
+        ];
+        stirred.into_iter().find_map(|(mutant, fault)| (self == Self::Product(mutant)).then_some(fault))
     }
 }
 

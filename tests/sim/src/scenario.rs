@@ -42,19 +42,28 @@ pub struct Outcome {
     pub accepted: usize,
 }
 
-/// Runs one seed, with a mistake built in or none.
+/// Runs one seed, as it should be.
 #[must_use]
-pub fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
-    simulate(seed, mistake, false)
+pub fn run(seed: u64) -> Outcome {
+    simulate(seed, None, None, false)
 }
 
-/// The same, with its trace.
+/// Runs one seed with a mistake built in, or as it should be, with its trace.
 #[must_use]
 pub fn traced(seed: u64, mistake: Option<Mistake>) -> Outcome {
-    simulate(seed, mistake, true)
+    simulate(seed, mistake, mistake.and_then(Mistake::stirred_by), true)
 }
 
-fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
+/// What a mistake breaks in the run of a seed. The same run without the mistake has to be clean, or it says nothing of the mistake.
+#[must_use]
+pub fn broken_by(seed: u64, mistake: Mistake) -> Option<Violation> {
+    let stirred = mistake.stirred_by();
+    let broken = simulate(seed, Some(mistake), stirred, false).violations.into_iter().next()?;
+    simulate(seed, None, stirred, false).violations.is_empty().then_some(broken)
+}
+
+/// `often` is a fault that comes more often than by chance.
+fn simulate(seed: u64, mistake: Option<Mistake>, often: Option<Fault>, trace: bool) -> Outcome {
     mutant::choose(match mistake {
         Some(Mistake::Product(mutant)) => Some(mutant),
         Some(Mistake::Around(_)) | None => None,
@@ -65,6 +74,9 @@ fn simulate(seed: u64, mistake: Option<Mistake>, trace: bool) -> Outcome {
     let mut world = runtime.block_on(async {
         let mut world = World::new(seed, mistake, trace);
         prepare(&mut world);
+        for _ in 0..2 {
+            often.into_iter().for_each(|fault| break_later(&mut world, fault));
+        }
         while world.checks.violations.is_empty() && world.step(FAULTS_UNTIL).await {}
         if world.checks.violations.is_empty() {
             calm(&mut world).await;
@@ -119,12 +131,16 @@ fn prepare(world: &mut World) {
         if restores && !world.dice.per_mille(400) {
             continue;
         }
-        if restores {
-            let copy = if fault == Fault::StoreRestored { Event::Backup } else { Event::Snapshot };
-            world.after(0, FAULTS_UNTIL / 2, copy);
-        }
-        world.after(0, FAULTS_UNTIL, Event::Break(fault));
+        break_later(world, fault);
     }
+}
+
+fn break_later(world: &mut World, fault: Fault) {
+    if matches!(fault, Fault::StoreRestored | Fault::ApiRestored) {
+        let copy = if fault == Fault::StoreRestored { Event::Backup } else { Event::Snapshot };
+        world.after(0, FAULTS_UNTIL / 2, copy);
+    }
+    world.after(0, FAULTS_UNTIL, Event::Break(fault));
 }
 
 /// The link has written the id of the data plane; the environment and the tasks that all works with are wanted.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simulation::{Fault, Mistake, Outcome, run, traced};
+use simulation::{Fault, Mistake, Outcome, broken_by, run, traced};
 
 /// A run takes and gives back memory all the time, mostly of JSON.
 #[global_allocator]
@@ -32,7 +32,7 @@ fn every_invariant_holds_and_every_fault_is_reached() {
     let accepted = AtomicU64::new(0);
     let broken: Mutex<BTreeMap<u64, Outcome>> = Mutex::default();
     on_all_cores(seeds, |seed| {
-        let outcome = run(seed, None);
+        let outcome = run(seed);
         if !outcome.violations.is_empty() {
             // The same seed gives the same run: now with its trace.
             let again = traced(seed, None);
@@ -67,7 +67,7 @@ fn the_same_seed_gives_the_same_trace() {
         let (once, again) = (traced(seed, None), traced(seed, None));
         assert!(once.trace.len() > 50, "seed {seed} has a trace of {} lines", once.trace.len());
         assert_eq!(once.trace, again.trace, "seed {seed}");
-        assert_eq!(once.accepted, run(seed, None).accepted, "a run without trace is the same run");
+        assert_eq!(once.accepted, run(seed).accepted, "a run without trace is the same run");
     }
     assert_ne!(traced(1, None).trace, traced(2, None).trace);
 }
@@ -81,7 +81,7 @@ fn every_mistake_is_found() {
     on_all_cores(u64::try_from(mistakes.len()).unwrap(), |at| {
         let at = usize::try_from(at).unwrap();
         let first = (0..seeds).find_map(|seed| {
-            let broken = run(seed, Some(mistakes[at])).violations.into_iter().next()?;
+            let broken = broken_by(seed, mistakes[at])?;
             Some((seed + 1, format!("{:<5} {}", broken.invariant, broken.what)))
         });
         if let Some(first) = first {
