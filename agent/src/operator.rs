@@ -1,7 +1,7 @@
 //! The operator role: reconciles the agent's kinds into workloads.
 //!
-//! From the ground up: `object` (kinds, names, comparison), `cluster` (requests and what refusals mean), `world` (watches, what they have
-//! shown, what is due), `reconcile` (looking, the one door for writes, status), then a folder for each kind, and `lead`, which starts their
+//! From the ground up: `object` (kinds, owners, names, comparison), `cluster` (requests and what refusals mean), `world` (watches, what they
+//! have shown, what is due), `reconcile` (a round, looking, the one door for writes, status), then a folder for each kind, and `lead`, which starts their
 //! rounds. The operator touches environments' namespaces and, in the agent's own, the status of our kinds; it reads Secrets only by name
 //! and never writes outside.
 

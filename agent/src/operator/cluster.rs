@@ -78,7 +78,7 @@ impl Cluster {
         self.unanswered().took_over(self.started.elapsed());
     }
 
-    /// How long something may still be created for the owner that `label` names, by a call that had no answer.
+    /// How long something may still be created for `owner`, by a call that had no answer.
     #[must_use]
     pub fn settles(&self, owner: Owner<'_>) -> Option<Duration> {
         self.unanswered().left(owner, self.started.elapsed())

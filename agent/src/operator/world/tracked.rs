@@ -43,7 +43,6 @@ impl Place {
 pub struct Mark(u64);
 
 impl Mark {
-    /// Of `value`.
     #[must_use]
     pub fn of(value: &(impl Hash + ?Sized)) -> Self {
         static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);

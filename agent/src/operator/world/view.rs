@@ -23,7 +23,6 @@ fn label(metadata: &ObjectMeta, key: &str) -> Option<String> {
     metadata.labels.as_ref()?.get(key).cloned()
 }
 
-/// Of a Deployment.
 #[must_use]
 pub fn deployment(object: &Deployment) -> DeploymentView {
     let status = object.status.as_ref();
@@ -127,7 +126,6 @@ pub fn slice(object: &EndpointSlice) -> SliceView {
     }
 }
 
-/// Of a Job.
 #[must_use]
 pub fn job(object: &Job) -> JobView {
     let status = object.status.as_ref();
