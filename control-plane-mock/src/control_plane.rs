@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::domain::SCHEMA;
 use crate::faults::Faults;
 use crate::gateway::authority;
 use crate::gateway::ca::{self, Authority, Pair};
@@ -70,7 +71,7 @@ impl ControlPlane {
         let claim = Claim::take(config.store.as_deref(), &config.gateway).await?;
         let hub = Arc::new(Hub::default());
         let woken = Arc::clone(&hub);
-        let store = Store::open(config.store.as_deref(), move |ids| woken.woken(ids))?;
+        let store = Store::open(config.store.as_deref(), SCHEMA, move |ids| woken.woken(ids))?;
         let admin_token = admin_token.unwrap_or_else(|| store::new_token("pdpa"));
         let (hash, gateway) = (store::token_hash(&admin_token), config.gateway.clone());
         let instance = store.instance().to_owned();

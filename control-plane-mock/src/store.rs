@@ -3,7 +3,7 @@
 //! Work is handed over as closures. The writer takes what has queued up meanwhile into one transaction, each piece in a
 //! savepoint of its own, and answers all of them after the commit: many small writes cost one sync of the disk. Other processes
 //! may work on the same file: each notes whom its changes concern, and [`elsewhere`] reads that. What stands in the database
-//! is told by [`crate::domain`] and [`crate::desired`].
+//! is told by whoever opens it: its [`Steps`] come from [`crate::domain::SCHEMA`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +15,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use tokio::sync::{mpsc, oneshot};
 
-mod elsewhere;
+pub(crate) mod elsewhere;
 mod schema;
+
+pub use schema::Steps;
+
+pub(crate) const STEPS: Steps =
+    &[(1, "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;")];
 
 /// Pieces of work that may wait; further callers wait to hand theirs over.
 const QUEUE: usize = 1024;
@@ -96,14 +101,18 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens a file, or memory without one, and brings its schema up to date.
+    /// Opens a file, or memory without one, and brings it to `schema`.
     ///
     /// # Errors
     /// The file cannot be opened, is no SQLite database, or belongs to a newer version.
     ///
     /// `on_commit` is told the ids of data planes whose documents changed, and an empty id when an event was noted, by whichever
     /// process it was.
-    pub fn open(path: Option<&Path>, on_commit: impl Fn(&[String]) + Send + Sync + 'static) -> Result<Self> {
+    pub fn open(
+        path: Option<&Path>,
+        schema: &[Steps],
+        on_commit: impl Fn(&[String]) + Send + Sync + 'static,
+    ) -> Result<Self> {
         let mut connection = match path {
             Some(path) => {
                 private(path)?;
@@ -118,7 +127,7 @@ impl Store {
         }))?;
         // WAL with synchronous=FULL keeps what was answered through a crash of the machine (sqlite.org/pragma.html).
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")?;
-        prepare(&mut connection)?;
+        prepare(&mut connection, schema)?;
         let instance: Arc<str> = uuid::Uuid::new_v4().to_string().into();
         let shared = Arc::new(AtomicBool::new(false));
         let on_commit = Arc::new(on_commit);
@@ -181,15 +190,15 @@ impl Store {
     }
 }
 
-/// Brings the schema of a connection up to date, and has it note whom changes concern ([`woken`]).
+/// Brings a connection to `schema`, and has it note whom changes concern ([`woken`]).
 ///
 /// # Errors
 /// `TooNew` for a database of a later version, else SQLite's.
-pub fn prepare(connection: &mut Connection) -> Result<()> {
+pub fn prepare(connection: &mut Connection, schema: &[Steps]) -> Result<()> {
     // Without it a statement is compiled anew whenever other values are bound (sqlite.org/c3ref/prepare.html, on STAT4).
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    schema::migrate(connection)?;
+    schema::migrate(connection, schema)?;
     connection.execute_batch(WAKE)?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
+use control_plane_mock::domain::SCHEMA;
 use control_plane_mock::gateway::authority::{self, Phase, RotationStep};
 use control_plane_mock::store::Store;
 use control_plane_mock::{Config, ControlPlane};
@@ -186,7 +187,7 @@ fn take(step: RotationStep, store: &Path) -> anyhow::Result<&'static str> {
         );
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("no runtime")?;
-    let store = Store::open(Some(store), |_| {})?;
+    let store = Store::open(Some(store), SCHEMA, |_| {})?;
     Ok(match runtime.block_on(store.run(move |c| authority::step(c, step)))? {
         Phase::Settled => "one authority; restart every gateway",
         Phase::Announced => "announced; restart every gateway, wait until every installation trusts both, then: switch",

@@ -13,7 +13,21 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::events;
-use crate::store::{Result, execute, now, query_row};
+use crate::store::{Result, Steps, execute, now, query_row};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE document (
+  data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
+  generation INTEGER NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL, provenance TEXT,
+  environment INTEGER, component INTEGER, track TEXT, deployment INTEGER, task_run TEXT, changed TEXT NOT NULL,
+  answer TEXT, answered TEXT, answer_schema INTEGER, accepted INTEGER NOT NULL DEFAULT 0,
+  closes INTEGER NOT NULL DEFAULT 0, quarantined INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (data_plane, kind, name)) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX document_generation ON document (data_plane, generation);
+",
+)];
 
 /// What a document belongs to, for status and clean-up.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,17 @@ use control_plane_model::Event;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use crate::store::{Result, now};
+use crate::store::{Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE event (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, organization INTEGER NOT NULL, data_plane TEXT, kind TEXT, name TEXT,
+  what TEXT NOT NULL, data TEXT NOT NULL, at TEXT NOT NULL) STRICT;
+CREATE INDEX event_of ON event (organization, seq);
+",
+)];
 
 /// Entries that are kept, over all organizations.
 const KEPT: i64 = 20_000;

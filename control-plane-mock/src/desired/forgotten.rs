@@ -10,7 +10,21 @@ use serde_json::json;
 
 use super::documents::{self, Belongs, COLUMNS, stored};
 use super::events;
-use crate::store::{Result, execute, query_row};
+use crate::store::{Result, Steps, execute, query_row};
+
+pub(crate) const STEPS: Steps = &[
+    // What was forgotten stays known: a create that was under way may bring it back, and then it is ours and not foreign.
+    // `again`: it was seen, and its forget is due once more.
+    (
+        2,
+        "
+CREATE TABLE forgotten (
+  data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
+  generation INTEGER NOT NULL, again INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (data_plane, kind, name)) STRICT, WITHOUT ROWID;
+",
+    ),
+];
 
 /// Keeps that `key` was forgotten at `generation`; nothing of it is due any more.
 fn keep(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {

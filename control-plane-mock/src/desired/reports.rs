@@ -6,7 +6,22 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::{documents, events, forgotten};
-use crate::store::{Result, execute, now, query_row};
+use crate::store::{Result, Steps, execute, now, query_row};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE resource_state (
+  data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
+  digest TEXT NOT NULL, state TEXT NOT NULL, at TEXT NOT NULL,
+  PRIMARY KEY (data_plane, kind, name)) STRICT, WITHOUT ROWID;
+CREATE TABLE fact (
+  data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE, id TEXT NOT NULL, kind TEXT NOT NULL,
+  name TEXT NOT NULL, generation INTEGER NOT NULL, what TEXT NOT NULL, fact TEXT NOT NULL, at TEXT NOT NULL,
+  PRIMARY KEY (data_plane, id)) STRICT, WITHOUT ROWID;
+CREATE INDEX fact_of ON fact (data_plane, kind, name, generation);
+",
+)];
 
 /// Records the latest state of a resource; none removes it.
 ///

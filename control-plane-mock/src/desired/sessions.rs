@@ -10,7 +10,21 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::events;
-use crate::store::{Error, Result, execute, now, query_row, setting, stamp};
+use crate::store::{Error, Result, Steps, execute, now, query_row, setting, stamp};
+
+pub(crate) const STEPS: Steps = &[
+    (
+        1,
+        "
+CREATE TABLE session (
+  data_plane TEXT PRIMARY KEY REFERENCES data_plane ON DELETE CASCADE, id TEXT NOT NULL,
+  lease TEXT NOT NULL, transitions INTEGER NOT NULL, connection INTEGER NOT NULL, instance TEXT NOT NULL,
+  gateway TEXT NOT NULL, opened TEXT NOT NULL, ended TEXT, reason TEXT) STRICT;
+",
+    ),
+    // Who had the session before this one.
+    (4, "ALTER TABLE session ADD COLUMN previous TEXT;"),
+];
 
 /// What became of an attempt to open a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

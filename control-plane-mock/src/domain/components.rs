@@ -6,7 +6,16 @@ use protocol::document::ComponentType;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::handles::{exists_already, short};
-use crate::store::{Result, now};
+use crate::store::{Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE component (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, project INTEGER NOT NULL REFERENCES project, handle TEXT NOT NULL,
+  type TEXT NOT NULL, display_name TEXT, created TEXT NOT NULL, UNIQUE (project, handle)) STRICT;
+",
+)];
 
 /// Id and type of a component.
 ///

@@ -8,7 +8,38 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::keys::{self, Presented};
 pub use super::keys::{no, revoke};
-use crate::store::{Result, is_duplicate, new_token, now, stamp, token_hash};
+use crate::store::{Result, Steps, is_duplicate, new_token, now, stamp, token_hash};
+
+pub(crate) const STEPS: Steps = &[
+    (
+        1,
+        "
+CREATE TABLE data_plane (
+  id TEXT PRIMARY KEY, organization INTEGER NOT NULL REFERENCES organization,
+  handle TEXT NOT NULL, display_name TEXT, created TEXT NOT NULL,
+  counter INTEGER NOT NULL DEFAULT 0,
+  key TEXT, pending_key TEXT, revoked TEXT, cluster TEXT, alarm TEXT, hello TEXT, last_seen TEXT,
+  held TEXT, adopted_store TEXT, adopted_below INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (organization, handle)) STRICT;
+CREATE TABLE enrolment_token (
+  hash TEXT PRIMARY KEY, data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE,
+  expires TEXT NOT NULL, key TEXT, used TEXT) STRICT;
+",
+    ),
+    // Why an enrolment or renewal was refused last.
+    (2, "ALTER TABLE data_plane ADD COLUMN refused TEXT;"),
+    // Each key has a generation: the active one's, the newest given, and the newest of those that a person took away.
+    // `locked`: why, when a replaced key was used.
+    (
+        4,
+        "
+ALTER TABLE data_plane ADD COLUMN key_generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE data_plane ADD COLUMN newest_generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE data_plane ADD COLUMN dead_generation INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE data_plane ADD COLUMN locked TEXT;
+",
+    ),
+];
 
 /// Longest life of an enrolment token.
 pub const MAX_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);

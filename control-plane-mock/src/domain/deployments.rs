@@ -14,7 +14,22 @@ use super::environments::{self, planes};
 use super::scope::Scope;
 use super::{components, releases};
 use crate::desired::documents::{self, Belongs};
-use crate::store::{Result, now};
+use crate::store::{Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE configuration (
+  component INTEGER NOT NULL REFERENCES component ON DELETE CASCADE, track TEXT NOT NULL, environment TEXT NOT NULL,
+  content TEXT NOT NULL, PRIMARY KEY (component, track, environment)) STRICT, WITHOUT ROWID;
+CREATE TABLE deployment (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, environment INTEGER NOT NULL REFERENCES environment ON DELETE CASCADE,
+  component INTEGER NOT NULL REFERENCES component ON DELETE CASCADE, track TEXT NOT NULL,
+  release INTEGER REFERENCES release, configuration TEXT NOT NULL, restart_token TEXT, action TEXT NOT NULL,
+  actor TEXT, reason TEXT, created TEXT NOT NULL) STRICT;
+CREATE INDEX deployment_of ON deployment (component, environment, track, id);
+",
+)];
 
 /// One past or present binding, as stored.
 pub(super) struct Bound {

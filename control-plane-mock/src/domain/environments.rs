@@ -11,7 +11,20 @@ use super::data_planes;
 use super::handles::{exists_already, short};
 use super::scope::Scope;
 use crate::desired::documents::{self, Belongs};
-use crate::store::{Result, now};
+use crate::store::{Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE environment (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, project INTEGER NOT NULL REFERENCES project, handle TEXT NOT NULL,
+  position INTEGER NOT NULL, settings TEXT NOT NULL, created TEXT NOT NULL, deleting TEXT,
+  UNIQUE (project, handle)) STRICT;
+CREATE TABLE environment_data_plane (
+  environment INTEGER NOT NULL REFERENCES environment ON DELETE CASCADE,
+  data_plane TEXT NOT NULL REFERENCES data_plane, PRIMARY KEY (environment, data_plane)) STRICT, WITHOUT ROWID;
+",
+)];
 
 /// Id of an environment.
 ///

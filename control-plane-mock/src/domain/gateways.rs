@@ -4,7 +4,16 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::tokens;
 use crate::desired::sessions;
-use crate::store::{Result, now};
+use crate::store::{Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    3,
+    "
+CREATE TABLE gateway (
+  name TEXT PRIMARY KEY, instance TEXT NOT NULL, address TEXT NOT NULL, token TEXT NOT NULL, live INTEGER NOT NULL,
+  started TEXT NOT NULL, seen TEXT NOT NULL) STRICT, WITHOUT ROWID;
+",
+)];
 
 /// Another gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,19 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use crate::desired::events;
-use crate::store::{Result, execute, now, query_row, stamp};
+use crate::store::{Result, Steps, execute, now, query_row, stamp};
+
+pub(crate) const STEPS: Steps = &[
+    (
+        1,
+        "
+CREATE TABLE certificate (
+  serial TEXT PRIMARY KEY, data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE,
+  key TEXT NOT NULL, issued TEXT NOT NULL, not_after TEXT NOT NULL) STRICT;
+",
+    ),
+    (4, "ALTER TABLE certificate ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;"),
+];
 
 /// What a key that was proven is to a data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

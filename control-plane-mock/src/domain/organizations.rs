@@ -7,7 +7,15 @@ use control_plane_model::{Named, NewNamed};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::handles::{exists_already, named, refuse_if_any, short};
-use crate::store::{Result, now};
+use crate::store::{Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE organization (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, handle TEXT NOT NULL UNIQUE, display_name TEXT, created TEXT NOT NULL) STRICT;
+",
+)];
 
 /// Who asks: an administrator of the installation, or a token of one organization.
 #[derive(Debug, Clone)]

@@ -5,7 +5,16 @@ use control_plane_model::{Named, NewNamed};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::handles::{exists_already, named, refuse_if_any, short};
-use crate::store::{Result, now};
+use crate::store::{Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE project (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, organization INTEGER NOT NULL REFERENCES organization,
+  handle TEXT NOT NULL, display_name TEXT, created TEXT NOT NULL, UNIQUE (organization, handle)) STRICT;
+",
+)];
 
 /// Id of a project.
 ///

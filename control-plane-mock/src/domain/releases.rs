@@ -7,7 +7,17 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::components::{component, create_component};
 use crate::desired::history;
-use crate::store::{Error, Result, now};
+use crate::store::{Error, Result, Steps, now};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE release (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, component INTEGER NOT NULL REFERENCES component ON DELETE CASCADE,
+  track TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, actor TEXT, created TEXT NOT NULL,
+  UNIQUE (component, track, number)) STRICT;
+",
+)];
 
 /// Makes a release, or finds the newest one if it holds the same. Returns (row id, number, whether it is new).
 ///

@@ -12,7 +12,18 @@ use super::scope::Scope;
 use super::{components, environments};
 use crate::desired::documents::{self, Belongs};
 use crate::desired::status;
-use crate::store::{Result, now, stamp};
+use crate::store::{Result, Steps, now, stamp};
+
+pub(crate) const STEPS: Steps = &[(
+    1,
+    "
+CREATE TABLE task_run (
+  id TEXT PRIMARY KEY, component INTEGER NOT NULL REFERENCES component ON DELETE CASCADE,
+  environment INTEGER NOT NULL REFERENCES environment ON DELETE CASCADE, data_plane TEXT NOT NULL,
+  name TEXT NOT NULL, release INTEGER, actor TEXT, created TEXT NOT NULL, started TEXT, ended TEXT, result TEXT,
+  exit_code INTEGER, message TEXT) STRICT;
+",
+)];
 
 /// Asks for one run of a task, on the first data plane of the environment.
 ///

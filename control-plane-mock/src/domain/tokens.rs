@@ -8,7 +8,27 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::organizations::Actor;
-use crate::store::{Result, execute, now, query_row, stamp};
+use crate::store::{Result, Steps, execute, now, query_row, stamp};
+
+pub(crate) const STEPS: Steps = &[
+    (
+        1,
+        "
+CREATE TABLE access_token (
+  hash TEXT PRIMARY KEY, name TEXT NOT NULL,
+  organization INTEGER REFERENCES organization ON DELETE CASCADE, created TEXT NOT NULL) STRICT;
+",
+    ),
+    // Tokens end; those from before end 90 days from now.
+    (
+        5,
+        "
+ALTER TABLE access_token ADD COLUMN expires TEXT;
+ALTER TABLE access_token ADD COLUMN last_used TEXT;
+UPDATE access_token SET expires = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+90 days') WHERE organization IS NOT NULL;
+",
+    ),
+];
 
 /// Life of a token for which nobody said more.
 pub const LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -107,11 +127,12 @@ pub fn not_found(name: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::SCHEMA;
     use crate::store::prepare;
 
     fn store() -> Connection {
         let mut c = Connection::open_in_memory().unwrap();
-        prepare(&mut c).unwrap();
+        prepare(&mut c, SCHEMA).unwrap();
         c.execute("INSERT INTO organization (handle, created) VALUES ('acme', '')", []).unwrap();
         c
     }

@@ -115,13 +115,14 @@ fn exchange(c: &Connection) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::SCHEMA;
     use crate::store::prepare;
 
     #[test]
     fn steps_come_in_their_order_and_go_back_until_the_old_root_is_dropped() {
         use {Phase::*, RotationStep::*};
         let mut c = Connection::open_in_memory().unwrap();
-        prepare(&mut c).unwrap();
+        prepare(&mut c, SCHEMA).unwrap();
         let first = ca::new_root().unwrap();
         set_setting(&c, "ca_certificate", &first.certificate).unwrap();
         set_setting(&c, "ca_key", &first.key).unwrap();

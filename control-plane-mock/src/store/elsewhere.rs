@@ -11,7 +11,18 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::Result;
+use super::{Result, Steps};
+
+pub(crate) const STEPS: Steps = &[
+    // Which process changed something last, for the others to notice.
+    (
+        3,
+        "
+CREATE TABLE changed (data_plane TEXT PRIMARY KEY, seq INTEGER NOT NULL, instance TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX changed_at ON changed (seq);
+",
+    ),
+];
 
 /// How long a change of another process may go unnoticed.
 const LOOK: Duration = Duration::from_millis(50);

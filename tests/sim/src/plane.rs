@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use control_plane_mock::desired::documents::{self, Belongs, Stored};
 use control_plane_mock::desired::sessions;
 use control_plane_mock::domain::scope::Scope;
-use control_plane_mock::domain::{gateways, task_runs};
+use control_plane_mock::domain::{SCHEMA, gateways, task_runs};
 use control_plane_mock::store::{self, Result};
 use control_plane_model::Action;
 use protocol::document::{Desired, Provenance};
@@ -59,7 +59,7 @@ fn empty() -> Connection {
             Some(connection) => connection,
             None => {
                 let mut connection = Connection::open_in_memory()?;
-                store::prepare(&mut connection)?;
+                store::prepare(&mut connection, SCHEMA)?;
                 connection.execute_batch(CATALOG)?;
                 store::set_setting(&connection, "store_id", "store-0")?;
                 enter(&connection)?;

@@ -5,6 +5,7 @@ use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use control_plane_mock::domain::SCHEMA;
 use control_plane_mock::store::Store;
 use pdp_agent::link::intake::Stored;
 use pdp_agent::link::reporter::Report;
@@ -140,7 +141,7 @@ pub async fn wished(history: &mut History, store: &Path) -> Result<()> {
 }
 
 fn open(store: &Path) -> Result<Store> {
-    Store::open(Some(store), |_| {}).with_context(|| format!("open {}", store.display()))
+    Store::open(Some(store), SCHEMA, |_| {}).with_context(|| format!("open {}", store.display()))
 }
 
 async fn rows(store: &Store, sql: &'static str) -> Result<Vec<Row>> {

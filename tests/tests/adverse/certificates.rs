@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use control_plane_mock::domain::SCHEMA;
 use control_plane_mock::store::{Store, setting};
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
@@ -71,7 +72,7 @@ async fn an_agent_with_an_expired_or_future_certificate_renews_it_by_its_key_wit
 /// A certificate as the control plane issues them, for another time.
 async fn certify(key: &str, data_plane: &str, days: Days) -> String {
     let store = agent().await.control_plane.state().join("store.db");
-    let store = Store::open(Some(&store), |_| {}).unwrap();
+    let store = Store::open(Some(&store), SCHEMA, |_| {}).unwrap();
     let root = store.run(|c| Ok(setting(c, "ca_certificate")?.zip(setting(c, "ca_key")?))).await.unwrap();
     let (root, root_key) = root.unwrap();
     let issuer = Issuer::from_ca_cert_pem(&root, KeyPair::from_pem(&root_key).unwrap()).unwrap();

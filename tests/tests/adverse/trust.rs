@@ -1,5 +1,6 @@
 //! Whom an installation believes, and who is believed to be it: pins, an announced CA, a key out of an old backup.
 
+use control_plane_mock::domain::SCHEMA;
 use control_plane_mock::gateway::authority::{RotationStep, step};
 use control_plane_mock::store::Store;
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ async fn an_announced_ca_is_shown_until_it_is_in_the_bundle() {
 
 async fn take(next: RotationStep) {
     let store = agent().await.control_plane.state().join("store.db");
-    let store = Store::open(Some(&store), |_| {}).unwrap();
+    let store = Store::open(Some(&store), SCHEMA, |_| {}).unwrap();
     store.run(move |c| step(c, next)).await.unwrap();
 }
 

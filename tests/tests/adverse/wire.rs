@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use control_plane_mock::desired::documents::{self, Belongs};
+use control_plane_mock::domain::SCHEMA;
 use control_plane_mock::store::Store;
 use protocol::document::{Desired, Provenance};
 use protocol::name::{Kind, ResourceKey};
@@ -23,7 +24,7 @@ async fn a_field_that_the_agent_does_not_know_is_refused_by_name_and_what_ran_go
     let file = plane.state().join("store.db");
     plane.stop().await.unwrap();
     let written = async {
-        let store = Store::open(Some(&file), |_| {}).unwrap();
+        let store = Store::open(Some(&file), SCHEMA, |_| {}).unwrap();
         let written = store.run(move |c| {
             let sql = "SELECT data_plane, body FROM document WHERE kind = 'Release' AND name = ?1";
             let (plane, body): (String, String) = c.query_row(sql, [&name], |row| Ok((row.get(0)?, row.get(1)?)))?;

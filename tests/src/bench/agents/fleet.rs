@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use control_plane_mock::domain::SCHEMA;
 use control_plane_mock::domain::organizations::{self, Actor};
 use control_plane_mock::domain::{data_planes, keys};
 use control_plane_mock::gateway::ca::{self, Authority, Pair};
@@ -24,7 +25,7 @@ const CHUNK: usize = 500;
 /// # Errors
 /// The store or a file cannot be written.
 pub(super) async fn make(store_file: &Path, count: usize, files: &[std::path::PathBuf]) -> Result<()> {
-    let store = Store::open(Some(store_file), |_| {})?;
+    let store = Store::open(Some(store_file), SCHEMA, |_| {})?;
     let root = store
         .run(|c| Ok(store::setting(c, "ca_certificate")?.zip(store::setting(c, "ca_key")?)))
         .await?

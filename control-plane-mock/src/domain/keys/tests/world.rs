@@ -1,6 +1,7 @@
 //! A store, a copy of it, and one step after the other.
 
 use super::*;
+use crate::domain::SCHEMA;
 use crate::domain::data_planes::{create_data_plane, enrol, issue_token};
 use crate::domain::organizations;
 use crate::store::prepare;
@@ -54,14 +55,14 @@ pub(super) fn copied(from: &Connection, folder: &tempfile::TempDir, number: i64)
     let file = folder.path().join(number.to_string());
     from.execute("VACUUM INTO ?1", [file.to_str()]).unwrap();
     let mut to = Connection::open(file).unwrap();
-    prepare(&mut to).unwrap();
+    prepare(&mut to, SCHEMA).unwrap();
     to
 }
 
 impl World {
     pub(super) fn new() -> Self {
         let mut c = Connection::open_in_memory().unwrap();
-        prepare(&mut c).unwrap();
+        prepare(&mut c, SCHEMA).unwrap();
         let name = || NewNamed { name: "home".into(), display_name: None };
         organizations::create_organization(&c, &name()).unwrap();
         let data_plane = create_data_plane(&c, 1, &name()).unwrap();

@@ -10,7 +10,7 @@ use super::*;
 use crate::desired::documents::Belongs;
 use crate::desired::reports;
 use crate::domain::scope::Scope;
-use crate::domain::task_runs;
+use crate::domain::{SCHEMA, task_runs};
 use crate::store;
 use protocol::message::Verdict;
 
@@ -119,7 +119,7 @@ fn a_data_plane_was_seen_last_when_anything_came_from_it() {
 
 fn opened() -> (Connection, Core) {
     let mut c = Connection::open_in_memory().unwrap();
-    store::prepare(&mut c).unwrap();
+    store::prepare(&mut c, SCHEMA).unwrap();
     c.execute_batch(CATALOG).unwrap();
     let hello = Hello {
         data_plane: "dp".to_owned(),
