@@ -13,11 +13,11 @@ use crate::web::{Answer, App, Caller, JsonBody};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/admin/record", "Everything received, after a number", &["after", "what", "dataPlane"], None, "", get(record)),
-        route!("GET" "/api/v1/admin/faults", "The script of faults", &[], None, "[]Scripted", get(faults)),
-        route!("POST" "/api/v1/admin/faults", "Add a fault", &[], Some("Scripted"), "[]Scripted", post(add)),
-        route!("DELETE" "/api/v1/admin/faults", "Remove all faults", &[], None, "[]Scripted", delete(clear)),
-        route!("GET" "/api/v1/admin/state", "Id of the store, number of links", &[], None, "", get(state)),
+        route!("GET" "/api/v1/admin/record", "Everything received, after a number", &["after", "what", "dataPlane"], -, (), get(record)),
+        route!("GET" "/api/v1/admin/faults", "The script of faults", &[], -, [Scripted], get(faults)),
+        route!("POST" "/api/v1/admin/faults", "Add a fault", &[], Scripted, [Scripted], post(add)),
+        route!("DELETE" "/api/v1/admin/faults", "Remove all faults", &[], -, [Scripted], delete(clear)),
+        route!("GET" "/api/v1/admin/state", "Id of the store, number of links", &[], -, (), get(state)),
     ]
 }
 

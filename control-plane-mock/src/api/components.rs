@@ -13,10 +13,10 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components", "List components", &[], None, "[]ComponentRow", get(components)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components", "Create a component", &[], Some("NewComponent"), "ComponentRow", post(create_component)),
-        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/components/{component}", "Delete a component that is deployed nowhere", &[], None, "", delete(delete_component)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}", "Show a component", &[], None, "ComponentRow", get(component)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components", "List components", &[], -, [ComponentRow], get(components)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components", "Create a component", &[], NewComponent, ComponentRow, post(create_component)),
+        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/components/{component}", "Delete a component that is deployed nowhere", &[], -, (), delete(delete_component)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}", "Show a component", &[], -, ComponentRow, get(component)),
     ]
 }
 

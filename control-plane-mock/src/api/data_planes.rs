@@ -22,15 +22,15 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/data-planes", "List data planes", &[], None, "[]DataPlane", get(data_planes)),
-        route!("POST" "/api/v1/organizations/{organization}/data-planes", "Create a data plane; answers with its enrolment", &[], Some("NewNamed"), "Enrolment", post(create_data_plane)),
-        route!("GET" "/api/v1/organizations/{organization}/data-planes/{dataPlane}", "Show a data plane", &[], None, "DataPlane", get(data_plane)),
-        route!("DELETE" "/api/v1/organizations/{organization}/data-planes/{dataPlane}", "Delete a data plane that serves nothing", &[], None, "", delete(delete_data_plane)),
-        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/token", "Make a new enrolment token", &[], None, "Enrolment", post(enrolment)),
-        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/enrolment", "Make a new enrolment token", &[], None, "Enrolment", post(enrolment)),
-        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/revoke", "Take a data plane's access away", &[], None, "DataPlane", post(revoke)),
-        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/adopt", "Accept what a held data plane has", &[], None, "DataPlane", post(adopt)),
-        route!("PUT" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/settings", "Set what the installation lets a control plane set", &[], Some("DataPlaneSettings"), "DataPlane", put(settings)),
+        route!("GET" "/api/v1/organizations/{organization}/data-planes", "List data planes", &[], -, [DataPlane], get(data_planes)),
+        route!("POST" "/api/v1/organizations/{organization}/data-planes", "Create a data plane; answers with its enrolment", &[], NewNamed, Enrolment, post(create_data_plane)),
+        route!("GET" "/api/v1/organizations/{organization}/data-planes/{dataPlane}", "Show a data plane", &[], -, DataPlane, get(data_plane)),
+        route!("DELETE" "/api/v1/organizations/{organization}/data-planes/{dataPlane}", "Delete a data plane that serves nothing", &[], -, (), delete(delete_data_plane)),
+        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/token", "Make a new enrolment token", &[], -, Enrolment, post(enrolment)),
+        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/enrolment", "Make a new enrolment token", &[], -, Enrolment, post(enrolment)),
+        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/revoke", "Take a data plane's access away", &[], -, DataPlane, post(revoke)),
+        route!("POST" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/adopt", "Accept what a held data plane has", &[], -, DataPlane, post(adopt)),
+        route!("PUT" "/api/v1/organizations/{organization}/data-planes/{dataPlane}/settings", "Set what the installation lets a control plane set", &[], DataPlaneSettings, DataPlane, put(settings)),
     ]
 }
 

@@ -15,11 +15,11 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "History of deployments, newest first", &["environment"], None, "[]Deployment", get(past)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "Deploy a component file or an existing release", &[], Some("NewDeployment"), "Deployment", post(deploy)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/restart", "Restart the pods of a component", &[], Some("Action"), "Deployment", post(restart)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/rollback", "Bind an earlier release again", &[], Some("Action"), "Deployment", post(rollback)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/undeploy", "Remove a component from an environment", &[], Some("Action"), "Deployment", post(undeploy)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "History of deployments, newest first", &["environment"], -, [Deployment], get(past)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/deployments", "Deploy a component file or an existing release", &[], NewDeployment, Deployment, post(deploy)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/restart", "Restart the pods of a component", &[], Action, Deployment, post(restart)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/rollback", "Bind an earlier release again", &[], Action, Deployment, post(rollback)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/undeploy", "Remove a component from an environment", &[], Action, Deployment, post(undeploy)),
     ]
 }
 

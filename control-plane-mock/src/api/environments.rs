@@ -13,10 +13,10 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/environments", "List environments in the order of promotion", &[], None, "[]Environment", get(environments)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/environments", "Create an environment", &[], Some("NewEnvironment"), "Environment", post(create_environment)),
-        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Delete an environment with all that runs in it", &[], None, "", delete(delete_environment)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Show an environment", &[], None, "Environment", get(environment)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/environments", "List environments in the order of promotion", &[], -, [Environment], get(environments)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/environments", "Create an environment", &[], NewEnvironment, Environment, post(create_environment)),
+        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Delete an environment with all that runs in it", &[], -, (), delete(delete_environment)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Show an environment", &[], -, Environment, get(environment)),
     ]
 }
 

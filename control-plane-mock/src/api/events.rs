@@ -17,7 +17,7 @@ const MAX_WAIT: u64 = 60;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/events", "Events after a number; waits for some if there are none", &["after", "wait"], None, "[]Event", get(after)),
+        route!("GET" "/api/v1/organizations/{organization}/events", "Events after a number; waits for some if there are none", &["after", "wait"], -, [Event], get(after)),
     ]
 }
 

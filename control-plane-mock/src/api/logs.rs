@@ -26,7 +26,7 @@ const LINES: usize = 512;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/logs", "Log lines, as NDJSON or text", &["environment", "follow", "tail", "since", "previous", "format", "run", "track"], None, "[]LogLine", get(logs)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/logs", "Log lines, as NDJSON or text", &["environment", "follow", "tail", "since", "previous", "format", "run", "track"], -, [LogLine], get(logs)),
     ]
 }
 

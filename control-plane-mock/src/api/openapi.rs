@@ -1,77 +1,34 @@
 //! The OpenAPI document, made from the table of routes.
 
-use control_plane_model as model;
 use control_plane_model::problem::Problem;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Required, ResponseBuilder,
 };
-use utoipa::{PartialSchema, ToSchema};
 
-use super::route::Route;
-use crate::faults::Scripted;
-use crate::gateway::logs::carry::LogLine;
-
-fn schemas() -> Vec<(String, RefOr<Schema>)> {
-    fn add<T: ToSchema + PartialSchema>(all: &mut Vec<(String, RefOr<Schema>)>) {
-        all.push((T::name().into_owned(), T::schema()));
-        T::schemas(all);
-    }
-    let mut all = Vec::new();
-    add::<Problem>(&mut all);
-    add::<model::Named>(&mut all);
-    add::<model::NewNamed>(&mut all);
-    add::<model::NewAccessToken>(&mut all);
-    add::<model::AccessToken>(&mut all);
-    add::<model::AccessTokenRow>(&mut all);
-    add::<model::DataPlane>(&mut all);
-    add::<model::Enrolment>(&mut all);
-    add::<model::DataPlaneSettings>(&mut all);
-    add::<model::Environment>(&mut all);
-    add::<model::NewEnvironment>(&mut all);
-    add::<model::ComponentRow>(&mut all);
-    add::<model::NewComponent>(&mut all);
-    add::<model::Release>(&mut all);
-    add::<model::NewDeployment>(&mut all);
-    add::<model::Action>(&mut all);
-    add::<model::Deployment>(&mut all);
-    add::<model::ResourceStatus>(&mut all);
-    add::<model::Event>(&mut all);
-    add::<model::TaskRun>(&mut all);
-    add::<Scripted>(&mut all);
-    add::<LogLine>(&mut all);
-    all
-}
-
-fn reference(name: &str) -> RefOr<Schema> {
-    match name.strip_prefix("[]") {
-        Some(item) => RefOr::T(Schema::Array(ArrayBuilder::new().items(Ref::from_schema_name(item)).build())),
-        None if name.is_empty() => RefOr::T(Schema::Object(ObjectBuilder::new().build())),
-        None => RefOr::Ref(Ref::from_schema_name(name)),
-    }
-}
+use super::route::{Content, Route};
 
 /// The document.
 pub(super) fn document(routes: Vec<Route>) -> OpenApi {
     let mut paths = PathsBuilder::new();
+    let Content { schema: problem, parts: mut schemas } = Content::one::<Problem>();
+    let mut content = |content: Content| {
+        schemas.extend(content.parts);
+        ContentBuilder::new().schema(Some(content.schema)).build()
+    };
     for Route { method, path, summary, query, body, answer, handler: _ } in routes {
         let mut operation = OperationBuilder::new()
             .summary(Some(summary))
             .operation_id(Some(format!("{method} {path}")))
-            .response(
-                "200",
-                ResponseBuilder::new()
-                    .description("Done")
-                    .content("application/json", ContentBuilder::new().schema(Some(reference(answer))).build()),
-            )
+            .response("200", ResponseBuilder::new().description("Done").content("application/json", content(answer)))
             .response(
                 "default",
                 ResponseBuilder::new()
                     .description("Refused: what, where, what to do")
-                    .content("application/json", ContentBuilder::new().schema(Some(reference("Problem"))).build()),
+                    .content("application/json", ContentBuilder::new().schema(Some(problem.clone())).build()),
             );
         let text = || ObjectBuilder::new().schema_type(Type::String).build();
         for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
@@ -84,9 +41,8 @@ pub(super) fn document(routes: Vec<Route>) -> OpenApi {
             operation = operation.parameter(parameter.schema(Some(text())));
         }
         if let Some(body) = body {
-            let content = ContentBuilder::new().schema(Some(reference(body))).build();
-            operation =
-                operation.request_body(Some(RequestBodyBuilder::new().content("application/json", content).build()));
+            let body = RequestBodyBuilder::new().content("application/json", content(body)).build();
+            operation = operation.request_body(Some(body));
         }
         let method = match method {
             "POST" => HttpMethod::Post,
@@ -101,7 +57,7 @@ pub(super) fn document(routes: Vec<Route>) -> OpenApi {
         .info(InfoBuilder::new().title("control-plane-mock").version(env!("CARGO_PKG_VERSION")).build())
         .paths(paths.build())
         .security(Some([SecurityRequirement::new::<_, [String; 0], String>("token", [])]))
-        .components(Some(ComponentsBuilder::new().schemas_from_iter(schemas()).security_scheme("token", token).build()))
+        .components(Some(ComponentsBuilder::new().schemas_from_iter(schemas).security_scheme("token", token).build()))
         .build()
 }
 

@@ -12,10 +12,10 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations", "List organizations", &[], None, "[]Named", get(organizations)),
-        route!("POST" "/api/v1/organizations", "Create an organization", &[], Some("NewNamed"), "Named", post(create_organization)),
-        route!("DELETE" "/api/v1/organizations/{organization}", "Delete an empty organization", &[], None, "", delete(delete_organization)),
-        route!("GET" "/api/v1/organizations/{organization}", "Show an organization", &[], None, "Named", get(organization)),
+        route!("GET" "/api/v1/organizations", "List organizations", &[], -, [Named], get(organizations)),
+        route!("POST" "/api/v1/organizations", "Create an organization", &[], NewNamed, Named, post(create_organization)),
+        route!("DELETE" "/api/v1/organizations/{organization}", "Delete an empty organization", &[], -, (), delete(delete_organization)),
+        route!("GET" "/api/v1/organizations/{organization}", "Show an organization", &[], -, Named, get(organization)),
     ]
 }
 

@@ -12,10 +12,10 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects", "List projects", &[], None, "[]Named", get(projects)),
-        route!("POST" "/api/v1/organizations/{organization}/projects", "Create a project", &[], Some("NewNamed"), "Named", post(create_project)),
-        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}", "Delete an empty project", &[], None, "", delete(delete_project)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}", "Show a project", &[], None, "Named", get(project)),
+        route!("GET" "/api/v1/organizations/{organization}/projects", "List projects", &[], -, [Named], get(projects)),
+        route!("POST" "/api/v1/organizations/{organization}/projects", "Create a project", &[], NewNamed, Named, post(create_project)),
+        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}", "Delete an empty project", &[], -, (), delete(delete_project)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}", "Show a project", &[], -, Named, get(project)),
     ]
 }
 

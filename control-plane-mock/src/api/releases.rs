@@ -15,10 +15,10 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases", "List releases, newest first", &["full", "track"], None, "[]Release", get(releases)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases", "Make a release of a component file", &[], Some(""), "Release", post(create_release)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases/{number}", "Show a release with what it holds", &["track"], None, "Release", get(release)),
-        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases/{number}", "Delete a release that was never deployed", &["track"], None, "", delete(delete_release)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases", "List releases, newest first", &["full", "track"], -, [Release], get(releases)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases", "Make a release of a component file", &[], (), Release, post(create_release)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases/{number}", "Show a release with what it holds", &["track"], -, Release, get(release)),
+        route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/releases/{number}", "Delete a release that was never deployed", &["track"], -, (), delete(delete_release)),
     ]
 }
 

@@ -12,7 +12,7 @@ use crate::web::{Answer, App, Caller, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/status", "Status of all resources of a project", &["component", "environment"], None, "[]ResourceStatus", get(of_project)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/status", "Status of all resources of a project", &["component", "environment"], -, [ResourceStatus], get(of_project)),
     ]
 }
 

@@ -12,10 +12,10 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}", "Show a run of a task", &[], None, "TaskRun", get(show)),
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Runs of a task, newest first", &["id", "environment"], None, "[]TaskRun", get(runs)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}/cancel", "Cancel a run that has not ended", &[], None, "TaskRun", post(cancel)),
-        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Run a task", &[], Some("Action"), "TaskRun", post(run)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}", "Show a run of a task", &[], -, TaskRun, get(show)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Runs of a task, newest first", &["id", "environment"], -, [TaskRun], get(runs)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs/{run}/cancel", "Cancel a run that has not ended", &[], -, TaskRun, post(cancel)),
+        route!("POST" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/runs", "Run a task", &[], Action, TaskRun, post(run)),
     ]
 }
 

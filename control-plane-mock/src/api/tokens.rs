@@ -14,10 +14,10 @@ use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/tokens", "List access tokens, never the tokens themselves", &[], None, "[]AccessTokenRow", get(list)),
-        route!("POST" "/api/v1/organizations/{organization}/tokens", "Create a token confined to the organization", &[], Some("NewAccessToken"), "AccessToken", post(create)),
-        route!("GET" "/api/v1/organizations/{organization}/tokens/{token}", "Show an access token, never the token itself", &[], None, "AccessTokenRow", get(one)),
-        route!("DELETE" "/api/v1/organizations/{organization}/tokens/{token}", "End an access token at once", &[], None, "", delete(remove)),
+        route!("GET" "/api/v1/organizations/{organization}/tokens", "List access tokens, never the tokens themselves", &[], -, [AccessTokenRow], get(list)),
+        route!("POST" "/api/v1/organizations/{organization}/tokens", "Create a token confined to the organization", &[], NewAccessToken, AccessToken, post(create)),
+        route!("GET" "/api/v1/organizations/{organization}/tokens/{token}", "Show an access token, never the token itself", &[], -, AccessTokenRow, get(one)),
+        route!("DELETE" "/api/v1/organizations/{organization}/tokens/{token}", "End an access token at once", &[], -, (), delete(remove)),
     ]
 }
 
