@@ -1,41 +1,20 @@
-//! The command line: commands, arguments, and the words of their help.
+//! What the commands take, but for create, get and delete.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
+use control_plane_model::{ComponentRow, Environment};
 
 use super::age::duration;
+use super::catalog::kind::names_of;
+use super::catalog::organizations::Organization;
+use super::catalog::projects::Project;
 use super::complete;
 use super::context::Chosen;
 use super::output::Format;
-
-mod kinds;
-
-pub(super) use kinds::{Create, Delete, Get, New};
-
-const AFTER: &str = "\
-Exit codes:
-  0  done
-  1  it failed, or the control plane refused it
-  2  wrong usage, or a file that breaks rules
-  3  timed out while waiting
-  4  the control plane cannot be reached
-
-Environment variables, each stronger than the context:
-  PDPCTL_SERVER, PDPCTL_TOKEN or PDPCTL_TOKEN_FILE, PDPCTL_CA_FILE,
-  PDPCTL_ORGANIZATION, PDPCTL_PROJECT, PDPCTL_CONTEXT, PDPCTL_CONFIG";
-
-/// Deploys components to data planes, and shows what became of them.
-#[derive(Debug, Parser)]
-#[command(name = "pdpctl", version, after_help = AFTER, max_term_width = 100)]
-pub(super) struct Cli {
-    #[command(flatten)]
-    pub(super) global: Global,
-    #[command(subcommand)]
-    pub(super) command: Command,
-}
+use super::wait::Wait;
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
@@ -45,10 +24,10 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts))]
     pub(super) context: Option<String>,
     /// Organization in place of the context's
-    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::organizations))]
+    #[arg(long, global = true, value_name = "NAME", add = names_of::<Organization>())]
     pub(super) organization: Option<String>,
     /// Project in place of the context's
-    #[arg(long, short, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::projects))]
+    #[arg(long, short, global = true, value_name = "NAME", add = names_of::<Project>())]
     pub(super) project: Option<String>,
     /// Form of the output
     #[arg(long, short, global = true, value_name = "FORM", value_enum, default_value_t = Format::Table, hide_default_value = true)]
@@ -61,86 +40,6 @@ impl Global {
         let Self { context, organization, project, output: _ } = self.clone();
         Chosen { context, organization, project }
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Keep a server, its CA and a token as a context
-    Login(Login),
-    /// Choose and change contexts
-    Context {
-        #[command(subcommand)]
-        command: ContextCommand,
-    },
-    /// Make something
-    Create {
-        #[command(subcommand)]
-        kind: Create,
-    },
-    /// Show one thing, or list all of a kind
-    #[command(visible_alias = "list")]
-    Get {
-        #[command(subcommand)]
-        kind: Get,
-    },
-    /// Delete something
-    Delete {
-        #[command(subcommand)]
-        kind: Delete,
-    },
-    /// Take a data plane's access away, for good
-    Revoke {
-        /// Data plane
-        #[arg(add = ArgValueCandidates::new(complete::data_planes))]
-        name: String,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
-    /// Accept what a held data plane has, after a restore of the control plane; ends an alarm too
-    Adopt {
-        /// Data plane
-        #[arg(add = ArgValueCandidates::new(complete::data_planes))]
-        name: String,
-    },
-    /// Deploy a component file, or a release that exists (promotion)
-    Deploy(Deploy),
-    /// Show what is wanted, what runs, and why they differ
-    Status(Status),
-    /// Show the lines that a component's pods write
-    Logs(Logs),
-    /// Replace a component's pods, with no other change
-    Restart(Act),
-    /// Go back to a release that was deployed before
-    Rollback(Rollback),
-    /// Remove a component from an environment
-    Undeploy(Act),
-    /// Run a task
-    Run(Run),
-    /// Cancel a run of a task
-    Cancel {
-        /// Component
-        #[arg(add = ArgValueCandidates::new(complete::components))]
-        component: String,
-        /// Id of the run, or its beginning
-        run: String,
-    },
-    /// Show who deployed what, newest first
-    History(History),
-    /// Show what happened on the data planes
-    Events(Events),
-    /// Print the completion script of a shell
-    Completion {
-        /// Shell
-        #[arg(value_enum)]
-        shell: Shell,
-    },
-    /// Show the versions of pdpctl and of the control plane
-    Version {
-        /// Only that of pdpctl
-        #[arg(long)]
-        client: bool,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -190,16 +89,6 @@ pub(super) enum ContextCommand {
 }
 
 #[derive(Debug, Clone, Args)]
-pub(super) struct Wait {
-    /// Wait until it is done, and show how it goes
-    #[arg(long, short)]
-    pub(super) wait: bool,
-    /// Longest time to wait: 300s, 5m
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300s")]
-    pub(super) timeout: Duration,
-}
-
-#[derive(Debug, Clone, Args)]
 pub(super) struct FileArgs {
     /// Component file; - for standard input
     #[arg(long = "file", short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -212,7 +101,7 @@ pub(super) struct FileArgs {
 #[derive(Debug, Args)]
 pub(super) struct Deploy {
     /// Component; needed with --release, found in the file otherwise
-    #[arg(add = ArgValueCandidates::new(complete::components))]
+    #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: Option<String>,
     #[command(flatten)]
     pub(super) file: FileArgs,
@@ -228,7 +117,7 @@ pub(super) struct Deploy {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Where {
     /// Environment
-    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::environments))]
+    #[arg(long, short, value_name = "NAME", add = names_of::<Environment>())]
     pub(super) environment: String,
     /// Deployment track; the file's, or the only one there is
     #[arg(long, value_name = "TRACK")]
@@ -241,7 +130,7 @@ pub(super) struct Where {
 #[derive(Debug, Args)]
 pub(super) struct Act {
     /// Component
-    #[arg(add = ArgValueCandidates::new(complete::components))]
+    #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: String,
     #[command(flatten)]
     pub(super) place: Where,
@@ -252,7 +141,7 @@ pub(super) struct Act {
 #[derive(Debug, Args)]
 pub(super) struct Rollback {
     /// Component
-    #[arg(add = ArgValueCandidates::new(complete::components))]
+    #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: String,
     /// Number of the release; the one deployed before when left out
     #[arg(long, value_name = "N")]
@@ -266,7 +155,7 @@ pub(super) struct Rollback {
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Component, of type ManualTask
-    #[arg(add = ArgValueCandidates::new(complete::components))]
+    #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: String,
     #[command(flatten)]
     pub(super) place: Where,
@@ -280,10 +169,10 @@ pub(super) struct Run {
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// Component; all when left out
-    #[arg(add = ArgValueCandidates::new(complete::components))]
+    #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: Option<String>,
     /// Environment; all when left out
-    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::environments))]
+    #[arg(long, short, value_name = "NAME", add = names_of::<Environment>())]
     pub(super) environment: Option<String>,
     /// Deployment track; all when left out
     #[arg(long, value_name = "TRACK")]
@@ -293,20 +182,20 @@ pub(super) struct Status {
 #[derive(Debug, Args)]
 pub(super) struct History {
     /// Component
-    #[arg(add = ArgValueCandidates::new(complete::components))]
+    #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: String,
     /// Environment; all when left out
-    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::environments))]
+    #[arg(long, short, value_name = "NAME", add = names_of::<Environment>())]
     pub(super) environment: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     /// Component
-    #[arg(add = ArgValueCandidates::new(complete::components))]
+    #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: String,
     /// Environment
-    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::environments))]
+    #[arg(long, short, value_name = "NAME", add = names_of::<Environment>())]
     pub(super) environment: String,
     /// Go on with new lines until Ctrl-C
     #[arg(long, short)]

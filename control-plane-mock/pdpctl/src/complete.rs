@@ -17,36 +17,13 @@ pub(super) fn contexts() -> Vec<CompletionCandidate> {
     context::names(&Io::process()).into_iter().map(CompletionCandidate::new).collect()
 }
 
-pub(super) fn organizations() -> Vec<CompletionCandidate> {
-    names(|_| Ok(vec!["organizations"]))
-}
-
-pub(super) fn projects() -> Vec<CompletionCandidate> {
-    names(|session| session.in_organization(&["projects"]))
-}
-
-pub(super) fn environments() -> Vec<CompletionCandidate> {
-    names(|session| session.in_project(&["environments"]))
-}
-
-pub(super) fn data_planes() -> Vec<CompletionCandidate> {
-    names(|session| session.in_organization(&["data-planes"]))
-}
-
-pub(super) fn tokens() -> Vec<CompletionCandidate> {
-    names(|session| session.in_organization(&["tokens"]))
-}
-
-pub(super) fn components() -> Vec<CompletionCandidate> {
-    names(|session| session.in_project(&["components"]))
-}
-
 #[derive(Deserialize)]
 struct Name {
     name: String,
 }
 
-fn names(path: impl for<'a> FnOnce(&'a Session) -> Result<Vec<&'a str>, Error>) -> Vec<CompletionCandidate> {
+/// Names that the list at `path` has.
+pub(super) fn names(path: impl for<'a> FnOnce(&'a Session) -> Result<Vec<&'a str>, Error>) -> Vec<CompletionCandidate> {
     let ask = || -> Option<Vec<Name>> {
         let session = Session::open(&Io::process(), &typed()).ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;

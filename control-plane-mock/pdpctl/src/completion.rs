@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 
-use super::args::{Cli, Shell};
+use super::args::Shell;
+use super::commands::Cli;
 use super::{Error, Io};
 
 /// Variable by which a script asks.

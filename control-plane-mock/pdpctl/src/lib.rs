@@ -14,6 +14,7 @@ mod age;
 mod args;
 mod catalog;
 mod client;
+mod commands;
 mod complete;
 mod completion;
 mod context;
@@ -39,7 +40,7 @@ mod tests;
 pub use error::Error;
 pub use io::{Io, Width};
 
-use args::{Cli, Command};
+use commands::{Cli, Command};
 
 /// Entry of the binary.
 #[must_use]
@@ -94,11 +95,11 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
     match command {
         Command::Login(ask) => contexts::login(io, &global, ask).await,
         Command::Context { command } => contexts::command(io, &global, command),
-        Command::Create { kind } => catalog::create(io, &global, kind).await,
-        Command::Get { kind } => catalog::get(io, &global, kind).await,
-        Command::Delete { kind } => catalog::delete(io, &global, kind).await,
-        Command::Revoke { name, yes } => catalog::revoke(io, &global, &name, yes).await,
-        Command::Adopt { name } => catalog::adopt(io, &global, &name).await,
+        Command::Create { kind } => kind.run(io, &global).await,
+        Command::Get { kind } => kind.run(io, &global).await,
+        Command::Delete { kind } => kind.run(io, &global).await,
+        Command::Revoke { name, yes } => catalog::data_planes::revoke(io, &global, &name, yes).await,
+        Command::Adopt { name } => catalog::data_planes::adopt(io, &global, &name).await,
         Command::Deploy(ask) => rollout::deploy(io, &global, ask).await,
         Command::Restart(ask) => rollout::restart(io, &global, ask).await,
         Command::Rollback(ask) => rollout::rollback(io, &global, ask).await,

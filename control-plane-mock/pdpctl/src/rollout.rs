@@ -9,11 +9,11 @@ use control_plane_model::problem::Problem;
 use control_plane_model::{Action, Deployment, NewDeployment, ResourceStatus};
 use serde::Serialize;
 
-use super::args::{Act, Deploy, FileArgs, Global, Rollback, Wait, Where};
+use super::args::{Act, Deploy, FileArgs, Global, Rollback, Where};
 use super::context::Session;
 use super::judge::{Wish, is_of, judge, title};
 use super::output::Format;
-use super::wait::watch;
+use super::wait::{Wait, watch};
 use super::{Error, Io, output, table};
 
 /// Reads a component file, with the values of `--set` in place.

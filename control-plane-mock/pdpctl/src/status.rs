@@ -7,11 +7,10 @@ use control_plane_model::{DataPlane, Deployment, Event, ResourceStatus};
 use serde_json::json;
 
 use super::args::{Events, Global, History, Status};
-use super::catalog::rows_of;
 use super::context::Session;
 use super::output::Format;
 use super::table::{Table, plain};
-use super::views::{View as _, short_image, table};
+use super::views::{View as _, rows_of, short_image, table};
 use super::{Error, Io, output};
 
 /// `status [COMPONENT]`.

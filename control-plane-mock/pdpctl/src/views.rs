@@ -1,14 +1,14 @@
-//! What a row of each kind shows.
+//! Lists as tables, and what a row shows of that which is no object of the catalog.
 
-use control_plane_model::{
-    AccessTokenRow, ComponentRow, DataPlane, Deployment, Environment, Event, Named, Release, ResourceStatus, TaskRun,
-};
+use control_plane_model::{Deployment, Event, ResourceStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::age::since;
+use super::output::{self, Format};
 use super::table::Table;
+use super::{Error, Io};
 
 /// A kind that is listed.
 pub(super) trait View: Serialize {
@@ -32,154 +32,30 @@ pub(super) fn table<V: View>(rows: &[V], now: Timestamp) -> Table {
     table
 }
 
-fn or_dash(text: Option<&str>) -> String {
+/// Prints a list.
+pub(super) fn rows_of<V: View>(io: &mut Io, form: Format, rows: &[V]) -> Result<(), Error> {
+    if rows.is_empty() && form == Format::Table {
+        io.complain("Nothing found.");
+        return Ok(());
+    }
+    let names: Vec<String> = rows.iter().map(View::named).collect();
+    output::print(io, form, &rows, &table(rows, (io.now)()), &names)
+}
+
+/// Prints the one thing that was named, or a list when several were.
+pub(super) fn one_or_rows<V: View>(io: &mut Io, form: Format, rows: &[V]) -> Result<(), Error> {
+    match rows {
+        [one] => output::print(io, form, one, &table(rows, (io.now)()), &[one.named()]),
+        many => rows_of(io, form, many),
+    }
+}
+
+pub(super) fn or_dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
 }
 
-fn joined(names: &[String]) -> String {
+pub(super) fn joined(names: &[String]) -> String {
     if names.is_empty() { "-".into() } else { names.join(",") }
-}
-
-/// An organization.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct OrganizationRow(pub(super) Named);
-
-/// A project.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct ProjectRow(pub(super) Named);
-
-fn named_cells(Named { name, display_name, created }: &Named, now: Timestamp) -> Vec<String> {
-    vec![name.clone(), since(created, now), or_dash(display_name.as_deref())]
-}
-
-impl View for OrganizationRow {
-    const HEAD: &'static [&'static str] = &["NAME", "AGE", "DISPLAY NAME"];
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        named_cells(&self.0, now)
-    }
-
-    fn named(&self) -> String {
-        format!("organization/{}", self.0.name)
-    }
-}
-
-impl View for ProjectRow {
-    const HEAD: &'static [&'static str] = &["NAME", "AGE", "DISPLAY NAME"];
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        named_cells(&self.0, now)
-    }
-
-    fn named(&self) -> String {
-        format!("project/{}", self.0.name)
-    }
-}
-
-impl View for Environment {
-    const HEAD: &'static [&'static str] = &["NAME", "ORDER", "DATA PLANES", "EGRESS", "STATUS", "AGE"];
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        let egress = match self.settings.egress {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "-",
-        };
-        let status = if self.deleting.is_some() { "Deleting" } else { "Active" };
-        vec![
-            self.name.clone(),
-            self.position.to_string(),
-            joined(&self.data_planes),
-            egress.into(),
-            status.into(),
-            since(&self.created, now),
-        ]
-    }
-
-    fn named(&self) -> String {
-        format!("environment/{}", self.name)
-    }
-}
-
-impl View for DataPlane {
-    const HEAD: &'static [&'static str] = &["NAME", "STATUS", "VERSION", "LAST SEEN", "AGE", "ID", "MESSAGE"];
-    const FLOWS: bool = true;
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        vec![
-            self.name.clone(),
-            self.status.clone(),
-            or_dash(self.version.as_deref()),
-            match self.last_seen.as_deref() {
-                _ if self.status == "Connected" => "now".into(),
-                Some(seen) => since(seen, now),
-                None => "never".into(),
-            },
-            since(&self.created, now),
-            self.id.clone(),
-            self.message.clone().unwrap_or_default(),
-        ]
-    }
-
-    fn named(&self) -> String {
-        format!("data-plane/{}", self.name)
-    }
-}
-
-impl View for AccessTokenRow {
-    const HEAD: &'static [&'static str] = &["NAME", "AGE", "EXPIRES", "LAST USED"];
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        vec![
-            self.name.clone(),
-            since(&self.created, now),
-            self.expires.clone().unwrap_or_else(|| "never".into()),
-            self.last_used.as_deref().map_or_else(|| "never".into(), |used| since(used, now)),
-        ]
-    }
-
-    fn named(&self) -> String {
-        format!("token/{}", self.name)
-    }
-}
-
-impl View for ComponentRow {
-    const HEAD: &'static [&'static str] = &["NAME", "TYPE", "RELEASES", "AGE", "DISPLAY NAME"];
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        let newest: Vec<String> = self.releases.iter().map(|(track, number)| format!("{track}/{number}")).collect();
-        vec![
-            self.name.clone(),
-            self.component_type.clone(),
-            joined(&newest),
-            since(&self.created, now),
-            or_dash(self.display_name.as_deref()),
-        ]
-    }
-
-    fn named(&self) -> String {
-        format!("component/{}", self.name)
-    }
-}
-
-impl View for Release {
-    const HEAD: &'static [&'static str] = &["RELEASE", "DEPLOYED TO", "ACTOR", "AGE", "IMAGE"];
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        vec![
-            format!("{}/{}", self.track, self.number),
-            joined(&self.deployed_to),
-            or_dash(self.actor.as_deref()),
-            since(&self.created, now),
-            short_image(&self.image),
-        ]
-    }
-
-    fn named(&self) -> String {
-        format!("release/{}/{}", self.track, self.number)
-    }
 }
 
 /// An image with the first twelve digits of its digest, as other tools show them.
@@ -187,29 +63,6 @@ pub(super) fn short_image(image: &str) -> String {
     match image.split_once("@sha256:") {
         Some((name, digest)) => format!("{name}@sha256:{}", digest.chars().take(12).collect::<String>()),
         None => image.to_owned(),
-    }
-}
-
-impl View for TaskRun {
-    const HEAD: &'static [&'static str] = &["ID", "ENVIRONMENT", "DATA PLANE", "RESULT", "EXIT", "AGE", "MESSAGE"];
-    const FLOWS: bool = true;
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        let running = if self.started.is_some() { "Running" } else { "Waiting" };
-        vec![
-            // Its beginning names it as well.
-            self.id.chars().take(8).collect(),
-            self.environment.clone(),
-            self.data_plane.clone(),
-            self.result.clone().unwrap_or_else(|| running.into()),
-            self.exit_code.map_or_else(|| "-".into(), |code| code.to_string()),
-            since(&self.created, now),
-            self.message.clone().unwrap_or_default(),
-        ]
-    }
-
-    fn named(&self) -> String {
-        format!("run/{}", self.id)
     }
 }
 

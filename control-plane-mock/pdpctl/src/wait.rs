@@ -2,11 +2,22 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 pub(super) use super::progress::Line;
 use super::progress::Progress;
 use super::{Error, Io, age};
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Wait {
+    /// Wait until it is done, and show how it goes
+    #[arg(long, short)]
+    pub(super) wait: bool,
+    /// Longest time to wait: 300s, 5m
+    #[arg(long, value_name = "TIME", value_parser = age::duration, default_value = "300s")]
+    pub(super) timeout: Duration,
+}
 
 /// What is known now.
 pub(super) struct Snapshot {

@@ -1,0 +1,153 @@
+//! Environments: places to deploy to, with their removal that may be waited for.
+
+use std::time::Duration;
+
+use clap::Args;
+use control_plane_model::problem::{Code, check_handle};
+use control_plane_model::{DataPlane, Environment, NewEnvironment, ResourceStatus};
+use jiff::Timestamp;
+use protocol::document::Quota;
+
+use super::kind::{DeleteNamed, GetNamed, Help, Kind, agreed, created, names_of, now_is};
+use crate::age::since;
+use crate::context::Session;
+use crate::output::Format;
+use crate::views::{View, joined};
+use crate::wait::{End, Line, Snapshot, Wait, watch};
+use crate::{Error, Io};
+
+impl Kind for Environment {
+    const KIND: &'static str = "environment";
+    const GET: Help = ("Places to deploy to", &["environment", "envs", "env"]);
+    const DELETE: Help = ("Environments, with all that runs in them", &["env"]);
+
+    fn path(session: &Session) -> Result<Vec<&str>, Error> {
+        session.in_project(&["environments"])
+    }
+}
+
+impl View for Environment {
+    const HEAD: &'static [&'static str] = &["NAME", "ORDER", "DATA PLANES", "EGRESS", "STATUS", "AGE"];
+
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        let egress = match self.settings.egress {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "-",
+        };
+        let status = if self.deleting.is_some() { "Deleting" } else { "Active" };
+        vec![
+            self.name.clone(),
+            self.position.to_string(),
+            joined(&self.data_planes),
+            egress.into(),
+            status.into(),
+            since(&self.created, now),
+        ]
+    }
+
+    fn named(&self) -> String {
+        format!("environment/{}", self.name)
+    }
+}
+
+/// Place to deploy to; made on its data planes at once
+#[derive(Debug, Args)]
+#[command(visible_alias = "env")]
+pub(crate) struct Create {
+    /// Name: lower-case letters, digits, dashes
+    name: String,
+    /// Data plane that serves it, may be given several times; the only one when left out
+    #[arg(long = "data-plane", value_name = "NAME", add = names_of::<DataPlane>())]
+    data_planes: Vec<String>,
+    /// Place in the order of promotion, from 1; the last when left out
+    #[arg(long, value_name = "N")]
+    position: Option<i64>,
+    /// Whether pods may reach the world outside the cluster
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    egress: Option<bool>,
+    /// CPU for all that runs in it, 4 or 500m
+    #[arg(long, value_name = "QUANTITY")]
+    quota_cpu: Option<String>,
+    /// Memory for all that runs in it, 8Gi for instance
+    #[arg(long, value_name = "QUANTITY")]
+    quota_memory: Option<String>,
+    /// Number of pods in it
+    #[arg(long, value_name = "N")]
+    quota_pods: Option<i32>,
+}
+
+impl Create {
+    pub(super) async fn run(self, io: &mut Io, form: Format, session: &Session) -> Result<(), Error> {
+        let Self { name, data_planes, position, egress, quota_cpu, quota_memory, quota_pods } = self;
+        check_handle("name", &name)?;
+        let any = quota_cpu.is_some() || quota_memory.is_some() || quota_pods.is_some();
+        let quota = any.then_some(Quota { cpu: quota_cpu, memory: quota_memory, pods: quota_pods });
+        let new = NewEnvironment { name, data_planes, position, egress, quota };
+        let made: Environment = session.client.post(&Environment::path(session)?, &new).await?;
+        created(io, form, &made)
+    }
+}
+
+pub(crate) type Get = GetNamed<Environment>;
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    those: DeleteNamed<Environment>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl Delete {
+    pub(super) async fn run(self, io: &mut Io, form: Format, session: &Session) -> Result<(), Error> {
+        let Self { those, yes, wait } = self;
+        for name in &those.names {
+            let path = session.in_project(&["environments", name])?;
+            let question =
+                format!("Delete environment {name} of project {} with everything that runs in it?", session.project()?);
+            agreed(io, yes, &question, || format!("environment {name} stays"))?;
+            session.client.delete(&path, &[]).await?;
+            if wait.wait {
+                await_removal(io, session, name, wait.timeout).await?;
+                now_is(io, form, &format!("environment/{name}"), "deleted")?;
+            } else {
+                now_is(io, form, &format!("environment/{name}"), "is being deleted")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn await_removal(io: &mut Io, session: &Session, name: &str, timeout: Duration) -> Result<(), Error> {
+    let (path, status) = (session.in_project(&["environments", name])?, session.in_project(&["status"])?);
+    let hint = format!("it goes on by itself; see: pdpctl status --environment {name}");
+    watch(io, &format!("Deleting environment {name}"), &hint, timeout, async || {
+        match session.client.get::<Environment>(&path, &[]).await {
+            Ok(_) => {}
+            Err(Error::Refused(problem)) if problem.code == Code::NotFound => {
+                return Ok(Snapshot { lines: Vec::new(), end: Some(End::Done) });
+            }
+            Err(other) => return Err(other),
+        }
+        let rows = session.client.get::<Vec<ResourceStatus>>(&status, &[("environment", name.to_owned())]).await;
+        let rows = match rows {
+            Ok(rows) => rows,
+            // It went between the two questions.
+            Err(Error::Refused(problem)) if problem.code == Code::NotFound => Vec::new(),
+            Err(other) => return Err(other),
+        };
+        let lines = rows.into_iter().map(|row| Line {
+            place: row
+                .component
+                .map_or_else(|| row.data_plane.clone(), |component| format!("{}/{component}", row.data_plane)),
+            phase: row.phase,
+            message: row.message,
+        });
+        Ok(Snapshot { lines: lines.collect(), end: None })
+    })
+    .await
+}
