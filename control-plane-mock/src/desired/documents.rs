@@ -15,9 +15,10 @@ use serde_json::json;
 use super::events;
 use crate::store::{Result, Steps, execute, now, query_row};
 
-pub(crate) const STEPS: Steps = &[(
-    1,
-    "
+pub(crate) const STEPS: Steps = &[
+    (
+        1,
+        "
 CREATE TABLE document (
   data_plane TEXT NOT NULL REFERENCES data_plane ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
   generation INTEGER NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL, provenance TEXT,
@@ -27,7 +28,10 @@ CREATE TABLE document (
   PRIMARY KEY (data_plane, kind, name)) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX document_generation ON document (data_plane, generation);
 ",
-)];
+    ),
+    // The process of the agent whose connection was cut while the document was the oldest one without an answer.
+    (6, "ALTER TABLE document ADD COLUMN cut_from TEXT;"),
+];
 
 /// What a document belongs to, for status and clean-up.
 #[derive(Debug, Clone, Default)]
@@ -144,7 +148,8 @@ pub fn put(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          ON CONFLICT (data_plane, kind, name) DO UPDATE SET generation = excluded.generation, hash = excluded.hash,
            body = excluded.body, state = excluded.state, provenance = excluded.provenance, deployment = excluded.deployment,
-           changed = excluded.changed, answer = NULL, answered = NULL, answer_schema = NULL, closes = 0, quarantined = 0",
+           changed = excluded.changed, answer = NULL, answered = NULL, answer_schema = NULL, closes = 0, quarantined = 0,
+           cut_from = NULL",
     )?
     .execute(params![
         data_plane,
@@ -273,7 +278,7 @@ pub fn record_answer(
     .optional()?;
     let Some(before) = before else { return Ok(()) };
     c.prepare_cached(
-        "UPDATE document SET answer = ?5, answered = ?6, answer_schema = ?7, accepted = accepted OR ?8, closes = 0
+        "UPDATE document SET answer = ?5, answered = ?6, answer_schema = ?7, accepted = accepted OR ?8, closes = 0, cut_from = NULL
          WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
     )?
     .execute(params![data_plane, key.kind.as_str(), key.name, generation, text, now(), schema, accepted])?;
@@ -304,7 +309,7 @@ pub fn ask_policy_again(c: &Connection, data_plane: &str) -> Result<usize> {
 pub fn ask_again(c: &Connection, data_plane: &str, environment: Option<i64>) -> Result<usize> {
     Ok(execute(
         c,
-        "UPDATE document SET answer = NULL, answer_schema = NULL, quarantined = 0, closes = 0
+        "UPDATE document SET answer = NULL, answer_schema = NULL, quarantined = 0, closes = 0, cut_from = NULL
          WHERE data_plane = ?1 AND (?2 IS NULL OR environment = ?2)
            AND (quarantined = 1 OR json_extract(answer, '$.answer') = 'refused')",
         params![data_plane, environment],
@@ -332,19 +337,5 @@ pub fn implied(c: &Connection, data_plane: &str, key: &ResourceKey, generation: 
 pub fn was_accepted(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
     let sql = "UPDATE document SET accepted = 1 WHERE data_plane = ?1 AND kind = ?2 AND name = ?3";
     execute(c, sql, params![data_plane, key.kind.as_str(), key.name])?;
-    Ok(())
-}
-
-/// Counts a connection that ended while this document was unanswered; the third sets it aside.
-///
-/// # Errors
-/// SQLite's.
-pub fn count_close(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
-    execute(
-        c,
-        "UPDATE document SET closes = closes + 1, quarantined = closes + 1 >= 3
-         WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
-        params![data_plane, key.kind.as_str(), key.name, generation],
-    )?;
     Ok(())
 }

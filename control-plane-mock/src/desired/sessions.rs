@@ -9,7 +9,7 @@ use protocol::name::Kind;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::events;
+use super::{events, quarantine};
 use crate::store::{Error, Result, Steps, execute, now, query_row, setting, stamp};
 
 pub(crate) const STEPS: Steps = &[
@@ -111,6 +111,7 @@ pub fn open(c: &Connection, data_plane: &str, id: &str, hello: &Hello, gateway: 
             previous
         ],
     )?;
+    quarantine::opened(c, data_plane, &hello.instance)?;
     let store = setting(c, "store_id")?.unwrap_or_default();
     let held = match &hello.store_id {
         Some(known) if *known != store && adopted_store.as_ref() != Some(known) => Some(

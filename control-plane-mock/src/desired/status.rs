@@ -108,8 +108,8 @@ pub fn explain(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link
     if wish.quarantined {
         return (
             "Refused",
-            "sending this ended the connection three times, so it is not sent any more; look at the agent's log, then change it or \
-             deploy it again"
+            "connections ended again and again before this was answered, so it is not sent any more; look at the agent's log, then \
+             change it or deploy it again"
                 .into(),
         );
     }

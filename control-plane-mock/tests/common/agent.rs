@@ -56,6 +56,8 @@ pub enum Tell {
     /// Somebody deletes the stored object.
     Vanish(ResourceKey),
     Cut,
+    /// The process dies, and says nothing more.
+    Die,
 }
 
 #[derive(Clone)]
@@ -197,6 +199,7 @@ impl Running {
                         self.world.lock().unwrap().stored.remove(&key);
                         session.removed(&key);
                     }
+                    Tell::Die => return,
                     Tell::Cut => {
                         socket = None;
                         session.handle_disconnected(now(), Disconnect::Cut, "cut by the test");

@@ -106,29 +106,40 @@ async fn an_empty_control_plane_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn a_document_that_ends_three_connections_is_set_aside() {
+async fn a_document_of_which_three_processes_died_is_set_aside() {
     let plane = control_plane().await;
     let api = Api::of(&plane);
     let identity = enrol(&plane, &api.furnish().await).await;
     let mut agent = Start::new(&plane, &identity).run(World::default());
     agent.until("the environments", |world| (world.documents.len() == 2).then_some(())).await;
-    let tell = agent.tell.clone();
-    agent.world.lock().unwrap().answer = Box::new(move |document| {
-        if document.kind == "Release" {
-            tell.try_send(Tell::Cut).unwrap();
-            return Verdict::Deferred { reason: DeferReason::Busy, message: String::new(), retry_after_ms: 60_000 };
-        }
-        Verdict::Accepted { stored_hash: None, modified: Vec::new() }
-    });
-    // The answer that leaves before the cut is lost on the way.
+    agent.stop().await;
+    let stored = agent.world.lock().unwrap().stored.clone();
+    let world = || World { stored: stored.clone(), ..World::default() };
+    // The answer that leaves before the death is lost on the way.
     plane.faults().add(Scripted {
         fault: Fault::DropIncoming { message: Some("answer".into()) },
         data_plane: None,
         times: None,
     });
     api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    for process in 2..=4 {
+        let start =
+            Start { instance: format!("process-{process}"), transitions: process, ..Start::new(&plane, &identity) };
+        let mut agent = start.run(world());
+        let tell = agent.tell.clone();
+        agent.world.lock().unwrap().answer = Box::new(move |document| {
+            if document.kind == "Release" {
+                tell.try_send(Tell::Die).unwrap();
+            }
+            Verdict::Deferred { reason: DeferReason::Busy, message: String::new(), retry_after_ms: 60_000 }
+        });
+        agent.until("the release", |world| world.documents.iter().find(|one| one.kind == "Release").map(drop)).await;
+        agent.stop().await;
+    }
+    let start = Start { instance: "process-5".into(), transitions: 5, ..Start::new(&plane, &identity) };
+    let agent = start.run(world());
     let status = api.phase("web", "dev", "Refused").await;
-    assert!(status["message"].as_str().unwrap().contains("three times"), "{status}");
+    assert!(status["message"].as_str().unwrap().contains("again and again"), "{status}");
     agent.stop().await;
     plane.shutdown().await;
 }

@@ -114,8 +114,8 @@ pub enum ControlEvent {
         cause: Disconnect,
         /// A sentence for people.
         reason: String,
-        /// Documents and forgets that were sent and not answered (with generation): they may have arrived or not, and one
-        /// that ends three connections is to be set aside.
+        /// Documents and forgets that were sent and not answered (with generation), oldest first: they may have arrived or not,
+        /// and the oldest may be why.
         unanswered: Vec<(ResourceKey, i64)>,
     },
 }

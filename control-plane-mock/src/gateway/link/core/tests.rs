@@ -13,6 +13,7 @@ use crate::domain::scope::Scope;
 use crate::domain::{SCHEMA, task_runs};
 use crate::store;
 use protocol::message::Verdict;
+use protocol::session::Disconnect;
 
 const OPEN: SessionState = SessionState { open: true, held: false, paused: false };
 
@@ -117,15 +118,64 @@ fn a_data_plane_was_seen_last_when_anything_came_from_it() {
     assert_eq!(seen(), Some(store::stamp(heard)));
 }
 
+/// Cuts of the network are no fault of the document that happens to be under way. Twelve in a row are: something on the way may not let it
+/// through, and what waits behind it would never come.
+#[test]
+fn three_cuts_of_the_network_set_no_document_aside() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    for connection in 2..=13 {
+        assert!(!documents::find(&c, "dp", &key).unwrap().unwrap().quarantined, "after {} cuts", connection - 2);
+        core = lost(&c, core, &key, Disconnect::Cut, "link", connection);
+    }
+    assert!(documents::find(&c, "dp", &key).unwrap().unwrap().quarantined);
+}
+
+#[test]
+fn a_document_is_set_aside_that_the_agent_ends_three_connections_over_or_dies_of_three_times() {
+    for cause in [Disconnect::Cut, Disconnect::Closed(CloseCode::Protocol)] {
+        let (c, mut core) = opened();
+        let key = run(&c);
+        for (connection, process) in (2..).zip(["second", "third", "fourth"]) {
+            assert!(!documents::find(&c, "dp", &key).unwrap().unwrap().quarantined, "{cause:?} {process}");
+            core = lost(&c, core, &key, cause, process, connection);
+        }
+        assert!(documents::find(&c, "dp", &key).unwrap().unwrap().quarantined, "{cause:?}");
+    }
+}
+
+#[test]
+fn an_answer_clears_a_document_of_what_ended_before() {
+    let (c, mut core) = opened();
+    let key = run(&c);
+    for connection in 2..=8 {
+        core = lost(&c, core, &key, Disconnect::Cut, &format!("process {}", connection / 2), connection);
+        core.handle(&c, answer(&key, false, deferred()), OPEN).unwrap();
+        assert!(!documents::find(&c, "dp", &key).unwrap().unwrap().quarantined);
+    }
+}
+
+/// The connection ends with a document unanswered, and a process comes with the next one.
+fn lost(c: &Connection, mut core: Core, key: &ResourceKey, cause: Disconnect, instance: &str, connection: i64) -> Core {
+    let unanswered = vec![(key.clone(), 1)];
+    core.handle(c, told(ControlEvent::Ended { cause, reason: String::new(), unanswered }), OPEN).unwrap();
+    opens(c, instance, connection)
+}
+
 fn opened() -> (Connection, Core) {
     let mut c = Connection::open_in_memory().unwrap();
     store::prepare(&mut c, SCHEMA).unwrap();
     c.execute_batch(CATALOG).unwrap();
+    let core = opens(&c, "link", 1);
+    (c, core)
+}
+
+fn opens(c: &Connection, instance: &str, connection: i64) -> Core {
     let hello = Hello {
         data_plane: "dp".to_owned(),
         version: "0".to_owned(),
-        instance: "link".to_owned(),
-        epoch: Epoch { lease: "lease".to_owned(), transitions: 1, connection: 1 },
+        instance: instance.to_owned(),
+        epoch: Epoch { lease: "lease".to_owned(), transitions: 1, connection },
         cluster: "cluster".to_owned(),
         schema: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
         capabilities: Vec::new(),
@@ -135,8 +185,8 @@ fn opened() -> (Connection, Core) {
         window: Window { messages: 8, bytes: 1_000_000 },
     };
     let identity = Identity { data_plane: "dp", key: "key", generation: 0 };
-    match Core::open(&c, identity, &hello, "session", "gateway", "store").unwrap() {
-        Opening::Current { core, .. } => (c, core),
+    match Core::open(c, identity, &hello, "session", "gateway", "store").unwrap() {
+        Opening::Current { core, .. } => core,
         refused @ Opening::Refused { .. } => panic!("{refused:?}"),
     }
 }

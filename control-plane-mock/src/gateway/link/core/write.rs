@@ -7,7 +7,7 @@ use protocol::session::{CloseCode, Disconnect};
 use rusqlite::Connection;
 
 use super::{Core, Offered, Say};
-use crate::desired::{documents, forgotten, reports, sessions};
+use crate::desired::{documents, forgotten, quarantine, reports, sessions};
 use crate::store::Result;
 
 pub(super) fn state(c: &Connection, id: &str, report: StateReport) -> Result<Say> {
@@ -26,20 +26,14 @@ pub(super) fn fact(c: &Connection, id: &str, report: FactReport) -> Result<Say> 
 }
 
 pub(super) fn ended(c: &Connection, id: &str, cause: Disconnect, unanswered: Vec<(ResourceKey, i64)>) -> Result<()> {
-    let by_document = match cause {
-        Disconnect::Cut => true,
-        Disconnect::Closed(code) => {
-            matches!(
-                code,
-                CloseCode::Protocol | CloseCode::TooLarge | CloseCode::WindowExceeded | CloseCode::Unknown(_)
-            )
-        }
-        Disconnect::Local => false,
-    };
     // Only the oldest one is suspected: the others waited behind it.
-    match unanswered.into_iter().next().filter(|_| by_document) {
-        Some((key, generation)) => documents::count_close(c, id, &key, generation),
-        None => Ok(()),
+    let Some((key, generation)) = unanswered.into_iter().next() else { return Ok(()) };
+    match cause {
+        Disconnect::Cut => quarantine::cut(c, id, &key, generation),
+        Disconnect::Closed(
+            CloseCode::Protocol | CloseCode::TooLarge | CloseCode::WindowExceeded | CloseCode::Unknown(_),
+        ) => quarantine::closed(c, id, &key, generation),
+        Disconnect::Closed(_) | Disconnect::Local => Ok(()),
     }
 }
 
