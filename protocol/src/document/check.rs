@@ -189,12 +189,12 @@ fn judge(kind: Kind, tree: &Tree) -> (Vec<Breach>, Result<Body, serde_json::Erro
 }
 
 fn typed(kind: Kind, tree: &Tree) -> Result<Body, serde_json::Error> {
-    let text = crate::hash::canonical(tree);
+    let body = serde_json::Value::from(tree);
     Ok(match kind {
-        Kind::DataPlane => Body::DataPlane(serde_json::from_str(&text)?),
-        Kind::Environment => Body::Environment(serde_json::from_str(&text)?),
-        Kind::Release => Body::Release(serde_json::from_str(&text)?),
-        Kind::TaskRun => Body::TaskRun(serde_json::from_str(&text)?),
+        Kind::DataPlane => Body::DataPlane(serde_json::from_value(body)?),
+        Kind::Environment => Body::Environment(serde_json::from_value(body)?),
+        Kind::Release => Body::Release(serde_json::from_value(body)?),
+        Kind::TaskRun => Body::TaskRun(serde_json::from_value(body)?),
     })
 }
 

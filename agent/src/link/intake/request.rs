@@ -1,8 +1,7 @@
 //! A document as the intake takes it up: checked as far as that needs no cluster, and as it is stored.
 
-use protocol::Tree;
-use protocol::document::{Body, CheckedDocument, DocumentStamp, Refusal, check_document};
-use protocol::message::{Document, FieldError, RefusalClass, Verdict};
+use protocol::document::{Body, CheckedDocument, DocumentStamp, check_document};
+use protocol::message::{Document, Verdict};
 use protocol::name::ResourceKey;
 use serde_json::{Map, Value, json};
 
@@ -27,17 +26,13 @@ impl Request {
     /// The answer, if it can never be stored.
     pub fn read(document: &Document) -> Result<Self, Verdict> {
         let checked = check_document(document).map_err(Verdict::from)?;
-        let body: Value = serde_json::from_str(document.body.get()).map_err(|_| {
-            // Checked above by a stricter reader.
-            let reason = FieldError { field: String::new(), message: "body is not JSON".to_owned() };
-            Verdict::from(Refusal { class: RefusalClass::Invalid, reasons: vec![reason] })
-        })?;
+        let tree = &checked.checked.tree;
         let stamp = DocumentStamp {
             generation: document.generation,
             hash: document.hash.clone(),
             provenance: document.provenance.clone(),
         };
-        let note = Tree::of(&body).map(|body| fields::note(&stamp.hash, &body)).unwrap_or_default();
+        let (note, body) = (fields::note(&stamp.hash, tree), Value::from(tree));
         Ok(Self { checked, stamp, note, body })
     }
 
