@@ -36,6 +36,12 @@ pub const QUANTITY: &str =
 /// SHA-256 in hexadecimal digits.
 pub const HASH: &str = "^[0-9a-f]{64}$";
 
+/// Whether a value has the form.
+#[must_use]
+pub fn matches(pattern: &str, value: &str) -> bool {
+    regex_lite::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value))
+}
+
 /// What a pattern asks for, and what to do.
 #[must_use]
 pub fn words(pattern: &str) -> (&'static str, &'static str) {

@@ -30,11 +30,8 @@ pub fn check(component: &Component) -> Vec<Problem> {
 /// # Errors
 /// `Invalid` at `field`.
 pub fn check_track(field: &str, track: &str) -> Result<(), Problem> {
-    let number = |text: &str| (1..=4).contains(&text.len()) && text.chars().all(|c| c.is_ascii_digit());
-    let good =
-        track.strip_prefix('v').and_then(|rest| rest.split_once('.')).is_some_and(|(a, b)| number(a) && number(b));
     let (what, fix) = pattern::words(pattern::TRACK);
-    if good { Ok(()) } else { Err(Problem::invalid(field, what).hint(fix)) }
+    if pattern::matches(pattern::TRACK, track) { Ok(()) } else { Err(Problem::invalid(field, what).hint(fix)) }
 }
 
 /// The way from a tag, and from a digest that was cut, to one that can be used.
