@@ -122,8 +122,15 @@ impl Cluster {
     /// The API server refused or did not answer.
     pub async fn list(&self, kind: ObjectKind, namespace: &str, selector: &str) -> Result<Vec<Value>, ApiError> {
         let request = Request::List { at: &Path::of(kind, namespace, None)?, selector };
-        let mut list = self.call(&format!("list {}", kind.names().2), request).await?;
-        Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+        Ok(items(self.call(&format!("list {}", kind.names().2), request).await?))
+    }
+
+    /// Heads of the first `limit` objects at a path, by label: what they hold stays where it is.
+    ///
+    /// # Errors
+    /// The API server refused or did not answer.
+    pub async fn heads(&self, at: &Path, selector: &str, limit: usize) -> Result<Vec<Value>, ApiError> {
+        Ok(items(self.call(&format!("list {}", at.as_str()), Request::Heads { at, selector, limit }).await?))
     }
 
     /// Creates `object`; fails if it exists.
@@ -334,4 +341,8 @@ impl Cluster {
             }
         }
     }
+}
+
+fn items(mut list: Value) -> Vec<Value> {
+    list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default()
 }

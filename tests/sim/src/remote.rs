@@ -143,13 +143,8 @@ fn translated(request: cluster::Request<'_>) -> Option<Request> {
         |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let tried = |request: Request, dry_run: bool| if dry_run { Request::Try(Box::new(request)) } else { request };
     Some(match request {
-        cluster::Request::Get(at) | cluster::Request::Head(at) => match id_at(at)? {
-            id if id.name.is_empty() => {
-                Request::List { kind: id.kind, namespace: id.namespace, selector: String::new() }
-            }
-            id => Request::Get(id),
-        },
-        cluster::Request::List { at, selector } => {
+        cluster::Request::Get(at) | cluster::Request::Head(at) => Request::Get(id_at(at)?),
+        cluster::Request::List { at, selector } | cluster::Request::Heads { at, selector, .. } => {
             let id = id_at(at)?;
             Request::List { kind: id.kind, namespace: id.namespace, selector: selector.to_owned() }
         }

@@ -23,6 +23,14 @@ pub enum Request<'a> {
         /// By label.
         selector: &'a str,
     },
+    /// Metadata of the first ones at a path.
+    Heads {
+        at: &'a Path,
+        /// By label.
+        selector: &'a str,
+        /// So many at most.
+        limit: usize,
+    },
     /// A new object.
     Create {
         /// All of its kind.

@@ -13,6 +13,8 @@ use crate::api::{self, CallError, JSON, Types};
 
 /// Metadata of an object and nothing else of it.
 const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// The same of a list.
+const HEADS: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 /// JSON is YAML, and the API server wants this name for it.
@@ -46,6 +48,10 @@ impl Http {
             Request::List { at, selector } => {
                 let at = at.clone().with(&[&format!("labelSelector={selector}")]);
                 self.send(Method::GET, &at, plain, None).await
+            }
+            Request::Heads { at, selector, limit } => {
+                let at = at.clone().with(&[&format!("labelSelector={selector}"), &format!("limit={limit}")]);
+                self.send(Method::GET, &at, [JSON, HEADS], None).await
             }
             Request::Create { at, object, dry_run: false } => {
                 self.send(Method::POST, &at.clone().written(false), plain, Some(object)).await

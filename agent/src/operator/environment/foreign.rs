@@ -45,14 +45,14 @@ const NAMED: usize = 10;
 pub(super) async fn foreign(cluster: &Cluster, namespace: &str) -> Result<Vec<String>, ApiError> {
     let mut foreign = Vec::new();
     for kind in SHARED {
-        let listed = cluster.list(kind, namespace, &format!("!{DATA_PLANE}")).await?;
-        // Kubernetes puts this one into every namespace.
-        let found = listed.iter().filter_map(name).filter(|name| *name != "kube-root-ca.crt");
-        foreign.extend(found.map(|name| format!("{}/{name}", kind.names().1)));
+        let at = Path::of(kind, namespace, None)?;
+        foreign.extend(named(cluster, &at, &format!("!{DATA_PLANE}"), kind.names().1).await?);
     }
-    foreign.extend(unmade(cluster, namespace, CLAIMS).await?);
+    let unmade =
+        async |(api, plural, kind): Unmade| named(cluster, &Path::listed(api, namespace, plural)?, "", kind).await;
+    foreign.extend(unmade(CLAIMS).await?);
     for kind in UNMADE {
-        match unmade(cluster, namespace, kind).await {
+        match unmade(kind).await {
             Err(error) if matches!(error.class(), Class::Rights | Class::Missing) => {
                 tracing::debug!(namespace, kind = kind.2, %error, "not looked for before the namespace goes");
             }
@@ -63,11 +63,11 @@ pub(super) async fn foreign(cluster: &Cluster, namespace: &str) -> Result<Vec<St
     Ok(foreign)
 }
 
-async fn unmade(cluster: &Cluster, namespace: &str, (api, plural, kind): Unmade) -> Result<Vec<String>, ApiError> {
-    let path = Path::listed(api, namespace, plural)?.with(&[&format!("limit={NAMED}")]);
-    let listed = cluster.get_path(&path).await?;
-    let items = listed.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    Ok(items.iter().filter_map(name).map(|name| format!("{kind}/{name}")).collect())
+async fn named(cluster: &Cluster, at: &Path, selector: &str, kind: &str) -> Result<Vec<String>, ApiError> {
+    let heads = cluster.heads(at, selector, NAMED + 1).await?;
+    // Kubernetes puts this one into every namespace.
+    let names = heads.iter().filter_map(name).filter(|name| *name != "kube-root-ca.crt");
+    Ok(names.map(|name| format!("{kind}/{name}")).collect())
 }
 
 fn name(object: &Value) -> Option<&str> {

@@ -184,8 +184,9 @@ impl Contents {
         of_kind.map(|(place, tracked)| (place.clone(), tracked.uid.clone())).collect()
     }
 
-    /// Objects that carry the owner's label. Of owners that are not listed: none.
+    /// Objects that carry the label of an owner whose kind is listed.
     pub fn of_owner(&self, owner: Owner<'_>) -> impl Iterator<Item = (&Place, &Tracked)> {
+        debug_assert!(owner.kind.is_listed(), "objects of {owner:?} are known by name alone");
         let places = self.by_owner.get(&owner.kind).and_then(|owners| owners.get(owner.name));
         places.into_iter().flatten().filter_map(|place| self.objects.get(place).map(|tracked| (place, tracked)))
     }
