@@ -118,11 +118,22 @@ impl ConnectError {
     }
 }
 
+/// What calls are made for. Only places where a process can be made to die ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The answer to a document or to a forget.
+    Answer,
+    /// Statuses.
+    Status,
+}
+
 /// Makes the calls that a pure part asks for, until its end. Leadership is checked before each write. The last object that
 /// was written comes back too, so that the cache need not wait for the watch.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "nothing dies on purpose"))]
 async fn drive<S: Store, T>(
     store: &S,
     leadership: &Leadership,
+    purpose: Purpose,
     mut step: Step<T>,
     mut resume: impl FnMut(Reply) -> Step<T>,
 ) -> (Result<T, NotLeading>, Option<(Table, Value)>) {
@@ -142,7 +153,7 @@ async fn drive<S: Store, T>(
             return (Err(error), stored);
         }
         #[cfg(feature = "failpoints")]
-        let point = Act::of_call(&call, std::any::type_name::<T>() == std::any::type_name::<Verdict>());
+        let point = Act::of_call(&call, purpose == Purpose::Answer);
         #[cfg(feature = "failpoints")]
         reach(Edge::Before, point);
         let reply = store.call(call).await;
@@ -169,7 +180,7 @@ pub(super) async fn document<S: Store>(
 ) -> Done {
     let key = request.key().clone();
     let (mut job, first) = Job::document(request, view, &known);
-    let (end, stored) = drive(&store, &leadership, first, |reply| job.resume(reply)).await;
+    let (end, stored) = drive(&store, &leadership, Purpose::Answer, first, |reply| job.resume(reply)).await;
     Done::Answered { key, ticket, verdict: verdict(end), stored, received }
 }
 
@@ -182,7 +193,7 @@ pub(super) async fn forget<S: Store>(
     floor: i64,
 ) -> Done {
     let (mut job, first) = Job::forget(key.clone(), generation, floor);
-    let (end, stored) = drive(&store, &leadership, first, |reply| job.resume(reply)).await;
+    let (end, stored) = drive(&store, &leadership, Purpose::Answer, first, |reply| job.resume(reply)).await;
     Done::Answered { key, ticket, verdict: verdict(end), stored, received }
 }
 
@@ -193,14 +204,14 @@ pub(super) async fn remove_facts<S: Store>(
     facts: Vec<Fact>,
 ) -> Done {
     let (mut removal, first) = Removal::begin(key, facts);
-    let (end, stored) = drive(&store, &leadership, first, |reply| removal.resume(reply)).await;
+    let (end, stored) = drive(&store, &leadership, Purpose::Status, first, |reply| removal.resume(reply)).await;
     let (key, facts) = removal.into_parts();
     Done::FactsRemoved { key, facts, settled: end.unwrap_or(Settled::Later), stored }
 }
 
 pub(super) async fn status<S: Store>(store: S, leadership: Leadership, wanted: LinkStatus, now: String) -> Done {
     let (mut job, first) = StatusJob::begin(wanted, now);
-    let (end, stored) = drive(&store, &leadership, first, |reply| job.resume(reply)).await;
+    let (end, stored) = drive(&store, &leadership, Purpose::Status, first, |reply| job.resume(reply)).await;
     Done::Status { settled: end.unwrap_or(Settled::Later), stored }
 }
 
