@@ -3,6 +3,8 @@
 use protocol::document::ReleaseSpec;
 use serde_json::json;
 
+pub(crate) mod server;
+
 pub(crate) const IMAGE: &str =
     "registry.example.com/acme/web@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

@@ -37,6 +37,8 @@ pub mod progress;
 mod removal;
 pub mod render;
 pub mod resolve;
+#[cfg(test)]
+mod tests;
 pub mod valid;
 
 /// Slot under which the ConfigMap of a revision is recorded, so that pruning knows what belongs to a kept revision.

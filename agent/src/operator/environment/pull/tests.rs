@@ -1,86 +1,19 @@
 //! Where copies come and go, against an API server of a few lines: objects by path, and what was asked of it.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use http::{Method, Request, Response};
-use http_body_util::BodyExt as _;
-use kube::Client;
-use kube::client::Body;
 use protocol::document::ReleaseSpec;
 use serde_json::Value;
-use tokio::sync::watch;
 
 use super::*;
-use crate::elector::{Epoch, Leadership, Published, Renewed, State};
 use crate::kinds::{DataPlanePolicy, SecurityLevel};
-use crate::operator::cluster::{Cluster, Http};
-use crate::operator::fixture;
-use crate::settings::Settings;
-use crate::telemetry::Metrics;
+use crate::operator::fixture::{self, server, server::Server};
 
 const COPY: &str = "/api/v1/namespaces/env/secrets/";
 
-/// Objects by path, and each request with what it accepts.
-#[derive(Default)]
-struct Api {
-    objects: BTreeMap<String, Value>,
-    asked: Vec<String>,
-}
-
-impl Api {
-    fn answer(&mut self, method: &Method, path: &str, accept: &str, body: &[u8]) -> (u16, Value) {
-        let partial = if accept.contains("PartialObjectMetadata") { " (head)" } else { "" };
-        self.asked.push(format!("{method} {path}{partial}"));
-        let lost = (404, json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": path}));
-        if *method == Method::POST {
-            let mut object: Value = serde_json::from_slice(body).unwrap();
-            object["metadata"]["uid"] = json!("u");
-            object["metadata"]["resourceVersion"] = json!("1");
-            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-            self.objects.insert(format!("{path}/{name}"), object.clone());
-            return (201, object);
-        }
-        if *method == Method::DELETE {
-            return self.objects.remove(path).map_or(lost, |_| (200, json!({"kind": "Status", "status": "Success"})));
-        }
-        if ["deployments", "pods", "jobs"].iter().any(|plural| path.ends_with(plural)) {
-            let items: Vec<&Value> =
-                self.objects.iter().filter(|(at, _)| at.starts_with(path)).map(|(_, object)| object).collect();
-            return (200, json!({"items": items}));
-        }
-        self.objects.get(path).map_or(lost, |object| (200, object.clone()))
-    }
-}
-
 /// A leader with this API server, and a policy of two registries with a pull Secret each.
-fn shared(api: &Arc<Mutex<Api>>) -> Shared {
-    let api = api.clone();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let api = api.clone();
-        async move {
-            let (parts, body) = request.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            let accept = parts.headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let (status, value) = api.lock().unwrap().answer(&parts.method, parts.uri.path(), accept, &body);
-            Ok::<_, Infallible>(
-                Response::builder().status(status).body(Body::from(value.to_string().into_bytes())).unwrap(),
-            )
-        }
-    });
-    let leading = State::Leading(Epoch { lease: "l".to_owned(), transitions: 1 });
-    let (_, published) = watch::channel(Published { state: leading, renewed: Renewed::now() });
-    let cluster =
-        Cluster::new(Arc::new(Http::new(Client::new(service, "pdp"))), Leadership { published }, &Metrics::default());
-    let settings = Settings {
-        namespace: "pdp".to_owned(),
-        fullname: "pdp-agent".to_owned(),
-        agent: "pdp.pdp-agent".to_owned(),
-        admission_policies: false,
-        admin_address: ([127, 0, 0, 1], 0).into(),
-        instance: "i".to_owned(),
-    };
-    let shared = Shared::new(cluster, Arc::default(), Arc::default(), settings, "dp1".to_owned());
+fn shared(server: &Arc<Mutex<Server>>) -> Shared {
+    let shared = server::shared(server);
     let registries = json!([
         {"prefix": "registry.example.com/", "pullSecret": "reg"},
         {"prefix": "quay.example.com/", "pullSecret": "quay"},
@@ -103,7 +36,7 @@ fn put(contents: &mut Contents, name: &str, spec: &ReleaseSpec, status: &Value) 
 
 #[tokio::test]
 async fn a_copy_comes_with_the_first_release_of_its_registry_and_goes_when_nothing_needs_it() {
-    let api = Arc::new(Mutex::new(Api::default()));
+    let api = Arc::<Mutex<Server>>::default();
     for source in ["reg", "quay"] {
         let secret = json!({"kind": "Secret", "metadata": {"name": source}, "type": "t", "data": {"k": source}});
         api.lock().unwrap().objects.insert(format!("/api/v1/namespaces/pdp/secrets/{source}"), secret);

@@ -1,0 +1,99 @@
+//! What a round asks of the API server and of the vault.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::kinds::{DataPlanePolicy, Environment};
+use crate::operator::environment::KEY_SECRET;
+use crate::operator::fixture;
+use crate::operator::fixture::server::{self, Server};
+use crate::operator::object::fixed::namespace_name;
+use crate::operator::world::index::Own;
+
+/// A vault that gives one value for whatever is read, and the lines of its requests.
+async fn vault(asked: Arc<Mutex<Vec<String>>>) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let rest = json!({"lease_id": "", "lease_duration": 0, "renewable": false, "request_id": "r"});
+    let mut login = rest.clone();
+    login["auth"] = json!({"client_token": "s.token", "accessor": "", "policies": [], "token_policies": [], "metadata": null,
+        "lease_duration": 600, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true});
+    let mut secret = rest;
+    let metadata =
+        json!({"created_time": "", "deletion_time": "", "custom_metadata": null, "destroyed": false, "version": 1});
+    secret["data"] = json!({"data": {"password": "value", "token": "value"}, "metadata": metadata});
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 8192];
+            let read = socket.read(&mut request).await.unwrap();
+            let line = String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or_default().to_owned();
+            let body = if line.contains("/login") { &login } else { &secret }.to_string();
+            asked.lock().unwrap().push(line);
+            let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            socket.write_all((head + &body).as_bytes()).await.unwrap();
+        }
+    });
+    (address, tasks)
+}
+
+/// An environment that is ready, and one release in it that nobody has looked at.
+fn put(shared: &Shared, vault: &str) -> Release {
+    let own = |kind: &str, name: &str, spec: Value, status: Value| {
+        json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": kind, "spec": spec, "status": status,
+            "metadata": {"name": name, "uid": name, "resourceVersion": "1", "generation": 1}})
+    };
+    let environment: Environment = serde_json::from_value(own(
+        "Environment",
+        "shop-dev",
+        json!({"state": "Present", "organization": "acme", "project": "shop", "environment": "dev"}),
+        json!({"namespace": namespace_name("acme", "shop", "dev"), "conditions": [{"type": "Ready", "status": "True",
+            "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}),
+    ))
+    .unwrap();
+    let policy = json!({
+        "registries": [{"prefix": "registry.example.com/"}],
+        "logs": {"mode": "Disabled"},
+        "vault": {"address": vault, "mount": "secret", "authMount": "kubernetes", "role": "r", "audience": "vault", "prefix": ""},
+    });
+    let release: Release = serde_json::from_value(own("Release", "web", json!(fixture::service()), json!({}))).unwrap();
+    let mut contents = shared.index.lock();
+    contents.policy = Some(DataPlanePolicy::new("default", serde_json::from_value(policy).unwrap()));
+    contents.environments.insert("shop-dev".to_owned(), Own::Read(Arc::new(environment)));
+    contents.releases.insert("web".to_owned(), Own::Read(Arc::new(release.clone())));
+    release
+}
+
+/// What admission read for the Secret's name is what the Secret is made of.
+#[tokio::test]
+async fn the_round_that_takes_up_new_content_asks_vault_and_key_once() {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (address, _vault) = vault(asked.clone()).await;
+    let server: Arc<Mutex<Server>> = Arc::default();
+    let namespace = namespace_name("acme", "shop", "dev");
+    let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
+    let key = json!({"kind": "Secret", "metadata": {"name": KEY_SECRET, "uid": "k", "resourceVersion": "1"}, "data": {"key": "a2V5"}});
+    server.lock().unwrap().objects.insert(format!("{secrets}/{KEY_SECRET}"), key);
+    let shared = server::shared(&server);
+    let release = put(&shared, &address);
+
+    Release::reconcile(&shared, "web", &release, Timestamp::UNIX_EPOCH).await.unwrap();
+
+    let asked = asked.lock().unwrap().clone();
+    let of = |part: &str| asked.iter().filter(|line| line.contains(part)).count();
+    assert_eq!((of("/login"), of("/shop/db"), of("/shop/api")), (1, 1, 1), "{asked:?}");
+    let server = server.lock().unwrap();
+    let keys = server.asked.iter().filter(|line| **line == format!("GET {secrets}/{KEY_SECRET}")).count();
+    assert_eq!(keys, 1, "{:?}", server.asked);
+    let made = server.objects.iter().find(|(path, _)| path.starts_with(&format!("{secrets}/web-secret-")));
+    let (path, made) = made.unwrap_or_else(|| panic!("no Secret was made: {:?}", server.asked));
+    let values: Vec<&Value> = made["data"].as_object().unwrap().values().collect();
+    assert_eq!(values, ["dmFsdWU=", "dmFsdWU="], "{path}");
+}
