@@ -58,7 +58,10 @@ pub(crate) fn strings(value: &Value) -> Vec<&str> {
 pub(crate) fn golden(file: &Path, made: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, made).unwrap();
+        // Tests beside this one render the chart from the same files.
+        let whole = file.with_extension("new");
+        std::fs::write(&whole, made).unwrap();
+        std::fs::rename(&whole, file).unwrap();
     }
     let committed = std::fs::read_to_string(file).unwrap_or_default();
     let first = made.lines().zip(committed.lines().chain(std::iter::repeat("(end of file)"))).position(|(a, b)| a != b);

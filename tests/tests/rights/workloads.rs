@@ -140,13 +140,15 @@ pub(crate) fn pods(places: &Places) -> Vec<Attack> {
             NO_RIGHT,
         ));
     }
-    attacks.extend([attack(
-        "DaemonSet",
-        "POST",
-        format!("/apis/apps/v1/namespaces/{ours}/daemonsets"),
-        Some(json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "thief"}})),
-        NO_RIGHT,
-    )]);
+    for (group, kind, plural) in [("apps", "DaemonSet", "daemonsets"), ("networking.k8s.io", "Ingress", "ingresses")] {
+        attacks.push(attack(
+            kind,
+            "POST",
+            format!("/apis/{group}/v1/namespaces/{ours}/{plural}"),
+            Some(json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "thief"}})),
+            NO_RIGHT,
+        ));
+    }
     attacks
 }
 
