@@ -3,7 +3,7 @@
 HOSTILE := hostile-$(ID)
 UPGRADE := upgrade-$(ID)
 # The version that an upgrade is tried from: any revision of this repository.
-FROM ?= 2f382b5
+FROM ?= 9db32a3
 SECONDS_OF_FLOOD ?= 600
 
 .PHONY: hostile

@@ -99,18 +99,24 @@ async fn deploy(place: &Place, image: &str) -> Result<()> {
     place.cli.run(&args).await.map(drop)
 }
 
-/// Kind, name, uid and, where nothing but a wish changes it, generation of what runs.
+/// Kind, name and uid of what runs and what is stored, with what changes when somebody writes it: the generation, else the version. Pods
+/// change by themselves.
 async fn objects(bed: &Testbed, place: &Place) -> Result<Vec<String>> {
-    let kinds = "deployments,pods,services,secrets,configmaps,controllerrevisions,replicasets";
-    let list: Value = serde_json::from_str(&bed.kubectl(&["get", kinds, "-n", &place.namespace, "-o", "json"]).await?)?;
-    let items = list.get("items").and_then(Value::as_array).context("no list")?;
-    let word = |object: &Value, at: &str| object.pointer(at).map(Value::to_string).unwrap_or_default();
-    let mut found: Vec<String> = items
-        .iter()
-        .map(|one| {
-            ["/kind", "/metadata/name", "/metadata/uid", "/metadata/generation"].map(|at| word(one, at)).join(" ")
-        })
-        .collect();
+    let kinds = "deployments,replicasets,pods,services,secrets,configmaps,controllerrevisions,networkpolicies,serviceaccounts,\
+                 rolebindings,poddisruptionbudgets";
+    let mut found = Vec::new();
+    for (kinds, namespace) in [(kinds, place.namespace.as_str()), ("environments,releases", "pdp-agent")] {
+        let list: Value = serde_json::from_str(&bed.kubectl(&["get", kinds, "-n", namespace, "-o", "json"]).await?)?;
+        let items = list.get("items").and_then(Value::as_array).context("no list")?;
+        let word = |object: &Value, at: &str| object.pointer(at).map(Value::to_string);
+        found.extend(items.iter().map(|one| {
+            let written = || word(one, "/metadata/generation").or_else(|| word(one, "/metadata/resourceVersion"));
+            let kind = word(one, "/kind");
+            let written = if kind.as_deref() == Some("\"Pod\"") { None } else { written() };
+            let words = [kind, word(one, "/metadata/name"), word(one, "/metadata/uid"), written];
+            words.map(Option::unwrap_or_default).join(" ")
+        }));
+    }
     found.sort_unstable();
     Ok(found)
 }
