@@ -1,9 +1,9 @@
 //! The operator role: reconciles the agent's kinds into workloads.
 //!
-//! From the ground up: `object` (kinds, owners, names, comparison), `cluster` (requests and what refusals mean), `world` (watches, what they
-//! have shown, what is due), `reconcile` (a round, looking, the one door for writes, status), then a folder for each kind, and `lead`, which starts their
-//! rounds. The operator touches environments' namespaces and, in the agent's own, the status of our kinds; it reads Secrets only by name
-//! and never writes outside.
+//! From the ground up: `object` (kinds, owners, names, comparison), `cluster` (requests and what refusals mean), `world` (watches,
+//! the index of what they have shown, the queue of what is due), `reconcile` (a round, observing, the one place for writes,
+//! status), then a folder for each kind, and `lead`, which starts their rounds. The operator touches environments' namespaces and,
+//! in the agent's own, the status of our kinds; it reads Secrets only by name and never writes outside.
 
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ pub mod world;
 
 pub use context::OperatorContext;
 
-/// Runs the role until `stop` is cancelled: waits for leadership, works while it lasts. What fails is tried again inside. Cancel safe:
-/// every write stands for itself.
+/// Runs the role until `stop` is cancelled: waits for leadership, works while it lasts. Failures are retried inside. Cancel safe:
+/// every write is complete by itself.
 pub async fn run<S: Source>(context: OperatorContext<S>, stop: CancellationToken) {
     let cluster = Cluster::new(Arc::clone(&context.api), context.leadership.clone(), &context.metrics);
     let mut leadership = context.leadership.clone();

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 pub enum Clock {
     /// The system.
     System,
-    /// It was `at` then, and goes on as tokio's clock does: for simulations.
+    /// A simulated clock: it showed `at` at the moment `then`, and advances with tokio's clock.
     Since {
         /// A moment.
         then: Instant,

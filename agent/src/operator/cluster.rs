@@ -1,7 +1,7 @@
 //! The API server as the operator uses it: reads by name, and writes with a precondition each.
 //!
-//! Before every write leadership is checked; every call has an end, and creates that had no answer are remembered. Objects are JSON
-//! and are never logged: a Secret is among them.
+//! Leadership is checked before every write; every call has a time limit, and creates without an answer are remembered. Objects are
+//! JSON and are never logged: a Secret is among them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Cluster {
         self.unanswered().took_over(self.started.elapsed());
     }
 
-    /// How long something may still be created for `owner`, by a call that had no answer.
+    /// How long a create for `owner` that got no answer may still be carried out.
     #[must_use]
     pub fn settles(&self, owner: Owner<'_>) -> Option<Duration> {
         self.unanswered().left(owner, self.started.elapsed())
@@ -92,7 +92,7 @@ impl Cluster {
         self.one(kind, name, Request::Get(&Path::of(kind, namespace, Some(name))?)).await
     }
 
-    /// The head of one object, or none: what it holds stays where it is, so this is how to ask whether a Secret is there.
+    /// Metadata of one object, or none. Its content is not fetched, so this is how to check whether a Secret exists.
     ///
     /// # Errors
     /// The API server refused or did not answer.
@@ -125,7 +125,7 @@ impl Cluster {
         Ok(items(self.call(&format!("list {}", kind.names().2), request).await?))
     }
 
-    /// Heads of the first `limit` objects at a path, by label: what they hold stays where it is.
+    /// Metadata of the first `limit` objects at a path, by label. Their content is not fetched.
     ///
     /// # Errors
     /// The API server refused or did not answer.
@@ -138,7 +138,7 @@ impl Cluster {
     /// # Errors
     /// Not leading, refused, or no answer.
     pub async fn create(&self, object: &Value) -> Result<Value, ApiError> {
-        // What is no object is never sent, and so leaves nothing open.
+        // An object without kind or name is never sent, so no create of it can be left without an answer.
         address(object)?;
         let create = self.unanswered().begin(object, CALL_TIMEOUT, self.started.elapsed());
         let answer = self.post(object, false).await;
@@ -162,15 +162,15 @@ impl Cluster {
         self.write("create", kind.names().1, name, request).await
     }
 
-    /// Applies our fields onto an existing object, taking them from whoever has them.
+    /// Applies our fields onto an existing object, also those that another manager owns (`force`).
     ///
     /// # Errors
-    /// Not leading, refused, or no answer. A conflict means that the object is not the one that was seen.
+    /// Not leading, refused, or no answer. A conflict means that the object changed since it was read.
     pub async fn apply(&self, object: &Value, uid: &str, resource_version: &str) -> Result<Value, ApiError> {
         self.patch(object, uid, resource_version, false).await
     }
 
-    /// Whether our fields could be applied. What is ours is made ready for that, so it may write.
+    /// Whether our fields could be applied (a dry run). Managed fields are converted first where needed, so this may write.
     ///
     /// # Errors
     /// As for [`Cluster::apply`].
@@ -180,7 +180,7 @@ impl Cluster {
 
     async fn patch(&self, object: &Value, uid: &str, resource_version: &str, dry_run: bool) -> Result<Value, ApiError> {
         let (kind, namespace, name) = address(object)?;
-        // Before a dry run too: otherwise what is left out now would still stand in the object that is checked.
+        // Before a dry run too: otherwise fields that we no longer set would still be in the object that is checked.
         let version = self.convert(kind, namespace, name, uid, resource_version).await?;
         let mut object = object.clone();
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {

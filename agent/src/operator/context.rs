@@ -1,4 +1,4 @@
-//! What the role is started with, and what it says of itself to probes.
+//! What the role is started with, and how it reports to probes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::elector::Leadership;
 use crate::settings::Settings;
 use crate::telemetry::{LevelHandle, Metrics};
 
-/// What the operator works with. Wherever it waits for several things at once they have an order, so that in a simulation the same
-/// events always lead to the same requests.
+/// What the operator works with. Wherever it waits for several things at once, they are polled in a fixed order, so that in a
+/// simulation the same events always lead to the same requests.
 #[derive(Clone)]
 pub struct OperatorContext<S> {
     /// The API server, as the operator's account.
@@ -26,7 +26,7 @@ pub struct OperatorContext<S> {
     pub leadership: Leadership,
     /// Where its metrics are registered.
     pub metrics: Metrics,
-    /// Where it says whether it can work (`check`) and that it makes progress (`heart`).
+    /// Where it reports readiness (`check`) and liveness (`heart`).
     pub health: Health,
     /// The log level: follows `DataPlane.spec.logLevel` (each role watches for its own process).
     pub level: LevelHandle,
@@ -38,7 +38,7 @@ const PULSE_LIMIT: Duration = Duration::from_secs(60);
 /// How often it shows that it goes round.
 pub(super) const BEAT: Duration = Duration::from_secs(10);
 
-/// What the operator says of itself to probes.
+/// The operator's readiness and liveness.
 pub(super) struct Pulse {
     pub(super) heart: Heart,
     pub(super) check: Check,
@@ -49,7 +49,7 @@ impl Pulse {
         Self { heart: health.heart("operator", PULSE_LIMIT), check: health.check("operator") }
     }
 
-    /// Waits for `work` and beats meanwhile: waiting for the outside is no standstill.
+    /// Waits for `work` and beats meanwhile: waiting for something outside this process is not a hang.
     pub(super) async fn during<F: Future>(&self, work: F) -> F::Output {
         let mut beat = tokio::time::interval(BEAT);
         let mut work = std::pin::pin!(work);

@@ -228,7 +228,8 @@ impl Round<'_> {
                 return Ok(Some(Duration::ZERO));
             }
             obstacle = match self.obstacle(&namespace, stands).await {
-                // The preparation was cut off before it came to the rights, and nothing but a look says that the namespace is empty.
+                // The rights are missing because the preparation stopped before it bound them. Without them the namespace cannot be
+                // checked for foreign objects.
                 Err(error) if stands && error.class() == Class::Rights && self.pause.is_none() => {
                     self.take_rights(&namespace).await?;
                     return Ok(Some(RIGHTS));

@@ -154,7 +154,7 @@ fn planted<T: JsonSchema>(documents: &[Value], take: impl Fn(Value, &str) -> Opt
 #[test]
 fn no_string_of_a_release_is_expanded_by_the_kubelet() {
     let taken = planted::<ReleaseSpec>(&releases(), |document, path| {
-        // What is no release any more never gets here.
+        // A document that is no Release any more is refused earlier.
         let spec: ReleaseSpec = serde_json::from_value(document).ok()?;
         let rendering = render(&spec).ok()?;
         Some(nothing_expands(rendering.objects.iter().chain(&rendering.job), path))

@@ -1,4 +1,4 @@
-//! The installation itself: is it the one that it was, are its definitions new enough, and which cluster is this.
+//! The installation itself: is it still the same one, are its definitions new enough, and which cluster is this.
 //!
 //! A DataPlane whose uid is not the one in its own annotation came out of a backup. Until a person sets the new uid there,
 //! the operator writes nothing to workloads: what was restored may be older than what runs.
@@ -47,7 +47,7 @@ pub struct Facts {
     pub confinement: Confinement,
 }
 
-/// Asks the cluster who it is and which definitions it has.
+/// Reads the identity of the cluster and the definitions that are installed.
 ///
 /// # Errors
 /// The API server refused or did not answer.
@@ -135,7 +135,7 @@ pub async fn record(
     cluster.replace_status(Kind::DataPlane, &object).await.map(drop)
 }
 
-/// The status that says so.
+/// The status with these facts and this clearance.
 fn described(data_plane: &DataPlane, facts: &Facts, clearance: &Clearance, now: Timestamp) -> DataPlaneStatus {
     let uid = data_plane.uid().unwrap_or_default();
     let status = data_plane.status.clone().unwrap_or_default();
@@ -158,7 +158,7 @@ fn described(data_plane: &DataPlane, facts: &Facts, clearance: &Clearance, now: 
     let spec = &data_plane.spec;
     let key = ResourceKey { kind: Kind::DataPlane, name: "default".to_owned() };
     let modified = Modified::of(&key, spec.document.as_ref(), note(data_plane), &spec.body);
-    // Each change of a spec has a number already, and nothing else is told of an installation.
+    // The fact is numbered by the generation: each change of the spec has its own, and an installation has no other facts.
     let mut number = data_plane.metadata.generation.map(|generation| generation - 1);
     let ledger = Ledger { uid: &uid, facts: &mut next.facts, last: &mut number };
     modified::tell(modified.as_ref(), &mut conditions, ledger);

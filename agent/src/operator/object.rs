@@ -158,7 +158,7 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("labels")?.get(key)?.as_str()
 }
 
-/// Whether the label of an owner names `own`. That it is there says nothing: others carry it too.
+/// Whether an owner's label has the value `own`. Its presence alone proves nothing: objects of other owners have it too.
 #[must_use]
 pub fn names(label: Option<&str>, own: &str) -> bool {
     label.is_some_and(|label| label == own || mutant::is(Mutant::LabelWithoutValue))

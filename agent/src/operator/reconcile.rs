@@ -1,4 +1,4 @@
-//! What every kind's round works with: looking, writing through one door, status, fights, and what is shared while this process leads.
+//! What every kind's round uses: observing, the one place for writes, status, fights, and what is shared while this process leads.
 
 pub mod apply;
 pub mod autoscaler;

@@ -54,7 +54,7 @@ struct Work<'a> {
     now: Timestamp,
 }
 
-/// New content is taken up, or this is why not.
+/// Result of the admission: new content is being rolled out, or is blocked for a reason.
 #[derive(Default)]
 struct Admitted {
     blocked: Option<Reason>,
@@ -136,7 +136,7 @@ impl<'a> Work<'a> {
             Write::Create(_) | Write::CreateSecret(_) | Write::Apply { .. } => true,
             Write::Status(_) | Write::Delete { .. } => false,
         });
-        // A watch that brings what an answer has shown already wakes nobody.
+        // When the watch brings an object that the answer to our write showed already, it makes nothing due: look again now.
         let again = made && !mutant::is(Mutant::NotLookedAtAgain);
         Ok(if again { Some(Duration::ZERO) } else { decision.wake })
     }
@@ -168,7 +168,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Writes a reason into the conditions and nothing else: what else they say was said of this generation and stands.
+    /// Writes a reason into the conditions and nothing else: the other conditions stay as they were set for this generation.
     async fn say(&mut self, why: &Reason) -> Result<(), ApiError> {
         let mut status = self.status.clone();
         let mut conditions = Conditions::new(&self.status.conditions, self.identity.generation, self.now);

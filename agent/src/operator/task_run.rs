@@ -160,14 +160,14 @@ async fn recorded(shared: &Shared, run: &TaskRun, release: Option<&Release>) -> 
     Ok(rendering.bound_job(revision, &slots).ok().flatten().map(|job| named(job, run, name)))
 }
 
-/// Name of a run's Job: 63 characters at most, since its pods carry it as a label. The control plane never uses a name again, so the
-/// object of a run that comes back (created late, after it was forgotten) finds the Job that has run, and no second one is made.
+/// Name of a run's Job. The control plane never uses a name again, so when the object of a run comes back (created late, after it
+/// was forgotten), it finds the Job that has run, and no second one is made.
 fn job_name(run: &TaskRun) -> String {
     let local = run.metadata.uid.as_deref().filter(|_| run.spec.document.is_none());
     protocol::name::joined(&[&run.name_any(), local.unwrap_or_default()], JOB_NAME)
 }
 
-/// Longest name of a Job: its pods' names get six more characters.
+/// Longest name of a Job. Its pods carry it as a label, and their own names get six more characters: 63 in all.
 const JOB_NAME: usize = 57;
 
 /// The rendered Job with this run's name, label and arguments.

@@ -1,6 +1,6 @@
-//! The edge to the API server: one method, so that something else can stand behind it.
+//! The edge to the API server: one method, so that tests and simulations can stand in for the server.
 //!
-//! What is ours (leadership, deadlines, preconditions, what had no answer) is in [`super::Cluster`], above. Below there is only the
+//! Leadership, deadlines, preconditions and unanswered creates are handled above, in [`super::Cluster`]. Below there is only the
 //! sending of one request, over HTTP in the agent.
 
 use futures::future::BoxFuture;
@@ -14,7 +14,7 @@ use crate::api::CallError;
 pub enum Request<'a> {
     /// What is at a path.
     Get(&'a Path),
-    /// Metadata of the object at a path: what it holds stays where it is.
+    /// Metadata of the object at a path, without its content.
     Head(&'a Path),
     /// Objects of a kind in a namespace.
     List {
@@ -28,7 +28,7 @@ pub enum Request<'a> {
         at: &'a Path,
         /// By label.
         selector: &'a str,
-        /// So many at most.
+        /// At most this many.
         limit: usize,
     },
     /// A new object.
@@ -40,7 +40,7 @@ pub enum Request<'a> {
         /// Only whether it could be; the answer is null.
         dry_run: bool,
     },
-    /// Our fields of an object, taken from whoever has them. Carries uid and resource version.
+    /// Our fields of an object, also those that another manager owns. Carries uid and resource version.
     Apply {
         at: &'a Path,
         /// Our fields.
@@ -84,7 +84,7 @@ pub enum Request<'a> {
 
 #[cfg(feature = "failpoints")]
 impl<'a> Request<'a> {
-    /// What a write carries.
+    /// Body of a write.
     pub(super) const fn body(&self) -> Option<&'a Value> {
         match *self {
             Self::Get(_) | Self::Head(_) | Self::List { .. } => None,
@@ -100,6 +100,6 @@ impl<'a> Request<'a> {
 
 /// Whoever answers requests as the API server does.
 pub trait Api: Send + Sync {
-    /// Sends one request. A future that is dropped leaves open what becomes of it.
+    /// Sends one request. If the future is dropped, the request may or may not be carried out.
     fn call<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Value, CallError>>;
 }

@@ -10,7 +10,7 @@ pub enum ApiError {
     /// This process may not write now.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
-    /// The API server said no.
+    /// The API server refused.
     #[error("{doing}: {message}")]
     Refused {
         /// Verb and object.
@@ -21,7 +21,7 @@ pub enum ApiError {
         reason: String,
         message: String,
     },
-    /// The API server could not be asked, or did not answer in time.
+    /// The API server could not be reached, or did not answer in time.
     #[error("{doing}: the API server gave no answer: {cause}")]
     NoAnswer {
         /// Verb and object.
@@ -34,9 +34,9 @@ pub enum ApiError {
 /// What an error means for what to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Not the leader: leave it to who is.
+    /// This process does not lead: the leader does the work.
     NotLeading,
-    /// What was seen is no longer so: look again.
+    /// The object changed since it was read: read again.
     Conflict,
     /// It is not there.
     Missing,
@@ -53,7 +53,7 @@ pub enum Class {
 }
 
 impl ApiError {
-    /// The object is not the one that was looked at, as the API server would say it.
+    /// The conflict that the API server would report: the object changed since it was read.
     pub(super) fn changed(verb: &str, kind: ObjectKind, name: &str) -> Self {
         Self::Refused {
             doing: format!("{verb} {} {name}", kind.names().1),
@@ -73,7 +73,7 @@ impl ApiError {
         }
     }
 
-    /// Whether what was asked for may be carried out all the same.
+    /// Whether the request may have been carried out despite the error.
     #[must_use]
     pub fn leaves_open(&self) -> bool {
         match self {
@@ -83,7 +83,7 @@ impl ApiError {
         }
     }
 
-    /// Without the words of a refusal, which may quote the values of the object: for Secrets. The class stays.
+    /// Without the message of a refusal, which may quote the values of the object: for Secrets. The class stays.
     #[must_use]
     pub fn withheld(self) -> Self {
         let class = self.class();
@@ -105,7 +105,7 @@ impl ApiError {
         }
     }
 
-    /// The API server's own words, where it spoke.
+    /// The API server's own message, if it answered.
     #[must_use]
     pub fn words(&self) -> String {
         match self {

@@ -1,5 +1,5 @@
-//! Addresses of objects at the API server. A word enters an address only if it can be nothing but a name: what comes out of a status
-//! or a document may be anybody's, and `/`, `?` or `%` in it would ask for something else with the operator's rights.
+//! Paths of objects at the API server. Text enters a path only if it can be nothing but a name: text from a status or a document
+//! may be anybody's, and `/`, `?` or `%` in it would address something else with the operator's rights.
 
 use serde_json::Value;
 
@@ -78,7 +78,7 @@ impl Path {
         self
     }
 
-    /// With what every write says.
+    /// With the parameters of every write.
     pub(super) fn written(self, dry_run: bool) -> Self {
         let manager = format!("fieldManager={MANAGER}");
         let all: &[&str] = &[&manager, "fieldValidation=Strict", "dryRun=All"];
@@ -105,7 +105,7 @@ pub(super) fn address(object: &Value) -> Result<(ObjectKind, &str, &str), ApiErr
     }
 }
 
-/// Names of all kinds that are asked for: DNS names, and with `:` those of roles.
+/// Checks a name of any kind that is requested: DNS names, and for roles also `:`.
 fn word<'a>(word: &'a str, what: &str) -> Result<&'a str, ApiError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
     if word.chars().all(fits) && word.starts_with(|c: char| c.is_ascii_alphanumeric()) {

@@ -1,7 +1,7 @@
-//! Creates that had no answer: what the API server began it may still carry out.
+//! Creates without an answer, which the API server may still carry out.
 //!
-//! A removal that sees nothing left is done only when no such create can come any more, or its object would stay for ever: once the
-//! control plane has forgotten the resource, nobody looks for it. Pure: times are since any fixed moment.
+//! A removal that finds no object is done only when no such create can come any more. Otherwise its object would stay for ever:
+//! once the control plane has forgotten the resource, nobody looks for it. Pure: times are since any fixed moment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,12 +31,12 @@ struct Open {
 }
 
 impl Unanswered {
-    /// Another process led before this one: whatever it had under way is not known.
+    /// Another process led before this one: it may have left creates of any owner under way.
     pub fn took_over(&mut self, now: Duration) {
         self.inherited = Some(now + SETTLED);
     }
 
-    /// A create is about to be sent, and its caller waits for `limit`. Returns what to call it by.
+    /// A create is about to be sent, and its caller waits for `limit`. Returns its number, for [`Self::answered`].
     pub fn begin(&mut self, object: &Value, limit: Duration, now: Duration) -> u64 {
         self.open.retain(|_, open| now < open.until);
         self.begun += 1;
@@ -46,7 +46,7 @@ impl Unanswered {
         self.begun
     }
 
-    /// The API server has said what became of it.
+    /// The API server has answered the create.
     pub fn answered(&mut self, create: u64) {
         self.open.remove(&create);
     }

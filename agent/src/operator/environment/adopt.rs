@@ -1,4 +1,4 @@
-//! Whose a namespace is, and taking over those that an earlier version made, which did not say.
+//! The owner of a namespace, and adopting namespaces of an earlier version, which did not label them with their agent.
 
 use serde_json::json;
 
@@ -10,25 +10,25 @@ use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::observe;
 use crate::operator::world::index::Place;
 
-/// What became of a namespace that does not say whose it is.
+/// Result of adopting a namespace without an agent's label.
 pub(super) enum Adoption {
-    /// It does, or it is not for us to say.
+    /// It has the label, or it is not ours to label.
     NotNeeded,
-    /// It says so now.
+    /// It has the label now.
     Done,
     /// It may not be ours.
     Refused(Reason),
 }
 
 impl Round<'_> {
-    /// The agent that says the namespace is its own, if it is not this one.
+    /// The agent that the namespace's label names, if it is not this one.
     pub(super) fn holder(&self, namespace: &str) -> Option<String> {
         let place = Place::new(ObjectKind::Namespace, "", namespace);
         let agent = self.shared.index.lock().object(&place)?.agent()?.to_owned();
         (!object::names(Some(&agent), &self.shared.settings.agent)).then_some(agent)
     }
 
-    /// Puts our word on a namespace that a version before that label made: once, and only on one that names this data plane.
+    /// Labels a namespace as ours that a version from before that label created: once, and only one that names this data plane.
     pub(super) async fn adopt(&self, namespace: &str, ours: bool) -> Result<Adoption, ApiError> {
         let place = Place::new(ObjectKind::Namespace, "", namespace);
         let labelled = self.shared.index.lock().object(&place).is_none_or(|known| known.agent().is_some());

@@ -41,7 +41,7 @@ pub struct Observed<'a> {
     pub live: &'a BTreeMap<ObjectRef, Live>,
 }
 
-/// Decides for a present environment. `warning` is said in a condition and stops nothing.
+/// Decides for a present environment. `warning` is shown in a condition and blocks nothing.
 #[must_use]
 pub fn decide(
     observed: &Observed<'_>,
@@ -108,7 +108,7 @@ pub fn decide(
         || (was_ready && namespace.is_some_and(|live| live.ours && !live.terminating) && why.reason == "Preparing");
     let why = if ready && !done { Reason::new("Prepared", "the namespace is ready for releases") } else { why };
     conditions.set("Ready", ready, &why);
-    // Said once per generation, also when the namespace goes and comes back afterwards.
+    // Reported once per generation, also when the namespace is deleted and comes back afterwards.
     let said = reported(observed, PREPARED) || (was_ready && reported(observed, "Ready"));
     if ready || said {
         conditions.set(PREPARED, true, &Reason::new("Prepared", "the namespace was ready for releases"));
@@ -130,14 +130,14 @@ pub fn decide(
 /// Condition of a present environment: it was ready at least once.
 const PREPARED: &str = "Prepared";
 
-/// Whether an outcome of this generation was told before.
+/// Whether an outcome of this generation was reported before.
 fn reported(observed: &Observed<'_>, outcome: &str) -> bool {
     observed.status.conditions.iter().any(|condition| {
         condition.condition_type == outcome && condition.observed_generation == Some(observed.generation)
     })
 }
 
-/// What is to be written, and who insists on something else.
+/// Writes that are due, and why an object is contested.
 fn changes(observed: &Observed<'_>, wanted: &Wanted) -> (Vec<Write<EnvironmentStatus>>, Option<Reason>) {
     let (mut writes, mut contested) = (Vec::new(), None);
     for object in &wanted.present {
@@ -177,7 +177,8 @@ pub enum Obstacle {
     Kept(Reason),
 }
 
-/// Whether the namespace stands and is ours: only then may what is in it be listed, since the rights are in it and go with it.
+/// Whether the namespace exists and is ours. Only then may its content be listed: the rights to that are in the namespace and are
+/// deleted with it.
 #[must_use]
 pub fn stands(namespace: &str, live: &BTreeMap<ObjectRef, Live>) -> bool {
     live.get(&ObjectKind::Namespace.named(namespace)).is_some_and(|live| live.ours && !live.terminating)
@@ -231,7 +232,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
         conditions.set("NotEmpty", true, &why);
     }
     conditions.paused(observed.paused);
-    // Said once per generation, also when a namespace that was created late appears and is removed afterwards.
+    // Reported once per generation, also when a namespace that was created late appears and is removed afterwards.
     let said = reported(observed, REMOVED);
     if gone || said {
         let what = Reason::new("Deleted", "everything that this environment had made was removed");

@@ -1,6 +1,7 @@
-//! What somebody else put into an environment's namespace and would go with it: the namespace is not removed while any is there.
+//! Objects of others in an environment's namespace, which would be deleted with it: the namespace is not removed while there are
+//! any.
 //!
-//! The operator follows only what carries its label, so it asks for the rest.
+//! The operator's watches select by its label, so foreign objects are listed.
 
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ const SHARED: [ObjectKind; 8] = [
 /// Data that nobody could bring back.
 const CLAIMS: Unmade = ("/api/v1", "persistentvolumeclaims", "PersistentVolumeClaim");
 
-/// Other kinds that the agent never makes. Some have no pods at the moment, or in no phase that says whose they are.
+/// Other kinds that the agent never makes. They may have no pods at the moment, or none from which their owner can be seen.
 const UNMADE: [Unmade; 4] = [
     ("/apis/apps/v1", "statefulsets", "StatefulSet"),
     ("/apis/apps/v1", "daemonsets", "DaemonSet"),
@@ -34,14 +35,15 @@ const UNMADE: [Unmade; 4] = [
 /// Group and version of a path, plural, kind.
 type Unmade = (&'static str, &'static str, &'static str);
 
-/// So many are named.
+/// At most this many are named.
 const NAMED: usize = 10;
 
-/// What of somebody else's is in the namespace, as `Kind/name`: the first ten.
+/// Foreign objects in the namespace, as `Kind/name`: the first ten.
 ///
 /// # Errors
 /// The API server refused or did not answer. A chart from before the operator asked for a kind of [`UNMADE`] does not grant it: that
-/// kind is passed over then.
+/// The API server refused or did not answer. A chart from before the operator listed a kind of [`UNMADE`] does not grant that: the
+/// kind is skipped then.
 pub(super) async fn foreign(cluster: &Cluster, namespace: &str) -> Result<Vec<String>, ApiError> {
     let mut foreign = Vec::new();
     for kind in SHARED {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 /// Link-local address of a node-local DNS cache. Source: Kubernetes documentation, "Using NodeLocal DNSCache".
 const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
 
-/// Ranges that are nobody's in the world outside: private, shared by carriers, link-local. Sources: RFC 1918, RFC 6598, RFC 3927,
-/// RFC 4193, RFC 4291.
+/// Ranges that are not on the public internet: private, shared by carriers, link-local. Sources: RFC 1918, RFC 6598, RFC 3927, RFC
+/// 4193, RFC 4291.
 const PRIVATE: [&str; 7] =
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
 

@@ -20,7 +20,7 @@ use crate::kinds::{ObjectRef, SecurityLevel};
 pub struct Input<'a> {
     /// Id of the data plane.
     pub data_plane: &'a str,
-    /// What says that a namespace is this installation's.
+    /// Value of the label that marks a namespace as this installation's.
     pub agent: &'a str,
     /// Name of the Environment.
     pub name: &'a str,
@@ -124,7 +124,7 @@ pub fn wanted(input: &Input<'_>) -> Wanted {
     }]);
     present.push(make(ObjectKind::LimitRange, "pdp-defaults", json!({"spec": {"limits": limits}})));
     let policy = |name: &str, spec: Value| make(ObjectKind::NetworkPolicy, name, json!({"spec": spec}));
-    // Said as empty lists: what is not said belongs to whoever adds it.
+    // Set as empty lists: a field that we leave out could be set by others and would not count as drift.
     let nothing = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": []});
     present.push(policy("pdp-default-deny", nothing));
     present.push(policy("pdp-dns", json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [dns()]})));

@@ -66,7 +66,8 @@ pub(super) async fn keep(shared: &Shared, environment: &str, namespace: &str) ->
     Ok(None)
 }
 
-/// Removes a copy that no release here needs. False when it is still wanted: by what runs, or by a release that came meanwhile.
+/// Removes a copy that no release here needs. False if it is still needed: by what runs, or by a release that was admitted
+/// meanwhile.
 async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &str) -> Result<bool, ApiError> {
     let name = name(source);
     let reference = ObjectKind::Secret.named(&name);
@@ -78,11 +79,12 @@ async fn let_go(shared: &Shared, environment: &str, namespace: &str, source: &st
         return Ok(false);
     }
     apply::delete(shared, namespace, &reference, &live.uid, &live.resource_version).await?;
-    // Who came since the first look may have found it there, and counts on it.
+    // A release that was admitted since the first look may have found the copy, and relies on it.
     Ok(sources(&shared.index.lock(), environment).get(source) != Some(&true))
 }
 
-/// Sees to it that a pull Secret is in the place before anything there pulls with it. What is wrong with it, the environment says.
+/// Ensures that a pull Secret exists in the namespace before anything there pulls with it. Problems with it are reported by the
+/// environment.
 ///
 /// # Errors
 /// A call failed.
@@ -94,7 +96,7 @@ pub async fn ensure(shared: &Shared, place: &may_run::Prepared, source: &str) ->
     Ok(())
 }
 
-/// Makes the copy of a pull Secret, or what it should be by now. Returns what is wrong, if anything.
+/// Creates or updates the copy of a pull Secret. Returns what is wrong, if anything.
 #[expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
 async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str) -> Result<Option<Reason>, ApiError> {
     let agent = &shared.settings.namespace;

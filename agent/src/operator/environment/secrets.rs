@@ -1,5 +1,5 @@
-//! What holds secret values in an environment's namespace, and so is no part of a decision: the key by which Secrets are named, and
-//! the copies of pull Secrets ([`super::pull`]).
+//! Secrets with values in an environment's namespace, which are kept out of the decision for that reason: the key by which Secrets
+//! are named, and the copies of pull Secrets ([`super::pull`]).
 
 use base64::Engine as _;
 use serde_json::json;

@@ -1,7 +1,8 @@
-//! Whether the admission policies hold this account, found out by trying what they must refuse, as a dry run.
+//! Checks whether the admission policies confine this account, by a dry run of what they must refuse.
 //!
-//! Helm makes accounts before policies, and policies can be removed by mistake. RBAC lets the account make namespaces and bind its
-//! own role anywhere, so whoever refuses these two trials is a policy; it has to be ours, since somebody else's may go tomorrow.
+//! Helm creates accounts before policies, and policies can be removed by mistake. RBAC lets the account create namespaces and bind
+//! its own role anywhere, so it is a policy that refuses these two trials; it has to be one of ours, since somebody else's may be
+//! gone tomorrow.
 
 use serde_json::{Value, json};
 
@@ -21,7 +22,8 @@ pub enum Confinement {
     Fails(Reason),
 }
 
-/// What has to be refused: one more right outside of environments, and a namespace that looks like one and says not whose it is.
+/// What has to be refused: one more right outside of environments, and a namespace that looks like an environment's and has no
+/// agent's label.
 #[must_use]
 pub fn trials(namespace: &str, fullname: &str) -> [Value; 2] {
     let name = format!("{fullname}-confined");
@@ -37,16 +39,16 @@ pub fn trials(namespace: &str, fullname: &str) -> [Value; 2] {
     [binding, stranger]
 }
 
-/// What it means that a trial was answered with these words; none if it was not refused.
+/// Judges a trial by the message of its refusal; `refusal` is none if it was not refused.
 ///
 /// # Errors
-/// The words say that nothing of ours holds the account.
+/// None of our policies refused it.
 pub fn judge(trial: &Value, fullname: &str, refusal: Option<&str>) -> Result<(), Reason> {
     let kind = trial.get("kind").and_then(Value::as_str).unwrap_or_default();
     let help = "what runs goes on and nothing is written; `helm upgrade` makes the policies again";
     match refusal {
         Some(words) if words.contains(&format!("ValidatingAdmissionPolicy '{fullname}-")) => Ok(()),
-        // Who refuses it says in whose words: the condition goes to the control plane, the words to the log.
+        // The message shows which policy refused it: it goes to the log only, since the condition goes to the control plane.
         Some(_) => Err(Reason::new(
             "NotProven",
             format!(
@@ -63,7 +65,7 @@ pub fn judge(trial: &Value, fullname: &str, refusal: Option<&str>) -> Result<(),
     }
 }
 
-/// Tries.
+/// Runs the trials.
 ///
 /// # Errors
 /// The API server could not be asked.

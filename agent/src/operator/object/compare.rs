@@ -1,9 +1,9 @@
 //! Whether an object in the cluster still is what was rendered.
 //!
-//! Only fields that we set are compared: what others add, and what the API server fills in, is left alone. Lists whose items
-//! have an identity are compared item by item, the others as wholes. Where one more word means less or more than what was rendered
-//! (a selector, the peers of a network policy, the subjects of a binding), what others add is a difference too. Names paths that
-//! differ, never values.
+//! Only fields that we set are compared: what others add, and what the API server fills in, is left alone. Lists whose items have
+//! an identity are compared item by item, the others as wholes. Where an additional member changes the meaning (of a selector, the
+//! peers of a network policy, the subjects of a binding), what others add is a difference too. Names paths that differ, never
+//! values.
 
 use protocol::quantity::Quantity;
 use serde_json::Value;
@@ -26,8 +26,8 @@ fn walk(desired: &Value, live: &Value, whole: bool, at: &mut String, paths: &mut
             for (key, value) in members {
                 descend(key, value, found.get(key), whole || WHOLE.contains(&key.as_str()), at, paths);
             }
-            // Also what is empty: `namespaceSelector: {}` chooses all namespaces. Named is the place, since paths are told to the
-            // control plane: what was added is somebody's own word.
+            // Also if our object is empty: `namespaceSelector: {}` selects all namespaces. The path names the object and not the
+            // member that was added: paths are reported to the control plane, and the member is somebody else's text.
             if whole && found.keys().any(|key| !members.contains_key(key)) {
                 paths.push(at.clone());
             }

@@ -19,7 +19,7 @@ pub enum OwnerKind {
 }
 
 impl OwnerKind {
-    /// The most special first.
+    /// The most specific first.
     pub const ALL: [Self; 3] = [Self::TaskRun, Self::Release, Self::Environment];
 
     /// The label that names an owner of this kind.
@@ -32,7 +32,7 @@ impl OwnerKind {
         }
     }
 
-    /// Whether one asks for all objects of an owner of this kind; those of the others are known by name.
+    /// Whether all objects of an owner of this kind are looked up by label; those of the other kinds are looked up by name.
     #[must_use]
     pub const fn is_listed(self) -> bool {
         match self {
@@ -56,7 +56,7 @@ pub struct Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// The most special owner that the labels of `object` name.
+    /// The most specific owner that the labels of `object` name.
     #[must_use]
     pub fn of(object: &'a Value) -> Option<Self> {
         OwnerKind::ALL.into_iter().find_map(|kind| Some(kind.named(label(object, kind.label())?)))
@@ -80,7 +80,7 @@ impl Owners {
         Self(OwnerKind::ALL.map(|kind| label(kind.label())))
     }
 
-    /// The most special first.
+    /// The most specific first.
     pub fn iter(&self) -> impl Iterator<Item = Owner<'_>> {
         OwnerKind::ALL.into_iter().zip(&self.0).filter_map(|(kind, name)| Some(kind.named(name.as_deref()?)))
     }
@@ -103,7 +103,7 @@ impl Owners {
         named.filter(|(kind, _)| kind.is_listed()).filter_map(|(kind, name)| Some((kind, name.as_ref()?)))
     }
 
-    /// The names, to be replaced by what other objects share.
+    /// The names, for replacing them by strings that are shared with other objects.
     pub fn names_mut(&mut self) -> impl Iterator<Item = &mut Option<Arc<str>>> {
         self.0.iter_mut()
     }

@@ -34,7 +34,7 @@ pub(crate) fn outside(object: &Value) -> Vec<String> {
         return found;
     }
     if let Some(fixed) = list["fixed"].get(plural) {
-        // What depends on the customer's ranges is checked by itself in the policy.
+        // What depends on the customer's ranges (`pdp-world`) has a rule of its own in the policy.
         let mut spec = object["spec"].clone();
         // The API server drops what is empty before the policies see it.
         spec.as_object_mut().unwrap().retain(|_, value| *value != json!([]));

@@ -1,6 +1,6 @@
-//! The one door for writes to an environment's objects, and for status. Writes go in order, each with its precondition; fights are counted
-//! and answers taken into the index here and nowhere else. What the cluster refuses holds up only what stands on it; any
-//! other failure ends the list.
+//! The one place for writes to an environment's objects, and to status. Writes go in order, each with its precondition; fights are
+//! counted and answers put into the index here and nowhere else. A refusal holds up only the writes that depend on the refused one;
+//! any other failure ends the list.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +62,7 @@ const RIGHTS_WAITS: [u64; 6] = [50, 100, 200, 400, 800, 1600];
 /// Performs `writes` in order.
 ///
 /// # Errors
-/// The first write that failed; those before it are done, and after a refusal also those that stand alone.
+/// The first write that failed; those before it are done, and after a refusal also those that do not depend on it.
 pub async fn perform<K: OwnKind, S: Serialize>(
     shared: &Shared,
     subject: &mut Subject,
@@ -94,7 +94,7 @@ pub async fn perform<K: OwnKind, S: Serialize>(
     refused.map_or(Ok(()), Err)
 }
 
-/// Whether the cluster has looked at the object and does not want it.
+/// Whether the cluster looked at the object and refused it.
 fn is_refusal(error: &ApiError) -> bool {
     match error.class() {
         Class::Quota | Class::Policy | Class::Invalid => true,
@@ -114,7 +114,7 @@ async fn once<K: OwnKind, S: Serialize>(
         Write::Create(object) => create(shared, object).await,
         Write::CreateSecret(name) => match material.filter(|material| material.name == *name) {
             Some(material) => create(shared, &material.secret(namespace)).await,
-            // The driver resolves before it decides; without values there is nothing to write, and the next look resolves.
+            // The driver resolves the values before it decides; without them nothing is written, and the next round resolves them.
             None => Ok(()),
         },
         Write::Apply { object, uid, resource_version, repairs } => {
@@ -126,7 +126,8 @@ async fn once<K: OwnKind, S: Serialize>(
     }
 }
 
-/// Creates `object` and remembers that it is what was wanted. One that exists is looked at, so that the next decision sees it.
+/// Creates `object` and remembers it as equal to what was wanted. If one exists that watches follow, it is read into the index, so
+/// that the next decision sees it.
 ///
 /// # Errors
 /// It exists; not leading, refused, or no answer.
@@ -136,7 +137,7 @@ pub async fn create(shared: &Shared, object: &Value) -> Result<(), ApiError> {
     match shared.cluster.create(object).await {
         Ok(answer) => {
             let found = observe::absorb(shared, &place, &answer);
-            // A Secret is asked for by its name, and remembered so.
+            // Secrets are looked up by name, and remembered by that (`observe::secret`).
             if kind != ObjectKind::Secret {
                 shared.index.lock().verify(place, found.mark, Mark::of(object));
             }
@@ -154,7 +155,7 @@ pub async fn create(shared: &Shared, object: &Value) -> Result<(), ApiError> {
     }
 }
 
-/// Makes an object what it shall be, if it still is the one that was seen. `repairs`: it takes back what somebody changed.
+/// Makes an object what it should be, if it did not change since it was read. `repairs`: this undoes a change by somebody else.
 ///
 /// # Errors
 /// Changed meanwhile; not leading, refused, or no answer.
@@ -170,7 +171,7 @@ pub async fn update(
     if repairs && mutant::is(Mutant::FightCountedEarly) {
         shared.repaired(place.clone());
     }
-    // After a failure what was found equal stays known: a change of it is somebody's still, when it is tried again.
+    // If this fails, the object stays known as equal: the next try still counts the difference as a change by somebody else.
     let answer = shared.cluster.apply(object, uid, resource_version).await.map_err(|error| of_kind(kind, error))?;
     let found = observe::absorb(shared, &place, &answer);
     if repairs && !mutant::is(Mutant::FightCountedEarly) {
@@ -192,7 +193,7 @@ pub async fn delete(
     resource_version: &str,
 ) -> Result<(), ApiError> {
     let Some(kind) = ObjectKind::of(&object.kind) else { return Ok(()) };
-    // Nobody watches Secrets: what was remembered of one would outlive it.
+    // No watch follows Secrets: what is remembered of one would not go with it.
     shared.index.lock().forget_verified(&Place::new(kind, namespace, &object.name));
     shared.cluster.delete(kind, namespace, &object.name, uid, resource_version).await
 }
@@ -228,7 +229,7 @@ pub async fn status<K: OwnKind>(shared: &Shared, subject: &mut Subject, status: 
     Ok(())
 }
 
-/// Merges into the status of `subject`: for an object of which nothing but its head is known.
+/// Merges into the status of `subject`: for an object of which only the metadata could be read.
 ///
 /// # Errors
 /// Not leading, refused, or no answer.

@@ -1,4 +1,4 @@
-//! Who insists on a change: how often an object of ours was taken back from somebody else, and when it is left to them.
+//! Fights over an object: how often a change by somebody else was undone, and from when on it is left alone.
 //!
 //! A repair counts once its write is done, and only if the object had been as wanted before. In memory: a new leader counts anew.
 
@@ -13,7 +13,7 @@ use crate::kinds::conditions::Reason;
 use crate::operator::object::ObjectKind;
 use crate::operator::world::tracked::Place;
 
-/// Repairs of one object within [`WINDOW`] after which somebody else is left to have it.
+/// Repairs of one object within [`WINDOW`] after which it is left to whoever changes it.
 pub const MAX: usize = 3;
 
 /// See [`MAX`].
@@ -32,7 +32,7 @@ impl Fights {
         self.repairs.get(place).map_or(0, |times| times.iter().filter(|at| at.elapsed() < WINDOW).count())
     }
 
-    /// `place` was taken back.
+    /// Counts a repair of `place`.
     pub fn repaired(&mut self, place: Place) {
         self.repairs.retain(|_, times| {
             times.retain(|at| at.elapsed() < WINDOW);
@@ -42,7 +42,7 @@ impl Fights {
     }
 }
 
-/// Why `live` is left as it is, if somebody insists on it.
+/// Why `live` is left as it is, if somebody keeps changing it.
 #[must_use]
 pub fn contested(kind: ObjectKind, name: &str, live: &Live) -> Option<Reason> {
     if !live.was_equal || live.drift.is_empty() || live.repairs < MAX {

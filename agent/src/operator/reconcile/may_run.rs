@@ -30,7 +30,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// As the vault knows it.
+    /// The reader of secrets that the vault knows.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         let [organization, project, environment] = &self.owner;
@@ -38,12 +38,12 @@ impl Prepared {
     }
 }
 
-/// Whether the customer lets a pod run in an environment now: asked of every release that is taken up and of every run that
-/// starts. Gives the place and the name of the pull Secret.
+/// Whether the customer allows a pod to run in an environment now: asked for every release that is admitted and for every run that
+/// starts. Returns the environment's place and the name of the pull Secret.
 ///
 /// # Errors
-/// The environment is missing, not ready or not allowed, or the image's registry is not, or the pod is given secrets and is not
-/// one that may be.
+/// The environment is missing, not ready or not allowed, or the image's registry is not allowed, or the pod is given secrets and
+/// the policy does not allow that for such a pod.
 pub fn may_run<'a>(
     contents: &Contents,
     policy: &'a DataPlanePolicySpec,
@@ -61,8 +61,8 @@ pub fn may_run<'a>(
     Ok((place, registry.pull_secret.as_deref()))
 }
 
-/// Whether the control plane is told exit codes of pods in this environment: not where the customer says so, nor where nothing says
-/// any more that it may.
+/// Whether exit codes of pods in this environment are reported to the control plane: not if the customer forbids it, nor if the
+/// environment or its policy is no longer there to allow it.
 #[must_use]
 pub fn tells_exit_codes(contents: &Contents, environment: Option<&str>) -> bool {
     let rule = || {
@@ -79,7 +79,7 @@ fn find_owner(contents: &Contents, environment: &str) -> Option<[String; 3]> {
     }
 }
 
-/// Whether the customer lets this Job start now, whatever its release was allowed before. `args`: the run brings its own.
+/// Whether the customer allows this Job to start now, whatever its release was allowed before. `args`: the run brings its own.
 ///
 /// # Errors
 /// Why not, with what to do.
@@ -89,7 +89,7 @@ pub fn job_may_start(contents: &Contents, job: &Value, args: bool) -> Result<(),
     };
     let environment = object::label(job, ENVIRONMENT).unwrap_or_default();
     let mut pod = Pod::of_rendered(job);
-    // Those of a run stand in place of the release's, and have a word of their own.
+    // Arguments of a run replace the release's, and a rule of their own covers them.
     pod.args = pod.args && !args;
     let (place, _) = may_run(contents, &policy.spec, environment, &pod)?;
     let rule = rule(&policy.spec, &place.owner)?;
@@ -115,7 +115,8 @@ pub fn place(contents: &Contents, environment: &str, policy: &DataPlanePolicySpe
     let level = rule(policy, &owner)?.level();
     let status = found.status.as_ref();
     let ready = status.is_some_and(|status| conditions::is_true(&status.conditions, "Ready"));
-    // Who can write a status must not choose whose secrets are read: the namespace comes of the handles, and the status only agrees.
+    // Whoever can write a status must not choose whose secrets are read: the namespace is computed from the handles, and the status
+    // must agree.
     let [organization, project, handle] = &owner;
     let namespace = namespace_name(organization, project, handle);
     match status.and_then(|status| status.namespace.as_deref()).filter(|_| ready) {

@@ -1,7 +1,7 @@
-//! What was changed in the cluster in a stored document: an edit by a person, or a webhook's mutation on the way in.
+//! Changes to a stored document in the cluster: an edit by a person, or a webhook's mutation at admission.
 //!
-//! Pure. What is stored is what runs, until the next generation; so a change is said as long as it stands (a condition) and once
-//! for each time (a fact). Edits that the control plane has not heard of yet become one fact with a count: a controller that
+//! Pure. What is stored is what runs, until the next generation; so a change is shown in a condition as long as it lasts, and
+//! reported once as a fact. Edits that the control plane has not acknowledged yet become one fact with a count: a controller that
 //! fights over a spec must not fill the status, nor hold up the documents that would end the fight.
 
 use kube::ResourceExt;
@@ -52,7 +52,7 @@ impl Modified {
             [field] => format!("spec.{field} is"),
             [fields @ .., last] => format!("spec.{} and spec.{last} are", fields.join(", spec.")),
         };
-        // With the hash each change has words of its own, by which it is known that it was said.
+        // The hash makes the message of each change different, and by the message it is known whether the change was reported.
         let hash: String = self.hash.chars().take(8).collect();
         Reason::new(
             "ChangedInCluster",
@@ -81,7 +81,7 @@ pub struct Ledger<'a> {
     pub last: &'a mut Option<i64>,
 }
 
-/// Sets the condition, and appends a fact unless this very change was said before.
+/// Sets the condition, and appends a fact unless this very change was reported before.
 pub fn tell(modified: Option<&Modified>, conditions: &mut Conditions<'_>, ledger: Ledger<'_>) {
     let Some(modified) = modified else { return };
     let why = modified.why();
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(Modified::of(&key(), Some(&came(1, &body)), None, &typed), None);
     }
 
-    /// What stands in status from one look to the next.
+    /// The part of a status that is kept from one round to the next.
     #[derive(Default)]
     struct Status {
         conditions: Vec<Condition>,

@@ -1,4 +1,4 @@
-//! Looking at objects: from the watches where they say enough, from the API server where they do not.
+//! Observing objects: from the watches where they show enough, from the API server where they do not.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::operator::world::view;
 
 /// Whether `found` is ours, made for `owner`.
 fn owns(shared: &Shared, owner: Owner<'_>, found: &Tracked) -> bool {
-    // Only namespaces say whose they are, and only since that was not left to the id of a data plane.
+    // Only namespaces have the agent's label, and older ones do not have it yet.
     let anothers = found.agent().is_some_and(|agent| agent != shared.settings.agent);
     !anothers && shared.is_ours(found.data_plane.as_deref()) && found.owners.has(owner)
 }
@@ -69,7 +69,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
         autoscaled = autoscaler::replicas(&shared.cluster, &place, &object).await?;
         drift.retain(|path| path != autoscaler::REPLICAS || autoscaled.is_none());
     }
-    // Under an autoscaler it is looked at again: nothing tells when that is gone.
+    // With an autoscaler the object is read again each time: no event tells when the autoscaler is gone.
     if drift.is_empty() && autoscaled.is_none() {
         let mark = if !kind.is_followed() { shared.pass() } else { found.mark };
         shared.index.lock().verify(place.clone(), mark, fingerprint);
@@ -111,7 +111,7 @@ pub async fn existing(
     Ok(Some(plain(shared, owner, &found)))
 }
 
-/// A Secret by name: whether it is there, asked once in every full pass. Its values are not.
+/// Whether a Secret of that name exists, asked once in every full pass. Its values are not read.
 ///
 /// # Errors
 /// The API server refused or did not answer.
@@ -228,8 +228,8 @@ fn tracked(kind: ObjectKind, object: &Value) -> Tracked {
     Tracked::new(&metadata, view)
 }
 
-/// Names of ConfigMaps and Secrets that objects of these kinds use, by label. A replica set without pods uses nothing: nobody brings it
-/// back but a person, and the operator takes that back at once.
+/// Names of ConfigMaps and Secrets that objects of these kinds use, by label. A replica set scaled to zero does not count: only a
+/// person could scale it up again, and the operator undoes that at once.
 ///
 /// # Errors
 /// The API server refused or did not answer.

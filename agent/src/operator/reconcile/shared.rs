@@ -112,13 +112,13 @@ impl Shared {
         self.memory().renderings.forget(namespace, revision);
     }
 
-    /// How often the object was taken back from somebody lately.
+    /// How often the object was repaired lately.
     #[must_use]
     pub fn repairs(&self, place: &Place) -> usize {
         self.memory().fights.of(place)
     }
 
-    /// The object was taken back from somebody.
+    /// Counts a repair of the object.
     pub fn repaired(&self, place: Place) {
         self.memory().fights.repaired(place);
     }
@@ -148,7 +148,7 @@ impl Shared {
             }
         };
         budget.spend(uid, most, within, now).map_err(|left| {
-            // The time, not what is left of it: said again it is the same.
+            // A point in time instead of a duration: the same message again stays equal.
             let until = now.checked_add(left).map_or_else(|_| "later".to_owned(), |at| format!("at {}", timestamp(at)));
             let message = format!(
                 "DataPlanePolicy/default allows {} {sentence}, and so many were; it goes on by itself {until}, or at once when the \
@@ -159,7 +159,7 @@ impl Shared {
         })
     }
 
-    /// Why the resource was refused with exactly `about`, while it is too early to ask again.
+    /// The last refusal of the resource, if it was about exactly `about` and it is too early for another try.
     #[must_use]
     pub fn refusal(&self, key: &Key, about: &str) -> Option<(Reason, Duration)> {
         let memory = self.memory();

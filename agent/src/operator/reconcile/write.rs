@@ -20,17 +20,17 @@ pub struct Live {
     pub terminating: bool,
     /// Paths in which it differs from what is wanted; empty when equal or when nothing is wanted of it.
     pub drift: Vec<String>,
-    /// Whether it was seen equal to the same wanted object before: then a difference is somebody's doing.
+    /// Whether it was found equal to the same wanted object before: then a difference is a change by somebody else.
     pub was_equal: bool,
-    /// How often it was taken back from somebody lately.
+    /// How often it was repaired lately.
     pub repairs: usize,
     /// Field manager that wrote last, if it is not us.
     pub rival: Option<String>,
-    /// How many pods it has, if an autoscaler says so: they stay.
+    /// Number of pods that an autoscaler has set: it is left as it is.
     pub autoscaled: Option<i64>,
 }
 
-/// One write. Executed in order; one that is refused holds up only what stands on it, any other failure ends the list.
+/// One write. Executed in order; a refusal holds up only the writes that depend on it, any other failure ends the list.
 #[derive(Clone, PartialEq)]
 pub enum Write<S> {
     /// Status of the resource itself, with its uid and resource version.
@@ -47,7 +47,7 @@ pub enum Write<S> {
         uid: String,
         /// Of what was seen.
         resource_version: String,
-        /// Whether that takes it back from somebody.
+        /// Whether this undoes a change by somebody else.
         repairs: bool,
     },
     /// Removal.
@@ -61,8 +61,8 @@ pub enum Write<S> {
 }
 
 impl<S> Write<S> {
-    /// Whether it may go on though an earlier one was refused. A workload must not start without its configuration, and a deletion or
-    /// a status says that everything before it is done.
+    /// Whether it may still be done after an earlier write was refused. A workload must not start without its configuration, and a
+    /// deletion or a status implies that everything before it is done.
     #[must_use]
     pub fn stands_alone(&self) -> bool {
         match self {
@@ -72,7 +72,7 @@ impl<S> Write<S> {
         }
     }
 
-    /// Whether nothing after it makes sense once it is refused.
+    /// Whether every later write depends on it.
     #[must_use]
     pub fn carries_all(&self) -> bool {
         matches!(self, Self::Create(object) if object.get("kind").and_then(Value::as_str) == Some("Namespace"))

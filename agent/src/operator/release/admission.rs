@@ -33,7 +33,7 @@ impl Work<'_> {
     pub(super) async fn admit(&mut self, pause: Option<&Pause>) -> Result<Admitted, ApiError> {
         let due = match decide::content_state(&self.status, &self.identity) {
             ContentState::New => true,
-            // A removal that was under way when the release was wanted again may have taken its rendering.
+            // If the release was removed and is wanted again, a deletion that was under way may have removed its rendering.
             ContentState::Rolling => self.rendering_is_gone().await?,
             ContentState::Effective | ContentState::Failed => false,
         };
@@ -66,7 +66,7 @@ impl Work<'_> {
                 policy.and_then(|policy| policy.metadata.resource_version.clone()).unwrap_or_default(),
             );
             let policy = policy.map(|policy| policy.spec.clone()).unwrap_or_default();
-            // Rules are asked anew every time: they cost nothing, and what they wait for comes as an event.
+            // The rules are evaluated every time: that is cheap, and an event comes when what they wait for changes.
             let admissible = resolve::admissible(&contents, &self.identity.name, &self.release.spec.body)?;
             contents.claim(self.release.metadata.uid.as_ref());
             (admissible, policy, about)
@@ -92,7 +92,7 @@ impl Work<'_> {
         policy: &DataPlanePolicySpec,
     ) -> Result<Option<Material>, Halt> {
         let place = &admissible.place;
-        // What is remembered may be of before a removal: only what is stored counts.
+        // The remembered rendering may be from before a removal: only the stored one counts.
         self.shared.forget_rendering(&place.namespace, &self.identity.revision);
         if let Some(before) = self.status.namespace.as_ref().filter(|before| **before != place.namespace)
             && !self.status.objects.is_empty()
@@ -129,7 +129,7 @@ impl Work<'_> {
     /// The rendering of the newest content: the stored one, else a new one.
     async fn rendered(&self, admissible: &resolve::Admissible) -> Result<Arc<Rendering>, ApiError> {
         let place = &admissible.place;
-        // One that the watch does not show yet makes the creation fail, and is found at the next try.
+        // If the watch does not show it yet, the creation fails, and the next try finds it.
         let shown = self.shared.index.lock().of_owner(self.owner()).any(|(shown, _)| {
             shown.kind == ObjectKind::ControllerRevision
                 && *shown.namespace == *place.namespace
@@ -163,7 +163,7 @@ impl Work<'_> {
         let object = rendering.stored(revision, namespace, self.identity.generation, &labels);
         let answer = self.shared.cluster.create(&object).await?;
         if !mutant::is(Mutant::RenderingNotSeen) {
-            // If the release is to be absent by now, this is all that says that something of it is there.
+            // If the release became Absent meanwhile, only this entry shows that an object of it exists.
             observe::absorb(
                 self.shared,
                 &index::Place::new(ObjectKind::ControllerRevision, namespace, revision),

@@ -71,7 +71,7 @@ impl Work<'_> {
             return Err(Reason::new("RenderingLost", message).into());
         };
         let mut slots = decide::binding(&self.status, revision).cloned().unwrap_or_default();
-        // Admission names the Secret by the values that it has read: those of another name are not what is bound.
+        // Admission has read values and named the Secret by them: under another name they are not the ones that are bound.
         let mut material = read.filter(|read| slots.get(SECRETS) == Some(&read.name));
         if let Some(name) = slots.get(SECRETS).cloned()
             && pause.is_none()
@@ -86,7 +86,7 @@ impl Work<'_> {
             };
             let (rebound, values) = self.slots(&rendering, &policy, &place).await?;
             if rebound != slots {
-                // Its values changed in the vault since: the old name cannot be made again.
+                // The values in the vault have changed since, so the Secret of the old name cannot be made again.
                 let mut status = decide::bind(&self.status, revision, &rebound);
                 if let Some(secret) = rebound.get(SECRETS) {
                     status.objects.push(ObjectKind::Secret.named(secret));

@@ -16,7 +16,7 @@ use crate::operator::reconcile::shared::Shared;
 /// Asks the cluster whether `objects` would be taken.
 ///
 /// # Errors
-/// It would not take them, or it could not be asked, or not by us.
+/// They would not be accepted, or the cluster could not be asked, or our account may not ask.
 pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value]) -> Result<(), Halt> {
     let pods = objects.iter().filter_map(one_pod);
     let tries = join_all(objects.iter().map(|object| object_as_dry_run(shared, owner, object)));
@@ -60,7 +60,7 @@ fn one_pod(workload: &Value) -> Option<Value> {
     Some(pod)
 }
 
-/// All refusals in one: a policy's words weigh most, since nobody but the customer can change them.
+/// Joins all refusals into one reason. A policy's comes first, since only the customer can change it.
 fn why(refusals: Vec<(Class, String)>) -> Reason {
     let has = |class: Class| refusals.iter().any(|(found, _)| *found == class);
     let (reason, lead) = if has(Class::Policy) {

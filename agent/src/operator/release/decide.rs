@@ -92,12 +92,12 @@ pub struct Admission<'a> {
     /// What its slots are bound to.
     pub slots: &'a Slots,
     pub target: Target<'a>,
-    /// What it does now.
+    /// The present state of its workload.
     pub workload: &'a Workload,
 }
 
-/// Status with the rollout begun: recorded before anything of it is created. It says what the next decision would say, so that
-/// this one writes no status of its own.
+/// Status with the rollout begun, recorded before anything of it is created. Equal to what the next decision would write, so that
+/// the next one writes no status of its own.
 #[must_use]
 pub fn admit(admission: &Admission<'_>, now: Timestamp) -> ReleaseStatus {
     let Admission { identity, status, namespace, slots, target, workload } = *admission;
@@ -188,7 +188,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
         wake = Some(IN_THE_WAY_RETRY);
     }
     if failed_now || observed.paused.is_some() {
-        // Going back starts from the new status; a pause stops every write to workloads.
+        // After a failure the next round starts from the new status, and rolls back; a pause stops every write to workloads.
         applied.writes.clear();
         applied.switches.clear();
     }

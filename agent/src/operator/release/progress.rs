@@ -1,7 +1,7 @@
 //! How a rollout goes: judged from the pods, so that one that cannot start says why at once and not at the deadline.
 //!
-//! *Failed* is what the new pods do to themselves and what will not change by waiting. *Stalled* is what the cluster or the
-//! customer has to give; it goes on by itself, and the deadline stands still meanwhile.
+//! *Failed*: the new pods fail by themselves, and waiting will not change that. *Stalled*: the cluster or the customer has to
+//! provide something; the rollout goes on by itself then, and the deadline stands still meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +68,7 @@ impl Workload {
         self.pods.iter().any(|pod| pod.job.is_none() && pod.template_hash.as_deref() != hash)
     }
 
-    /// How the newest template does, when the Deployment is as wanted. `services` are the names that must reach the pods.
+    /// The verdict on the newest template, when the Deployment is as wanted. `services` are the names that must reach the pods.
     #[must_use]
     pub fn verdict(&self, services: &[String]) -> Verdict {
         let Some(deployment) = &self.deployment else {
@@ -124,7 +124,7 @@ impl Workload {
     }
 }
 
-/// What a pod does to itself.
+/// Why a pod fails by itself.
 fn hopeless(pod: &PodView) -> Option<Reason> {
     let Waiting { reason, message } = pod.waiting.as_ref()?;
     let exit = pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| match code {
@@ -151,7 +151,7 @@ fn hopeless(pod: &PodView) -> Option<Reason> {
     }
 }
 
-/// What others have to give, to a pod of a release or of a run.
+/// What a pod of a release or a run waits for that others have to provide.
 pub(in crate::operator) fn waiting_for_others(pod: &PodView) -> Option<Reason> {
     if let Some(message) = &pod.unschedulable {
         let sentence = format!("no node takes the pod: {}", message.lacking());
@@ -177,7 +177,7 @@ pub(in crate::operator) fn waiting_for_others(pod: &PodView) -> Option<Reason> {
     }
 }
 
-/// What the customer has to give so that the start gate lets a pod through, once that can be told.
+/// What the customer has to change so that the start gate lets a pod through, once that can be known.
 fn gate_is_shut(pod: &PodView, gate: &GateView) -> Option<Reason> {
     let check = "check startGate.image of DataPlanePolicy/default and the pull secret of its registry";
     let waiting = match gate {

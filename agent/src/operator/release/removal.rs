@@ -15,8 +15,8 @@ use crate::operator::reconcile::shared::{Pause, Spending};
 use crate::operator::reconcile::write::Live;
 
 impl Work<'_> {
-    /// Where an object of it is, though no namespace was recorded: the process died after it created a rendering and before it
-    /// recorded where, or the release was deleted and made anew while a write was under way.
+    /// The namespace of any object of it, for when none was recorded: the process died after creating a rendering and before
+    /// recording its namespace, or the release was deleted and created anew while a write was under way.
     fn namespace_of_objects(&self) -> Option<String> {
         let contents = self.shared.index.lock();
         let mut objects = contents.of_owner(self.owner()).filter(|(place, _)| {
@@ -63,7 +63,7 @@ impl Work<'_> {
                 live.insert(reference.clone(), found);
             }
         }
-        // What nothing was made of is not a removal that anybody has to fear.
+        // If the release has no objects, its removal harms nobody and costs no budget.
         let spent = if pause.is_none() && live.values().any(|live| live.ours) {
             self.shared.spend(Spending::Deletion, &self.identity.uid, self.now)
         } else {

@@ -1,8 +1,8 @@
 //! A release's spec, parsed once into a type that cannot be wrong.
 //!
 //! The API server has checked bounds and forms already; what it cannot check is found here by the rules of documents, all of it at
-//! once, each with field, rule and fix. Only rules count whose breach could never have worked: a release that an older version let in
-//! and that runs goes on.
+//! once, each with field, rule and fix. Only rules count that a working release cannot have broken: a running release that an older
+//! version accepted goes on.
 
 use protocol::document::{
     Breach, ComponentType, Endpoint, Probes, ReleaseOwner, ReleaseSpec, Resources, SecretRef, SecurityOverrides,
@@ -135,7 +135,7 @@ impl ValidRelease {
 
 type Raw<'a> = (&'a String, &'a Option<String>, &'a Option<SecretRef>);
 
-/// Those with one source; the others are among the broken rules.
+/// Settings that have exactly one source; the others are among the broken rules.
 fn settings<'a>(raw: impl Iterator<Item = Raw<'a>>) -> Vec<Setting> {
     let source = |value: &Option<String>, secret: &Option<SecretRef>| match (value, secret) {
         (Some(value), None) => Some(Source::Plain(value.clone())),

@@ -101,7 +101,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus
     modified::tell(observed.modified, &mut conditions, ledger);
     step.next.conditions = conditions.finish();
     if step.next != *observed.status {
-        // A name is recorded before the Job is made; everything else is said after it was done.
+        // The name is recorded before the Job is made; everything else is written after it was done.
         let status = Write::Status(Box::new(step.next.clone()));
         let recording = observed.status.job.is_none() && step.next.job.is_some();
         let at = if recording { 0 } else { step.writes.len() };
@@ -252,7 +252,7 @@ impl Draft<'_> {
             }
             return RunState::Goes(Reason::new("Cancelling", "its pods are being stopped"));
         }
-        // Of an earlier try the gate may have given up.
+        // In an earlier attempt of a run that has started the gate may have given up.
         let starting = pods.iter().filter(|pod| self.next.started.is_none() || pod.gate.is_none());
         match starting.clone().find_map(waits) {
             Some(why) => RunState::Waits(why),
@@ -264,7 +264,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Applies the whole Job with `suspend`: a part of it would give up every other field.
+    /// Applies the whole Job with `suspend`: applying a part of it would remove our other fields.
     fn suspend(&mut self, uid: &str, version: &str) {
         let Some(mut object) = self.observed.recorded.cloned() else { return };
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
@@ -274,7 +274,7 @@ impl Draft<'_> {
         self.writes.push(Write::Apply { object, uid, resource_version, repairs: false });
     }
 
-    /// The Job has ended. How its pod ended may come a moment later, with an exit code unless that is withheld.
+    /// The Job has ended. The pod's last state may come a moment later, with an exit code unless that is withheld.
     fn ended(&mut self, job: &JobView, (known, exit): (bool, Option<i32>), result: &str, why: Reason) -> RunState {
         let ended = job.ended.as_deref().and_then(conditions::parse_time);
         let since = ended.map(|ended| self.now.duration_since(ended)).and_then(|since| Duration::try_from(since).ok());

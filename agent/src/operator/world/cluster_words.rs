@@ -57,13 +57,13 @@ impl ClusterWords {
         Self(text.into())
     }
 
-    /// Of a field that may be missing.
+    /// Wraps a field that may be missing.
     #[must_use]
     pub fn of(text: Option<&String>) -> Self {
         Self(text.cloned().unwrap_or_default())
     }
 
-    /// The reason that this is, in our spelling.
+    /// The known reason that the text is, else `Other`.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         REASONS.into_iter().find(|known| *known == self.0).unwrap_or(OTHER)
@@ -145,8 +145,8 @@ impl ClusterWords {
     }
 }
 
-// Held by the compiler: each line names a way from the text out. A type that had it would have two functions of this name here, and
-// the call could not tell which.
+// Checked by the compiler: each line names a trait that would give the text away. For a type that has the trait there would be two
+// functions `out`, and the call would be ambiguous.
 #[cfg(test)]
 const _: fn() = || {
     macro_rules! no_way_out {

@@ -18,7 +18,7 @@ mod own;
 
 pub use own::{Own, answered, shown, vanished};
 
-/// Whether resource version `a` is later than `b`. Numbers are compared as such; what is none says nothing.
+/// Whether resource version `a` is later than `b`, compared as numbers; a version that is not a number is never later.
 fn is_newer(a: &str, b: &str) -> bool {
     matches!((a.parse::<u64>(), b.parse::<u64>()), (Ok(a), Ok(b)) if a > b)
 }
@@ -43,7 +43,7 @@ pub struct Contents {
     /// What was deleted lately, with its uid.
     gone: VecDeque<(Place, Arc<str>)>,
     names: Names,
-    /// Uids of releases and environments that were given room, for as long as their status does not say so yet.
+    /// Uids of releases and environments that were given room. Once the object is gone, the next claim drops its uid.
     claims: BTreeSet<String>,
 }
 
@@ -64,7 +64,7 @@ impl Index {
 }
 
 impl Contents {
-    /// Notes that the object of this uid has been given room, so that whoever is judged next counts it.
+    /// Records that the object of this uid was given room, so that the next decision counts it.
     pub fn claim(&mut self, uid: Option<&String>) {
         if self.has_claimed(uid) {
             return;
@@ -82,7 +82,7 @@ impl Contents {
         uid.is_some_and(|uid| self.claims.contains(uid))
     }
 
-    /// Takes in an object unless a newer state of it is known. True if something changed that somebody may want to know.
+    /// Stores an object unless a newer state of it is known. True if something changed that concerns a resource.
     pub fn put(&mut self, place: Place, mut tracked: Tracked) -> bool {
         if let Some((stored, known)) = self.objects.get_key_value(&place) {
             if known.uid == tracked.uid && is_newer(&known.resource_version, &tracked.resource_version) {
@@ -120,8 +120,8 @@ impl Contents {
         self.objects.insert(place, tracked);
     }
 
-    /// Takes in the answer to a write, as [`Self::put`], unless the watch has already brought that object's deletion: nothing
-    /// would take it out again.
+    /// Stores the answer to a write, as [`Self::put`], unless the watch has already shown the deletion of that object: nothing
+    /// would remove it again.
     pub fn put_answer(&mut self, place: Place, tracked: Tracked) {
         let gone = self.gone.iter().any(|(gone, uid)| *gone == place && *uid == tracked.uid);
         if !gone || mutant::is(Mutant::AnswerOverDeletion) {
@@ -129,8 +129,8 @@ impl Contents {
         }
     }
 
-    /// Takes out what a watch has shown to be deleted. One of that name that was made since, and that the answer to its creation has
-    /// shown already, stays. Returns what was known of it.
+    /// Removes an object that a watch has shown to be deleted. If the answer to a later create has already shown another object of
+    /// that name, that one stays. Returns what was known of it.
     pub fn deleted(&mut self, place: &Place, uid: &str) -> Option<Tracked> {
         let another = self.objects.get(place).is_none_or(|known| *known.uid != *uid);
         if another && !mutant::is(Mutant::DeletionOfAnother) {
@@ -223,7 +223,8 @@ impl Contents {
         self.verified.insert(stored.unwrap_or(place), (mark, fingerprint));
     }
 
-    /// With a namespace goes what is in it: what no watch follows there was found in the one before.
+    /// When a namespace is deleted, forgets what was found in it: for kinds that no watch follows it would count for the next
+    /// namespace of that name.
     fn forget_verified_within(&mut self, place: &Place) {
         if place.kind == ObjectKind::Namespace && !mutant::is(Mutant::FoundInAnotherNamespace) {
             self.verified.retain(|other, _| other.namespace != place.name);

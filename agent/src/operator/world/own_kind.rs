@@ -1,6 +1,6 @@
-//! The table of our kinds that rounds are made for: where the index keeps them, and what the queue calls them.
+//! The table of our kinds that have rounds: where the index keeps them, and their keys in the queue.
 //!
-//! A row makes a kind followed, due and its status written; `reconcile::round` says what a round of it does.
+//! A row makes a kind watched and queued and its status written; `reconcile::round` defines what a round of it does.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -26,7 +26,7 @@ pub trait OwnKind:
     const KIND: Kind;
     /// Where the index keeps them.
     fn map(contents: &mut Contents) -> &mut BTreeMap<String, Own<Self>>;
-    /// What the queue calls the one of this name.
+    /// Key in the queue for the object of this name.
     fn key(name: String) -> Key;
 }
 

@@ -1,8 +1,8 @@
 //! Which resource is due: one at a time per resource, many in parallel.
 //!
-//! What has begun goes before what has not ([`lines`]). A resource that failed waits longer each time; an event of the resource
-//! itself (somebody changed what is wanted) does not wait. The queue holds every resource at most once, so the number of
-//! resources bounds it.
+//! Resources with work in progress go before new ones ([`lines`]). A resource that failed waits longer each time; an event of the
+//! resource itself (a change of its spec) does not wait. The queue holds every resource at most once, so the number of resources
+//! bounds it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -44,16 +44,16 @@ impl From<Owner<'_>> for Key {
 /// Why a resource is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// What is wanted changed: at once, whatever failed before.
+    /// The desired state changed: due at once, whatever failed before.
     Wanted,
-    /// Something of it in the cluster changed: after a failure it waits its turn.
+    /// Something of it in the cluster changed: after a failure it still waits out its delay.
     Observed,
 }
 
 /// First wait after a failure.
 pub const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// First wait when something merely changed meanwhile.
+/// First wait after a conflict, when something merely changed meanwhile.
 pub const CONFLICT_WAIT: Duration = Duration::from_millis(25);
 
 /// Longest wait after a failure.
@@ -63,7 +63,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 struct State {
     ready: Lines,
     running: HashSet<Key>,
-    /// What became due while it was worked on, and why.
+    /// Resources that became due during their own round, and why.
     again: HashMap<Key, Cause>,
     timers: BTreeSet<(Instant, Key)>,
     due: HashMap<Key, Instant>,
@@ -126,7 +126,7 @@ impl Queue {
         }
     }
 
-    /// `key` was worked on. `wake`: when to look again without an event.
+    /// The round of `key` succeeded. `wake`: when to look again without an event.
     pub fn done(&self, key: Key, wake: Option<Duration>) {
         let mut state = self.lock();
         state.failures.remove(&key);
@@ -140,8 +140,8 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// `key` could not be worked on; it is tried again after `first`, then after twice as long each time. Returns that time: none
-    /// at all if something else became wanted meanwhile.
+    /// The round of `key` failed; it is tried again after `first`, then after twice as long each time. Returns that delay: zero if
+    /// its desired state changed meanwhile.
     pub fn failed(&self, key: Key, first: Duration) -> Duration {
         let mut state = self.lock();
         state.running.remove(&key);

@@ -131,7 +131,7 @@ impl Tracked {
         }
     }
 
-    /// The agent that says that the object is its own.
+    /// The agent that the label of a namespace names.
     #[must_use]
     pub fn agent(&self) -> Option<&str> {
         match &self.view {
@@ -145,7 +145,7 @@ impl Tracked {
         }
     }
 
-    /// Replaces what other objects have too by what they share.
+    /// Replaces its strings by copies that are shared with other objects.
     pub(in crate::operator) fn share(&mut self, names: &mut Names) {
         for label in self.owners.names_mut().chain([&mut self.data_plane]) {
             *label = label.take().map(|text| names.shared(&text));
@@ -153,8 +153,8 @@ impl Tracked {
     }
 }
 
-/// Stands for what we may have set on an object: its generation where it has one, else its resource version; labels and
-/// annotations without what controllers note there.
+/// Changes when what we may have set on an object changes: its generation where it has one, else its resource version; labels and
+/// annotations without those that controllers write.
 fn mark(metadata: &ObjectMeta) -> Mark {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let Some(generation) = metadata.generation else {

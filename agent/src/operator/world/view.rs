@@ -91,7 +91,7 @@ fn waiting(container: &ContainerStatus) -> Option<Waiting> {
 /// The start gate, unless it has let the pod through.
 fn shut(gate: &ContainerStatus) -> Option<GateView> {
     match (terminated(gate), waiting(gate)) {
-        // While it runs again this is how it ended before.
+        // While it runs again, this is the result of its last run.
         (Some((_, code)), _) => (code != Some(0)).then_some(GateView::GaveUp),
         (None, Some(waiting)) => Some(GateView::Waiting(waiting)),
         (None, None) => Some(GateView::Tries),

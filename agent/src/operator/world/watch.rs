@@ -86,10 +86,10 @@ impl Watches {
         }
     }
 
-    /// Lasts as long as the watches do. Cancel safe.
+    /// Pending as long as no watch ends. Cancel safe.
     ///
     /// # Panics
-    /// A watch panicked: its kind would be seen as it was then for ever.
+    /// A watch panicked: otherwise its kind would keep its last state for ever.
     pub async fn broken(&mut self) -> Infallible {
         broken(&mut self.tasks).await
     }
@@ -231,7 +231,7 @@ impl Watches {
                     Ok(Event::Init) => seen = false,
                     Ok(Event::Apply(object) | Event::InitApply(object)) => {
                         seen = true;
-                        // One that cannot be read counts as none: what it allows is not known.
+                        // A policy that cannot be read counts as none: what it allows is not known.
                         let object = object.0.inspect_err(|error| unreadable(&K::kind(&()), error)).ok().map(kept);
                         let same = {
                             let mut contents = sink.index.lock();
@@ -328,7 +328,7 @@ fn unwrapped<K: Resource>(object: DeserializeGuard<K>) -> Own<K> {
     }
 }
 
-/// An object as it is kept: who set which field is most of it and concerns nobody here.
+/// An object as it is kept: managed fields are most of it, and nobody here needs them.
 pub(in crate::operator) fn kept<K: Resource>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     object

@@ -36,7 +36,7 @@ pub struct DeploymentView {
 }
 
 impl DeploymentView {
-    /// Whether its controller has seen what was written last: what it says of pods is about that.
+    /// Whether its controller has seen the last write: then its counts are about that.
     #[must_use]
     pub const fn is_observed(&self) -> bool {
         self.observed_generation >= self.generation
@@ -109,14 +109,14 @@ pub struct SliceView {
 }
 
 impl PodView {
-    /// How it ended, without the number that its process chose.
+    /// Removes the exit code that the process chose, and keeps the reason.
     pub fn withhold_exit_code(&mut self) {
         if let Some((_, code)) = &mut self.terminated {
             *code = None;
         }
     }
 
-    /// A sentence of our own, and where the cluster's stands.
+    /// Our own sentence, and where to find the cluster's text.
     #[must_use]
     pub fn explained(&self, sentence: &str) -> String {
         format!("{sentence}; `kubectl describe pod {} -n {}` shows the cluster's own words", self.name, self.namespace)

@@ -72,7 +72,7 @@ async fn a_copy_comes_with_the_first_release_of_its_registry_and_goes_when_nothi
     api.lock().unwrap().asked.clear();
     keep(&shared, "shop-dev", "env").await.unwrap();
     assert_eq!(copies(), [""; 0]);
-    // To see that it may go, nobody fetched what it held.
+    // The check whether it may be removed fetched no content.
     let asked = api.lock().unwrap().asked.clone();
     let fetched = |line: &&String| line.starts_with("GET") && line.contains("/secrets/") && !line.ends_with("(head)");
     assert_eq!(asked.iter().filter(fetched).count(), 0, "{asked:?}");
@@ -101,7 +101,7 @@ fn a_pull_secret_is_needed_where_a_release_is_served_from_its_registry_or_shall_
     assert_eq!(needed("absent", absent, json!({})), none);
     assert_eq!(needed("elsewhere", elsewhere, json!({})), none);
     assert_eq!(needed("free", free, json!({})), none);
-    // The image before serves until the new one does; a run may still be made of it.
+    // The previous image serves until the new one does, and a run may still be made from it.
     let serves = json!({"effective": {"revision": "r", "image": fixture::IMAGE.replace("registry", "old")}});
     assert_eq!(needed("web", fixture::service(), serves), ["old", "reg"]);
     assert_eq!(needed("web", fixture::service(), json!({})), ["reg"]);

@@ -1,7 +1,8 @@
 //! Whether one more environment or release has room under the customer's limits. Pure.
 //!
-//! What has begun stays, whatever the limit becomes. Of the others the oldest begin, by time of creation and then by name. Who was given
-//! room is noted at once ([`Contents::claim`]), under the same lock: its status says so only later, and the next one must count it.
+//! A resource that was begun stays, whatever the limit becomes. Of the others the oldest begin first, by time of creation and then
+//! by name. That a resource got room is recorded at once ([`Contents::claim`]), under the same lock: its status says so only later,
+//! and the next decision must count it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use crate::policy::limits;
 /// Whether the release `name` has room, everywhere and in its environment.
 ///
 /// # Errors
-/// So many are there before it.
+/// The limit is reached by those that come before it.
 pub fn for_release(
     contents: &Contents,
     policy: &DataPlanePolicySpec,
@@ -49,7 +50,7 @@ pub fn for_release(
 /// Whether the environment `name` has room.
 ///
 /// # Errors
-/// So many are there before it.
+/// The limit is reached by those that come before it.
 pub fn for_environment(contents: &Contents, policy: &DataPlanePolicySpec, name: &str) -> Result<(), Reason> {
     let Some(most) = policy.limits.as_ref().and_then(|limits| limits.environments) else { return Ok(()) };
     let present = |environment: &Environment| environment.spec.body.state == Desired::Present;
@@ -61,7 +62,7 @@ pub fn for_environment(contents: &Contents, policy: &DataPlanePolicySpec, name: 
     limits::one_more(there, Some(most), "environments", "spec.limits.environments").map_err(denied)
 }
 
-/// How many that count come before `name`: none if it has begun itself, else those that have begun or were created before it.
+/// How many of those that count come before `name`: none if it was begun itself, else those that were begun or created before it.
 fn before<K: Resource>(
     all: &BTreeMap<String, Own<K>>,
     name: &str,
@@ -173,7 +174,7 @@ mod tests {
             }
         }
         assert_eq!(for_release(&contents, &two, "d", "dev"), Ok(()), "asked again it has it still");
-        // One that is gone leaves its room, also to one of its name.
+        // A deleted resource frees its room, and its claim does not pass to a new one of the same name.
         contents.releases.remove("d");
         assert_eq!(for_release(&contents, &two, "a", "dev"), Ok(()));
         contents.claim(None);

@@ -8,7 +8,7 @@ use super::Rendering;
 /// Most that are kept.
 const MOST: usize = 64;
 
-/// Most that are kept read: those of releases that roll just now.
+/// Most that are kept parsed: those of releases that are rolling out just now.
 const MOST_READ: usize = 8;
 
 /// The latest last.

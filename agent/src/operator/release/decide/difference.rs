@@ -1,4 +1,4 @@
-//! What differs from the target, object by object: to be created, taken back, left to somebody who insists, or waited for.
+//! What differs from the target, object by object: created, repaired, left to somebody who keeps changing it, or waited for.
 
 use super::switch;
 use super::{Observed, Target};
@@ -8,7 +8,7 @@ use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::fights;
 use crate::operator::reconcile::write::Write;
 
-/// What is applied of the target, and what was found on the way.
+/// The writes toward the target, and what was found on the way.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     pub(super) writes: Vec<Write<ReleaseStatus>>,
@@ -18,7 +18,7 @@ pub(super) struct Applied {
     pub(super) in_the_way: Option<Reason>,
 }
 
-/// Creates what is missing and takes back what differs, in order.
+/// Creates what is missing and repairs what differs, in order.
 pub(super) fn apply(observed: &Observed<'_>, target: &Target<'_>) -> Applied {
     let mut applied = Applied::default();
     if let Some(secret) = target.secret {

@@ -13,10 +13,11 @@ use crate::operator::world::workload::{DeploymentView, PodView};
 /// Condition that says whether the last good revision serves again after a failure.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
 
-/// Condition that says which outcome of the generation was told: the first one, whatever an edit in the cluster makes of it later.
+/// Condition with the outcome of the generation that was reported: the first one, even if an edit in the cluster leads to another
+/// later.
 const CONCLUDED: &str = "Concluded";
 
-/// The outcome of this generation that was told, if one was.
+/// The outcome of this generation that was reported, if one was.
 pub(super) fn reported(observed: &Observed<'_>) -> Option<FactKind> {
     let generation = Some(observed.identity.generation);
     let reported = observed.status.conditions.iter().find(|condition| condition.condition_type == CONCLUDED);
@@ -32,7 +33,7 @@ pub(super) struct Seen<'a> {
     pub(super) verdict: &'a Verdict,
     pub(super) contested: Option<&'a Reason>,
     pub(super) in_the_way: Option<&'a Reason>,
-    /// The outcome that was told.
+    /// The outcome that was reported.
     pub(super) reported: Option<FactKind>,
 }
 
@@ -117,7 +118,7 @@ fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stand
     }
 }
 
-/// What is true of a release that is as wanted.
+/// The reason for a release that is as wanted.
 fn serving(observed: &Observed<'_>) -> Reason {
     let endpoints = observed.target.is_some_and(|target| !target.rendering.addresses.is_empty());
     match observed.workload.deployment.as_ref().filter(|_| observed.target.is_some_and(|target| target.serves())) {
@@ -143,7 +144,7 @@ fn stalled<'a>(observed: &Observed<'a>, seen: &Seen<'a>, status: &ReleaseStatus)
 fn counts(observed: &Observed<'_>, status: &mut ReleaseStatus) {
     let workload = observed.workload;
     let count = |pods: usize| i32::try_from(pods).unwrap_or(i32::MAX);
-    // Until its controller has seen a Deployment, its counts are those of before.
+    // Until its controller has seen the newest spec of a Deployment, the counts are about the previous one.
     if workload.deployment.as_ref().is_none_or(DeploymentView::is_observed) {
         status.replicas = workload.deployment.as_ref().map(|deployment| Replicas {
             desired: deployment.desired,
@@ -164,7 +165,7 @@ fn counts(observed: &Observed<'_>, status: &mut ReleaseStatus) {
     }
 }
 
-/// A pod that is worth a word. Reasons that every healthy pod passes through are none.
+/// A pod with a problem. Reasons that every healthy pod passes through do not count.
 fn pod_state(pod: &PodView) -> Option<PodState> {
     let waiting = pod.waiting.as_ref().map(|waiting| waiting.reason.reason());
     let waiting = waiting.filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"));

@@ -1,8 +1,8 @@
 //! What may go once the newest revision serves and the old pods are gone.
 //!
 //! Only recorded objects that carry the release's label are removed. ConfigMaps and Secrets stay while a recorded binding, a
-//! replica set, a pod or a job names them; stored renderings stay while their binding does. Of Secrets only those bindings count
-//! of which something may still be made: values that were rotated out do not stay as long as the renderings do.
+//! replica set, a pod or a job names them; stored renderings stay while their binding does. For Secrets only the bindings count
+//! from which something may still be created: values that were rotated out do not stay as long as the renderings do.
 
 use std::collections::BTreeSet;
 
@@ -52,8 +52,8 @@ fn still_named(observed: &Observed<'_>, rendering: &Rendering, status: &ReleaseS
     is_configuration(reference) && (bound(status, rendering, reference) || used())
 }
 
-/// Whether a binding names it of which something may still be made. A revision that neither serves nor is rolled out is bound anew
-/// when it is wanted again, to the values of that day; only a run that was recorded before may still take its Secret.
+/// Whether a binding names it from which something may still be created. A revision that neither serves nor is rolled out is bound
+/// again, to the values of that time, when it is wanted again; only a run that was recorded before may still use its Secret.
 fn bound(status: &ReleaseStatus, rendering: &Rendering, reference: &ObjectRef) -> bool {
     let serving = status.effective.as_ref().map(|effective| &effective.revision);
     let coming = status.rollout.as_ref().map(|rollout| &rollout.revision);

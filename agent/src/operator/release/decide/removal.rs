@@ -1,4 +1,4 @@
-//! The decision for an absent release: remove what it made, say so once, wait to be forgotten.
+//! The decision for an absent release: remove what it made, report that once, wait to be forgotten.
 //!
 //! Only what its labels or its recorded set name is removed. Pods go first, so that nothing runs without its configuration.
 
@@ -54,7 +54,7 @@ pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> 
         let due = now_due.iter().filter(|(_, live)| !live.terminating);
         writes.extend(due.map(|(reference, live)| Write::delete(reference, live)));
     }
-    // A rendering is created before anything is recorded. Once all was said to be gone, nobody created anything any more.
+    // A rendering is created before anything is recorded. Once everything was reported as gone, nothing was created any more.
     let over = said(remains) && status.objects.is_empty();
     let settles = settles.filter(|_| !over && !mutant::is(Mutant::CreateForgotten));
     let left = match settles {
@@ -76,12 +76,12 @@ pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> 
 enum Left {
     Pods,
     Objects,
-    /// Nothing that is seen; for so long a create without an answer may still come.
+    /// No object is left, but a create without an answer may still come for this long.
     Unanswered(Duration),
     Nothing,
 }
 
-/// Whether it was said of this generation that everything is gone.
+/// Whether it was reported for this generation that everything is gone.
 fn said(remains: &Remains<'_>) -> bool {
     remains.status.conditions.iter().any(|condition| {
         condition.condition_type == REMOVED && condition.observed_generation == Some(remains.identity.generation)
@@ -111,7 +111,7 @@ fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus
     }
     conditions.paused(paused);
     conditions.set("Ready", false, &why);
-    // Said once per generation, also when something that was created late appears and is removed afterwards.
+    // Reported once per generation, also when something that was created late appears and is removed afterwards.
     let said = said(remains);
     if gone || said {
         conditions.set(REMOVED, true, &Reason::new("Deleted", "everything that this release had made was removed"));

@@ -26,7 +26,7 @@ impl RolloutStep<'_> {
             revision: self.rollout.revision.clone(),
             image: target.rendering.image.clone(),
         });
-        // A generation that was overtaken while it rolled has no outcome of its own.
+        // A generation that was superseded while it rolled out has no outcome of its own.
         if self.rollout.generation == self.observed.identity.generation {
             // Facts report the first outcome only; later changes show in conditions.
             if reported.is_none() {
@@ -47,7 +47,7 @@ impl RolloutStep<'_> {
         if mutant::is(Mutant::FailureNotRecorded) {
             return;
         }
-        // A rollout that was overtaken has no say over the newest generation.
+        // A superseded rollout does not decide about the newest generation.
         if self.rollout.generation != identity.generation {
             return;
         }
@@ -91,7 +91,7 @@ fn append(observed: &Observed<'_>, status: &mut ReleaseStatus, kind: FactKind, w
     conditions::append(&mut status.facts, &mut status.last_fact, &identity.uid, identity.fact_generation(), fact, now);
 }
 
-/// Says once that the last good revision serves again after a failure that was told.
+/// Reports once that the last good revision serves again after a failure that was reported.
 pub(super) fn rolled_back(
     observed: &Observed<'_>,
     status: &mut ReleaseStatus,
@@ -100,7 +100,7 @@ pub(super) fn rolled_back(
 ) {
     let said = conditions::is_true(&observed.status.conditions, outcome::ROLLED_BACK)
         || reported.is_some_and(|reported| reported != FactKind::Failed);
-    // What an earlier generation came to is no outcome of one that only waits to be admitted.
+    // The failure of an earlier generation is no outcome of one that only waits for its admission.
     let failed = status
         .failed
         .as_ref()

@@ -44,7 +44,7 @@ pub(crate) fn expand(input: &str, mapping: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<u8>
                         1
                     }
                 },
-                // Go makes a character of the byte, which is another one beyond ASCII.
+                // Go converts the byte to a character, which beyond ASCII has other bytes.
                 other => {
                     out.push(b'$');
                     out.extend(char::from(other).to_string().as_bytes());

@@ -208,7 +208,7 @@ fn a_run_at_the_start_gate_says_so_and_its_end_is_no_failure_of_the_task() {
     let (_, status) = round(&status, &found(failed, vec![at(GateView::GaveUp)]), false);
     assert_eq!((status.result.as_deref(), status.started, status.exit_code), (Some("Failed"), None, None));
     assert_eq!(status.facts.last().map(|fact| fact.reason.as_str()), Some("StartGate"), "{:?}", status.facts);
-    // The gate of an earlier try is no news of one that runs.
+    // A gate that gave up in an earlier attempt does not count while a later one runs.
     let running = PodView { started: Some("2026-01-01T00:00:10Z".to_owned()), ..PodView::default() };
     let (_, status) = round(&recorded(), &found(active, vec![at(GateView::GaveUp), running]), false);
     assert_eq!(ended(&status).0, "Running");

@@ -31,8 +31,8 @@ impl<K: Resource> Own<K> {
     }
 }
 
-/// Takes in the answer to a write of one of our own objects. The watch may have been faster: what it brought since stays, and so
-/// does a deletion, since nothing would correct the older state afterwards.
+/// Stores the answer to a write of one of our own objects. If the watch has already brought a newer state or a deletion, that
+/// stays: no later event would correct the older state.
 pub fn answered<K: Resource>(map: &mut BTreeMap<String, Own<K>>, name: &str, answer: K) {
     let Some(known) = map.get_mut(name) else { return };
     let (before, now) = (known.metadata(), answer.meta());
@@ -42,8 +42,8 @@ pub fn answered<K: Resource>(map: &mut BTreeMap<String, Own<K>>, name: &str, ans
     }
 }
 
-/// Takes in what a watch shows of one of our own objects, unless the answer to a write has already shown a newer state of it: a
-/// decision from the older one would do again what was done since. True if it is taken.
+/// Stores what a watch shows of one of our own objects, unless the answer to a write has already shown a newer state: a decision
+/// from the older one would repeat what was done since. True if it is stored.
 pub fn shown<K: Resource>(map: &mut BTreeMap<String, Own<K>>, name: &str, object: Own<K>) -> bool {
     let version = |own: &Own<K>| own.metadata().resource_version.clone().unwrap_or_default();
     let older = map.get(name).is_some_and(|known| {
@@ -56,7 +56,7 @@ pub fn shown<K: Resource>(map: &mut BTreeMap<String, Own<K>>, name: &str, object
     true
 }
 
-/// Takes out what a watch has shown to be deleted, unless another one of that name is known since. True if it is taken out.
+/// Removes an object that a watch has shown to be deleted, unless another one of that name is known by now. True if it is removed.
 pub fn vanished<K: Resource>(map: &mut BTreeMap<String, Own<K>>, name: &str, uid: Option<&str>) -> bool {
     let same = map.get(name).is_some_and(|known| known.metadata().uid.as_deref() == uid);
     if same {

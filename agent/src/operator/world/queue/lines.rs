@@ -1,7 +1,8 @@
 //! Two waiting lines: keys with work in progress, and new ones.
 //!
-//! What has begun goes first. What its next round needs is still in memory, and of many releases at once the first are ready
-//! long before the last is begun. Now and then one of the others goes before, so that a cluster in unrest holds up no wish.
+//! Work in progress goes first: what its next round needs is still in memory, and of many releases at once the first are ready long
+//! before the last is begun. Now and then a new key goes before, so that constant changes in the cluster do not hold up new
+//! requests.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,12 +11,12 @@ use super::Key;
 /// Up to this many keys with work in progress run in a row before one new key gets a turn.
 const IN_A_ROW: u8 = 8;
 
-/// Where a resource stands.
+/// Which line a resource waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
-    /// A round is to follow on an earlier one: something of it in the cluster changed, or its time has come.
+    /// An earlier round is continued: something of it in the cluster changed, or its time has come.
     Begun,
-    /// Something is wanted of it.
+    /// Its desired state changed.
     Fresh,
 }
 
@@ -30,7 +31,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Adds a resource to the end of a line. One that waits already keeps its place, unless it may go over to the first line.
+    /// Adds a resource to the end of a line. One that waits already keeps its place, unless it moves from the second line to the
+    /// first.
     pub(super) fn push(&mut self, key: Key, line: Line) {
         match self.places.get(&key) {
             Some((Line::Fresh, number)) if line == Line::Begun => drop(self.fresh.remove(number)),

@@ -23,7 +23,7 @@ pub(super) struct Sink {
 
 /// Resources that an object concerns.
 pub(super) fn keys(tracked: &Tracked) -> Vec<Key> {
-    // What belongs to a release is nothing to its environment.
+    // An object of a release does not concern the release's environment.
     let of_release = tracked.owners.of_kind(OwnerKind::Release).is_some();
     let concerned = tracked.owners.iter().filter(|owner| owner.kind != OwnerKind::Environment || !of_release);
     concerned.map(Key::from).collect()
@@ -105,7 +105,8 @@ pub(super) fn cause<K: Resource>(known: Option<&Own<K>>, now: &Own<K>) -> Cause 
     if known.map(version) == Some(version(now)) { Cause::Observed } else { Cause::Wanted }
 }
 
-/// Whether settings or policy ask of the others what they asked before: only the status differs, as after each change of the link.
+/// Whether settings or policy ask the same of the other resources as before: then only the status differs, as after each write of
+/// the link.
 pub(super) fn asks_the_same<K: Resource>(before: Option<&K>, now: Option<&K>) -> bool {
     let (Some(before), Some(now)) = (before.map(K::meta), now.map(K::meta)) else { return false };
     // The API server counts changes of the spec.

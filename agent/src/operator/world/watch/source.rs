@@ -1,6 +1,7 @@
 //! Where watches come from: the API server in the agent; another source needs no server.
 //!
-//! Known by its type and not behind a pointer, so that objects are read into what is kept of them without a stop as JSON.
+//! A type parameter and not a trait object, so that an object is parsed directly into the kept type, without JSON values in
+//! between.
 
 use std::fmt::Debug;
 

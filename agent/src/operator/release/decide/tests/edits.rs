@@ -1,4 +1,4 @@
-//! A person edits the stored spec: that content runs, the change is told, and no second outcome.
+//! A person edits the stored spec: that content runs, the change is reported, and no second outcome.
 
 use protocol::document::DocumentStamp;
 use protocol::name::{Kind, ResourceKey};

@@ -1,4 +1,4 @@
-//! What status says of a release is true of it, whatever it is.
+//! The messages in the status of a release are true, whatever it is.
 
 use protocol::report::Replicas;
 
