@@ -30,7 +30,7 @@ struct Bucket {
     digest: Option<String>,
 }
 
-/// One resource of which the two sides do not think alike.
+/// One resource that the two sides do not have alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub key: ResourceKey,

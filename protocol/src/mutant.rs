@@ -46,19 +46,19 @@ pub enum Mutant {
     AllFactsRemoved,
     /// An acknowledged fact leaves the status also when it was merged with a later one since.
     MergedFactRemoved,
-    /// A change of a stored document is told again at each look.
+    /// A change of a stored document is reported again at each round.
     ChangeToldAgain,
     /// A change of a stored document is a condition and no fact.
     ChangeNotTold,
-    /// What a list did not bring stays in the cache.
+    /// The cache keeps what a new list does not contain.
     GapsIgnored,
-    /// The operator keeps its decision about a failure to itself.
+    /// The operator does not record its decision about a failure.
     FailureNotRecorded,
     /// The operator tries a failed generation again.
     FailedIsTriedAgain,
     /// The operator calls a rollout done before it serves.
     ReadyTooEarly,
-    /// The operator says each outcome again when it looks again.
+    /// The operator reports each outcome again in every round.
     OutcomeSaidAgain,
     /// The operator calls a removal done while a create that had no answer may still come.
     CreateForgotten,
@@ -68,9 +68,9 @@ pub enum Mutant {
     RunPutOffForEver,
     /// A forget that was put off is not sent again.
     ForgetPutOffForEver,
-    /// A forget waits for the answer to its document, and nothing wakes it then.
+    /// A forget waits for the answer to its document, and is not woken by it.
     ForgetBehindDocument,
-    /// The comparison counts as stored what was wanted after the inventory was read.
+    /// The comparison counts as stored what was issued after the inventory was read.
     ComparedUnseen,
     /// The answer to an older generation is recorded for the newer one.
     AnswerOfAnOlderGeneration,
@@ -80,47 +80,47 @@ pub enum Mutant {
     LostRunSentAgain,
     /// A session that is not the current one any more writes into the store.
     UnfencedWrites,
-    /// What became due while a resource was worked on is forgotten.
+    /// A resource that became due during its own round is forgotten.
     CauseLost,
     /// A repair counts as a fight before it is done.
     FightCountedEarly,
-    /// What a watch brings late goes over what the answer to a newer write has shown.
+    /// A late watch event overwrites what the answer to a newer write has shown.
     OlderEventTaken,
-    /// A release is not looked at again after its objects were written.
+    /// A release has no further round after its objects were written.
     NotLookedAtAgain,
-    /// What a rendering's creation answered is not remembered.
+    /// The answer to the creation of a rendering is not put into the index.
     RenderingNotSeen,
-    /// What was found in a namespace is believed of the next one of that name.
+    /// What was found in a namespace still counts for the next namespace of that name.
     FoundInAnotherNamespace,
-    /// A Service that reaches nobody waits for the pods that wait for it.
+    /// A Service whose selector reaches no pod is not repaired until the new pods serve, which wait for the Service.
     SelectorWaits,
-    /// The failure of an earlier generation is told as an outcome of one that waits.
+    /// The failure of an earlier generation is reported as an outcome of one that waits for its admission.
     FailureOfAnother,
-    /// What a deleted and recreated release left is looked for among its renderings only.
+    /// Objects that a deleted and recreated release left behind are found by renderings only.
     LateObjectForgotten,
-    /// Who insists on a change of an environment is fought for ever.
+    /// The operator never stops fighting over an object of an environment.
     EnvironmentFoughtForEver,
     /// The exit code of a run is that of its first attempt.
     ExitCodeOfFirstAttempt,
     /// The operator starts a run without asking the customer's policy. No policy changes in the simulation: a test of the
     /// decision finds it.
     PolicyNotAskedForRuns,
-    /// The operator takes the namespace of an environment from its status. Found by a test of the place, as those that follow are by
-    /// tests of what they are about.
+    /// The operator takes the namespace of an environment from its status. A test of that function finds this mistake; so it is
+    /// with the mistakes that follow.
     StatusBelieved,
-    /// The answer to a write brings back what the watch has shown to be gone.
+    /// The answer to a write brings back an object that the watch has shown to be deleted.
     AnswerOverDeletion,
-    /// A late deletion takes out what was made since under the same name.
+    /// A late delete event removes the object that was created since under the same name.
     DeletionOfAnother,
-    /// Of pods that are given secrets nothing is asked.
+    /// Pods that are given secrets are not checked against the customer's rules.
     SecretRuleNotAsked,
-    /// A budget counts what is done only when it is over.
+    /// A budget counts something only once it is done.
     BudgetCountedLate,
     /// Arguments reach the kubelet as they were sent, which then expands variables in them.
     ArgumentsExpanded,
-    /// A renewal over the link is for the key that there is.
+    /// A renewal over the link is for the existing key.
     KeyKept,
-    /// Who carries the label of an owner is ours, whatever its value.
+    /// An object that has the label of an owner counts as ours, whatever its value.
     LabelWithoutValue,
 }
 

@@ -2,14 +2,14 @@
 
 use crate::message::FieldError;
 
-/// Whom a rule binds.
+/// Which documents a rule applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// A field that nobody knows.
     UnknownField,
-    /// Whoever takes a new document. One that is stored already goes on.
+    /// New documents only. What is stored already goes on.
     New,
-    /// What is stored as well: it could never have worked.
+    /// Stored documents too: one that breaks the rule could never have worked.
     Always,
 }
 
@@ -22,7 +22,7 @@ pub struct Breach {
     pub what: String,
     /// What to do; empty where that is plain.
     pub fix: String,
-    /// Whom the rule binds.
+    /// Which documents the rule applies to.
     pub weight: Weight,
 }
 

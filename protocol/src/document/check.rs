@@ -63,7 +63,7 @@ pub struct CheckedDocument {
     pub checked: Checked,
 }
 
-/// Why not. Turns into the answer as it is.
+/// Why a document is refused; the answer to the sender is made of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{class:?}: {}", reasons.iter().map(|reason| format!("{} {}", reason.field, reason.message)).collect::<Vec<_>>().join("; "))]
 pub struct Refusal {
@@ -162,7 +162,8 @@ fn check_tree(kind: Kind, tree: Tree) -> Result<Checked, Refusal> {
     match body {
         Ok(body) => Ok(Checked { body, tree }),
         Err(error) => {
-            // The schema is made from the types, so this is a rule that only the type knows. serde's words may hold a value.
+            // The schema is made from the types, so only a rule outside of the schema can fail here. serde's message may hold a
+            // value.
             let message = format!("body does not fit its kind ({:?} error)", error.classify());
             Err(Refusal::one(RefusalClass::Invalid, "", message))
         }
@@ -173,7 +174,7 @@ fn check_tree(kind: Kind, tree: Tree) -> Result<Checked, Refusal> {
 fn judge(kind: Kind, tree: &Tree) -> (Vec<Breach>, Result<Body, serde_json::Error>) {
     let mut found = Vec::new();
     rule_of(kind).check(tree, "", &mut found);
-    // Types that fit are worth a second look even if bounds do not.
+    // If the types fit, the rules that span fields are checked even if a bound is broken.
     let body = typed(kind, tree);
     let beyond = match (absence(tree), &body) {
         (Some(breaches), _) => breaches,
@@ -181,7 +182,7 @@ fn judge(kind: Kind, tree: &Tree) -> (Vec<Breach>, Result<Body, serde_json::Erro
         (None, Ok(Body::Release(spec))) => release(spec),
         (None, Ok(Body::DataPlane(_) | Body::TaskRun(_)) | Err(_)) => Vec::new(),
     };
-    // Of a field that does not fit the schema nothing more is said.
+    // A field that breaks the schema gets no further breaches.
     let beyond: Vec<_> =
         beyond.into_iter().filter(|breach| found.iter().all(|one| one.field != breach.field)).collect();
     found.extend(beyond);
@@ -198,7 +199,7 @@ fn typed(kind: Kind, tree: &Tree) -> Result<Body, serde_json::Error> {
     })
 }
 
-/// An Absent document carries `state` only. None if it is not one, else what is too much.
+/// None unless the document is Absent; else a breach for each field beside `state`.
 fn absence(tree: &Tree) -> Option<Vec<Breach>> {
     let Tree::Map(members) = tree else { return None };
     let absent = members.get("state") == Some(&Tree::Text("Absent".to_owned()));

@@ -1,8 +1,8 @@
 //! Rules of a release that a schema cannot say: those that span fields, and those that came after documents were stored.
 //!
-//! They stand here once. Whoever takes a new document asks all of them (`pdpctl`, the control plane, the link). The operator, which
-//! finds documents stored by an older version, asks those that are [`Weight::Always`]: what breaks one of them could never have
-//! worked, so that an upgrade stops nothing that runs.
+//! Each rule is here once. Whoever accepts a new document checks all of them (`pdpctl`, the control plane, the link). The operator,
+//! which finds documents stored by an older version, checks those that are [`Weight::Always`]: what breaks one of them could never
+//! have worked, so that an upgrade stops nothing that runs.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -46,12 +46,12 @@ pub fn of_release(spec: &ReleaseSpec) -> Vec<Breach> {
 struct Found(Vec<Breach>);
 
 impl Found {
-    /// A rule that a stored release breaks too, since it could never have worked.
+    /// Adds a breach of a rule for stored documents too, since one that breaks it could never have worked.
     fn always(&mut self, field: String, what: impl Into<String>, fix: &'static str) {
         self.0.push(Breach { field, what: what.into(), fix: fix.to_owned(), weight: Weight::Always });
     }
 
-    /// A rule for whoever takes a new document.
+    /// Adds a breach of a rule for new documents only.
     fn when_new(&mut self, field: String, what: impl Into<String>, fix: impl Into<String>) {
         self.0.push(Breach { field, what: what.into(), fix: fix.into(), weight: Weight::New });
     }
@@ -72,7 +72,7 @@ impl Found {
         }
     }
 
-    /// Words of a command line and values end with the first NUL.
+    /// Arguments of a command line must not have a NUL: they end there.
     fn words(&mut self, field: &str, words: Option<&[String]>) {
         for (index, word) in words.unwrap_or_default().iter().enumerate() {
             self.no_nul(format!("{field}/{index}"), word);
@@ -221,7 +221,7 @@ impl Found {
         }
     }
 
-    /// What its type does not have.
+    /// Fields that the type of the component does not have.
     fn belongs(&mut self, spec: &ReleaseSpec) {
         let Some(component) = spec.component_type else { return };
         let (name, shape) = (component.as_str(), component.shape());
@@ -238,12 +238,12 @@ impl Found {
     }
 }
 
-/// Names are no secrets, but whoever errs may have put anything here.
+/// A name as shown in a message, cut and without control characters: names are no secrets, but by mistake anything may be in one.
 fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
-/// The parts of a path that lead somewhere.
+/// The segments of a path, without those that change nothing.
 fn parts(path: &str) -> Vec<&str> {
     path.split('/').filter(|part| !matches!(*part, "" | ".")).collect()
 }

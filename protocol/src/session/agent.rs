@@ -1,9 +1,9 @@
 //! The agent's side of the link, over all connections of one leadership.
 //!
-//! The owner (the link's shell) tells what is stored ([`AgentSession::stored`]), what is to be reported
-//! ([`AgentSession::report`]) and what became of documents ([`AgentSession::answer`]); the session keeps the connection alive,
-//! compares inventories, holds windows and says when to dial. Nothing is replayed after a reconnect: answers of an older
-//! connection are dropped, because the comparison finds out what was stored.
+//! The owner (the link's shell) passes in what is stored ([`AgentSession::stored`]), what is to be reported
+//! ([`AgentSession::report`]) and the answers to documents ([`AgentSession::answer`]); the session keeps the connection alive,
+//! compares inventories, holds windows and says when to dial. Nothing is replayed after a reconnect: answers of an older connection
+//! are dropped, because the comparison finds out what was stored.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -53,7 +53,7 @@ pub struct Ticket {
     id: u64,
 }
 
-/// News for the owner.
+/// Events for the owner.
 #[derive(Debug)]
 pub enum AgentEvent {
     /// Dial now, then call `handle_connected` or `handle_dial_failed`.
@@ -70,7 +70,7 @@ pub enum AgentEvent {
         /// Why, a sentence for people.
         reason: String,
     },
-    /// Keep this store id durably: the control plane of the next sessions is known by it.
+    /// Store this id durably: it tells in later sessions whether they are with the same control plane.
     StoreKnown {
         /// The id.
         store_id: String,
@@ -267,7 +267,7 @@ impl AgentSession {
         self.transmit.pop_front()
     }
 
-    /// The next piece of news.
+    /// The next event for the owner.
     pub fn poll_event(&mut self) -> Option<AgentEvent> {
         self.events.pop_front()
     }
@@ -324,7 +324,7 @@ impl AgentSession {
         self.transmit.extend(super::frames(&super::text(&message)));
     }
 
-    /// Ends the connection from this side; it is as good as lost.
+    /// Closes the connection from this side; then all goes as after a lost one.
     fn close(&mut self, now: Millis, code: CloseCode, reason: &str) {
         self.transmit.clear();
         self.transmit.push_back(Transmit::Close { code, reason: close_reason(reason) });

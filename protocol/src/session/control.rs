@@ -68,7 +68,7 @@ pub enum Delivery {
     Forget,
 }
 
-/// News for the owner.
+/// Events for the owner.
 #[derive(Debug)]
 pub enum ControlEvent {
     /// Judge it (identity, epoch, cluster, version), then call `welcome` or `close`.
@@ -84,7 +84,7 @@ pub enum ControlEvent {
     },
     /// What differs, by resource. Offer what is to change, then call `finish_comparison`.
     Compared {
-        /// Empty if both think alike.
+        /// Empty if both sides have the same.
         differences: Vec<Difference>,
     },
     /// A document or forget was answered. Record it.
@@ -316,7 +316,7 @@ impl ControlSession {
         self.transmit.pop_front()
     }
 
-    /// The next piece of news.
+    /// The next event for the owner.
     pub fn poll_event(&mut self) -> Option<ControlEvent> {
         self.events.pop_front()
     }

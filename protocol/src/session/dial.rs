@@ -1,12 +1,12 @@
 //! When to dial again.
 //!
-//! One agent that lost its own network comes back at once; twenty thousand that lost one gateway come back spread. Nothing is
-//! ever given up: what only a person can change is tried every few minutes.
+//! An agent that lost its own network dials at once; twenty thousand that lost one gateway spread their dials. No agent ever gives
+//! up: what only a person can change is tried every few minutes.
 
 use super::close::{CloseClass, CloseCode};
 use super::{Chance, Millis};
 
-/// A session that lived as long counts as healthy: the next delay starts afresh.
+/// A session that lived this long counts as healthy: delays start from the beginning after it.
 pub(crate) const HEALTHY: Millis = 60_000;
 const FIRST_SPREAD: Millis = 1_000;
 const JITTER_MIN: Millis = 250;
@@ -84,7 +84,7 @@ impl Dialer {
         self.spread = spread.min(SLOW_MAX);
     }
 
-    /// Delay after a session that lived so long (none: it was never welcomed).
+    /// Delay after a session that lived for `lived` (none: it was never welcomed).
     pub(crate) fn after_session(&mut self, lived: Option<Millis>, cause: Disconnect, chance: &mut Chance) -> Millis {
         if lived.is_some_and(|lived| lived >= HEALTHY) {
             self.failures = 0;

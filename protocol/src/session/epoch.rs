@@ -3,7 +3,7 @@
 use crate::message::Epoch;
 use crate::mutant::{self, Mutant};
 
-/// How a session that comes stands to the one that is recorded.
+/// Order of an incoming session and the recorded one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EpochOrder {
     /// It takes the place of the other, alive or not.
@@ -16,7 +16,7 @@ pub enum EpochOrder {
 }
 
 impl Epoch {
-    /// Orders `self`, which comes, against `recorded`.
+    /// Orders `self`, the incoming one, against `recorded`.
     #[must_use]
     pub fn against(&self, recorded: &Self) -> EpochOrder {
         if self.lease != recorded.lease || self.transitions < recorded.transitions {

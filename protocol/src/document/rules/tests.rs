@@ -356,7 +356,7 @@ mod forms {
             let taken = form(pattern::QUANTITY).is_match(&text);
             let amount = Quantity::parse(&text);
             prop_assert!(!taken || amount.is_some(), "{} is taken and cannot be read", text);
-            // In so short a text nothing but a minus is read and not taken.
+            // In so short a text only a minus can be parsed and yet not match the pattern.
             prop_assert!(taken || amount.is_none() || text.starts_with('-') || exponent_has_zeros(&text), "{}", text);
         }
 

@@ -10,14 +10,14 @@ use super::{AgentEvent, AgentMessage, AgentSession, Connection, Epoch, Hello, Jo
 use crate::mutant::{self, Mutant};
 
 impl AgentSession {
-    /// Begins to dial. Called once leadership is sure and what is stored was told completely.
+    /// Begins to dial. Call it once this process leads and has passed in everything that is stored.
     pub fn start(&mut self, now: Millis) {
         if matches!(self.phase, Phase::Idle) {
             self.phase = Phase::Waiting { at: now };
         }
     }
 
-    /// A new certificate, CA bundle or address is there: what waited for a change is tried at once.
+    /// A new certificate, CA bundle or address is in place: a dial that waits is tried at once.
     pub fn credentials_changed(&mut self, now: Millis) {
         if let Phase::Waiting { at } = &mut self.phase {
             *at = now;
@@ -121,7 +121,7 @@ impl AgentSession {
         }
     }
 
-    /// Measures the round trip every [`PROBE`] while `on`, since something else wants to be held back when it grows.
+    /// Measures the round trip every [`PROBE`] while `on`, for whoever throttles other traffic when it grows.
     pub fn probe(&mut self, now: Millis, on: bool) {
         let begins = on && !self.probing;
         self.probing = on;
@@ -153,7 +153,7 @@ impl AgentSession {
                     connection.pinged.get_or_insert(now);
                     let pause = if self.probing { PROBE } else { self.chance.between(PING_MIN, PING_MAX) };
                     connection.next_ping = now + pause;
-                    // One at a time, so that its pong is known.
+                    // One ping at a time, so that its pong can be told from others.
                     if connection.probed.is_none() {
                         connection.probed = Some(now);
                         self.transmit.push_back(Transmit::Ping);

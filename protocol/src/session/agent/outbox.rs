@@ -36,7 +36,7 @@ struct StateSlot {
 #[derive(Debug)]
 struct FactSlot {
     fact: Fact,
-    /// It stands in the status. One that left it stays here while in flight, since the other side counts it too.
+    /// It is in the status. A fact that left the status stays here while in flight, since the other side counts it too.
     present: bool,
     acknowledged: bool,
     /// The fact and bytes in flight.
@@ -62,7 +62,7 @@ impl Outbox {
         let newest = facts.len().saturating_sub(1);
         let kept = if mutant::is(Mutant::FactsCoalesced) { facts.get(newest..).unwrap_or_default() } else { facts };
         self.report_facts(key, kept);
-        // A resource is looked at more often than it changes: a look is cheaper than a digest.
+        // A report comes more often than the state changes, and a comparison is cheaper than a digest.
         if self.states.get(key).is_some_and(|slot| slot.state == state) {
             return;
         }
@@ -87,7 +87,7 @@ impl Outbox {
             let known = old.iter().position(|slot| slot.fact.id == fact.id).map(|at| old.swap_remove(at));
             let slot = match known {
                 Some(slot) if slot.fact == *fact => FactSlot { present: true, ..slot },
-                // Merged with a later one: the sum is sent again under the same id.
+                // It was merged with a later one: the new count is sent under the same id.
                 Some(slot) => {
                     if slot.sent.is_none() {
                         self.due_facts.push_back((key.clone(), fact.id.clone()));
@@ -129,7 +129,7 @@ impl Outbox {
             .collect();
     }
 
-    /// What was in flight may have arrived or not: it is not in flight any more.
+    /// It is not known whether what was in flight has arrived: it is in flight no more.
     pub(super) fn disconnected(&mut self) {
         if mutant::is(Mutant::StateInFlightIsAcknowledged) {
             let sent = self.states.values_mut().filter(|slot| slot.sent.is_some());

@@ -127,7 +127,8 @@ impl AgentSession {
         let seen = self.floor.max(self.highest());
         let Phase::Connected(connection) = &mut self.phase else { return };
         connection.counter = connection.counter.max(adopted.counter);
-        // A document of the lost store may have been stored since hello: the control plane has to see that, and count on from it.
+        // A document of the lost store may have been stored since hello: close, so that the control plane sees its generation in
+        // the next hello and counts on from there.
         if connection.counter < seen {
             let reason = format!("adopted up to generation {}, but {seen} is stored here by now", adopted.counter);
             return self.close(now, CloseCode::Normal, &reason);

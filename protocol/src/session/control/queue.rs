@@ -48,7 +48,7 @@ impl Queue {
 
     pub(super) fn offer(&mut self, offer: Offer) {
         let key = offer.key.clone();
-        // A forget comes after the document of its generation.
+        // An offer that is older than the waiting one is dropped; of one generation the document comes before the forget.
         let is_older = |waiting: &Offer| {
             waiting.generation > offer.generation
                 || (waiting.generation == offer.generation && matches!(waiting.delivery, Delivery::Forget))
