@@ -21,7 +21,7 @@ use tracing::info;
 
 use crate::telemetry::Metrics;
 
-/// What the parts of the process say of themselves. Cheap to clone.
+/// Readiness and liveness of the parts of this process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     parts: Arc<Mutex<Parts>>,
@@ -48,7 +48,7 @@ pub struct Heart {
 }
 
 impl Health {
-    /// Adds a part that must be ready. A process that merely stands by is ready.
+    /// Adds a part to `/readyz`. A process on standby (it does not lead) reports ready.
     #[must_use]
     pub fn check(&self, name: &'static str) -> Check {
         let check = Check { health: self.clone(), name };
@@ -87,14 +87,14 @@ impl Check {
         self.health.lock().checks.insert(self.name, Ok(()));
     }
 
-    /// This part cannot, for a reason that may be shown to anybody in the cluster.
+    /// This part cannot do its work. Anybody in the cluster can read the reason, so it holds no secret.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.health.lock().checks.insert(self.name, Err(reason.into()));
     }
 }
 
 impl Heart {
-    /// The loop went round.
+    /// The loop finished one more iteration.
     pub fn beat(&self) {
         if let Some((last, _)) = self.health.lock().hearts.get_mut(self.name) {
             *last = Instant::now();
@@ -173,7 +173,7 @@ fn router(health: Health, metrics: Metrics) -> Router {
     router
 }
 
-/// As the API server's own probes look: `ok`, or one line a part.
+/// In the format of the API server's own probes: `ok`, or one line per part.
 fn page(lines: &[(&'static str, Result<(), String>)], query: Option<&str>) -> impl IntoResponse + use<> {
     let good = lines.iter().all(|(_, state)| state.is_ok());
     let verbose =

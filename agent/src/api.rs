@@ -1,6 +1,6 @@
-//! The API server as every role meets it: one call over HTTP, how it ends otherwise than well, and what a refusal means.
+//! The API server as every role uses it: one call over HTTP, its errors, and what a refusal means.
 //!
-//! What a role makes of it (retries, deadlines of its own, leadership, words for the control plane) is the role's.
+//! Retries, further deadlines, leadership checks and messages for the control plane are up to each role.
 
 mod error;
 mod http;

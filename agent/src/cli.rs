@@ -223,7 +223,8 @@ pub fn parse() -> Result<Cli, clap::Error> {
                 None => Ok(cli),
             }
         }
-        // Run by people or in others' pods, whose environment may serve other tools of the same family.
+        // These run on a person's machine or in pods of others, where variables with our prefix may belong to other tools of the
+        // same family.
         Command::Doctor(_)
         | Command::FirstSecond { .. }
         | Command::StartGate { .. }

@@ -1,7 +1,7 @@
 //! The client of the API server.
 //!
-//! It is put together here and not by the client library, whose own keeps every connection that a busy moment needed, each with
-//! buffers that grew with the longest list. An agent at rest has its watches and one connection more.
+//! Built here because the client library's own keeps every connection that a burst of requests opened, each with buffers that grew
+//! with the longest list. An idle agent holds its watches and one connection more.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ const BUFFER: usize = 32 * 1024;
 pub fn client(config: Config, metrics: &Metrics) -> kube::Result<Client> {
     let counts = CountCalls::new(metrics);
     if config.proxy_url.is_some() {
-        // Tunnels are the library's; an agent in a cluster has none to the API server.
+        // With a proxy the library's connector is used, since it does the tunnel; an agent in a cluster reaches the API server
+        // directly.
         return Ok(ClientBuilder::try_from(config)?.with_layer(&counts).build());
     }
     let mut connector = TimeoutConnector::new(config.rustls_https_connector()?);

@@ -134,7 +134,7 @@ pub async fn run(args: &DoctorArgs, client: Result<Client, String>) -> Report {
 
     notes.group = Group::Vault;
     match account {
-        // Its network policy keeps it away from there.
+        // The link's NetworkPolicy keeps it from reaching the vault.
         rights::Account::Link => notes.skip("vault", "the operator alone talks to the vault: run this in its pod"),
         rights::Account::Other if args.pre => {}
         rights::Account::Other => vault::check(&mut notes, policy.as_ref()).await,

@@ -84,7 +84,7 @@ impl Renewed {
     }
 }
 
-/// Handle on the outcome of an election. Cheap to clone; every clone has its own idea of what it has seen.
+/// Handle on the outcome of an election. Cheap to clone; each clone tracks for itself which changes it has seen.
 #[derive(Debug, Clone)]
 pub struct Leadership {
     pub(crate) published: watch::Receiver<Published>,
@@ -154,7 +154,7 @@ impl Leadership {
         Self::told(state).1
     }
 
-    /// A leadership that somebody else decides about, for simulations: time alone does not end it.
+    /// A leadership that a [`Teller`] decides, for simulations: it does not run out by time alone.
     #[must_use]
     pub fn told(state: State) -> (Teller, Self) {
         let (teller, published) = watch::channel(Published { state, renewed: Renewed::far() });
@@ -162,12 +162,12 @@ impl Leadership {
     }
 }
 
-/// Says what a leadership is, in place of an elector.
+/// Sets the state of a leadership, in place of an elector.
 #[derive(Debug)]
 pub struct Teller(watch::Sender<Published>);
 
 impl Teller {
-    /// From now on it is this.
+    /// Publishes a new state.
     pub fn tell(&self, state: State) {
         self.0.send_replace(Published { state, renewed: Renewed::far() });
     }

@@ -1,8 +1,8 @@
-//! What tests may make a running agent do otherwise. Only in builds with the feature `failpoints`, which is never shipped: the image's
-//! build looks for the names below in the binary and refuses one that has them.
+//! Failpoints: how tests make a running agent misbehave. Only in builds with the feature `failpoints`, which is never shipped: the
+//! image's build looks for the names below in the binary and refuses one that has them.
 //!
-//! What holds for a whole process is asked of the environment, by variables that begin with `FAILPOINT_`, so that the chart's `extraEnv`
-//! can set it; points where the process ends are armed while it runs. A call site stands behind `#[cfg(feature = "failpoints")]`.
+//! A setting for a whole process is read from an environment variable that begins with `FAILPOINT_`, so that the chart's `extraEnv`
+//! can set it; points where the process ends are armed while it runs. Every call site is behind `#[cfg(feature = "failpoints")]`.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub use point::{Act, Edge, reach, routes};
 /// The version that this agent renders with, a number.
 pub const RENDERER: &str = "FAILPOINT_RENDERER";
 
-/// Begins the line that a process says before it ends at a point.
+/// Prefix of the line that a process prints before it ends at a point.
 pub const REACHED: &str = "FAILPOINT_REACHED ";
 
 /// Annotation that tells apart pods of another renderer.

@@ -37,7 +37,7 @@ pub struct LinkContext {
     pub leadership: Leadership,
     /// Where its metrics are registered.
     pub metrics: Metrics,
-    /// Where it says whether it can work (`check`) and that it makes progress (`heart`).
+    /// Where it reports readiness (`check`) and liveness (`heart`).
     pub health: Health,
     /// The log level: follows `DataPlane.spec.logLevel` (each role watches for its own process).
     pub level: LevelHandle,
@@ -46,8 +46,8 @@ pub struct LinkContext {
 /// The loop goes round every five seconds; a minute without is a hang.
 const HEART: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Runs the role until `stop` is cancelled: waits for leadership, keeps the link while it lasts. What fails is tried again inside.
-/// Cancel safe: every write stands for itself.
+/// Runs the role until `stop` is cancelled: waits for leadership, keeps the link while it lasts. Failures are retried inside.
+/// Cancel safe: every write is complete by itself.
 pub async fn run(context: LinkContext, stop: CancellationToken) {
     let LinkContext { client, settings, link, leadership, metrics, health, level } = context;
     let logs = logs::LogContext {

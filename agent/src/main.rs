@@ -104,7 +104,7 @@ fn first_second(address: Option<SocketAddr>, seconds: u64) -> anyhow::Result<Exi
     Ok(if found == doctor::first_second::Found::Closed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits until this pod is closed. What it ends with otherwise becomes the container's termination message.
+/// Waits until this pod is closed. An error becomes the container's termination message.
 fn gate(address: Option<SocketAddr>, deadline: u64) -> anyhow::Result<ExitCode> {
     let address = address.map_or_else(api_server, Ok)?;
     let text = std::fs::read_to_string(RESOLV_CONF).context(RESOLV_CONF)?;

@@ -16,7 +16,7 @@ pub mod secrets;
 /// Handles of organization, project and environment.
 pub type Handles<'a> = [&'a str; 3];
 
-/// What holds where the policy names no environments.
+/// The rule for every environment where the policy names none.
 static ANY: EnvironmentRule = EnvironmentRule {
     organization: None,
     project: None,
@@ -28,7 +28,7 @@ static ANY: EnvironmentRule = EnvironmentRule {
     max_releases: None,
 };
 
-/// What the policy says of an environment: the first rule that names it.
+/// The first rule of the policy that names the environment.
 ///
 /// # Errors
 /// The policy does not allow this environment: a sentence with what to do.
@@ -56,7 +56,7 @@ impl EnvironmentRule {
         self.security.unwrap_or(SecurityLevel::Restricted)
     }
 
-    /// Whether the control plane is told exit codes.
+    /// Whether exit codes are reported to the control plane.
     #[must_use]
     pub fn tells_exit_codes(&self) -> bool {
         self.secrets.as_ref().and_then(|secrets| secrets.exit_codes) != Some(ExitCodes::Class)
@@ -94,7 +94,8 @@ impl EnvironmentRule {
     }
 }
 
-/// Whether one amount is larger than another. What cannot be read as an amount counts as larger, since it is the customer's that holds.
+/// Whether one amount is larger than another. An amount that cannot be read counts as larger, so that the customer's own limit
+/// holds.
 fn is_more(asked: &str, max: &str) -> bool {
     match (Quantity::parse(asked), Quantity::parse(max)) {
         (Some(asked), Some(max)) => asked > max,
@@ -121,7 +122,7 @@ pub fn registry<'a>(policy: &'a DataPlanePolicySpec, image: &str) -> Result<&'a 
 /// The start gate, where the customer has switched it on, and the registry that lets its image in.
 ///
 /// # Errors
-/// It cannot be as it is set: a sentence with what to do.
+/// Its settings cannot be used: a sentence with what to do.
 pub fn start_gate(policy: &DataPlanePolicySpec) -> Result<Option<(&StartGate, &Registry)>, String> {
     let Some(gate) = &policy.start_gate else { return Ok(None) };
     // The sender reads it: which images and addresses there are is not for it to know.

@@ -1,4 +1,4 @@
-//! What the agent is told at its start, parsed once into types that cannot be wrong.
+//! The agent's settings at its start, parsed once into types that cannot be wrong.
 //!
 //! Flags and environment come in by `cli`; nothing else in the agent reads the environment.
 

@@ -1,8 +1,9 @@
 //! The start gate: holds a new pod back until the network plugin has closed it.
 //!
-//! NetworkPolicies are carried out a moment after a pod has begun. This runs in a pod before its program does, and ends with success only
-//! once an address is refused that policies close. A refusal alone proves nothing, since the pod's network may not be up yet: so
-//! each round first reaches what policies leave open, the cluster's DNS over TCP, and then tries the address.
+//! The network plugin applies NetworkPolicies a moment after a pod has begun. The gate runs in a pod before its program does, and
+//! ends with success only once an address is refused that policies close. A refusal alone proves nothing, since the pod's network
+//! may not be up yet: so each round first connects to what policies leave open, the cluster's DNS over TCP, and then tries the
+//! address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::doctor::first_second::reaches;
 /// How long one try may take: what is in the same cluster answers within this, or is taken as closed.
 const TRY: Duration = Duration::from_millis(250);
 
-/// Time between two rounds. The API server notes each connection that ends without a word.
+/// Time between two rounds. Not shorter, because the API server logs each connection that ends without a request.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Rounds in a row that have to find the pod closed: one may be a packet that was lost.
@@ -32,7 +33,7 @@ enum Round {
 }
 
 impl Round {
-    /// `control` and `forbidden`: whether what is open and what is closed could be reached, in this order.
+    /// `control`: whether the address that policies leave open could be reached; `forbidden`: whether the closed one could.
     const fn of(control: bool, forbidden: bool) -> Self {
         match (control, forbidden) {
             (_, true) => Self::Open,
@@ -49,7 +50,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Whether the pod may start after one more round.
+    /// Counts one more round; returns whether the pod may start.
     const fn take(&mut self, round: Round) -> bool {
         self.closed = match round {
             Round::Closed => self.closed + 1,

@@ -53,8 +53,8 @@ pub enum Outcome {
     Aborted(Vec<&'static str>),
 }
 
-/// What a task came to; none if it was aborted. A panic goes on in whoever joins, since what the task held would be missing for
-/// ever after: as shipped a panic ends the process, in tests it has to end the test.
+/// The result of a task; none if it was aborted. A panic is resumed in the caller, since nobody would do the task's work any more:
+/// in a release build a panic ends the process, in tests it must end the test.
 pub fn joined<T>(done: Result<T, JoinError>) -> Option<T> {
     match done.map_err(JoinError::try_into_panic) {
         Ok(value) => Some(value),
@@ -112,7 +112,7 @@ impl Supervisor {
         Ok(self.run_until(next, limit).await)
     }
 
-    /// As [`Self::run`], with every completion of `next` as a signal.
+    /// As [`Self::run`]; every completion of `next` counts as a signal.
     async fn run_until(mut self, mut next: impl AsyncFnMut(), limit: Duration) -> Outcome {
         let ended = tokio::select! {
             () = next() => None,

@@ -1,4 +1,4 @@
-//! How a call ended otherwise than well. Pure.
+//! Errors of a call. Pure.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 /// A call did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The API server said no.
+    /// The API server refused.
     #[error("the API server answered {}: {}", .0.code, .0.message)]
     Refused(ApiStatus),
-    /// It could not be asked, or its answer could not be read: a write may have happened or not.
+    /// The API server could not be reached, or its answer could not be read: a write may or may not have happened.
     #[error("no answer from the API server: {0}")]
     NoAnswer(String),
 }

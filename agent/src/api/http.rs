@@ -25,8 +25,8 @@ pub type Types = [&'static str; 2];
 /// Makes one call. It has no deadline of its own. Not cancel safe for calls that write: dropping the future loses the answer, not the write.
 ///
 /// # Errors
-/// The API server refused, or there was no answer that can be read. A broken answer to a write leaves open what was written, as a lost
-/// one does.
+/// The API server refused, or there was no answer that can be read. If the answer to a write is lost or broken, the write may or
+/// may not have happened.
 pub async fn call<T: DeserializeOwned>(
     client: &Client,
     method: Method,
@@ -53,7 +53,7 @@ pub async fn call<T: DeserializeOwned>(
     Err(CallError::Refused(ApiStatus::read(head.status.as_u16(), head.headers.get(header::RETRY_AFTER), &body)))
 }
 
-/// Where an answer cannot be read. What stands there may be a Secret's.
+/// The position where an answer cannot be parsed, without the text there: it may be part of a Secret.
 fn unread(error: &serde_json::Error) -> String {
     format!("its answer cannot be read at line {} column {}", error.line(), error.column())
 }

@@ -10,21 +10,21 @@ pub enum Refusal {
     Missing,
     /// It does not serve this kind, or the namespace is not there.
     NotServed,
-    /// What was seen is no longer so, or one of that name exists.
+    /// The object changed since it was read, or one of that name already exists.
     Conflict,
     /// A quota is used up.
     Quota,
     /// The cluster has not counted yet what a quota limits: its controller looks for new kinds every half minute.
     QuotaUncounted,
-    /// A rule of the customer's, or Pod Security.
+    /// An admission policy or webhook of the customer, or Pod Security, denies it.
     Policy,
-    /// The object as such.
+    /// The object itself is invalid.
     Invalid,
     /// It does not accept the account's token.
     Unauthorized,
     /// The account may not do it.
     Rights,
-    /// Another word of admission: a LimitRange, a restriction of nodes.
+    /// Another admission plugin denies it: a LimitRange, a restriction of nodes.
     Admission,
     /// The namespace is going away.
     Terminating,
@@ -32,7 +32,7 @@ pub enum Refusal {
     Busy,
     /// A webhook of the customer's did not answer.
     Webhook,
-    /// It failed itself: what was asked for may have been done.
+    /// The API server itself failed: the request may have been carried out.
     Server,
     /// Nothing that is known here.
     Other,

@@ -16,7 +16,7 @@ use crate::telemetry::chain;
 /// Oldest Kubernetes that is supported: 1.31.
 const OLDEST: (u32, u32) = (1, 31);
 
-/// What a call came to, as far as findings care.
+/// Outcome of a call, as far as findings need it.
 enum Got<T> {
     Found(T),
     Missing,

@@ -7,10 +7,11 @@ use super::Notes;
 use super::probe::{self, Head, Target, Trust};
 use crate::cli::DoctorArgs;
 
-/// Clocks further apart than this are worth a word, in seconds.
+/// Clock skew from which on the check warns, in seconds.
 const SKEW_WARNING: i64 = 30;
 
-/// Certificates begin five minutes before they are made; beyond this they would not be valid here, in seconds.
+/// Clock skew from which on the check fails, in seconds. Certificates are backdated by five minutes: with about that much skew a
+/// new one is not valid on this node yet.
 const SKEW_FAILURE: i64 = 240;
 
 pub(super) async fn check(notes: &mut Notes<'_>, args: &DoctorArgs) {
@@ -48,7 +49,7 @@ pub(super) async fn check(notes: &mut Notes<'_>, args: &DoctorArgs) {
     note_clock(notes, &head, Timestamp::now());
 }
 
-/// Without a certificate a refusal is the right answer; what matters is who gives it.
+/// The check has no client certificate, so a refused upgrade is expected: it only shows whether the control plane answers there.
 fn note_upgrade(notes: &mut Notes<'_>, status: u16) {
     match status {
         101 | 400 | 401 | 403 | 426 => {

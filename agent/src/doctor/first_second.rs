@@ -20,14 +20,14 @@ const TRY: Duration = Duration::from_millis(200);
 pub enum Found {
     /// No try went through.
     Closed,
-    /// Tries went through until so long after the start.
+    /// The last try that could connect was this long after the start.
     OpenUntil(Duration),
-    /// The last one did.
+    /// Even the last try could connect.
     Open,
 }
 
 impl Found {
-    /// Of the times at which a try went through, and when the last try of all was made.
+    /// `last_open`: when a try could connect for the last time; `last_try`: when the last try of all was made.
     fn of(last_open: Option<Duration>, last_try: Duration) -> Self {
         match last_open {
             None => Self::Closed,

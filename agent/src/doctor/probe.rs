@@ -16,7 +16,7 @@ use crate::settings::{ControlPlaneUrl, Pin};
 /// Longest head of an answer that is read, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Days before its end at which a certificate is worth a word.
+/// A certificate that ends within this many days gets a warning.
 const EXPIRY_WARNING_DAYS: i64 = 14;
 
 pub(super) struct Target<'a> {
@@ -24,13 +24,13 @@ pub(super) struct Target<'a> {
     pub(super) port: u16,
     /// PEM of trusted roots, or the platform's; none for plain text.
     pub(super) trust: Option<Trust>,
-    /// Keys of which it must have one; any when empty.
+    /// Pins, one of which the server's key must match; empty allows any key.
     pub(super) pins: &'a [Pin],
-    /// What it is, for sentences.
+    /// What to call the server in messages.
     pub(super) server: &'static str,
-    /// How the user gives another address.
+    /// Setting by which the user changes the address.
     pub(super) address_setting: &'static str,
-    /// How the user gives another CA bundle.
+    /// Setting by which the user changes the CA bundle.
     pub(super) bundle_setting: &'static str,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Head {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Goes all the way and sends `request`. None when a step failed, which is noted.
+/// Runs every step and sends `request`. None when a step failed; the finding is noted.
 pub(super) async fn request(notes: &mut Notes<'_>, target: &Target<'_>, request: &str) -> Option<Head> {
     let tcp = connect(notes, target).await?;
     let mut stream: Box<dyn Stream> = match &target.trust {
@@ -188,7 +188,7 @@ fn note_certificate(notes: &mut Notes<'_>, stream: &tokio_rustls::client::TlsStr
     }
 }
 
-/// None where the server's key is none of those that it must have.
+/// None if the server's key matches none of the pins.
 fn note_pin(
     notes: &mut Notes<'_>,
     target: &Target<'_>,

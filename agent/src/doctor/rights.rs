@@ -107,7 +107,7 @@ const INSTALL: &[Line] = &[
     line("", "serviceaccounts", &["create"], Scope::Own),
 ];
 
-/// Whom the API server takes this process for.
+/// The account that the API server authenticates this process as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Account {
     /// The link's account, which never talks to the vault.
@@ -151,7 +151,7 @@ pub(super) async fn check(notes: &mut Notes<'_>, client: &Client, args: &DoctorA
     if me == link { Account::Link } else { Account::Other }
 }
 
-/// Whether the admission policies hold the operator's account: it is let try, as a dry run.
+/// Whether the admission policies confine the operator's account: tries, as a dry run, what they must refuse.
 async fn confinement(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) {
     if !args.admission_policies {
         notes.warn(
@@ -184,7 +184,7 @@ async fn confinement(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) 
     notes.ok("confinement", "the admission policies refuse what the operator's account must not do");
 }
 
-/// One finding if all is allowed, one for each right that is missing otherwise. `user` is somebody else's account.
+/// One finding if all is allowed, else one for each missing right. `user`: asks for that account instead of our own.
 async fn role(
     notes: &mut Notes<'_>,
     client: &Client,
@@ -276,7 +276,7 @@ async fn ask(client: &Client, question: &ResourceAttributes, user: Option<&Strin
     }
 }
 
-/// Questions that differ in the verb only, as a sentence goes on after "may not".
+/// Rights that differ in the verb only, worded so that they follow "may not".
 fn words(questions: &[ResourceAttributes]) -> String {
     let Some(question) = questions.first() else { return String::new() };
     let verbs: Vec<&str> = questions.iter().filter_map(|question| question.verb.as_deref()).collect();

@@ -5,9 +5,10 @@
 //! starts no write after [`RENEW_DEADLINE`]; a follower counts from when it saw that renewal, which is later, and waits
 //! [`LEASE_DURATION`], which is longer.
 //!
-//! A Lease that somebody deleted is made again at once, but nothing is led under it until it has lasted for [`LEASE_DURATION`]:
-//! by then everybody's belief in an earlier one has run out. How often it was deleted meanwhile, and whether anybody looked, does not
-//! matter. One that another program made again, held by nobody, looks like the first one to a process that knew no other.
+//! A Lease that somebody deleted is created again at once, but its holder leads only once it has lasted for [`LEASE_DURATION`]: by
+//! then every process that led under an earlier Lease has stopped writing. That holds however often the Lease was deleted
+//! meanwhile, and whether or not anybody saw it. Not noticed: a Lease that another program created again without holder looks like
+//! the first one to a process that saw none before it.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// A follower looks this often, so that a released Lease is taken within 2 s.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Longest duration that is believed to a holder: what another program wrote must not lock everybody out.
+/// Longest duration accepted from a Lease: a value that another program wrote must not lock everybody out.
 const LONGEST_DURATION: Duration = Duration::from_secs(60);
 
 /// A point in time on a monotonic clock of this process.
@@ -50,21 +51,21 @@ pub(crate) enum Decision {
     /// Write this process as holder, with these transitions, if the Lease is still as read.
     Write {
         transitions: i64,
-        /// Not merely renewed.
+        /// Whether the holder changes; false for a mere renewal.
         acquired: bool,
     },
     /// Somebody else holds it. Look again then, or at the next poll.
     Wait { expires: Tick },
 }
 
-/// What a process leaves to the others when it stops.
+/// How a process leaves the Lease when it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Farewell {
     /// The Lease is not its own, as far as it knows.
     Nothing,
     /// A free Lease: who takes it leads at once.
     Free,
-    /// A Lease that it holds for so long yet: until then somebody may believe in an earlier one.
+    /// Held for this long: until then another process may still lead under an earlier Lease.
     HeldFor(Duration),
 }
 
@@ -75,7 +76,7 @@ pub(crate) struct Candidate {
     observed: Option<(Seen, Tick)>,
     /// Uid of the Lease that was seen last.
     known: Option<String>,
-    /// Not before this: somebody may believe in an earlier Lease.
+    /// Does not lead before this: until then another process may still lead under an earlier Lease.
     leads_from: Tick,
     held: Option<Held>,
 }
@@ -92,7 +93,7 @@ impl Candidate {
         Self { identity, observed: None, known: None, leads_from: Tick::ZERO, held: None }
     }
 
-    /// The Lease was read. Whoever holds it is believed before anything is written.
+    /// The Lease was read. If somebody else holds it, this process stops leading at once, before anything is written.
     pub(crate) fn observe(&mut self, seen: Seen, now: Tick) -> Decision {
         let since = match self.observed.take() {
             Some((before, at)) if before == seen => at,
@@ -135,7 +136,8 @@ impl Candidate {
         self.observed = Some((stored, started));
     }
 
-    /// A Lease that is not the one before, or that names this process at first sight and so was made by it, was preceded by another.
+    /// Waits for leaders of an earlier Lease where there may be one: this Lease has another uid than the last one seen, or it names
+    /// this process although it saw none before, so that this process must have created it.
     fn meet(&mut self, seen: &Seen, now: Tick) {
         let mine = seen.holder.as_deref() == Some(self.identity.as_str());
         let another = self.known.as_ref().map_or(mine, |known| *known != seen.uid);

@@ -140,8 +140,8 @@ impl Elector {
         (elector, Leadership { published })
     }
 
-    /// Takes part until `stop` is cancelled, then gives the Lease back; one that is too new to lead under is left for as long as it is.
-    /// The caller cancels `stop` when nothing writes any more.
+    /// Takes part until `stop` is cancelled, then gives the Lease back. If it is too new to lead under, it stays held for the time
+    /// that it must last. Cancel `stop` only when nothing writes any more.
     ///
     /// # Errors
     /// The API server was restored from a backup: the process must start anew.
@@ -243,7 +243,8 @@ impl Elector {
         }
     }
 
-    /// Versions of one API server only grow (ordered numbers since 1.35, and in fact before; what is no number says nothing).
+    /// Resource versions of one API server only grow (ordered numbers since 1.35, and in fact before; a version that is not a
+    /// number is not judged).
     fn not_older(&mut self, lease: &Lease) -> Result<(), Rewound> {
         let version = lease.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
         let Some(now) = version else { return Ok(()) };
@@ -325,7 +326,7 @@ impl Elector {
         let renewed = self.renewed;
         self.metrics.leader.get_or_create(&self.role).set(i64::from(matches!(state, State::Leading(_))));
         self.publish.send_if_modified(|published| {
-            // Handles call an overdue lease unconfirmed by themselves: they must hear when it is not any more.
+            // Handles report an overdue Lease as unconfirmed by themselves, so they are also notified when a renewal ends that.
             let changed = published.state != state || published.renewed.overdue() != renewed.overdue();
             if changed {
                 match &state {

@@ -58,7 +58,7 @@ pub enum Act {
     Prune,
     /// Operator: a Secret with values.
     Secret,
-    /// Operator: a status that tells facts.
+    /// Operator: a status with new facts.
     Fact,
     /// Operator: any other status.
     Status,
@@ -134,7 +134,7 @@ impl Act {
         }
     }
 
-    /// What the link is about to do. On the way to an answer (`forget`) the status of the DataPlane is the floor.
+    /// The failpoint of a call of the link. During a `forget` (`answers`) a write to the status of the DataPlane raises the floor.
     #[must_use]
     pub fn of_call(call: &Call, answers: bool) -> Option<Self> {
         match call {
@@ -191,7 +191,7 @@ pub fn reach(edge: Edge, act: Option<Act>) {
         return;
     }
     if let Some(act) = act {
-        // Nobody could be told that this failed.
+        // A failure to print cannot be reported: the process is about to abort.
         drop(writeln!(std::io::stderr(), "{}{edge:?}{act:?}", super::REACHED));
     }
     std::process::abort();

@@ -41,7 +41,7 @@ pub struct Installation {
     pub log_level: Option<LogLevel>,
 }
 
-/// News for the session.
+/// A change for the session to process.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
     /// A resource is there or has changed.
@@ -119,8 +119,8 @@ impl Cache {
         }
     }
 
-    /// Takes an object as the answer to an own write showed it. One that the watch has passed and that is not here is deleted: an
-    /// answer that comes late does not bring it back.
+    /// Takes the object from the answer to an own write. If the watch is past that version and the object is not in the cache, it
+    /// was deleted since: a late answer does not bring it back.
     pub fn observe(&mut self, table: Table, object: &Value) -> Vec<News> {
         let key = kind_of(table).and_then(|kind| key_of(kind, object));
         let passed =
@@ -200,7 +200,7 @@ impl Cache {
         if let Some(found) = self.listing.get_mut(&Table::from(key.kind)) {
             found.remove(key);
         }
-        // A deletion that comes late may be of an object that was made again since.
+        // A late delete event may be about an earlier object of that name, which was created again since.
         let deleted = Stored::of(key.kind, object);
         match self.objects.get(key) {
             Some(entry) if entry.stored.uid() == deleted.uid() || !is_newer(&entry.stored, &deleted) => {

@@ -88,13 +88,14 @@ impl Dialer {
         Self { proxies: Arc::new(proxies), bundle_file, pins: Vec::new() }
     }
 
-    /// Takes only servers with one of these keys, where there are any, beside the ordinary verification.
+    /// With pins, accepts only servers with one of these keys, in addition to the ordinary verification.
     #[must_use]
     pub fn pinned(self, pins: Vec<Pin>) -> Self {
         Self { pins, ..self }
     }
 
-    /// Fingerprints of what a control plane handed out that is not trusted here. None where that cannot be said now.
+    /// Fingerprints of the certificates in `handed_out`, sent by the control plane, that are not trusted here. Empty where that
+    /// cannot be determined now.
     pub async fn proposed(&self, handed_out: Option<&str>) -> Vec<String> {
         let Some(handed_out) = handed_out else { return Vec::new() };
         let trusted = tls::trusted(self.bundle_file.as_deref()).await;
@@ -130,7 +131,7 @@ impl Dialer {
             };
             match tokio::join!(answer, connection) {
                 (Ok(answer), _) => Ok(answer),
-                // The connection knows more than that it ended.
+                // The connection's own error says more than the request's, which only says that it ended.
                 (Err(_), Err(error)) | (Err(error), Ok(())) => Err(error),
             }
         };
@@ -199,7 +200,7 @@ impl Dialer {
             .await
             .map_err(|_| DialError::Timeout { stage: Stage::Tls })?
             .map_err(|error| error::of_io(Stage::Tls, &error))?;
-        // Nothing of ours was said yet.
+        // Checked before any request is sent: so far the server got at most the client certificate, in the handshake.
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         trust::pinned(&self.pins, leaf).map_err(|seen| DialError::Unpinned { seen })?;
         Ok(stream)

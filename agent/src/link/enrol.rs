@@ -28,7 +28,7 @@ mod error;
 
 pub use error::KeepError;
 
-/// Steps from an empty Secret to a certificate; more means that something goes round.
+/// Steps from an empty Secret to a certificate; more means that it goes round in circles.
 const MAX_STEPS: u8 = 5;
 
 /// Keeps the identity of this data plane.
@@ -78,7 +78,7 @@ impl<S: Store> Keeper<S> {
         let mut fresh = false;
         for _ in 0..MAX_STEPS {
             let (mut secret, mut identity) = self.read().await?;
-            // What was issued this moment is used whatever the clock of this node thinks of it.
+            // A certificate that was issued just now is used even if this node's clock says that it is not valid.
             let plan = match identity.newest() {
                 Some(client) if fresh => Plan::Dial(client),
                 _ => identity.plan(now(), renew),
@@ -122,7 +122,7 @@ impl<S: Store> Keeper<S> {
                     }
                     Err(error) if error.new_enrolment_may_help() && self.token().await.is_some() => {
                         debug!(%error, "the registered key is not taken any more, enrolling anew with the token that is there");
-                        // If the token is the old one, what the renewal said is the news.
+                        // If the token is refused too (an old one), report why the renewal was refused.
                         let anew = self.enrol_anew().await;
                         return if matches!(anew, Err(KeepError::Refused(_))) { Err(error) } else { anew };
                     }
@@ -157,7 +157,8 @@ impl<S: Store> Keeper<S> {
         Ok(certificate_request(&key)?)
     }
 
-    /// Stores what the link brought. Gives the certificate, and fingerprints of what of `ca` is not trusted here.
+    /// Stores a certificate renewed over the link. Returns it, and the fingerprints of certificates in `ca` that are not trusted
+    /// here.
     ///
     /// # Errors
     /// The certificate cannot be read, or the Secret not be written.
@@ -184,11 +185,11 @@ impl<S: Store> Keeper<S> {
         Ok(())
     }
 
-    /// A new key and the token, beside the active identity: that stays until the new one was welcomed.
+    /// Enrols with a new key and the token. The active identity stays until a session was welcomed with the new one.
     async fn enrol_anew(&self) -> Result<Credentials, KeepError> {
         let (mut secret, mut identity) = self.read().await?;
         let token = self.token().await.ok_or(KeepError::NoToken)?;
-        // The same key for the same token, should the answer be lost.
+        // If the answer was lost, the token is already bound to the pending key: use the same one again.
         let key = match &identity.pending {
             Some(Slot { key, certificate: None }) => key.clone(),
             Some(Slot { certificate: Some(_), .. }) | None => {

@@ -1,10 +1,11 @@
 //! Who this data plane is: keys and certificates in the one Secret that the link may read and write.
 //!
 //! The Secret has two slots. A new key or certificate goes to `pending` and becomes `active` only after the control plane has
-//! welcomed a session with it, so that a step that fails half-way leaves the identity that worked. A new key is written before it is
-//! sent: a lost answer can then be asked for again. Each renewal over the link is for a new key; without a link the key that there
-//! is asks for itself. Once the pending key has a certificate the active one is left alone: the control plane may have seen the new
-//! one already, and takes the use of a replaced key for theft. This module is pure; `enrol` does the rest.
+//! welcomed a session with it, so that a step that fails half-way leaves the identity that worked. A new key is stored before it is
+//! sent, so that the request can be repeated if the answer is lost. Each renewal over the link is for a new key; without a link the
+//! existing key requests its own renewal. Once the pending key has a certificate the active one is not used any more: the control
+//! plane may have seen the new one already, and takes the use of a replaced key for theft. This module is pure; `enrol` does the
+//! rest.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -54,9 +55,9 @@ pub struct Slot {
 /// The Secret's content.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
-    /// Not yet welcomed with.
+    /// No session was welcomed with it yet.
     pub pending: Option<Slot>,
-    /// Welcomed with.
+    /// A session was welcomed with it.
     pub active: Option<Slot>,
     /// CA bundle that the control plane handed out last, PEM. Shown to people and never trusted.
     pub proposed: Option<String>,
@@ -70,14 +71,14 @@ pub enum IdentityError {
     /// A certificate that nobody can read.
     #[error("the certificate is unusable: {detail}")]
     Certificate { detail: String },
-    /// An id that would stand in label selectors and ask for what belongs to others.
+    /// An id that is no DNS label: in a label selector it could select objects of others.
     #[error(
         "the control plane names this data plane {id:?}, which cannot be the id of one: it must be a DNS label of at most 63 \
          characters and not {LOCAL}, since objects are found by it; give the data plane another id at the control plane and use a \
          token of it"
     )]
     DataPlaneId {
-        /// As it came, cut.
+        /// As received, cut.
         id: String,
     },
     /// A key that nobody can read, or that could not be made.
@@ -151,7 +152,7 @@ impl Slot {
     }
 }
 
-/// Whether `id` may be that of a data plane: an older agent stored whatever came.
+/// Whether `id` may be that of a data plane: an older agent stored any id unchecked.
 ///
 /// # Errors
 /// It may not.
@@ -248,8 +249,8 @@ impl Identity {
             .find(|certificate| certificate.pem == client.certificate)
     }
 
-    /// The key that is certified next over the link: a pending one that no session was welcomed with, or a new one. `client` opened the
-    /// session that there is.
+    /// The key for the next certificate over the link: the pending one, unless a session was welcomed with it, else a new one.
+    /// `client` opened the present session.
     ///
     /// # Errors
     /// The system gives no random numbers. Nothing has changed then.
@@ -300,8 +301,8 @@ impl Identity {
         self.pending.as_ref().map(|slot| &slot.key)
     }
 
-    /// Drops a pending identity whose key the control plane does not know, if the active one has another key. Tells whether so.
-    /// A pending key without a certificate stays: a token may be bound to it, whose answer was lost.
+    /// Drops a pending identity whose key the control plane does not know, if the active one has another key. Returns whether it
+    /// did. A pending key without a certificate stays: a token may be bound to it, and the answer was lost.
     pub fn fall_back(&mut self) -> bool {
         let key = |slot: &Option<Slot>| slot.as_ref().map(|slot| slot.key.expose_secret().to_owned());
         let certified = self.pending.as_ref().is_some_and(|slot| slot.certificate.is_some());
@@ -312,7 +313,7 @@ impl Identity {
         falls
     }
 
-    /// A session was welcomed with `client`: if that is the pending one, it is active from now on. Tells whether so.
+    /// A session was welcomed with `client`: if that is the pending one, it is active from now on. Returns whether it is.
     pub fn welcomed(&mut self, client: &ClientIdentity) -> bool {
         let is_it =
             |slot: &Slot| slot.certificate.as_ref().is_some_and(|certificate| certificate.pem == client.certificate);

@@ -1,10 +1,10 @@
 //! From a document to an answer, without doing anything itself.
 //!
-//! A [`Job`] is one document or one forget on its way. It says which call to the API server comes next and is told how that
-//! ended, until it has the answer. It may touch only the object that the document names and the floor in the status of
-//! `DataPlane/default`. Rules: what is stored is replaced only by a higher generation; a write carries uid and resourceVersion,
-//! so a decision on an old view fails instead of overwriting; an answer that says *accepted* comes after the API server's 2xx
-//! or after reading the document back; whatever is not certain is *deferred*, since the sender asks again and finds out.
+//! A [`Job`] is one document or one forget on its way. It asks for the next call to the API server and gets its result, until it
+//! has the answer. It may touch only the object that the document names and the floor in the status of `DataPlane/default`. Rules:
+//! what is stored is replaced only by a higher generation; a write carries uid and resourceVersion, so a decision on an old view
+//! fails instead of overwriting; an answer that says *accepted* comes after the API server's 2xx or after reading the document
+//! back; whatever is not certain is *deferred*, since the sender asks again and finds out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct View {
     pub floor: i64,
     /// What the customer allows.
     pub policy: Arc<Policy>,
-    /// What the policy's rules ask beside the document.
+    /// Context that the policy's rules need beside the document.
     pub about: About,
 }
 
@@ -85,7 +85,7 @@ impl Job {
         (Self::Forget(job), next)
     }
 
-    /// What came of the last call, and what comes next.
+    /// Takes the result of the last call; returns what comes next.
     pub fn resume(&mut self, reply: Reply) -> Next {
         match self {
             Self::Document(job) => job.resume(reply),
@@ -129,7 +129,7 @@ impl DocumentJob {
         let next = match known {
             Known::Unknown => job.look(),
             Known::Watched(stored) => match job.decide(stored.as_deref()) {
-                // A watch may lag behind: what it says is confirmed before it is held against the sender.
+                // The watch may lag behind: its state is confirmed by a read before anything but *already* is answered.
                 Decision::Answer(Verdict::Already) => Next::Done(Verdict::Already),
                 Decision::Answer(_) => job.look(),
                 Decision::Write(call) => job.write(call),
@@ -148,7 +148,7 @@ impl DocumentJob {
                         None => Verdict::Already,
                     });
                 }
-                // It was not there when it was read: what was uncertain has not happened.
+                // The read shows that the uncertain write did not happen.
                 if let Some(deferral) = self.uncertain.take() {
                     return Next::Done(deferred(deferral));
                 }
@@ -159,7 +159,7 @@ impl DocumentJob {
             }
             (Waits::Read, Err(error)) => Next::Done(unread(self.uncertain.take(), &error)),
             (Waits::Write, Ok(Some(object))) => Next::Done(self.accepted(&object)),
-            // A store that says nothing about what it stored is asked.
+            // If the answer to a write holds no object, the object is read back.
             (Waits::Write, Ok(None)) => self.look(),
             (Waits::Write, Err(error)) => match classify(&error) {
                 Meaning::ReadAgain => self.look(),
@@ -271,7 +271,7 @@ impl DocumentJob {
         })
     }
 
-    /// The customer's word; none means yes. `new`: nothing of that name is stored.
+    /// The answer if the customer's policy does not allow the document; none if it does. `new`: nothing of that name is stored.
     fn allowed(&self, new: bool) -> Option<Decision> {
         let body = &self.request.checked.checked.body;
         match &*self.view.policy {
@@ -289,7 +289,7 @@ impl DocumentJob {
         }
     }
 
-    /// Accepted, with what the cluster made of it on the way.
+    /// Accepted, with what admission changed in the stored object.
     fn accepted(&self, object: &Value) -> Verdict {
         let stored = body(object.get("spec").unwrap_or(&Value::Null));
         let hash = body_hash(self.request.key(), &stored);
@@ -337,7 +337,7 @@ fn deferred(deferral: Deferral) -> Verdict {
     Verdict::Deferred { reason, message, retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX) }
 }
 
-/// The answer when reading failed: an earlier deferral speaks first.
+/// The answer when a read failed: an earlier deferral takes precedence.
 fn unread(earlier: Option<Deferral>, error: &CallError) -> Verdict {
     let later = earlier.or_else(|| match classify(error) {
         Meaning::Uncertain(deferral) | Meaning::Deferred(deferral) => Some(deferral),

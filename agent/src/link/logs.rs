@@ -40,7 +40,7 @@ pub use starts::Starts;
 /// Most streams at the same time.
 const MAX_STREAMS: usize = 64;
 
-/// Frames between sources and the socket: they are out of the sources' hands, so there are few.
+/// Frames between sources and the socket. Few, because a source cannot take them back.
 const QUEUE: usize = 4;
 
 /// A bulk connection without streams is kept so long.
@@ -49,7 +49,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Longest time of opening the bulk connection.
 const OPEN: Duration = Duration::from_secs(20);
 
-/// Why no stream can start, whatever the reason.
+/// What the control plane is told when the bulk connection cannot be opened, whatever the cause.
 const UNAVAILABLE: &str = "the bulk connection cannot be opened; the agent's log says why";
 
 /// What the control connection says about streams.
@@ -202,7 +202,7 @@ impl Streams {
         if self.bulk.is_none() {
             match timeout(OPEN, open()).await {
                 Ok(Ok(socket)) => self.bulk = Some(Bulk::new(socket, self.round_trip.subscribe())),
-                // What stood in the way is for the customer's eyes only: it tells what listens where.
+                // The cause goes to the customer's log only: it shows what listens where in their network.
                 Ok(Err(error)) => {
                     warn!(error = %crate::telemetry::chain(&error), "the bulk connection cannot be opened");
                     return self.refuse(number, EndReason::BulkUnavailable, UNAVAILABLE).await;
@@ -268,7 +268,7 @@ impl Streams {
         }
     }
 
-    /// Tells an end over the control connection.
+    /// Reports an end over the control connection.
     async fn refuse(&self, stream: u32, reason: EndReason, message: &str) {
         let end = StreamEnded { stream, reason, message: message.to_owned() };
         if self.ended.send(end).await.is_err() {

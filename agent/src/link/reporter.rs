@@ -1,8 +1,8 @@
-//! From a custom resource to what the control plane learns of it, and back: what it has recorded leaves the status.
+//! Reports custom resources to the control plane, and removes facts from their status once they are acknowledged.
 //!
 //! Pure. The watch brings objects; [`Report::of`] reads one leniently, because one object that nobody can read must not stop the
-//! rest. What is new, in flight or acknowledged is the session's business (`protocol`), so the same report may be told
-//! again at no cost. [`Removal`] takes acknowledged facts out of a status, on the version that it has read.
+//! rest. The session (`protocol`) tracks what is new, in flight or acknowledged, so passing it the same report again costs nothing.
+//! [`Removal`] takes acknowledged facts out of a status, on the version that it has read.
 
 use protocol::message::InventoryEntry;
 use protocol::mutant::{self, Mutant};
@@ -60,7 +60,7 @@ pub fn key_of(kind: Kind, object: &Value) -> Option<ResourceKey> {
     Some(ResourceKey { kind, name })
 }
 
-/// A status is a state with more in it. One that cannot be read says so itself.
+/// The reported state is a part of the status. For a status that cannot be read, a condition says so.
 fn state(status: &Value) -> State {
     if status.is_null() {
         return State::default();
@@ -75,7 +75,7 @@ fn state(status: &Value) -> State {
                 "the status in the cluster is not of a form that this agent knows; a newer operator may have written it"
                     .to_owned(),
             observed_generation: None,
-            // The zero of times: when it began is not known, and a report must not change by being made again.
+            // A constant: when it began is not known, and a report that is made again must stay equal.
             last_transition_time: "1970-01-01T00:00:00Z".to_owned(),
         }],
         ..State::default()
@@ -106,7 +106,7 @@ impl Removal {
         (self.key, self.acknowledged)
     }
 
-    /// What came of the last call, and what comes next.
+    /// Takes the result of the last call; returns what comes next.
     pub fn resume(&mut self, reply: Reply) -> Step<Settled> {
         match (self.writing, reply) {
             (false, Ok(None)) | (true, Ok(_)) => Step::Done(Settled::Done),
@@ -130,7 +130,7 @@ impl Removal {
             return Step::Done(Settled::Done);
         };
         let before = facts.len();
-        // One that was merged with a later one since it was sent stays: its sum is not recorded yet.
+        // A fact that was merged with a later one after it was sent stays: the new count is not recorded yet.
         facts.retain(|stored| {
             Fact::deserialize(stored)
                 .map_or(true, |stored| !self.acknowledged.iter().any(|fact| is_same(fact, &stored)))

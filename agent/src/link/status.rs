@@ -66,8 +66,8 @@ pub fn merged(object: &Value, wanted: &LinkStatus, now: &str) -> Option<Value> {
     }
     let status = status.as_object_mut()?;
     for (field, value) in [("id", id), ("version", version), ("storeId", store_id)] {
-        // An id is given once: what the operator made carries it. An identity of another data plane does not change it, and the
-        // API server would refuse the rest of the status with it.
+        // The id is set once, since labels of the operator's objects carry it. With an identity of another data plane it stays: the
+        // API server would refuse a changed id and the rest of the status with it.
         if let Some(value) = value
             && (field != "id" || !status.contains_key(field))
         {
@@ -125,7 +125,7 @@ impl StatusJob {
         (job, next)
     }
 
-    /// What came of the last call, and what comes next.
+    /// Takes the result of the last call; returns what comes next.
     pub fn resume(&mut self, reply: Reply) -> Step<Settled> {
         match (self.writing, reply) {
             (true, Ok(_)) => Step::Done(Settled::Done),

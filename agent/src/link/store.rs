@@ -108,13 +108,13 @@ impl Call {
     }
 }
 
-/// What the API server said: the object (as stored now), nothing, or an error.
+/// The answer of the API server: the object (as stored now), nothing, or an error.
 pub type Reply = Result<Option<Value>, CallError>;
 
-/// What comes next for something that is made of calls: the pure parts ask for one call after the other and end.
+/// The next step of something that is made of calls: the pure parts ask for one call after the other and then end.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step<T> {
-    /// Make this call and tell how it ended.
+    /// Make this call and pass on its result.
     Call(Call),
     /// The end.
     Done(T),

@@ -45,7 +45,7 @@ impl Chunker {
             self.lines.extend_from_slice(line);
             return;
         }
-        // Until the last piece is out, the cursor stays before this line: who goes on from there gets it whole.
+        // Until its last piece is out, the cursor stays before this line: a reader that resumes from there gets the line whole.
         let mut pieces = line.chunks(CHUNK_MAX).peekable();
         while let Some(piece) = pieces.next() {
             let partial = pieces.peek().is_some();

@@ -108,7 +108,7 @@ impl Resume {
         let time = self.walker.time();
         if time == self.after.time {
             let here = self.walker.position(line);
-            // Not equal: a stream that began inside of a group of equal times counted too few.
+            // The ordinal may be higher than the cursor's: a stream that began inside a group of equal times counted too few.
             if here.hash == self.after.hash && here.ordinal >= self.after.ordinal {
                 return Resumed::Found;
             }

@@ -1,7 +1,7 @@
 //! How much the control plane may have here: in number, in bytes and over time. Pure.
 //!
-//! A number is judged by rank, so that several reconcilers need not agree who came first: of those that are there, the oldest
-//! stay. What happens over time has a [`Budget`].
+//! A number is limited by rank, so that several reconcilers need not agree on an order: of the resources that exist, the oldest
+//! stay. What is limited over time has a [`Budget`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,9 +53,9 @@ pub fn bytes(beside: &Beside, bytes: u64, most: Option<u64>) -> Result<(), Strin
     }
 }
 
-/// What may happen so often within some time. Each happening has a name and counts once, however often it is asked for.
+/// Limits how often something may happen within some time. Each event has a name and counts once, however often it is asked for.
 ///
-/// It lives as long as a leader does: another one begins with an empty budget.
+/// It lives as long as its leader: the next leader starts with nothing spent.
 #[derive(Debug, Default)]
 pub struct Budget {
     spent: BTreeMap<String, Timestamp>,

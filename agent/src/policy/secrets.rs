@@ -1,8 +1,9 @@
-//! What a pod may be that is given secrets: the customer's word on image, variables, files, command and arguments.
+//! The customer's rules for a pod that is given secrets: image, variables, files, command and arguments.
 //!
-//! A value that a process holds is told by whoever chooses what the process does, through exit codes, timing or names that it asks
-//! the DNS for. So the customer may keep these choices. Variables and files count, since both bring code into a process: by the
-//! loader (`LD_PRELOAD`, `/etc/ld.so.preload`), by a runtime (`NODE_OPTIONS`, `JAVA_TOOL_OPTIONS`), or in place of a script. Pure.
+//! Whoever chooses what a process does can have it reveal the values that it holds, through exit codes, timing or names that it
+//! asks the DNS for. So the customer may keep these choices. Variables and files count, since both bring code into a process: by
+//! the loader (`LD_PRELOAD`, `/etc/ld.so.preload`), by a runtime (`NODE_OPTIONS`, `JAVA_TOOL_OPTIONS`), or in place of a script.
+//! Pure.
 
 use protocol::document::ReleaseSpec;
 use protocol::mutant::{self, Mutant};
@@ -11,10 +12,10 @@ use serde_json::Value;
 use super::image_is_below;
 use crate::kinds::{EnvironmentRule, Permission, SecretRule};
 
-/// What is chosen of one pod.
+/// The choices that were made for one pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Whether it is given secrets: nothing is asked of others.
+    /// Whether it is given secrets; the rules ask nothing of other pods.
     pub secrets: bool,
     /// By digest.
     pub image: String,
@@ -28,7 +29,7 @@ pub struct Pod {
     pub files: Vec<String>,
 }
 
-/// One thing that may not be, and where: a JSON pointer into the document, empty for arguments of a run.
+/// One forbidden choice and its place: a JSON pointer into the document, empty for arguments of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objection {
     /// `/image`, `/env/2` and so on.
@@ -38,7 +39,7 @@ pub struct Objection {
 }
 
 impl Pod {
-    /// Of a document.
+    /// The choices of a document.
     #[must_use]
     pub fn of_release(spec: &ReleaseSpec) -> Self {
         let env = || spec.env.iter().flatten();
@@ -53,7 +54,7 @@ impl Pod {
         }
     }
 
-    /// Of a rendered Job or Deployment.
+    /// The choices in a rendered Job or Deployment.
     #[must_use]
     pub fn of_rendered(object: &Value) -> Self {
         let pod = object.pointer("/spec/template/spec");
@@ -137,7 +138,7 @@ fn is_image(image: &str, allowed: &str) -> bool {
     }
 }
 
-/// Whether `path` is `allowed`, or below it where that ends in a slash. A path that goes round by `..` is compared with nothing.
+/// Whether `path` is `allowed`, or below it where that ends in a slash. A path with an empty, `.` or `..` segment matches nothing.
 fn is_file(path: &str, allowed: &str) -> bool {
     let plain = path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
     plain && (path == allowed || (allowed.ends_with('/') && path.len() > allowed.len() && path.starts_with(allowed)))

@@ -87,7 +87,7 @@ fn targets(level: LogLevel) -> Targets {
         .with_default(own.min(LevelFilter::WARN))
         .with_target("pdp_agent", own)
         .with_target("protocol", own)
-        // They print what a vault answered; our own errors say what there is to say.
+        // vaultrs logs what a vault answered; our own errors cover that.
         .with_target("vaultrs", LevelFilter::OFF)
         .with_target("rustify", LevelFilter::OFF)
 }

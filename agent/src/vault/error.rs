@@ -87,8 +87,8 @@ pub enum VaultError {
 }
 
 impl VaultError {
-    /// What a condition says, which the control plane reads too: nothing that only the customer knows, such as where the vault is,
-    /// below which mount and prefix it keeps what, and by which role. All of that is in the sentence itself, for the operator's log.
+    /// The message of a condition, which the control plane reads too: nothing that only the customer knows, such as the vault's
+    /// address, its mounts and prefixes, and the role. The error's own message has all of that, for the operator's log.
     #[must_use]
     pub fn outside(&self) -> String {
         const LOG: &str = "the operator's log says which and why, for the platform team";

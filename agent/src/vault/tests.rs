@@ -92,7 +92,7 @@ async fn every_refusal_has_a_reason_and_names_what_to_do() {
     let errors = |status: u16, start: &'static str| (start, status, json!({"errors": ["no"]}).to_string());
     let data = "GET /v1/secret/data/acme/dev/db";
     let deleted = json!({"data": {"data": null, "metadata": {}}}).to_string();
-    // What a condition says of it, and so the control plane hears, names neither vault nor mount, prefix or role.
+    // The condition, and so the control plane, gets neither vault nor mount, prefix or role.
     let internal = ["127.0.0.1", "secret/", "acme/dev", "dp-acme-shop-dev", "role pdp"];
     for (rules, reason, part) in [
         (vec![errors(503, "POST")], "VaultSealed", "sealed"),

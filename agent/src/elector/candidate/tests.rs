@@ -103,7 +103,7 @@ fn leader() -> Candidate {
 fn nobody_leads_under_a_lease_that_was_made_again_until_it_has_lasted() {
     let again = |holder| Seen { uid: "u2".into(), ..lease(holder, 1, "r9") };
     let fresh = || Candidate::new("a".into());
-    // What it knew, and what it saw before it wrote.
+    // What the candidate knew, and what it saw before it wrote.
     for (name, mut candidate, sights) in [
         ("made by its leader", leader(), vec![None]),
         ("made by a process that knows no other", fresh(), vec![None]),

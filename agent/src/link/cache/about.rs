@@ -1,4 +1,4 @@
-//! What the policy's rules ask of a document beside its body, answered from what is stored. Pure.
+//! What the policy's rules need to know beside a document's body, looked up among the stored objects. Pure.
 
 use protocol::document::{Body, EnvironmentSpec};
 use protocol::name::{Kind, ResourceKey};
@@ -11,17 +11,17 @@ use crate::policy::limits::Beside;
 /// What the policy's rules ask of a stored object.
 #[derive(Debug, Default)]
 pub(super) enum Judged {
-    /// Nothing, or it does not say.
+    /// Nothing, or the object does not have it.
     #[default]
     Nothing,
     /// Who an environment belongs to.
     Environment(Handles),
-    /// Where a release runs, and the image that serves or, before one does, shall.
+    /// Where a release runs, and its image: the one that serves or, before any serves, the desired one.
     Release { environment: Option<Box<str>>, image: Option<Box<str>>, secrets: bool },
 }
 
 impl Cache {
-    /// What the policy's rules ask of a document beside its body, as far as it is stored.
+    /// What the policy's rules need to know beside a document's body, as far as it is stored.
     #[must_use]
     pub fn about(&self, key: &ResourceKey, body: &Body) -> About {
         let about = match body {
@@ -42,7 +42,7 @@ impl Cache {
         About { beside: self.beside(key, body), ..about }
     }
 
-    /// What is stored beside `key`, if the customer limits it: else nobody asks, and counting takes its time.
+    /// Counts what is stored beside `key`, but only if the customer sets a limit: without one nobody asks, and counting is slow.
     fn beside(&self, key: &ResourceKey, body: &Body) -> Beside {
         let Policy::Given(policy) = &*self.policy else { return Beside::default() };
         let limited = policy.limits.is_some()

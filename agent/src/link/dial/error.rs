@@ -68,7 +68,7 @@ pub enum DialError {
     /// A stage took too long.
     #[error("no answer in time while {stage}")]
     Timeout { stage: Stage },
-    /// The proxy said no.
+    /// The proxy refused.
     #[error("the proxy refused the connection with status {status}{}", if *status == 407 { "; check user and password in HTTPS_PROXY" } else { "; may this host be reached through it?" })]
     ProxyRefused {
         /// Its HTTP status.
@@ -172,7 +172,7 @@ const fn hint(status: u16) -> &'static str {
     }
 }
 
-/// Classifies what a stream said. With TLS 1.3 the refusal of a client certificate comes only after the handshake.
+/// Classifies the error of a stream. With TLS 1.3 the refusal of a client certificate comes only after the handshake.
 pub(super) fn of_io(stage: Stage, error: &io::Error) -> DialError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(tls) => of_tls(stage, tls),

@@ -22,7 +22,7 @@ const RESOLVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
 const PROXY: Duration = Duration::from_secs(10);
 const STAGGER: Duration = Duration::from_millis(250);
-/// Unacknowledged data for so long ends the connection, also while nothing is read.
+/// A connection whose data stays unacknowledged for this long ends, also while nothing is read.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest answer of a proxy to CONNECT.
 const MAX_PROXY_ANSWER: usize = 8 * 1024;
@@ -70,7 +70,7 @@ async fn direct(host: &str, port: u16) -> Result<TcpStream, DialError> {
         .map_err(|_| DialError::Timeout { stage: Stage::Connect })?
         .map_err(|error| DialError::Connect { host: host.to_owned(), port, detail: error.to_string() })?;
     let socket = SockRef::from(&stream);
-    // Both only show a broken connection sooner; a kernel without them still carries the link.
+    // Best effort: the link also works on a kernel that refuses these options, and then notices a broken connection later.
     let _without = socket.set_tcp_nodelay(true);
     let _without = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
     Ok(stream)

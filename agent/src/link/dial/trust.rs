@@ -1,7 +1,9 @@
-//! Whom the link takes for the control plane: what the installation says, and nothing that the control plane says.
+//! Which certificates the link accepts for the control plane: those that the installation configures, never those that the control
+//! plane sends.
 //!
-//! A bundle of the installation counts alone, and so do the platform's roots where there is none. What a control plane hands out is
-//! compared with that and shown to people; whoever was the control plane for a minute would otherwise be trusted for ever.
+//! A bundle of the installation is used alone, and the platform's roots only where there is no bundle. Certificates that a control
+//! plane hands out are compared with those and shown to people, but not trusted: else whoever impersonates the control plane for a
+//! minute would be trusted for ever.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -21,7 +23,7 @@ pub fn certificates(bundle: Option<&[u8]>) -> Result<Vec<CertificateDer<'static>
     if found.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(found) }
 }
 
-/// Whose signatures count.
+/// The root store of these certificates.
 ///
 /// # Errors
 /// None of the certificates can be used.
@@ -53,7 +55,7 @@ pub(super) fn unknown(handed_out: &str, trusted: &[CertificateDer<'_>]) -> Vec<S
         let bytes: Vec<String> = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect();
         bytes.join(":")
     };
-    // What is no certificate is nothing that a person could trust.
+    // Entries that are no certificates are skipped: there is nothing that a person could trust.
     let handed_out = CertificateDer::pem_slice_iter(handed_out.as_bytes()).filter_map(Result::ok);
     handed_out.filter(|one| !trusted.contains(one)).map(|one| fingerprint(&one)).collect()
 }

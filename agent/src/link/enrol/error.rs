@@ -26,10 +26,10 @@ pub enum KeepError {
     /// Not the leader any more.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
-    /// The control plane could not be asked.
+    /// The control plane could not be reached.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The control plane said no.
+    /// The control plane refused.
     #[error("the control plane gives no certificate: {0}")]
     Refused(EnrolError),
     /// The control plane's answer makes no sense.
@@ -79,8 +79,8 @@ impl KeepError {
         }
     }
 
-    /// Earliest next try, before spreading: what only a person can change is looked at every half minute, since a look costs
-    /// little and the person waits.
+    /// Earliest next try, before spreading. Where only a person can help, that is every half minute: a try is cheap and the person
+    /// is waiting.
     #[must_use]
     pub fn retry_after(&self, failures: u32) -> Duration {
         let growing = Duration::from_millis(500).saturating_mul(1 << failures.min(6)).min(Duration::from_secs(30));

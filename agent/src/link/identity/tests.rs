@@ -60,7 +60,8 @@ fn a_pending_certificate_goes_first_and_renews_itself_when_it_has_ended() {
     };
     let Plan::Dial(client) = identity.plan(HOUR, false) else { panic!() };
     assert_eq!(client.key.expose_secret(), new.expose_secret());
-    // The control plane may have welcomed it: the older key, though its certificate lives, would look stolen.
+    // The control plane may have welcomed the new key already: use of the older one, though its certificate is still valid, would
+    // look like theft.
     for (now, renew) in [(HOUR, true), (3 * HOUR, false), (3 * HOUR, true)] {
         let Plan::Renew(slot) = identity.plan(now, renew) else { panic!() };
         assert_eq!(slot.key.expose_secret(), new.expose_secret());

@@ -81,7 +81,7 @@ impl ForgetJob {
 
     fn decide(&mut self, object: Option<&Value>) -> Next {
         let Some(object) = object else {
-            // Gone already. The floor has to say so too, or an older document would bring it back.
+            // Already gone. The floor is raised all the same, or an older document would create the object again.
             self.target = None;
             return self.read_floor();
         };
@@ -90,7 +90,8 @@ impl ForgetJob {
         if generation > self.generation {
             return Next::Done(Verdict::Stale { generation: Some(generation), hash: Some(hash), floor: self.floor });
         }
-        // The end of a run is final: a cancellation that came too late may have drawn a higher generation and never arrived.
+        // A finished run may be forgotten even if a lower generation is stored: a cancellation may have drawn a higher one and come
+        // too late to be stored.
         let late = self.key.kind == Kind::TaskRun && stored.finished;
         if generation < self.generation && !late {
             return self.refuse(&format!("an older generation is stored here: {generation}"));

@@ -1,4 +1,4 @@
-//! What an error of the API server means for a document: read again, later, or no.
+//! What an error of the API server means for a document: read again, deferred, or refused.
 //!
 //! The words that policies, webhooks and quotas of the customer chose are passed on as they are; values that the schema quotes are not.
 
@@ -21,7 +21,7 @@ const MAX_REASONS: usize = 64;
 /// Longest message of one reason, in bytes.
 const MAX_MESSAGE: usize = 1024;
 
-/// Later, and why.
+/// Why a document is deferred, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deferral {
     pub reason: DeferReason,
@@ -40,7 +40,7 @@ pub enum Meaning {
     Uncertain(Deferral),
     /// It has not happened, and may later.
     Deferred(Deferral),
-    /// It will not happen like this.
+    /// It cannot succeed as it is.
     Refused(RefusalClass, Vec<FieldError>),
 }
 

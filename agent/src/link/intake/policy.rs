@@ -1,7 +1,8 @@
-//! What the customer's `DataPlanePolicy` says of a document before it is stored.
+//! Checks a document against the customer's `DataPlanePolicy` before it is stored.
 //!
-//! The operator enforces the same limits on what is stored; here they only speak early, so that the sender hears at once and
-//! in one answer. What cannot be known here (the owner of an environment that is not stored yet) is left to the operator.
+//! The operator enforces the same limits on what is stored; here they are only checked early, so that the sender gets the refusal
+//! at once and in one answer. What cannot be known here (the owner of an environment that is not stored yet) is left to the
+//! operator.
 
 use protocol::document::Body;
 use protocol::document::{Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec};
@@ -47,7 +48,7 @@ impl Handles {
     }
 }
 
-/// What the rules ask of a document beside its body, as far as it is stored.
+/// What the rules need to know beside a document's body, as far as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
     /// Handles of the environment in which it runs.
@@ -70,7 +71,7 @@ pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> V
     match body {
         Body::DataPlane(_) => Vec::new(),
         Body::TaskRun(TaskRunSpec { cancel: Some(true), .. }) => Vec::new(),
-        // What a run starts is named by its release.
+        // A run has the image of its release.
         Body::TaskRun(run) => {
             let args = run.args.as_ref().filter(|args| !args.is_empty()).and_then(|_| {
                 let message = policy::secrets::task_args(rule(policy, owner.as_ref()?)?, *secrets).err()?;
@@ -85,8 +86,8 @@ pub fn objections(policy: &DataPlanePolicySpec, body: &Body, about: &About) -> V
     }
 }
 
-/// Every limit of the customer that storing `document` would go beyond. `new`: nothing of its name is there yet, so it is one more.
-/// What takes no room is stored all the same: a removal, the end of a run, the settings of the installation.
+/// Every limit of the customer that storing `document` would exceed. `new`: nothing of its name is stored yet, so it counts as one
+/// more. A document that takes no room has no limit: a removal, the end of a run, the settings of the installation.
 #[must_use]
 pub fn beyond(
     policy: &DataPlanePolicySpec,

@@ -1,4 +1,4 @@
-//! A document as the intake takes it up: checked as far as that needs no cluster, and as it is stored.
+//! A document at the start of the intake: checked as far as that needs no cluster, and in the form in which it is stored.
 
 use protocol::document::{Body, CheckedDocument, DocumentStamp, check_document};
 use protocol::message::{Document, Verdict};
@@ -14,7 +14,7 @@ use crate::link::store::Table;
 pub struct Request {
     pub(super) checked: CheckedDocument,
     pub(super) stamp: DocumentStamp,
-    /// Of its fields, for whoever compares what is stored.
+    /// Hashes of its fields, from which the operator later sees which of them were changed.
     note: String,
     pub(super) body: Value,
 }

@@ -43,7 +43,7 @@ impl Stored {
         let document = stamp(spec);
         let mut metadata = object.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         metadata.remove("managedFields");
-        // The next document brings its own.
+        // The next document has a note of its own.
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(FIELDS);
         }
@@ -115,7 +115,7 @@ pub fn body(spec: &Value) -> Value {
     body
 }
 
-/// The hash of a body as it is stored; none if it is nothing that a document could be.
+/// The hash of a body as it is stored; none if it could not be a document's.
 #[must_use]
 pub fn body_hash(key: &ResourceKey, body: &Value) -> Option<ContentHash> {
     let tree = Tree::of(body).ok()?;

@@ -18,7 +18,7 @@ use super::flow::Flow;
 /// Time between pings.
 const PING: Duration = Duration::from_secs(10);
 
-/// Bytes of frames behind which a mark goes at the latest; it goes at once when nothing follows.
+/// A mark follows after at most this many bytes of frames; it follows at once when no more frames wait.
 const MARK: u64 = 32 * 1024;
 
 /// A connection without a byte for so long is lost.
@@ -116,7 +116,7 @@ pub(super) async fn pump(
             }
         }
         let close = Message::Close(Some(CloseFrame { code: CloseCode::Away, reason: "".into() }));
-        // Nobody is helped by knowing that the other side was gone already.
+        // If it cannot be sent, the connection is over anyway.
         drop(timeout(CLOSE, out.send(close)).await);
     }
     reason

@@ -61,7 +61,7 @@ impl Flow {
         self.lock().accounts.insert(stream, Account { sent: 0, limit: credit });
     }
 
-    /// Closes it; who waits for its credit is told.
+    /// Closes it; senders that wait for its credit get an error.
     pub(super) fn close(&self, stream: u32) {
         self.lock().accounts.remove(&stream);
         self.changed.notify_waiters();

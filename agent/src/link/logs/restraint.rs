@@ -1,9 +1,9 @@
 //! How much of a bulk connection may be on its way, so that messages of the control connection do not wait behind it.
 //!
-//! Both connections share a path. What is on its way beyond what the path carries stands in its buffers, and there the control
-//! connection's bytes stand behind it: its round trip grows. So the window shrinks by half when the round trip is well above
-//! the shortest one seen, and grows slowly when it is not (as TCP Vegas does, by another connection's delay). One late pong may
-//! be a busy processor; a queue delays two in a row. Pure.
+//! Both connections share a path. What is in flight beyond the capacity of the path waits in its buffers, and the control
+//! connection's bytes wait there behind it: its round trip grows. So the window shrinks by half when the round trip is well above
+//! the shortest one seen, and grows slowly when it is not (as TCP Vegas does, by another connection's delay). A single late pong
+//! may only mean a busy processor; a queue delays two in a row. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,9 +18,9 @@ const LEAST: u64 = 16 * 1024;
 const MOST: u64 = 2 * 1024 * 1024;
 /// What a round trip may be above the shortest one.
 const SLACK: Duration = Duration::from_millis(10);
-/// The shortest round trip is looked for in so many spans.
+/// The shortest round trip is taken over this many spans.
 const SPANS: usize = 4;
-/// Length of one span: a path that has become longer is believed after all of them.
+/// Length of one span: a path that has become longer is known as such after all spans.
 const SPAN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
-//! Reads one container and sends what it says: over cuts, restarts and the end of the pod.
+//! Reads the log of one container and sends it, over cut connections, restarts and the end of the pod.
 //!
-//! It reads `pods/log` only. What to read next is decided by `pods::plan`, what of it is new by `cursor::Resume`; here is the
-//! order of calls, and patience.
+//! It reads `pods/log` only. What to read next is decided by `pods::plan`, what of it is new by `cursor::Resume`; this module makes
+//! the calls, in order and with waits between retries.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::logs::cursor::{Cursor, since};
 use crate::logs::pods::{Instance, Plan, Progress, plan};
 use crate::logs::reading::{Item, Reading};
 
-/// How long nothing comes before lines that wait for the cursor's line are given out.
+/// When no line has come for this long, lines held back for the cursor's line are sent.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A container's state is known only a little after its stream has ended.
@@ -170,7 +170,7 @@ impl Source {
                     if failures >= TRIES {
                         return SourceEnd::Failed(reason);
                     }
-                    // The log is rotated meanwhile: the first try is at once.
+                    // The wait lets a rotation of the log finish; after a first failure there is none.
                     tokio::time::sleep(BACKOFF.saturating_mul((1 << (failures - 1).min(5)) - 1)).await;
                     self.look.notify_one();
                     if self.seen(&mut views, Instant::now()).await.is_err() {
@@ -184,7 +184,7 @@ impl Source {
     /// Waits for pods that were asked for at `time` or later.
     async fn seen(&self, views: &mut watch::Receiver<Views>, time: Instant) -> Result<(), Gone> {
         if !self.wish.follow {
-            // Nobody asks for pods again.
+            // Without `follow` the pods are never listed again.
             tokio::time::sleep(SETTLE).await;
             return Ok(());
         }

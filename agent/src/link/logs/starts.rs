@@ -42,7 +42,7 @@ mod tests {
         for _ in 0..AT_ONCE {
             assert_eq!(starts.take(begin), Ok(()));
         }
-        // Who asks in between is told how long to wait, and its asking costs nothing.
+        // A start that is refused in between gets its wait and takes no token.
         for milliseconds in [0, 1, 499] {
             let now = begin + Duration::from_millis(milliseconds);
             assert_eq!(starts.take(now), Err(EVERY - Duration::from_millis(milliseconds)));

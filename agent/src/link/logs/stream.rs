@@ -83,7 +83,7 @@ struct Streaming {
     wish: Wish,
     output: Output,
     views: watch::Receiver<Views>,
-    /// A source wants to know how its pod is.
+    /// A source asks for the present state of its pod.
     wanted: Arc<Notify>,
 }
 
@@ -109,7 +109,7 @@ impl Streaming {
                     if found.is_empty() && !self.wish.follow {
                         return end(EndReason::NotFound, "there are no pods; nothing runs, or it was scaled to zero");
                     }
-                    // Before a source begins: it takes a pod that it does not see for one that is gone.
+                    // Published before the sources start: a source takes a pod that is not listed for a deleted one.
                     let containers = found.iter().map(|one| ((one.uid.clone(), one.container.clone()), one.clone()));
                     publish.send_replace(Views { asked, containers: Arc::new(containers.collect()) });
                     if self
@@ -199,13 +199,14 @@ impl Streaming {
             known.insert(key);
             let cursor = match cursors.remove(&instance.source) {
                 Some(cursor) if cursor.pod == instance.uid => Some(cursor),
-                // A pod of the same name is another one (a StatefulSet's, or made by hand).
+                // The cursor is of another pod with the same name (a StatefulSet's, or made by hand).
                 other => {
                     other.into_iter().for_each(|cursor| _ = cursors.insert(cursor.source.clone(), cursor));
                     None
                 }
             };
-            // Where to begin was said of what ran at the beginning; of what joins later, everything is wanted.
+            // `tail` and `since` were chosen for the containers that ran at the start; those that join later are read from their
+            // first line.
             let wish = if from_the_end { self.wish } else { Wish { tail: None, since_seconds: None, ..self.wish } };
             let (client, namespace, instance) = (self.client.clone(), target.namespace.clone(), instance.clone());
             let look = self.wanted.clone();
@@ -287,8 +288,9 @@ impl Streaming {
         }
     }
 
-    /// A run is forgotten once its end is recorded, and its Job stays for a while: its pods carry its name. They are looked for in
-    /// the environment that the control plane names, since a search in all of them would cost a list each for every made-up name.
+    /// Finds the pods of a run whose TaskRun is deleted: the control plane forgets it once its end is recorded, while its Job stays
+    /// for a while and the pods carry the run's name. They are looked for in the environment that the control plane names, since a
+    /// search in all of them would cost one list each for every made-up name.
     async fn forgotten(&self, run: &str) -> Look<PodSet> {
         let Some(environment) = &self.start.environment else {
             return Look::End(end(
@@ -306,7 +308,7 @@ impl Streaming {
         match call(pods.list(&ListParams::default().labels(&selector).limit(1).match_any())).await {
             Ok(list) if !list.items.is_empty() => Look::Found(PodSet { namespace, selector, over: true }),
             Err(Unread::Failed(reason)) => Look::Failed(reason),
-            // Of the last two: the link is not bound there yet, or not any more.
+            // NotFound and NotAllowed: the link's role is not bound there yet, or not any more.
             Ok(_) | Err(Unread::NotFound | Unread::NotAllowed) => Look::End(end(
                 EndReason::NotFound,
                 "there is no such run here, and no pod of it: pods stay an hour after the end of a run",

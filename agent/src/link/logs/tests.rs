@@ -258,7 +258,7 @@ async fn a_run_that_is_forgotten_is_read_as_long_as_its_pod_stays() {
     let end = receiver.until_end().await;
     assert!(end.reason == EndReason::NotFound && end.message.contains("an hour"), "{end:?}");
 
-    // Without a word on where to look, nothing is searched.
+    // A request that names no environment starts no search.
     cluster.change(|inner| inner.paths.clear());
     let mut receiver = connect(&cluster).await;
     receiver.start(StreamStart { key, ..start(true) }).await;

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::link::dial::{ClientIdentity, Socket};
 
-/// Frames that wait for the writer. Short, because a report that is taken is not refreshed any more.
+/// Frames that wait for the writer. Few, because a report that is taken from the session is not replaced by a newer one any more.
 const FRAMES: usize = 4;
 /// Time for the last frames of a connection that is over.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
@@ -20,14 +20,14 @@ const LAST_FRAMES: Duration = Duration::from_secs(2);
 pub(super) struct Connection {
     /// Counts the connections of this process's leadership.
     pub(super) number: u64,
-    /// Who we said we are.
+    /// The identity of this end.
     pub(super) client: ClientIdentity,
     reader: SplitStream<Socket>,
     writer: mpsc::Sender<Transmit>,
     full: bool,
 }
 
-/// What a connection has to say.
+/// An event of a connection.
 pub(super) enum Ready {
     /// A frame; none when the stream has ended.
     Frame(Option<Result<Message, Error>>),
@@ -56,7 +56,7 @@ impl Connection {
         }
     }
 
-    /// Hands over what the session wants written, as far as the writer takes it.
+    /// Hands frames of the session to the writer, as many as it takes.
     pub(super) fn flush(&mut self, session: &mut AgentSession) {
         self.full = false;
         while let Ok(permit) = self.writer.try_reserve() {
@@ -80,7 +80,7 @@ impl Writer {
                 }
             };
             if last {
-                // The other side is told if it still listens; it finds out anyway.
+                // Best effort: without these frames the other side notices the end a little later.
                 let _unheard = timeout(LAST_FRAMES, self.sink.send(message)).await;
                 break;
             }

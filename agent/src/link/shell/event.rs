@@ -1,4 +1,4 @@
-//! What the loop does with news: of the connection, of the session, and of what was started beside it.
+//! What the loop does with events: of the connection, of the session, and of what was started beside it.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const RENEW_AGAIN: i64 = 60;
 const RENEW_PAUSE: i64 = 10;
 /// Shortest time between renewals that the control plane forces by refusing the certificate.
 const RENEW_FORCED: Duration = Duration::from_secs(60);
-/// Clocks may differ by so much before it is worth a line, in seconds.
+/// Clock difference to the control plane above which a warning is logged, in seconds.
 const CLOCK_SKEW: i64 = 60;
 
 impl<S: Store> Term<'_, S> {
@@ -110,7 +110,7 @@ impl<S: Store> Term<'_, S> {
             }
             Done::RenewalRequest(Ok(csr)) => {
                 if let Some(session) = &mut self.session {
-                    // Without a session it is asked for again after the next welcome.
+                    // If the session is gone, the request is made again after the next welcome.
                     session.send_now(AgentMessage::Renew(Renew { csr }));
                 }
             }
@@ -175,7 +175,7 @@ impl<S: Store> Term<'_, S> {
         }
     }
 
-    /// Drains the session: frames to the writer, news to their handlers, until there is none.
+    /// Drains the session: frames to the writer, events to their handlers, until there are none.
     pub(super) fn pump(&mut self) {
         loop {
             let Some(session) = &mut self.session else { return };
@@ -262,7 +262,7 @@ impl<S: Store> Term<'_, S> {
                 debug!(?cause, reason, dial_after, "no connection");
                 let (reason, message) = self.dial_error.take().unwrap_or_else(|| lost(cause, &reason));
                 self.connected(false, reason, message);
-                // The key is not registered any more. A token may be here already: given before this process started.
+                // The key is not registered any more. A new token may already be in place, from before this process started.
                 if cause == Disconnect::Closed(CloseCode::Revoked) {
                     self.renew_needed();
                 }
@@ -334,7 +334,8 @@ impl<S: Store> Term<'_, S> {
         self.tasks.spawn(async move { Done::RenewalRequest(keeper.renewal_request(&client).await) });
     }
 
-    /// The control plane does not take the certificate that was tried last: at once with a newer one, but not again and again.
+    /// The control plane refused the certificate of the last attempt: renew before the next dial. That dial comes at once, but not
+    /// more often than every [`RENEW_FORCED`].
     fn renew_needed(&mut self) {
         self.renew_first = true;
         if self.renewed_first.is_some_and(|at| at.elapsed() < RENEW_FORCED) {

@@ -1,4 +1,4 @@
-//! Notices that a person has put another token or CA bundle in place, so that what waited for one is tried at once.
+//! Notices when a person replaced the token or the CA bundle, so that whatever waits for that is retried at once.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -16,7 +16,7 @@ use crate::link::store::{Change, Store, Table};
 const WINDOW: Window = Window { messages: 256, bytes: 8 * 1024 * 1024 };
 
 impl<S: Store> Term<'_, S> {
-    /// Tells the session what a watch or an own write has shown; before there is one, keeps it.
+    /// Passes changes that a watch or an own write has shown to the session; keeps them until there is one.
     pub(super) fn tell(&mut self, news: Vec<News>) {
         for news in news {
             match news {
@@ -58,7 +58,7 @@ impl<S: Store> Term<'_, S> {
         self.tell(news);
     }
 
-    /// Begins the session once everything is there that hello says.
+    /// Starts the session once everything that hello contains is known.
     pub(super) fn begin_session(&mut self) {
         if self.session.is_some() || !self.cache.is_complete() {
             return;
@@ -99,7 +99,7 @@ fn tell_report(session: &mut AgentSession, report: Report) {
     let Report { key, entry, state, facts } = report;
     match entry {
         Some(entry) => session.stored(entry),
-        // The chart's own object: neither a document yet nor somebody's local one.
+        // The chart's own object: it has no document, but is not a local resource of somebody's either.
         None if key.kind == Kind::DataPlane => {}
         None => session.stored_local(key.clone()),
     }

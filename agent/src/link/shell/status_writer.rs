@@ -1,6 +1,7 @@
-//! How the link stands: what its status shall say, and when that is written and logged.
+//! The link's status: what it should say, and when that is written and logged.
 //!
-//! A change that passes within two seconds leaves no trace: most sessions come back at once, and both roles start together.
+//! A change that is reversed within two seconds is neither written nor logged: most sessions come back at once, and both roles
+//! start together.
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl StatusWriter {
         self.write(Duration::ZERO);
     }
 
-    /// Makes sure that what is wanted is written after this time at the latest.
+    /// Schedules a write of the status, after this time at the latest.
     pub(super) fn write(&mut self, after: Duration) {
         let due = Instant::now() + after;
         self.due = Some(self.due.map_or(due, |at| at.min(due)));

@@ -1,4 +1,4 @@
-//! Log streams of one session: what the loop says to them and hears from them. The streams themselves run beside the loop.
+//! Log streams of one session, as the loop sees them: requests in, ends out. The streams themselves run beside the loop.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl LogStreams {
         self.requests.try_send(request).is_ok()
     }
 
-    /// Whether a bulk connection stands: it wants to know the round trip of the control connection.
+    /// Whether a bulk connection is open: it needs the round trip of the control connection.
     pub(super) fn is_carrying(&self) -> bool {
         self.round_trip.receiver_count() > 0
     }
@@ -97,7 +97,7 @@ async fn open(
 }
 
 /// Server and path of `wss://host:port[/path][?query]`; the session is in the query. The control plane chooses the address, so only
-/// hosts that the customer named are dialled: anything else would ask what listens in the customer's network.
+/// hosts that the customer named are dialled: else it could probe what listens in the customer's network.
 fn address(bulk: &str, session: &str, link: &LinkSettings) -> Option<(ControlPlaneUrl, String)> {
     let uri: http::Uri = bulk.parse().ok()?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("wss"))?;

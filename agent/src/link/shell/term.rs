@@ -70,7 +70,7 @@ pub(super) struct Term<'a, S> {
     pub(super) remove_again: Option<Instant>,
     pub(super) status: StatusWriter,
     files: Files,
-    /// Attempts at a certificate that failed in a row, and when to try again.
+    /// Failed attempts in a row to get a certificate, and when to try again.
     pub(super) failures: u32,
     pub(super) credentials_due: Option<Instant>,
     /// Renew by HTTPS before the next dial.
@@ -82,7 +82,7 @@ pub(super) struct Term<'a, S> {
     pub(super) renew_at: Option<i64>,
     pub(super) restart_due: Option<Instant>,
     pub(super) superseded: u32,
-    /// Why the last dial failed: told with the `Lost` that follows.
+    /// Why the last dial failed: reported with the `Lost` event that follows.
     pub(super) dial_error: Option<(&'static str, String)>,
 }
 
@@ -247,7 +247,7 @@ impl<'a, S: Store> Term<'a, S> {
         self.renew_over_the_link();
     }
 
-    /// Another token or bundle is there: what waited for one is tried at once.
+    /// The token or CA bundle was replaced: retry at once what waits for that.
     fn retry_credentials(&mut self) {
         let now = self.now();
         match &mut self.session {
@@ -301,8 +301,8 @@ impl<'a, S: Store> Term<'a, S> {
         self.status.set_connected(yes, reason, message);
     }
 
-    /// Ready means connected. Before `DataPlane/default` exists it means waiting for it: Helm makes the object only after it has
-    /// seen the pods ready, where it is told to wait.
+    /// Ready means connected. Before `DataPlane/default` exists the link is ready while it waits for it: `helm install --wait`
+    /// creates the object only once the pods are ready.
     fn show_readiness(&self) {
         let connected = self.status.connected();
         let installed = !self.cache.is_complete() || self.cache.installation().is_some();
@@ -313,7 +313,7 @@ impl<'a, S: Store> Term<'a, S> {
         }
     }
 
-    /// While a bulk connection stands, the round trip is measured closely: bulk is held back when it grows.
+    /// While a bulk connection is open the round trip is measured often: bulk is throttled when it grows.
     fn probe(&mut self) {
         let now = self.now();
         let carrying = self.streams.as_ref().is_some_and(LogStreams::is_carrying);
@@ -333,7 +333,7 @@ impl<'a, S: Store> Term<'a, S> {
         metrics.connected.set(i64::from(self.session.as_ref().is_some_and(AgentSession::is_open)));
     }
 
-    /// Says farewell and stops everything that was started. A write that is cut off here is found by the next leader.
+    /// Closes the connection and stops everything that was started. The next leader finds a write that is cut off here.
     async fn end(mut self, code: CloseCode) {
         if let (Some(session), Some(mut connection)) = (&mut self.session, self.connection.take()) {
             session.stop(code);

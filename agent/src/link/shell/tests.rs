@@ -62,7 +62,7 @@ async fn what_was_accepted_is_not_sent_again_to_the_next_leader() {
     let second = agent.release("second").await;
     agent.make_ready(&second);
     api.phase("second", "Ready").await;
-    // One create, and later the removal of its fact: nothing for the first one.
+    // Two writes for the second release: its create, and later the removal of its fact. None for the first.
     assert!(agent.store.writes(Table::Document(Kind::Release)) <= writes + 2);
     running.stop().await;
     plane.shutdown().await;
@@ -141,7 +141,7 @@ async fn a_session_outlives_its_certificates() {
     agent.release("web").await;
     running.stop().await;
 
-    // Away for longer than the certificate lives: the key proves itself, nobody has to do anything.
+    // The link is down for longer than the certificate lives: the key proves itself, nobody has to act.
     let old = agent.secret("active.crt");
     tokio::time::sleep(lifetime).await;
     agent.leadership.send_replace(leading(2));
@@ -217,7 +217,7 @@ async fn a_used_token_is_told_apart() {
 async fn an_expired_token_is_told_apart() {
     let (plane, _api, agent) = pair(Config { token_lifetime: Duration::ZERO, ..Config::default() }).await;
     let token = std::fs::read_to_string(&agent.token).unwrap();
-    // Times are seconds at the control plane: while it looks at another token, this one's second ends.
+    // The control plane counts in seconds: while it looks at another token, the second in which this one was made ends.
     std::fs::write(&agent.token, "pdpe_other").unwrap();
     let running = agent.run();
     agent.until_reason("TokenUnknown").await;
@@ -344,7 +344,7 @@ async fn nothing_is_written_while_nothing_happens() {
     ];
     let counts = || tables.map(|table| agent.store.writes(table));
     let mut before = counts();
-    // Settles, then stays: two looks a tick apart are the same.
+    // Wait until nothing changes: two looks, a tick apart, are the same.
     until("quiet", async || {
         tokio::time::sleep(TICK + Duration::from_secs(1)).await;
         let now = counts();

@@ -70,10 +70,10 @@ pub(super) enum Done {
         error: Option<String>,
     },
     RenewalRequest(Result<String, KeepError>),
-    /// A renewed certificate is stored, with fingerprints of what is not trusted of the bundle that came along.
+    /// A renewed certificate is stored; with fingerprints of those in the bundle that came along and is not trusted.
     Renewed(Result<(Certificate, Vec<String>), KeepError>),
     Promoted(Result<(), KeepError>),
-    /// Another bundle may be there: what of the control plane's own is not trusted now.
+    /// The CA bundle may have been replaced: fingerprints of what the control plane hands out and is not trusted now.
     Proposed(Result<Vec<String>, KeepError>),
 }
 
@@ -118,7 +118,7 @@ impl ConnectError {
     }
 }
 
-/// What calls are made for. Only places where a process can be made to die ask.
+/// What a call is made for. Only failpoints need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     /// The answer to a document or to a forget.
@@ -215,8 +215,8 @@ pub(super) async fn status<S: Store>(store: S, leadership: Leadership, wanted: L
     Done::Status { settled: end.unwrap_or(Settled::Later), stored }
 }
 
-/// A certificate and then a connection. `renew`: the control plane does not take the certificate `used` any more; a newer one
-/// that is stored already is as good as a renewal. Tells with which certificate it was tried.
+/// Gets a certificate and then a connection. `renew`: the control plane refuses the certificate `used`; a newer one that is stored
+/// already is as good as a renewal. Returns the certificate of the attempt.
 pub(super) async fn connect<S: Store>(
     keeper: Keeper<S>,
     dialer: Dialer,

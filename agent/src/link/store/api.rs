@@ -18,7 +18,7 @@ use crate::api::{self, CallError, JSON};
 
 /// Field manager of the link's writes.
 const MANAGER: &str = "pdp-agent-link";
-/// One call, all told. Longer than a webhook of the customer may take (10 s), so that its time-out is seen as such.
+/// Longest time of one call in total. More than a webhook of the customer may take (10 s), so that its time-out is seen as such.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Objects of one page of a list.
 const PAGE: u32 = 50;
@@ -123,7 +123,7 @@ impl Store for KubeStore {
 }
 
 fn value(mut object: DynamicObject) -> Value {
-    // Half of an object and nobody's concern here.
+    // About half of an object, and nobody here needs it.
     object.metadata.managed_fields = None;
     serde_json::to_value(object).unwrap_or(Value::Null)
 }

@@ -1,4 +1,5 @@
-//! Whom the link believes: the bundle of the installation alone, a pin beside it, and a change of authority that a customer follows.
+//! Whom the link trusts: the bundle of the installation alone, a pin in addition, and a change of authority that a customer
+//! follows.
 
 use control_plane_mock::ControlPlane;
 use control_plane_mock::gateway::authority::{RotationStep, step};
@@ -44,7 +45,7 @@ async fn a_ca_that_is_handed_out_is_shown_and_not_trusted() {
     let message = agent.until_reason("UntrustedCertificate").await;
     assert!(message.contains("controlPlane.caBundle"), "{message}");
 
-    // Neither does a bundle that an older agent stored count.
+    // A bundle that an older agent stored is not trusted either.
     assert!(agent.secret("ca.crt").is_some());
     let plane = take(plane, RotationStep::Back, &config).await;
     trusts(&agent, &old);
@@ -110,7 +111,7 @@ async fn a_key_that_is_not_pinned_is_refused_though_its_certificate_is_trusted()
     let running = agent.run();
     let message = agent.until_reason("UnpinnedKey").await;
     running.stop().await;
-    // The words say what to add, and nothing was given to whom was not believed: the token is still good.
+    // The message names the pin to add. The server without that pin got no request: the token is still unused.
     let seen = message.split_whitespace().find_map(|word| word.trim_end_matches(';').parse().ok()).unwrap();
     agent.pins.push(seen);
     let running = agent.run();

@@ -28,7 +28,7 @@ async fn each_renewal_over_the_link_is_for_a_new_key_and_without_one_the_key_ren
     agent.until_connected().await;
     running.stop().await;
 
-    // Whichever key had a certificate last: it has ended, and is certified again.
+    // Whichever key had the last certificate: that has ended, and the key gets a new one.
     let newest = || agent.secret("pending.crt").and(agent.secret("pending.key")).or_else(|| agent.secret("active.key"));
     let last = newest().unwrap();
     tokio::time::sleep(LIFETIME + Duration::from_secs(1)).await;
