@@ -50,7 +50,7 @@ pub struct ControlPlane {
     shared: Arc<Shared>,
     address: SocketAddr,
     admin_token: String,
-    /// Given back last.
+    /// The claim on the gateway's name. The last field, so that it is released last.
     _claim: Claim,
 }
 
@@ -112,7 +112,7 @@ impl ControlPlane {
             .map_err(|source| Error::Listen { address: config.listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
         let public_address = config.public_address.clone().unwrap_or_else(|| address.to_string());
-        // The others are on this machine: they share the store's file.
+        // Other gateways share the store's file, so they run on this machine and can use loopback.
         let among_us = match address.ip().is_unspecified() {
             true => SocketAddr::from(([127, 0, 0, 1], address.port())),
             false => address,
@@ -195,7 +195,8 @@ impl ControlPlane {
         let left =
             self.shared.store.run(move |c| crate::domain::gateways::gone(c, &gateway, "the control plane stopped"));
         drop(tokio::time::timeout(Duration::from_secs(2), left).await);
-        // The store is closed by its last handle; a test that reopens the file must not be in its way.
+        // The store closes when its last handle is dropped, which may be later. The WAL is written back now, so that a test that reopens
+        // the file does not collide with it.
         let flushed = self.shared.store.run(|c| Ok(c.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?));
         drop(tokio::time::timeout(Duration::from_secs(2), flushed).await);
     }

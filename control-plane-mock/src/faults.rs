@@ -119,7 +119,7 @@ impl Faults {
         self.script.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Told whenever the script changes.
+    /// Notified whenever the script changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

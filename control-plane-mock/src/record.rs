@@ -1,7 +1,7 @@
 //! Everything that came in, in order, for tests and for curious people.
 //!
-//! Bounded: the oldest entries go first, and how many went is told. Bulk data is recorded by its length only, enrolment tokens
-//! not at all.
+//! Bounded: the oldest entries are dropped first, which shows in the numbers of the others. Bulk data is recorded by its length only,
+//! enrolment tokens not at all.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! One TLS listener for agents and people: accept loop, handshakes, HTTP/1.1 with upgrades.
 //!
 //! A client certificate is optional in TLS and required where a handler asks for [`Peer`]; people come with a bearer token. The
-//! number of agents that are let in at once is bounded, from the handshake to the end of the comparison: a storm of reconnects waits
-//! in the kernel's queue, and whoever was begun with is finished, also by a machine that is too slow for all of them.
+//! number of agents that are let in at once is bounded, from the handshake to the end of the comparison. In a storm of reconnects the
+//! others wait in the kernel's queue, so even a machine that is too slow for all of them finishes those that it has begun.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -121,12 +121,12 @@ fn no_delay(socket: TcpStream) -> TcpStream {
     socket
 }
 
-/// The right to be let in, on its way to whoever gives it back; gone with the connection otherwise.
+/// One place in the limit of agents that are let in at once. Released by [`Admission::done`], otherwise when the connection ends.
 #[derive(Debug, Clone)]
 pub struct Admission(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl Admission {
-    /// Gives it back: the next one may come.
+    /// Releases the place for the next agent.
     pub fn done(&self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -147,7 +147,7 @@ async fn http(
         }
         None => None,
     };
-    // People are let in by their handshake, and so is what is no agent.
+    // Without a client certificate this is no agent: the place is released right after the handshake.
     let admission = Admission(Arc::new(Mutex::new(peer.is_some().then_some(permit))));
     let service = WithPeer { inner: TowerToHyperService::new(router), peer, admission };
     let connection = http1::Builder::new()

@@ -32,7 +32,7 @@ pub struct Shared {
     pub store_id: String,
     /// `host:port` by which agents reach this gateway.
     pub public_address: String,
-    /// What gateways of this store prove to each other that they are such.
+    /// Secret by which the gateways of this store authenticate to each other.
     pub gateway_secret: String,
     /// Data planes that may come back all at once.
     pub enrolled: AtomicU64,

@@ -2,8 +2,8 @@
 //!
 //! Work is handed over as closures. The writer takes what has queued up meanwhile into one transaction, each piece in a
 //! savepoint of its own, and answers all of them after the commit: many small writes cost one sync of the disk. Other processes
-//! may work on the same file: each notes whom its changes concern, and [`elsewhere`] reads that. What stands in the database
-//! is told by whoever opens it: its [`Steps`] come from [`crate::domain::SCHEMA`].
+//! may work on the same file: each notes whom its changes concern, and [`elsewhere`] reads that. Whoever opens the database gives its
+//! schema: the [`Steps`] of [`crate::domain::SCHEMA`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Store {
             }
             None => Connection::open_in_memory()?,
         };
-        // SQLite's own waiting backs off to 100 ms, and so is passed over again and again by a process that writes all the time.
+        // SQLite's own waiting backs off to 100 ms, so a process that writes all the time would get the lock first again and again.
         connection.busy_handler(Some(|turns| {
             std::thread::sleep(TURN);
             turns < TURNS
@@ -148,13 +148,13 @@ impl Store {
         Ok(Self { jobs, instance, shared, _watching: watching })
     }
 
-    /// Stands for this process among those that work on the file.
+    /// Id of this process among those that work on the file.
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.instance
     }
 
-    /// Says whether another process works on the file: then turns are left to it.
+    /// Sets whether another process works on the file: then this one pauses between batches so that the other gets the lock.
     pub fn set_shared(&self, shared: bool) {
         self.shared.store(shared, Ordering::Relaxed);
     }
@@ -265,7 +265,7 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 
 struct Writer {
     connection: Connection,
-    /// What changes are noted under, where others may look for them.
+    /// Id under which changes are noted for other processes; none for a store in memory.
     noting: Option<Arc<str>>,
     shared: Arc<AtomicBool>,
 }
@@ -275,7 +275,7 @@ impl Writer {
         while let Some(first) = queue.blocking_recv() {
             self.batch(first, &mut queue, on_commit);
             if self.shared.load(Ordering::Relaxed) {
-                // Another process that waits for the lock sees it free only while nobody here takes it again.
+                // A pause, since another process polls for the lock and must find it free.
                 std::thread::sleep(TURN * 2);
             }
         }

@@ -14,7 +14,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Told when the server stops.
+    /// Cancelled when the server stops.
     #[must_use]
     pub const fn stopping(&self) -> &CancellationToken {
         &self.stop

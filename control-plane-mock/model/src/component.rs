@@ -242,7 +242,7 @@ fn missing(env: &[EnvVar], files: &[ConfigFile]) -> Result<(), Problem> {
     .hint("give each a value or a secretRef, under environments.<name> or for all"))
 }
 
-/// Those of `base` that no item of `over` takes the place of, then all of `over`.
+/// The items of `base` that `over` does not replace, then all of `over`.
 fn merged<T: Clone>(base: Option<&[T]>, over: Option<&[T]>, key: impl Fn(&T) -> &String) -> Option<Vec<T>> {
     let Some(items) = over else { return base.map(<[T]>::to_vec) };
     let stay = kept(base, over, key);
@@ -250,7 +250,7 @@ fn merged<T: Clone>(base: Option<&[T]>, over: Option<&[T]>, key: impl Fn(&T) -> 
     Some(stay.into_iter().filter_map(|index| base.get(index)).chain(items).cloned().collect())
 }
 
-/// Places in `base` of the items that no item of `over` takes the place of.
+/// Indexes of the items of `base` that `over` does not replace.
 fn kept<T>(base: Option<&[T]>, over: Option<&[T]>, key: impl Fn(&T) -> &String) -> Vec<usize> {
     let replaced: BTreeSet<&String> = over.unwrap_or_default().iter().map(&key).collect();
     let all = base.unwrap_or_default().iter().enumerate();
@@ -300,7 +300,7 @@ fn close_objects(value: &mut serde_json::Value) {
     }
 }
 
-/// Of several problems the first, which says how many more there are; an answer of the API is one problem.
+/// An answer of the API holds one problem: the first of several, whose message lists the others.
 #[must_use]
 pub fn first(problems: Vec<Problem>) -> Problem {
     let more = problems.len().saturating_sub(1);

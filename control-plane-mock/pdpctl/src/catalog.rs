@@ -17,7 +17,7 @@ mod releases;
 mod runs;
 mod tokens;
 
-/// Makes a command of what each kind has of it.
+/// Makes the enum of a verb's subcommands, one for each kind that has the verb.
 macro_rules! verb {
     ($verb:ident: $($kind:ident $ask:ty,)*) => {
         #[derive(Debug, Subcommand)]

@@ -229,7 +229,7 @@ fn tls(base: &Url, ca: Option<&str>) -> Result<rustls::ClientConfig, Error> {
 const CA_HINT: &str = "give the control plane's CA as PEM: --ca-file FILE, or PDPCTL_CA_FILE\n\
     (a server with a public certificate: /etc/ssl/certs/ca-certificates.crt)";
 
-/// Why, and what to do; kinds that are not listed are told by their own words.
+/// Cause and hint; errors of other kinds keep their own text.
 #[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
 fn explain(error: &reqwest::Error, host: &str) -> (String, &'static str) {
     let mut source = error.source();

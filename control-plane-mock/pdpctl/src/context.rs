@@ -47,7 +47,7 @@ fn wrap<'de, D: serde::Deserializer<'de>>(from: D) -> Result<SecretString, D::Er
     String::deserialize(from).map(Into::into)
 }
 
-/// What was said on the command line; nothing means what the context holds.
+/// What was chosen on the command line; anything else comes from variables or the context.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
     pub(super) context: Option<String>,
@@ -179,7 +179,7 @@ pub(super) fn location(io: &Io) -> Result<PathBuf, Error> {
 }
 
 pub(super) fn load(io: &Io) -> Result<(PathBuf, File), Error> {
-    // Without any place to keep contexts, variables may say everything.
+    // Where there is no folder for contexts, variables may still provide everything.
     let Ok(path) = location(io) else { return Ok((PathBuf::new(), File::default())) };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

@@ -110,7 +110,7 @@ impl Io {
         self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(Error::Pipe)
     }
 
-    /// Writes to standard error; that it cannot be written is nothing that anybody could be told.
+    /// Writes to standard error; a failure is ignored, since there is nowhere left to report it.
     pub fn complain(&mut self, text: &str) {
         let newline = if text.ends_with('\n') { "" } else { "\n" };
         drop(write!(self.err, "{text}{newline}").and_then(|()| self.err.flush()));

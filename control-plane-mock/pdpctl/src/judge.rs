@@ -44,7 +44,7 @@ pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> S
         made.generations.iter().map(|(place, generation)| (place.as_str(), (None, *generation))).collect();
     let releases = rows.iter().filter(|row| is_of(made, row));
     for row in releases {
-        // With nothing changed there are no generations: every data plane counts as it is.
+        // If nothing changed, no generations were drawn: every data plane is judged by its present one.
         places.entry(&row.data_plane).and_modify(|place| place.0 = Some(row)).or_insert((Some(row), row.generation));
     }
     let mut lines = Vec::new();
@@ -60,7 +60,7 @@ pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> S
             let message = format!("{}: overtaken: somebody asked for something else meanwhile", title(made));
             End::Failed(message, format!("pdpctl history {} --environment {}", made.component, made.environment))
         };
-        // A wish has a row from the moment it is answered until it is forgotten.
+        // A resource has a row from the answer to the request until it is forgotten, so without one it is gone.
         let Some(row) = row else {
             lines.push(line("Removed", ""));
             match wish {

@@ -125,7 +125,7 @@ impl Printer {
 
     fn record(&mut self, bytes: &[u8], out: &mut Vec<u8>, err: &mut String) {
         let Ok(Record { data_plane, source, time, line, note }) = serde_json::from_slice(bytes) else {
-            // A plain line: of a server that knows no other form.
+            // A plain line, from a server that does not send records.
             self.lines += 1;
             out.extend_from_slice(bytes);
             out.push(b'\n');
@@ -148,7 +148,7 @@ impl Printer {
                 let time = if self.timestamps && !time.is_empty() { format!("{time} ") } else { String::new() };
                 out.extend_from_slice(format!("{pod}{time}{line}\n").as_bytes());
             }
-            // A bad end is told as the command's own; a good one is what was expected, unless somebody follows.
+            // A bad end becomes the command's error. A good one is expected, so it is only worth a note when following.
             Some("End") if bad || !self.follow => {}
             Some(_) => err.push_str(&format!("-- {data_plane}: {}\n", plain(&line))),
         }
@@ -162,7 +162,7 @@ impl Printer {
     }
 }
 
-/// Lines as a terminal may get them: what could drive it, forge a line or turn the order of what is read stands as its number.
+/// Lines made safe for a terminal: characters that control it, forge a line or change the reading order are replaced by their number.
 fn shown(lines: &str) -> String {
     let mut out = String::with_capacity(lines.len());
     for c in lines.chars() {

@@ -148,7 +148,7 @@ async fn follow(
     let hint = format!("it goes on by itself; see: {status}");
     let mut resources = Vec::new();
     let path = session.in_project(&["status"])?;
-    // Of the whole environment, so that it tells also why the environment itself is not there.
+    // Status of the whole environment, which also shows why the environment itself is not ready.
     let query = [("environment", made.environment.clone())];
     let result = watch(io, &title, &hint, wait.timeout, async || {
         resources = session.client.get::<Vec<ResourceStatus>>(&path, &query).await?;
@@ -167,7 +167,7 @@ async fn follow(
         }
         Err(_) => String::new(),
     };
-    // Scripts see the end also when it is a bad one.
+    // JSON and YAML contain the result of a failed deployment too, for scripts.
     if result.is_ok() || !matches!(global.output, Format::Table | Format::Name) {
         output::say(io, global.output, &outcome, &sentence, &name)?;
     }

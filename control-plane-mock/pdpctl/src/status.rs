@@ -23,7 +23,7 @@ pub(super) async fn status(io: &mut Io, global: &Global, ask: Status) -> Result<
     if global.output != Format::Table {
         return rows_of(io, global.output, &rows);
     }
-    // An environment that is as it should be tells nothing beside its components.
+    // A ready environment is left out where its components are listed.
     let occupied: Vec<Option<String>> =
         rows.iter().filter(|row| row.kind != "Environment").map(|row| row.environment.clone()).collect();
     rows.retain(|row| row.kind != "Environment" || row.phase != "Ready" || !occupied.contains(&row.environment));

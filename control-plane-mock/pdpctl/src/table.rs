@@ -41,7 +41,7 @@ impl Table {
         let mut widths: Vec<usize> = (0..columns).map(|column| self.widest(column)).collect();
         let limit = width.unwrap_or(usize::MAX);
         let gap = if widths.iter().sum::<usize>() + 3 * columns.saturating_sub(1) <= limit { 3 } else { 2 };
-        // Room for the flowing column is not asked of the others: its text can stand below.
+        // Of the flowing column only the heading counts here: its text can go below the row, so other columns are not cut for it.
         let spare = if flows { self.head.last().map_or(0, |head| head.len() + gap) } else { 0 };
         loop {
             let used = widths.iter().take(fixed).sum::<usize>() + gap * fixed.saturating_sub(1) + spare;

@@ -1,4 +1,4 @@
-//! Lists as tables, and what a row shows of that which is no object of the catalog.
+//! Lists as tables, and the rows of types that are not in the catalog.
 
 use control_plane_model::{Deployment, Event, ResourceStatus};
 use jiff::Timestamp;
@@ -144,7 +144,7 @@ impl View for Event {
     }
 }
 
-/// The telling parts of an event's data, in one line.
+/// The informative parts of an event's data, in one line.
 fn summary(data: &Value) -> String {
     let Some(object) = data.as_object() else { return String::new() };
     let mut words = Vec::new();

@@ -36,7 +36,7 @@ pub(super) enum End {
     Failed(String, String),
 }
 
-/// Between two questions, at first and after [`CALM`].
+/// Pause between two requests: `OFTEN` at first, `SELDOM` after [`CALM`].
 const OFTEN: Duration = Duration::from_millis(300);
 const SELDOM: Duration = Duration::from_secs(1);
 const CALM: Duration = Duration::from_secs(15);
@@ -118,7 +118,7 @@ async fn ask(
     }
 }
 
-/// Place of the line that says that nothing can be asked.
+/// Name in the line that shows that the control plane cannot be reached.
 const CONTROL_PLANE: &str = "control plane";
 
 fn redraw(io: &mut Io, progress: &mut Progress, elapsed: i64, lines: &[Line]) {

@@ -35,7 +35,7 @@ async fn environment(
 ) -> Answer<Environment> {
     answer(&shared, move |c| {
         let project = caller.place(c, &organization, &project)?.project;
-        // Tells the names that exist if this one does not.
+        // If there is no such environment, this error lists the names that exist.
         environments::environment(c, project, &name)?;
         one(environments::environments(c, project)?, "environment", &name, |row| row.name == name)
     })

@@ -21,7 +21,7 @@ use crate::gateway::logs::carry::{LogLine, Wish};
 use crate::gateway::logs::follow;
 use crate::web::{App, Caller, Refusal};
 
-/// Lines on their way to one reader; its slowness reaches the sender by credit.
+/// Lines buffered for one reader. While the buffer is full no credit is granted, which slows the sender down.
 const LINES: usize = 512;
 
 pub(super) fn routes() -> Vec<Route> {

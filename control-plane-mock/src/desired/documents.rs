@@ -68,7 +68,7 @@ pub struct Stored {
     pub answer_schema: Option<u32>,
     /// Whether this or an earlier generation was ever accepted.
     pub accepted: bool,
-    /// Not sent any more: its delivery ended three connections.
+    /// Not sent any more: too many connections ended while it was waiting for its answer (see [`super::quarantine`]).
     pub quarantined: bool,
 }
 
@@ -79,7 +79,7 @@ impl Stored {
         matches!(self.answer, Some(Verdict::Accepted { .. } | Verdict::Already))
     }
 
-    /// Whether the same refusal would come again: same generation and hash, at the same schema revision.
+    /// Whether this generation was refused at this schema revision, so that sending it again would be refused again.
     #[must_use]
     pub fn is_refused(&self, schema: u32) -> bool {
         matches!(self.answer, Some(Verdict::Refused { .. })) && self.answer_schema == Some(schema)
@@ -193,8 +193,8 @@ pub fn redraw(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i
     Ok(())
 }
 
-/// Gives a run a new generation, and lets its answer stand: the data plane holds it at one that a lost store had drawn, for its
-/// cancellation, and what is to be forgotten must be above that.
+/// Gives a task run a new generation and keeps its answer. The data plane holds the run at a generation that a lost store drew for its
+/// cancellation, and it only forgets at a generation above that.
 ///
 /// # Errors
 /// SQLite's.
@@ -255,7 +255,7 @@ pub fn find(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<Optio
     Ok(query_row(c, &sql, params![data_plane, key.kind.as_str(), key.name], stored).optional()?)
 }
 
-/// Whether a refusal, deferral or acceptance says something about the present wish; then it is remembered.
+/// Records a refusal, deferral or acceptance if it is about the present generation; otherwise it is ignored.
 ///
 /// # Errors
 /// SQLite's.
@@ -289,7 +289,7 @@ pub fn record_answer(
     Ok(())
 }
 
-/// Forgets refusals by policy or quota, which the customer may have taken back meanwhile. Returns how many.
+/// Clears refusals by policy or quota, so that these documents are sent again: the customer may allow them by now. Returns how many.
 ///
 /// # Errors
 /// SQLite's.
@@ -302,7 +302,7 @@ pub fn ask_policy_again(c: &Connection, data_plane: &str) -> Result<usize> {
     )?)
 }
 
-/// Forgets all refusals and sets nothing aside any more, because a person asked again. Returns how many.
+/// A person asked again: clears refusals and lifts quarantines, so that these documents are sent again. Returns how many.
 ///
 /// # Errors
 /// SQLite's.
@@ -316,7 +316,7 @@ pub fn ask_again(c: &Connection, data_plane: &str, environment: Option<i64>) -> 
     )?)
 }
 
-/// A fact of a generation says that it was accepted, also if its answer never comes or was another one before.
+/// A fact of a generation proves that it was accepted: records that, even if the answer was lost or was a different one.
 ///
 /// # Errors
 /// SQLite's.

@@ -1,7 +1,7 @@
 //! What may be forgotten, and what was, by key and generation.
 //!
-//! A create that the API server was slow about may land after its resource was forgotten. What comes back then is ours: it gets the
-//! same forget once more, which does no harm, and if that is refused an Absent document under a new generation.
+//! A slow create may reach the API server's store after its resource was forgotten. The resource that comes back is ours: it gets the
+//! same forget once more, which does no harm. If that is refused, it gets an Absent document under a new generation.
 
 use protocol::document::{Desired, Provenance};
 use protocol::name::{Kind, ResourceKey};
@@ -13,8 +13,8 @@ use super::events;
 use crate::store::{Result, Steps, execute, query_row};
 
 pub(crate) const STEPS: Steps = &[
-    // What was forgotten stays known: a create that was under way may bring it back, and then it is ours and not foreign.
-    // `again`: it was seen, and its forget is due once more.
+    // Forgotten resources stay on record: if a create that was under way brings one back, it must count as ours, not as foreign.
+    // `again`: the data plane reported it again, so its forget is due once more.
     (
         2,
         "
@@ -26,7 +26,7 @@ CREATE TABLE forgotten (
     ),
 ];
 
-/// Keeps that `key` was forgotten at `generation`; nothing of it is due any more.
+/// Records that `key` was forgotten at `generation`, and that no second forget is due.
 fn keep(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
     execute(
         c,
@@ -46,7 +46,7 @@ pub fn generation(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result
     Ok(query_row(c, sql, params![data_plane, key.kind.as_str(), key.name], |row| row.get(0)).optional()?)
 }
 
-/// The data plane has shown `key`. If it was forgotten and is not wanted, its forget is due again.
+/// The data plane has reported `key`. If that was forgotten and has no document here, its forget is due again.
 ///
 /// # Errors
 /// SQLite's.
@@ -64,8 +64,8 @@ pub fn seen_again(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result
     Ok(())
 }
 
-/// The data plane does not forget what came back: it is Present, or of another generation. So it is removed in order, and
-/// forgotten after that. A run ends by itself.
+/// The data plane refused to forget what came back: it is Present, or of another generation. An Absent document removes it first, and it
+/// is forgotten after that. A task run needs none, since it ends by itself.
 ///
 /// # Errors
 /// SQLite's.
@@ -86,7 +86,7 @@ pub fn refused(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()
     Ok(())
 }
 
-/// Nothing of `key` is due any more.
+/// No second forget of `key` is due any more.
 ///
 /// # Errors
 /// SQLite's.
@@ -116,8 +116,8 @@ fn due_again(c: &Connection, data_plane: &str) -> Result<Vec<(ResourceKey, i64)>
     Ok(due)
 }
 
-/// Absent resources that are gone in the cluster, ended task runs, and what came back after it was forgotten: what the data plane
-/// may really delete.
+/// What the data plane may delete for good: Absent resources whose objects are gone in the cluster, ended task runs, and resources that
+/// came back after they were forgotten.
 ///
 /// # Errors
 /// SQLite's.
@@ -174,8 +174,8 @@ pub fn confirmed(c: &Connection, data_plane: &str, key: &ResourceKey, generation
     Ok(())
 }
 
-/// The data plane no longer has a resource that it had accepted: it is sent again if it is still wanted. Not a task run, which never
-/// runs twice, and not what is gone because it was to go.
+/// The data plane no longer has a resource that it had accepted: its document is sent again. Except a task run, which never runs twice,
+/// and a resource that is due to be forgotten: it is gone because it was removed.
 ///
 /// # Errors
 /// SQLite's.

@@ -1,12 +1,12 @@
-//! Which document may be why connections end: it is set aside, so that what waits behind it arrives.
+//! Quarantine: a document that may be the reason why connections end is not sent any more, so that those waiting behind it arrive.
 
 use protocol::name::ResourceKey;
 use rusqlite::{Connection, params};
 
 use crate::store::{Result, execute};
 
-/// So many points set a document aside: three connections that the agent closed over it, three of its processes that died of it, or twelve
-/// cuts in a row before an answer, since something on the way may not let it through. An answer takes all points back.
+/// Points at which a document is quarantined: three connections that the agent closed over it, three of its processes that died of it, or
+/// twelve cuts in a row before an answer, since something on the way may not let it through. An answer resets the points.
 const SET_ASIDE: i64 = 12;
 const AGENT_ENDED: i64 = 4;
 const CUT: i64 = 1;
@@ -41,7 +41,8 @@ pub fn cut(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64)
     Ok(())
 }
 
-/// A process of the agent opens a session: what was cut from another one may have ended that.
+/// A process of the agent opens a session. A document whose connection to another process was cut may have ended that process, so the cut
+/// counts like a death of the process.
 ///
 /// # Errors
 /// SQLite's.

@@ -56,7 +56,8 @@ pub fn record_state(
     if key.kind == Kind::TaskRun
         && let Some(end) = state.conditions.iter().find(|one| one.condition_type == "Ended" && one.status == "True")
     {
-        // The fact of it may have been recorded in a store that is lost. It says more if it comes.
+        // The fact about the end may have gone to a store that is lost, so the end is taken from the state. A fact that still comes adds
+        // the exit code.
         execute(
             c,
             "UPDATE task_run SET ended = ?3, result = ?4, message = ?5 WHERE data_plane = ?1 AND name = ?2 AND ended IS NULL",
@@ -110,7 +111,7 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
         )?
         .execute(params![data_plane, fact.id, kind, name, fact.generation, fact.kind.as_str(), text, fact.at])?;
     if added == 0 {
-        // Merged facts grow under one id.
+        // A fact that merges several events keeps its id while its count grows.
         let grown =
             "UPDATE fact SET fact = ?3 WHERE data_plane = ?1 AND id = ?2 AND coalesce(fact ->> '$.count', 1) < ?4";
         if let Some(count) = fact.count

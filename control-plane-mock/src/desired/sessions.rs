@@ -1,4 +1,4 @@
-//! Who speaks for a data plane: one row each, ordered by epoch, and every write of a session conditional on it.
+//! The current session of each data plane: one row, ordered by epoch; every write of a session is conditional on it.
 //!
 //! Two gateways over one store, or two links with one identity, so cannot mix: the row names one session, and the writes of any
 //! other fail with `Superseded`.
@@ -138,18 +138,18 @@ struct Recorded {
     epoch: Epoch,
     ended: Option<String>,
     instance: String,
-    /// Leadership of the process that had the session before this one's.
+    /// Leadership of the process that had the session before this process.
     previous: Option<String>,
 }
 
-/// One process's leadership. A process that loses it and gets it again has another one.
+/// Identifies one term of leadership of one process. A process that loses the Lease and gets it again has a new term.
 fn leadership(instance: &str, epoch: &Epoch) -> String {
     format!("{instance} {} {}", epoch.lease, epoch.transitions)
 }
 
 impl Recorded {
-    /// The process with which this one uses the identity in turn: they claim one leadership, or the other spoke in the midst of
-    /// this one's, which never lost it.
+    /// The other process, if two processes use the identity in turn: either both claim the same term of leadership, or the other one had
+    /// a session in the middle of this one's term, which this one never lost.
     fn in_turn_with(&self, hello: &Hello) -> Option<&str> {
         let Hello { instance, epoch, .. } = hello;
         let one_leadership = (&self.epoch.lease, self.epoch.transitions) == (&epoch.lease, epoch.transitions);
@@ -157,7 +157,7 @@ impl Recorded {
         (self.instance != *instance && (one_leadership || came_back)).then_some(self.instance.as_str())
     }
 
-    /// What is kept of it under the session of `hello`.
+    /// Value of `previous` for the session that `hello` opens.
     fn before(&self, hello: &Hello) -> Option<String> {
         let same = self.instance == hello.instance;
         if same { self.previous.clone() } else { Some(leadership(&self.instance, &self.epoch)) }
@@ -217,7 +217,7 @@ pub fn close(c: &Connection, data_plane: &str, id: &str, heard: jiff::Timestamp,
     Ok(())
 }
 
-/// Ends what a process of this gateway that is no more left open. Its data planes were seen as long as it was.
+/// Ends the sessions that a dead process of this gateway left open. Their data planes count as seen until its last heartbeat.
 ///
 /// # Errors
 /// SQLite's.
@@ -247,7 +247,7 @@ pub fn hold(c: &Connection, data_plane: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Up to which generation unknown resources of a data plane were accepted by a person as not ours any more.
+/// Unknown resources of a data plane up to this generation were accepted by a person, and do not hold its session.
 ///
 /// # Errors
 /// SQLite's.
@@ -277,7 +277,7 @@ pub fn adopt(c: &Connection, data_plane: &str) -> Result<()> {
         match (wish.key.kind, wish.accepted) {
             // It runs or has run; its generation stands.
             (Kind::TaskRun, true) => {}
-            // It may have been accepted after the copy was made: never a second time.
+            // The data plane may have accepted the run after the copy was made, and it must not run twice.
             (Kind::TaskRun, false) => {
                 let why = "it may have run before the control plane was restored; ask for another run if it is needed";
                 super::reports::task_run_lost(c, data_plane, &wish.key.name, why)?;

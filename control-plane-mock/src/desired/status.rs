@@ -187,7 +187,7 @@ fn accepted(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link) -
     }
     let state = state.filter(|state| state.observed_generation == Some(wish.generation));
     let is_true = |kind: &str| state.and_then(|state| condition(state, kind));
-    // Facts tell the first outcome. An edit in the cluster may have made it serve since: the state knows that.
+    // Facts report the first outcome only. If an edit in the cluster made the release ready later, the state's condition counts.
     let fact = |kind: FactKind| fact(kind).filter(|_| is_true("Ready").is_none());
     let changed = is_true("Modified").map(|modified| format!("; {}", modified.message)).unwrap_or_default();
     let tail = format!("{changed}{stale}");
@@ -230,7 +230,7 @@ fn condition<'a>(state: &'a State, kind: &str) -> Option<&'a Condition> {
 
 /// The condition that says most about why it is not ready.
 fn worst(state: &State) -> Option<&Condition> {
-    // What was told before, and that it was changed, is not why.
+    // Conditions that do not explain why it is not ready.
     let other = |c: &Condition| {
         matches!(c.condition_type.as_str(), "Ready" | "Prepared" | "Removed" | "Concluded" | "Modified")
     };

@@ -137,7 +137,7 @@ pub fn delete_data_plane(c: &Connection, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a one-time token and takes a revocation or a lock back; keys from before stay without use. Returns token and expiry.
+/// Makes a one-time token and lifts a revocation or a lock; earlier keys stay unusable. Returns token and expiry.
 ///
 /// # Errors
 /// SQLite's.
@@ -178,7 +178,7 @@ pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Resu
         let message = "this enrolment token has expired; make a new one: pdpctl create enrolment DATA-PLANE";
         return refused(c, &data_plane, "an enrolment", no(EnrolErrorCode::TokenExpired, message)).map(Err);
     }
-    // The token may lie beside the key in a backup, and it lives for an hour.
+    // A backup may hold a replaced key together with a token that is valid for an hour.
     if keys::judge(c, &data_plane, key, None)? == Presented::Replaced {
         return keys::lock(c, &data_plane, "an enrolment was asked for").map(Err);
     }
@@ -190,7 +190,7 @@ pub fn enrol(c: &Connection, token: &str, key: &str) -> Result<std::result::Resu
     Ok(Ok((data_plane, generation)))
 }
 
-/// Keeps for people that a data plane was refused a certificate, until it has one. Returns `error` for the agent.
+/// Records why a data plane was refused a certificate; shown to people until it has one. Returns `error` for the agent.
 ///
 /// # Errors
 /// SQLite's.

@@ -142,7 +142,7 @@ fn write(c: &Connection, place: &Scope, change: Change<'_>) -> Result<Deployment
     for (plane, handle) in planes(c, change.environment)? {
         match documents::put(c, &plane, &key, body.state, &body, &provenance, &belongs)? {
             Some(generation) => drop(generations.insert(handle, generation)),
-            // The same wish again is a request to try again what a policy or a quota had refused.
+            // Nothing changed: asking for the same again means to retry what was refused or quarantined in this environment.
             None => drop(documents::ask_again(c, &plane, Some(change.environment))?),
         }
     }

@@ -24,8 +24,8 @@ pub struct Gateway {
     pub address: String,
 }
 
-/// Enters this process as gateway `name`: what an earlier process of that name left open is ended, and the administrator's token is
-/// known. The tokens of other gateways stay valid.
+/// Registers this process as gateway `name` with the administrator's token, and ends the sessions that an earlier process of that name
+/// left open. The tokens of other gateways stay valid.
 ///
 /// # Errors
 /// SQLite's.
@@ -44,7 +44,7 @@ pub fn enter(c: &Connection, name: &str, instance: &str, token: &str) -> Result<
     tokens::admit_admin(c, token)
 }
 
-/// Tells where this gateway listens.
+/// Records the address that this gateway listens on.
 ///
 /// # Errors
 /// SQLite's.
@@ -53,7 +53,7 @@ pub fn listens(c: &Connection, name: &str, address: &str) -> Result<()> {
     Ok(())
 }
 
-/// This gateway is still there: what it serves was seen now.
+/// Heartbeat of this gateway: the data planes that it serves count as seen until now.
 ///
 /// # Errors
 /// SQLite's.
@@ -94,7 +94,7 @@ pub fn holding(c: &Connection, data_plane: &str, own: &str) -> Result<Option<Gat
     Ok(found.optional()?)
 }
 
-/// How many data planes may come: those that were ever certified.
+/// How many data planes may connect: those with an active or a pending key.
 ///
 /// # Errors
 /// SQLite's.

@@ -1,10 +1,10 @@
 //! Which key speaks for a data plane, and what it means when one does that was replaced.
 //!
-//! A data plane has at most two keys: the active one, and a pending one that was registered but has not opened a session yet. A
-//! lost answer can so be asked for again. The pending key becomes the active one with its first session. Each new key has the next
-//! generation, which its certificates carry. A key that was replaced and is used again was copied, or came back with a backup:
-//! nobody here can tell which, so the identity is locked until a person has looked. A certificate of ours with a generation that
-//! this store does not know yet is younger than the store: it was restored, and follows.
+//! A data plane has at most two keys: the active one, and a pending one that was registered but has not opened a session yet, so that a
+//! lost answer can be requested again. The pending key becomes the active one with its first session. Each new key has the next
+//! generation, which its certificates carry. A replaced key that is used again was copied, or came back with a backup: nobody here can
+//! tell which, so the identity is locked until a person decides. A certificate of ours with a generation above all that this store knows
+//! means that the store was restored from a backup: the store takes over that generation.
 
 use jiff::Timestamp;
 use protocol::enrol::{EnrolError, EnrolErrorCode};
@@ -26,7 +26,7 @@ CREATE TABLE certificate (
     (4, "ALTER TABLE certificate ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;"),
 ];
 
-/// What a key that was proven is to a data plane.
+/// Role of a key for a data plane, after its possession was proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presented {
     /// The active one, of this generation.
@@ -101,7 +101,7 @@ pub fn revoke(c: &Connection, data_plane: &str) -> Result<()> {
     Ok(())
 }
 
-/// An answer to an enrolment that is not a certificate.
+/// A refusal of an enrolment or a renewal.
 #[must_use]
 pub fn no(code: EnrolErrorCode, message: &str) -> EnrolError {
     EnrolError { code, message: message.to_owned(), retry_after_ms: None }
@@ -146,7 +146,7 @@ pub fn lock(c: &Connection, data_plane: &str, what: &str) -> Result<EnrolError> 
     Ok(no(EnrolErrorCode::IdentityLocked, &why))
 }
 
-/// Registers a key as the pending one and returns its generation. One that has it keeps it.
+/// Registers a key as the pending one and returns its generation. A key that is active or pending already keeps its generation.
 ///
 /// # Errors
 /// SQLite's.
@@ -163,7 +163,7 @@ pub fn register(c: &Connection, data_plane: &str, key: &str) -> Result<i64> {
     }
 }
 
-/// Registers what a session with `by` wants certified, and returns its generation.
+/// Registers `key`, which a session of the key `by` wants certified, and returns its generation.
 ///
 /// # Errors
 /// The outer one is the store's; the inner one goes back to the agent.
@@ -259,7 +259,7 @@ pub fn record_certificate(
         params![serial, data_plane, key, generation, now(), stamp(not_after)],
     )?;
     c.execute("UPDATE data_plane SET refused = NULL WHERE id = ?1 AND refused IS NOT NULL", [data_plane])?;
-    // Enough to know a replaced key again as long as its certificate can be renewed.
+    // The last 50 are enough to recognize a replaced key as long as its certificate can be renewed.
     c.execute(
         "DELETE FROM certificate WHERE data_plane = ?1 AND serial NOT IN
            (SELECT serial FROM certificate WHERE data_plane = ?1 ORDER BY issued DESC LIMIT 50)",

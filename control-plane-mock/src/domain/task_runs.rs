@@ -1,4 +1,4 @@
-//! Runs of tasks: asked for, told about, cancelled. What became of a run is recorded with its facts ([`crate::desired::reports`]).
+//! Runs of tasks: requested, listed, cancelled. The result of a run is recorded with its facts ([`crate::desired::reports`]).
 
 use control_plane_model::problem::{Code, Problem};
 use control_plane_model::{Action, TaskRun};

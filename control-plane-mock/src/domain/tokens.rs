@@ -19,7 +19,7 @@ CREATE TABLE access_token (
   organization INTEGER REFERENCES organization ON DELETE CASCADE, created TEXT NOT NULL) STRICT;
 ",
     ),
-    // Tokens end; those from before end 90 days from now.
+    // Tokens expire; those made before this version expire 90 days after the upgrade.
     (
         5,
         "
@@ -30,11 +30,11 @@ UPDATE access_token SET expires = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+90 day
     ),
 ];
 
-/// Life of a token for which nobody said more.
+/// Default life of a token.
 pub const LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// Longest life of a token.
 pub const MAX_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// How exactly the last use is known: not every request writes.
+/// Resolution of the recorded last use, so that not every request writes.
 const SEEN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Who has this token.

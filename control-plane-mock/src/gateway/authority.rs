@@ -1,7 +1,7 @@
 //! How one authority takes the place of another: announced, switched, finished, so that whoever follows the announcement is never cut off.
 //!
 //! The issuing root stands in the settings `ca_certificate` and `ca_key`, the other one of a change in `ca_other_certificate` and
-//! `ca_other_key`. A running gateway keeps what it began with: a step holds from the restart that follows it.
+//! `ca_other_key`. A running gateway keeps the roots that it started with: a step takes effect with the next restart.
 
 use control_plane_model::problem::{Code, Problem};
 use rusqlite::Connection;

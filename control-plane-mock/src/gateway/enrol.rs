@@ -23,7 +23,7 @@ use crate::gateway::ca::{self, Request};
 use crate::shared::Shared;
 use crate::store::Error;
 
-/// An answer that is no certificate.
+/// A refusal of an enrolment or a renewal.
 pub struct No(EnrolError);
 
 impl IntoResponse for No {
@@ -51,7 +51,7 @@ fn read<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, No> {
     if body.len() > MAX_ENROL_BODY {
         return Err(No(data_planes::no(EnrolErrorCode::InvalidRequest, "the body is too long")));
     }
-    // Where it is wrong is told, not what stands there: it may be the token.
+    // The answer gives the position of the error and never the text there: it may be the token.
     serde_json::from_slice(body).map_err(|error| {
         let message = format!("the body is not the request, at line {} column {}", error.line(), error.column());
         No(data_planes::no(EnrolErrorCode::InvalidRequest, &message))
@@ -117,7 +117,7 @@ async fn check(shared: &Shared, renewal: RenewRequest) -> Result<Result<(Request
     let RenewRequest { data_plane, csr, time, signature, certificate } = renewal;
     let statement = renewal_statement(&data_plane, &csr, time);
     let signature = STANDARD.decode(signature).unwrap_or_default();
-    // Who reads an old key out of a backup must not get a certificate for one of his own: a new key needs a session.
+    // Somebody with an old key from a backup must not get a certificate for a key of their own: a new key needs a session.
     if !ca::proves(&request.key, &statement, &signature) {
         let message =
             "the request is not signed by the key that it wants certified; a new key is registered over the link";
@@ -141,7 +141,6 @@ async fn check(shared: &Shared, renewal: RenewRequest) -> Result<Result<(Request
     Ok(proven.await?.map(|generation| (request, generation)))
 }
 
-/// Issues and answers.
 async fn answer(shared: &Shared, request: Request, data_plane: String, generation: i64) -> Result<Response, No> {
     let certificate = certify(shared, request, &data_plane, generation).await?;
     if shared

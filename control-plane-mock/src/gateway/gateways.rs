@@ -15,7 +15,7 @@ use crate::shared::Shared;
 /// How often the others are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Rounds between two notes that this one is alive.
+/// Checks between two heartbeats of this gateway.
 const BEAT: u32 = 10;
 
 /// How long the lock of a process that is just ending is waited for.

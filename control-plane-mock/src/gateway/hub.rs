@@ -1,7 +1,6 @@
 //! Who is connected to this gateway now, and how the rest of the server speaks to them.
 //!
-//! A link registers when its session opens and leaves when it ends. A wake-up says "look into the store", nothing more, so that
-//! losing one of two is no loss.
+//! A link registers when its session opens and leaves when it ends. A wake-up only says "look into the store", so two may merge into one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,13 +95,13 @@ impl Hub {
         }
     }
 
-    /// Told whenever an event was noted.
+    /// Notified whenever an event was noted.
     #[must_use]
     pub fn watch_events(&self) -> watch::Receiver<u64> {
         self.events.subscribe()
     }
 
-    /// Told whenever a link came or went.
+    /// Notified whenever a link came or went.
     #[must_use]
     pub fn watch_links(&self) -> watch::Receiver<u64> {
         self.joined.subscribe()

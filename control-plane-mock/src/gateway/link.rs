@@ -1,8 +1,8 @@
 //! The gateway's end of a control connection: a thin shell around `protocol`'s session.
 //!
-//! One loop picks what happened (a frame, a wake-up, a request, a deadline), feeds the session, and then lets out what the
-//! session wants written and known. What it wants known, and what changed in the store, is decided by [`core`] in the store's
-//! thread. Frames that have come meanwhile are taken together, so that a thousand reports cost few commits.
+//! One loop picks what happened (a frame, a wake-up, a request, a deadline), feeds the session, and then handles the session's events and
+//! writes its messages. Events of the session and changes in the store are decided by [`core`] in the store's thread. Frames that have
+//! come meanwhile are handled together, so that a thousand reports cost few commits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +102,7 @@ struct Link {
     streams: Arc<Streams>,
     /// What decides, once the session is welcomed and until the store refuses it.
     core: Option<Core>,
-    /// Given back when the session stands.
+    /// Released when the comparison is over.
     admission: Option<Admission>,
     /// The session has ended.
     over: bool,
@@ -249,7 +249,7 @@ impl Link {
         self.session.handle_text(now, text);
     }
 
-    /// Lets everything out that the session wants known and written, until it is quiet.
+    /// Handles all events of the session and writes all its messages, until there are none left.
     async fn settle(&mut self) {
         loop {
             let mut events = Vec::new();
@@ -335,7 +335,7 @@ impl Link {
     }
 }
 
-/// What a close frame says; one without a reason has its code told.
+/// Cause and reason of a close frame; the code where it gives no reason.
 fn closed(frame: Option<CloseFrame>) -> (Disconnect, String) {
     let Some(CloseFrame { code, reason }) = frame else {
         return (Disconnect::Cut, "the data plane closed it and did not say why".to_owned());

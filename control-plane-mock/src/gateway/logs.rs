@@ -115,7 +115,7 @@ impl Streams {
         }
     }
 
-    /// A bulk connection begins; the credit of all open streams is told anew.
+    /// A bulk connection begins, with a new credit for the connection. Returns the connection's number.
     fn attach(&self) -> u64 {
         let mut inner = self.inner();
         inner.taken = 0;
@@ -135,7 +135,7 @@ impl Streams {
         }
     }
 
-    /// Credits to be told, by stream.
+    /// Waits for credits to send, by stream; 0 is the connection.
     async fn credits(&self) -> BTreeMap<u32, u64> {
         loop {
             let credits = std::mem::take(&mut self.inner().credits);

@@ -54,7 +54,7 @@ impl Reader {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=1000;")?;
         let mut reader = Self { connection, instance, version: -1, change: 0, event: 0 };
-        // What happened before is found by whoever begins.
+        // Skips changes from before: a process that starts reads the store anyway.
         reader.look()?;
         Ok(reader)
     }
@@ -83,7 +83,8 @@ impl Reader {
         let mut rows = changes.query([self.change])?;
         while let Some(row) = rows.next()? {
             upto = row.get(1)?;
-            // Own changes were told at the commit; a later one of ours in place of another's was told after both.
+            // Changes of this process were announced at its commit. If one of them overwrote another process's row, that announcement
+            // came after both changes.
             if row.get::<_, String>(2)? != *self.instance {
                 concerned.push(row.get(0)?);
             }

@@ -20,7 +20,7 @@ pub(super) fn migrate(connection: &mut Connection, schema: &[Steps]) -> Result<(
     let mut steps: Vec<_> = schema.iter().copied().flatten().collect();
     steps.sort_by_key(|(version, _)| *version);
     let known = steps.last().map_or(0, |(version, _)| *version);
-    // The lock comes before the look: two processes may begin on one new file.
+    // The lock is taken before the version is read: two processes may start on the same new file.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > known {

@@ -18,7 +18,7 @@ pub struct World {
     pub held: Option<bool>,
     /// The connection is lost between a forget and its answer, once.
     pub cut_on_forget: bool,
-    /// What is stored in truth when a forget comes, once: the API server went back in time.
+    /// The older object that a forget finds in the store, once, as if the API server had been restored from a backup.
     pub older_on_forget: Option<InventoryEntry>,
     /// Comparisons so far.
     pub sessions: usize,
@@ -56,7 +56,7 @@ pub enum Tell {
     /// Somebody deletes the stored object.
     Vanish(ResourceKey),
     Cut,
-    /// The process dies, and says nothing more.
+    /// The process dies, and sends nothing more.
     Die,
 }
 

@@ -1,4 +1,4 @@
-//! Two server processes over one store: what one is told reaches agents of the other, and no session counts twice.
+//! Two server processes over one store: a request to one reaches the agents of the other, and no session counts twice.
 
 use std::path::Path;
 use std::process::Stdio;

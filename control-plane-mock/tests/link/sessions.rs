@@ -1,4 +1,4 @@
-//! Which session counts, and what a new one finds out.
+//! Which session is the current one, and what the comparison of a new one finds.
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! What is wrong with a component file, all of it, with JSON pointers into the file.
 //!
-//! A file is good if the documents made of it are: one for environments that it does not name, one for each that it names. So the
-//! rules of documents are asked, and their pointers are led back to where the file says it. Only what documents do not have stands
-//! here: names that become handles, and the way from a tag to a digest.
+//! A file is valid if the documents made from it are: one for each environment that it names, one for all others. So the rules of
+//! documents are applied to these, and the pointer of each error is translated back to its place in the file. Only what documents do not
+//! have is checked here: names that become handles, and images without a digest, which get a hint how to find it.
 
 use protocol::document::{EnvVar, ReleaseSpec, pattern, release_breaches};
 
@@ -34,7 +34,7 @@ pub fn check_track(field: &str, track: &str) -> Result<(), Problem> {
     if pattern::matches(pattern::TRACK, track) { Ok(()) } else { Err(Problem::invalid(field, what).hint(fix)) }
 }
 
-/// The way from a tag, and from a digest that was cut, to one that can be used.
+/// Refuses an image by tag, or with a damaged digest, and says how to get a digest that can be used.
 fn check_image(image: &str) -> Result<(), Problem> {
     let refuse = |sentence: String, hint: String| Err(Problem::invalid("/image", sentence).hint(hint));
     let Some((_, digest)) = image.split_once('@') else {
@@ -66,7 +66,7 @@ fn check_image(image: &str) -> Result<(), Problem> {
     refuse(sentence, "write the image as registry/repository@sha256:<64 hexadecimal digits>".into())
 }
 
-/// What the document for one configuration breaks, unless it is said already.
+/// Checks the document for one configuration and adds each problem that is not reported yet.
 fn documents(component: &Component, at: &str, configuration: &Configuration, found: &mut Vec<Problem>) {
     for breach in release_breaches(&component.draft(configuration)) {
         let said = |field: &str| found.iter().any(|one| one.field.as_deref() == Some(field));
@@ -78,7 +78,7 @@ fn documents(component: &Component, at: &str, configuration: &Configuration, fou
         if !breach.fix.is_empty() {
             problem = problem.hint(breach.fix);
         }
-        // What is wrong with the part for all environments is wrong in each.
+        // An error in the part for all environments shows up in every document, and is reported once.
         let for_all = Problem { field: Some(breach.field), ..problem.clone() };
         if !found.contains(&problem) && !found.contains(&for_all) {
             found.push(problem);
@@ -86,7 +86,7 @@ fn documents(component: &Component, at: &str, configuration: &Configuration, fou
     }
 }
 
-/// Where the file says what stands at `field` of the document for the environment at `at`.
+/// Place in the file from which `field` of the document comes. `at` is the pointer of the environment's section in the file.
 fn origin(component: &Component, at: &str, configuration: &Configuration, field: &str) -> String {
     let Configuration { env, files, scaling, resources } = configuration;
     let (list, below) = field.trim_start_matches('/').split_once('/').unwrap_or((field.trim_start_matches('/'), ""));
@@ -114,7 +114,7 @@ fn origin(component: &Component, at: &str, configuration: &Configuration, field:
 }
 
 impl Component {
-    /// The document for one environment as far as the file tells: what is declared without a value may get one elsewhere.
+    /// The document for one environment. Variables and files declared without a value are empty in it: they may get one elsewhere.
     fn draft(&self, configuration: &Configuration) -> ReleaseSpec {
         let mut body = self.merged(configuration, "environment", 1, None);
         for EnvVar { name: _, value, secret_ref } in body.env.iter_mut().flatten() {

@@ -52,7 +52,7 @@ impl Override {
                 return Err(Problem::invalid("--set", format!("unknown key `{shown}`")).hint(hint));
             }
         };
-        // The name of a variable may hold anything but is one key.
+        // A variable's name may contain dots, so it is not split.
         let keys = match key.strip_prefix("env.") {
             Some(name) => vec!["env".to_owned(), name.to_owned()],
             None => key.split('.').map(str::to_owned).collect(),
@@ -60,7 +60,7 @@ impl Override {
         Ok(Self { keys, value })
     }
 
-    /// Puts the value into a file's tree. What is not a mapping there is left for the checks to name.
+    /// Puts the value into a file's tree. Where the tree has something else than a mapping nothing is set; the checks report it.
     pub(super) fn apply(&self, tree: &mut Value) {
         match self.keys.as_slice() {
             [key] => {
@@ -80,7 +80,7 @@ impl Override {
         }
     }
 
-    /// A variable keeps its place in the list; its secret reference, if it had one, gives way.
+    /// Replaces a variable at its place in the list, which drops its secret reference, or appends a new one.
     fn variable(&self, tree: &mut Value, name: &str) {
         let list = tree.as_object_mut().map(|object| object.entry("env").or_insert_with(|| Value::Array(Vec::new())));
         let Some(list) = list.and_then(Value::as_array_mut) else { return };

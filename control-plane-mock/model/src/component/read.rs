@@ -59,7 +59,7 @@ pub fn from_json(value: &Value) -> Result<Component, Vec<Problem>> {
     if problems.is_empty() { Ok(component) } else { Err(problems) }
 }
 
-/// What is wrong before rules are asked: version, kind, unknown keys, values of another kind.
+/// Problems found before the rules are applied: version, kind, unknown keys, values of a wrong type.
 fn complaints(tree: &Value) -> Vec<Problem> {
     let Some(object) = tree.as_object() else {
         return vec![

@@ -1,6 +1,6 @@
 //! What the JSON Schema of component files says about a place in one: which keys it knows, and what kind of value stands there.
 //!
-//! A reader of types stops at the first thing that does not fit and speaks of its own types; here all of it is named, in words.
+//! A deserializer stops at the first mismatch and names Rust types; here every mismatch is reported, in plain sentences.
 
 use std::sync::OnceLock;
 
@@ -26,7 +26,7 @@ pub(super) fn is_number(pointer: &str) -> bool {
     at(pointer).is_some_and(|schema| kind(schema) == Some("integer"))
 }
 
-/// Everything that is not what the schema asks for at its place, keys that are not known included.
+/// Adds a problem for everything that the schema does not allow at its place, unknown keys included.
 pub(super) fn complaints(value: &Value, pointer: &str, found: &mut Vec<Problem>) {
     let Some(schema) = at(pointer) else { return };
     let mut refuse = |what: String, hint: &str| found.push(Problem::invalid(pointer, what).hint(hint));
@@ -34,7 +34,7 @@ pub(super) fn complaints(value: &Value, pointer: &str, found: &mut Vec<Problem>)
         (Some("object"), Value::Object(members)) => {
             let known = known_keys(pointer);
             let is_known = |key: &String| known.as_ref().is_none_or(|known| known.contains(key));
-            // Where a key is not known, the one that is missing was meant.
+            // An unknown key is likely a misspelt required one, so missing keys are reported only when all keys are known.
             if members.keys().all(is_known) {
                 missing(schema, members, pointer, found);
             }

@@ -67,7 +67,7 @@ fn without_end(text: &str) -> &str {
     text
 }
 
-/// In our words: those of the reader speak of its options, and some hold values.
+/// The reader's error in our own sentences: its texts mention options of the reader, and some contain values.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the reader has sixty errors; most never come of a component file")]
 fn located(error: &Error) -> Located {
     let (what, hint) = match error.without_snippet() {
@@ -92,7 +92,7 @@ fn located(error: &Error) -> Located {
         Error::NonFiniteFloat { .. } => ("infinity is no number here".to_owned(), "write digits only"),
         bare => {
             let text = super::without_values(&bare.to_string());
-            // The position is told apart from the sentence.
+            // The position is reported separately, so it is cut off the sentence.
             let sentence = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or("not YAML");
             (sentence.to_owned(), "")
         }

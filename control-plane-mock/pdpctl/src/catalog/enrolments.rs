@@ -24,7 +24,7 @@ impl Create {
     }
 }
 
-/// An enrolment token is shown here alone, and an access token where it is made: it is what was asked for.
+/// Prints an enrolment with its install command. The token is printed since it is what was asked for; no other place shows it.
 pub(super) fn enrolled(io: &mut Io, form: Format, made: &Enrolment, what: &str) -> Result<(), Error> {
     let Enrolment { data_plane, token: _, expires, command, ca_bundle: _ } = made;
     let name = format!("data-plane/{}", data_plane.name);

@@ -136,7 +136,7 @@ async fn await_removal(io: &mut Io, session: &Session, name: &str, timeout: Dura
         let rows = session.client.get::<Vec<ResourceStatus>>(&status, &[("environment", name.to_owned())]).await;
         let rows = match rows {
             Ok(rows) => rows,
-            // It went between the two questions.
+            // The environment was deleted between the two requests.
             Err(Error::Refused(problem)) if problem.code == Code::NotFound => Vec::new(),
             Err(other) => return Err(other),
         };

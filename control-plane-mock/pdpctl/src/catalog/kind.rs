@@ -77,7 +77,7 @@ impl<K: Kind> DeleteNamed<K> {
     }
 }
 
-// Without a paragraph of its own: it would be the help of every command that takes it.
+// No doc comment here: clap would use it as the help of every command that takes these arguments.
 #[derive(Debug, Args)]
 pub(crate) struct New {
     /// Name: lower-case letters, digits, dashes
@@ -88,7 +88,7 @@ pub(crate) struct New {
 }
 
 impl New {
-    /// As the control plane takes it.
+    /// The request, with its name checked.
     ///
     /// # Errors
     /// A name that it would refuse.
@@ -129,7 +129,7 @@ pub(super) fn now_is(io: &mut Io, form: Format, name: &str, word: &str) -> Resul
     output::say(io, form, &serde_json::json!({ "name": name, "status": word }), &format!("{name} {word}"), name)
 }
 
-/// Asks a person before what cannot be taken back; a script has said what it wants.
+/// Asks for confirmation of what cannot be undone, unless `yes` is given or nobody is there to answer.
 pub(super) fn agreed(io: &mut Io, yes: bool, question: &str, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
     if yes || !io.interactive || io.confirm(question) { Ok(()) } else { Err(Error::Interrupted(otherwise())) }
 }

@@ -19,7 +19,7 @@ impl View for TaskRun {
     fn cells(&self, now: Timestamp) -> Vec<String> {
         let running = if self.started.is_some() { "Running" } else { "Waiting" };
         vec![
-            // Its beginning names it as well.
+            // A run can be named by the beginning of its id.
             self.id.chars().take(8).collect(),
             self.environment.clone(),
             self.data_plane.clone(),

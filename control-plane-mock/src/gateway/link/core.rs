@@ -57,7 +57,7 @@ impl SessionState {
 /// What happened.
 #[derive(Debug)]
 pub enum Happened {
-    /// The session tells this. `Hello` is not among it: see [`Core::open`].
+    /// Events of the session. `Hello` is not among them: see [`Core::open`].
     Events(Vec<ControlEvent>),
     /// Something may have changed in the store.
     StoreChanged,
@@ -68,7 +68,7 @@ pub enum Happened {
 /// What the session is to do.
 #[derive(Debug)]
 pub enum Say {
-    /// This is wanted: compare it.
+    /// Compare the inventory with these wanted resources.
     Compare(Inventory),
     /// The comparison is over.
     FinishComparison {
@@ -101,7 +101,7 @@ pub enum Say {
 }
 
 impl Say {
-    /// Tells the session.
+    /// Applies this to the session.
     pub fn to(self, session: &mut ControlSession) {
         match self {
             Self::Compare(desired) => session.compare(desired),
@@ -147,7 +147,8 @@ pub enum Opening {
     },
 }
 
-/// What was offered last for a resource, and is not answered: the forget of a generation may be due before its document is.
+/// The last offer for a resource that is not answered. The forget of a generation may be due before its document is answered, so the two
+/// are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Offered {
     Document(i64),
@@ -160,9 +161,9 @@ pub struct Core {
     data_plane: String,
     session: String,
     store_id: String,
-    /// What is on its way.
+    /// Offers that are not answered yet.
     offered: HashMap<ResourceKey, Offered>,
-    /// Schema revisions that hello told.
+    /// The agent's schema revisions, from its hello.
     schema: HashMap<Kind, u32>,
     /// Highest generation that the comparison knew; later ones were not compared.
     compared_upto: i64,
@@ -228,7 +229,7 @@ impl Core {
     /// Decides about `input`, in the transaction that is open.
     ///
     /// # Errors
-    /// `Superseded`, SQLite's: then nothing of it holds, and the connection is to be closed ([`closing`]).
+    /// `Superseded`, SQLite's: then nothing of it takes effect, and the connection is to be closed ([`closing`]).
     pub fn handle(&mut self, c: &Connection, input: Happened, mut session_state: SessionState) -> Result<Vec<Say>> {
         if !mutant::is(Mutant::UnfencedWrites) {
             sessions::require(c, &self.data_plane, &self.session)?;
@@ -281,7 +282,7 @@ impl Core {
                 ControlEvent::Ended { cause, unanswered, .. } => {
                     write::ended(c, &self.data_plane, cause, unanswered)?;
                 }
-                // Nothing of it is in the store.
+                // These change nothing in the store.
                 ControlEvent::Hello(_)
                 | ControlEvent::Renew(_)
                 | ControlEvent::StreamEnded(_)

@@ -1,4 +1,4 @@
-//! What an agent said: its decisions run in the store's thread ([`core`]), and what they say goes to the session.
+//! Handles what an agent sent: [`core`] decides in the store's thread, and the results go to the session.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Link {
         });
         let (core, say) = match decided.await {
             Ok(decided) => decided,
-            // Its core is of no use any more: the connection ends.
+            // The core is lost with the failed work, so the connection ends.
             Err(error) => return self.store_failed(&error),
         };
         self.core = Some(core);

@@ -36,7 +36,7 @@ impl Link {
                 self.session.handle_disconnected(Disconnect::Cut, &reason);
             }
         }
-        // A pause that was taken back, for instance.
+        // Look into the store: a pause may have been lifted, for instance.
         self.wake.notify_one();
     }
 

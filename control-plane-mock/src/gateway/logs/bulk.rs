@@ -1,7 +1,7 @@
 //! `GET /v1/bulk`: the second connection of a session, for log chunks.
 //!
 //! Opened by the agent at the address that welcome named, bound to the session by its id and to the data plane by the client
-//! certificate. Nothing here can stand in front of a control message.
+//! certificate. Log chunks never delay a control message, since they have a connection of their own.
 
 use std::sync::Arc;
 

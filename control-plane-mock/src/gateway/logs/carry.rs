@@ -62,7 +62,7 @@ pub struct Wish {
 pub(super) enum Piece {
     /// A line, or a note.
     Line(LogLine),
-    /// Everything of this source up to here was told.
+    /// All lines of this source up to here were sent.
     Cursor {
         /// Pod and container.
         source: String,

@@ -20,10 +20,10 @@ use crate::shared::Shared;
 /// How long a reader who follows waits for a data plane that is away.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long a session that is said to be live is looked for: it may be moving.
+/// How long to look for a session that the store has as live: it may be moving to another gateway.
 const ONE_LOOK: Duration = Duration::from_secs(2);
 
-/// Pieces on their way within one stream; its slowness reaches the sender by credit.
+/// Pieces buffered within one stream. While the buffer is full no credit is granted, which slows the sender down.
 const PIECES: usize = 256;
 
 /// Where the session of a data plane is.
@@ -74,7 +74,7 @@ pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
     }
 }
 
-/// Hands lines on and keeps the cursors, until no more comes or the reader is gone. Gives the end that was told.
+/// Hands lines on and keeps the cursors, until no more comes or the reader is gone. Returns the end record, if one came.
 async fn take(
     mut coming: mpsc::Receiver<Piece>,
     out: &mpsc::Sender<LogLine>,
@@ -95,7 +95,7 @@ async fn take(
             Piece::Cursor { source, cursor } => drop(cursors.insert(source, cursor)),
             Piece::End(told) => {
                 end = Some(told);
-                // What follows is the end of the channel, unless the other side fails to close it.
+                // Nothing comes after an end record, and the other side may fail to close the channel.
                 return end;
             }
         }
@@ -105,7 +105,7 @@ async fn take(
 /// The live session, here or at another gateway; a reader who follows waits for it.
 async fn held(shared: &Shared, wish: &Wish, first: bool) -> Option<Held> {
     let mut links = shared.hub.watch_links();
-    // A session that opens at another gateway is an event here.
+    // When a session opens at another gateway, this gateway sees an event in the store.
     let mut events = shared.hub.watch_events();
     let wait = async {
         loop {
@@ -122,7 +122,7 @@ async fn held(shared: &Shared, wish: &Wish, first: bool) -> Option<Held> {
             }
         }
     };
-    // One look needs the store; who follows and was connected waits longer.
+    // A first attempt only waits for the store; a reader who follows and was connected waits longer.
     let patience = if first || !wish.follow { ONE_LOOK } else { PATIENCE };
     let there = async {
         if first || !wish.follow {

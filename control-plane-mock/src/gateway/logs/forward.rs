@@ -1,7 +1,8 @@
 //! Log streams between gateways of one store: a person asks one, the data plane is connected to another.
 //!
-//! The holder of the session carries one stream, and tells cursors beside the lines; whoever asked keeps them, and so goes on behind the
-//! last one, at whichever gateway the session is next. Proof is the store's own secret: who can read it may read everything.
+//! The gateway that holds the session sends one stream, with cursors beside the lines. The gateway that asked keeps the cursors, so it
+//! can go on behind the last one wherever the session is next. Gateways authenticate by the store's own secret: whoever can read it can
+//! read everything else in the store.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -117,7 +118,7 @@ async fn carry(
 }
 
 fn client(authority: &str) -> reqwest::Result<reqwest::Client> {
-    // The provider is the one of the whole tree; a second installation does no harm.
+    // There is one crypto provider in the whole tree; installing it twice does no harm.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let roots = reqwest::Certificate::from_pem_bundle(authority.as_bytes())?;
     let connect = std::time::Duration::from_secs(5);

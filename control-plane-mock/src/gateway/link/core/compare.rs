@@ -1,7 +1,8 @@
 //! The comparison that opens each session: what the data plane has stored against what is wanted here.
 //!
-//! It replaces all replay: what is stored was accepted, whether its answer arrived or not; what is not stored is sent; what was
-//! never issued here holds the session until a person looks. Absence alone deletes nothing.
+//! Because of it lost messages need no replay: a document that the data plane has stored was accepted, whether its answer arrived or not;
+//! one that it has not stored is sent; one that was never issued here holds the session until a person decides. Absence alone deletes
+//! nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +17,7 @@ use crate::desired::documents::{self, Stored};
 use crate::desired::{forgotten, reports, sessions};
 use crate::store::Result;
 
-/// All that is wanted but task runs, which are settled here, and the highest generation in it.
+/// All wanted resources except task runs, which are settled here, and the highest wanted generation.
 pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cut: bool) -> Result<(Inventory, i64)> {
     let mut desired = Inventory::default();
     let mut upto = 0;
@@ -34,7 +35,7 @@ pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cu
             continue;
         }
         match task_runs.iter().find(|run| run.key == wish.key) {
-            // Whatever was answered before: a restored store may know of no more than a refusal.
+            // The run is in the cluster, so it was accepted: a restored store may know of a refusal only.
             Some(run) if run.generation == wish.generation && !wish.is_accepted() => {
                 documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
             }
@@ -70,7 +71,7 @@ pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto:
     }
     let differing: HashMap<&ResourceKey, &Difference> =
         differences.iter().map(|difference| (&difference.key, difference)).collect();
-    // What is neither wanted nor there has no state, whoever deleted it.
+    // A resource that is neither wanted here nor stored there has no state any more, whoever deleted it.
     let wanted: HashSet<ResourceKey> = documents::wanted(c, id, 0)?.into_iter().map(|wish| wish.key).collect();
     reports::forget_states(c, id, |key| {
         let apart = matches!(key.kind, Kind::TaskRun | Kind::DataPlane);
@@ -78,12 +79,12 @@ pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto:
     })?;
     let removed: HashMap<ResourceKey, i64> = forgotten::to_forget(c, id)?.into_iter().collect();
     for wish in documents::wanted(c, id, 0)? {
-        // What was asked for since the desired state was read took no part.
+        // Documents written after the desired state was read were not compared.
         if wish.generation > upto && !mutant::is(Mutant::ComparedUnseen) {
             continue;
         }
         let deferred = matches!(wish.answer, Some(Verdict::Deferred { .. }));
-        // Task runs are not compared, but the time to try again went with the session that was told it.
+        // Task runs are not compared. A deferred one is offered again, since the timer for its retry ended with the session that had it.
         if wish.key.kind == Kind::TaskRun {
             if deferred && !mutant::is(Mutant::RunPutOffForEver) {
                 documents::unanswered(c, id, &wish.key)?;

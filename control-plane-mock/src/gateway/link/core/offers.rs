@@ -1,7 +1,7 @@
-//! What is wanted of a data plane, to its session.
+//! Offers of documents and forgets to the session of a data plane.
 //!
-//! The store is the only memory: what is unanswered there is offered, what was refused at this schema revision or set aside is
-//! not. A wake-up means that something changed; it is never told what.
+//! The store is the only memory: documents without an answer are offered; those that were refused at this schema revision, or are in
+//! quarantine, are not. A wake-up says that something changed, never what.
 
 use protocol::message::Verdict;
 use protocol::mutant::{self, Mutant};
@@ -29,7 +29,7 @@ impl Core {
             say.push(Say::Adopt(self.adopted(counter)));
             session_state.held = false;
         }
-        // Before the comparison is over, nobody knows what was stored without an answer.
+        // Only the comparison shows which documents were stored though their answers were lost, so nothing is offered before it is over.
         if !session_state.open || session_state.paused {
             return Ok(());
         }
@@ -66,11 +66,12 @@ impl Core {
         }
     }
 
-    /// A deferred document or forget may be tried again. A forget is found by the look that follows.
+    /// Retries a deferred document. A deferred forget is offered by the look into the store that follows.
     pub(super) fn retry(&mut self, c: &Connection, key: &ResourceKey, say: &mut Vec<Say>) -> Result<()> {
         if let Some(wish) = documents::find(c, &self.data_plane, key)?
             && matches!(wish.answer, Some(Verdict::Deferred { .. }) | None)
-            // It was stored, since it is done; the session would take the document in the forget's place.
+            // A forget of this generation is offered, so the document was stored. Offered now, it would replace the forget in the
+            // session.
             && self.offered.get(key) != Some(&Offered::Forget(wish.generation))
         {
             self.offer(&wish, say);

@@ -1,4 +1,4 @@
-//! What an agent said, into the store: answers, states, facts, and connections that a document may have ended.
+//! Writes what an agent sent to the store: answers, states, facts, and connections that a document may have ended.
 
 use protocol::message::{FactReport, StateReport, Verdict};
 use protocol::mutant::{self, Mutant};
@@ -56,10 +56,11 @@ impl Core {
             Verdict::Forgotten { .. } => forgotten::confirmed(c, id, key, generation),
             Verdict::Refused { .. } if forget => {
                 forgotten::refused(c, id, key)?;
-                // Its removal is recorded, and it is there again in an older state: the API server there went back in time.
+                // The removal is recorded, but the API server there was restored from a backup and has an older state of the resource:
+                // the removal is sent again under a new generation.
                 if key.kind == Kind::TaskRun { Ok(()) } else { documents::redraw(c, id, key, generation) }
             }
-            // A higher generation of before a restore: a person said that it may stay.
+            // The data plane holds a higher generation from before a restore, and a person accepted that it stays.
             Verdict::Stale { .. } if forget => {
                 forgotten::settled(c, id, key)?;
                 if key.kind == Kind::TaskRun { documents::renumber(c, id, key, generation) } else { Ok(()) }
@@ -83,7 +84,8 @@ impl Core {
     }
 }
 
-/// What is still wanted is asked for again, above what the data plane holds; if that was never drawn here, a person must look.
+/// Sends a wanted document again, under a generation above the one that the data plane holds. If that one was never drawn here, the
+/// session is held until a person decides.
 fn again_under_new_generation(c: &Connection, id: &str, key: &ResourceKey, generation: i64, seen: i64) -> Result<()> {
     let sql = "SELECT counter FROM data_plane WHERE id = ?1";
     let counter: i64 = c.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
