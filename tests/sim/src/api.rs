@@ -68,7 +68,7 @@ pub struct Change {
 #[derive(Debug, Default, Clone)]
 pub struct Api {
     objects: BTreeMap<Id, Arc<Value>>,
-    /// What was applied last: fields that a later apply leaves out are taken back.
+    /// What was applied last: fields that a later apply leaves out are removed.
     applied: BTreeMap<Id, Value>,
     version: u64,
     uids: u64,
@@ -170,12 +170,12 @@ impl Api {
         match request {
             Request::Create(_) if found.is_some() => Err(error(409, "AlreadyExists", &id)),
             Request::Create(body) => self.in_namespace(&id).map(|()| Next::Is(object::created(body, true))),
-            // It carries a uid, and there is no such object.
+            // An apply carries a uid, so it conflicts when the object is gone.
             Request::Apply(_) if found.is_none() => Err(error(409, "Conflict", &id)),
             Request::Apply(body) => {
                 let found = of_seen(body)?;
                 let mut next = Value::clone(found);
-                // What was created becomes ours to take back by the conversion only.
+                // Fields set by a create are owned by an update until the conversion, so only after it an apply removes them.
                 if let Some(before) = self.applied.get(&id).filter(|_| !object::is_unconverted(found)) {
                     object::take_back(&mut next, before, body);
                 }
@@ -274,7 +274,7 @@ impl Api {
         }
     }
 
-    /// Stores an object as a controller does that nobody contradicts: one of that name is replaced. None if it is so already.
+    /// Stores an object as a controller does, without preconditions: one of that name is replaced. None if nothing changes.
     pub fn set(&mut self, mut object: Value) -> Option<Change> {
         let id = Id::of(&object);
         match self.objects.get(&id).map(Arc::clone) {

@@ -20,7 +20,7 @@ use super::world::World;
 /// Answers that do not come within this time are lost for the caller.
 const CALL_DEADLINE: Millis = 5_000;
 
-/// So long an operator waits for an answer.
+/// How long an operator waits for an answer.
 const OPERATOR_WAITS: Millis = 20_000;
 
 fn refusal(code: u16, reason: &str, message: &str) -> Answer {
@@ -53,7 +53,7 @@ impl World {
             let answer = status(429, "TooManyRequests");
             return self.after(1, 20, Event::Reply { caller, token, answer });
         }
-        // An operator's process notices by itself that no answer comes.
+        // An operator has its own time limit, so no reply is made up for it when an answer is lost.
         let waits = if let Caller::Operator(_) = caller { OPERATOR_WAITS } else { CALL_DEADLINE };
         let gives_up = matches!(caller, Caller::Link(_));
         if self.dice.per_mille(self.rates.lost) {
@@ -66,7 +66,7 @@ impl World {
         }
         let mut answers = true;
         if self.dice.per_mille(self.rates.failing) {
-            // What an error of the server's own means for the write, only the server knows.
+            // After a 500 the write may have happened or not.
             self.reached.insert(Fault::ServerError);
             let answer = status(500, "InternalError");
             self.after(1, 20, Event::Reply { caller, token, answer });
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// Namespaces, and now and then other objects, go some time after they were deleted.
+    /// Namespaces, and sometimes Deployments and Jobs, have finalizers, and are removed some time after their deletion.
     fn linger(&mut self, request: &Request) {
         let id = request.id();
         if matches!(request, Request::Create(_)) {
@@ -268,7 +268,7 @@ impl World {
         self.after(1, 100, Event::List { stream: Stream { caller, kind: kind.to_owned() }, round: 0 });
     }
 
-    /// The API server has compacted what the watch would need: 410, and all changes on their way are lost.
+    /// The API server has compacted the versions that the watch needs: it gets 410, and all events on their way are lost.
     pub(super) fn watch_gone(&mut self, stream: Stream) {
         let (at, round) = self.watches.get(&stream).copied().unwrap_or_default();
         self.watches.insert(stream.clone(), (at, round + 1));
@@ -279,7 +279,7 @@ impl World {
         if !self.is_running(stream.caller) || self.round(&stream) != round {
             return;
         }
-        // A new round: what changed before the list must not come after it.
+        // A new round: events from before the list must not arrive after it.
         let round = round + 1;
         let at = self.now + self.dice.between(5, 500);
         self.watches.insert(stream.clone(), (at, round));

@@ -35,7 +35,7 @@ pub(super) struct Moment {
     pub(super) since: Millis,
     /// None: a person in the cluster.
     pub(super) by: Option<Caller>,
-    /// It has not noticed yet that the API server went back in time: it believes what was.
+    /// That process has not noticed a restore of the API server yet, and acts on the state from before.
     pub(super) unaware: bool,
 }
 
@@ -76,7 +76,7 @@ fn is_own(id: &Id) -> bool {
     matches!(id.kind.as_str(), "Release" | "Environment" | "TaskRun")
 }
 
-/// Whether a text of the cluster's own has come into what leaves the cluster.
+/// Whether a text that a kubelet or runtime wrote is in what leaves the cluster.
 fn says_what_a_runtime_said(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains(CANARY),
@@ -96,13 +96,13 @@ impl Checks {
         self.violations.push(Violation { invariant, what });
     }
 
-    /// Somebody in the cluster deletes a resource: what was known of it begins anew.
+    /// Somebody in the cluster deletes a resource: its generations may begin anew.
     pub(super) fn deleted_by_hand(&mut self, id: &Id, now: Millis) {
         self.by_hand.insert(id.clone(), now);
         self.highest.remove(id);
     }
 
-    /// The API server went back in time: what was stored since is nobody's fault.
+    /// The API server was restored: the loss of what was stored since is no violation.
     pub(super) fn api_restored(&mut self, api: &Api, now: Millis) {
         let known: BTreeSet<Id> = self.highest.keys().chain(self.by_hand.keys()).cloned().collect();
         self.highest =
@@ -116,7 +116,7 @@ impl Checks {
         self.told.restored();
     }
 
-    /// Somebody deletes a Job. If its run does not say yet that it was seen, nobody can know that there was one.
+    /// Somebody deletes a Job. If the run's status does not show yet that the Job was seen, the operator cannot know of it.
     pub(super) fn job_deleted_by_hand(&mut self, run: Option<&Value>, now: Millis) {
         let Some(run) = run else { return };
         let conditions = run.pointer("/status/conditions").and_then(Value::as_array);
@@ -147,8 +147,8 @@ impl Checks {
         let is_deleted = change.after.as_deref().is_some_and(is_terminating);
         match change.id.kind.as_str() {
             "Release" | "Environment" | "TaskRun" => {
-                // A create that was under way when its resource was forgotten: nothing can hold it back, so it must be
-                // removed again; the end looks whether it was.
+                // A create that was under way when its resource was forgotten cannot be stopped: the resource must be removed again,
+                // which the checks at the end verify.
                 let forgotten = self.forgotten.get(&change.id).copied();
                 let late = change.before.is_none() && forgotten.is_some_and(|at| moment.since < at);
                 if change.after.is_none() {
@@ -176,9 +176,8 @@ impl Checks {
                     api.get(run).is_none_or(|run| run.pointer("/status/result").is_some()) && !self.api_restored
                 });
                 let name = run.map_or_else(String::new, |run| run.name);
-                // An object that came back cannot know that there was a Job if somebody has deleted that too.
-                // A create that was under way when somebody deleted the Job cannot be held back, nor the end of the run, which
-                // follows from the deletion.
+                // A TaskRun that was deleted and came back cannot know of a Job that somebody deleted as well. A create that was under
+                // way when somebody deleted the Job cannot be stopped, nor the end of the run that follows from the deletion.
                 let before = self.jobs.insert(name.clone(), (uid.clone(), None));
                 let late = before.as_ref().and_then(|(_, by_hand)| *by_hand).is_some_and(|at| moment.since < at);
                 let again = before.is_some_and(|(before, by_hand)| !late && (by_hand.is_none() || before == uid));
@@ -206,7 +205,7 @@ impl Checks {
 
     fn deleted(&mut self, change: &Change, moment: &Moment, plane: &Plane) {
         let before = change.before.as_deref().map_or(0, generation);
-        // The forget of a run may be of a cancellation that never arrived.
+        // The forget of a run may carry the generation of a cancellation that never arrived.
         let covers = |forget: &i64| *forget == before || (change.id.kind == "TaskRun" && *forget > before);
         let asked = key_of(&change.id)
             .is_some_and(|key| plane.record.forgets.iter().any(|(of, generation)| *of == key && covers(generation)));
@@ -222,7 +221,7 @@ impl Checks {
         if stored < highest {
             self.broken("I3", format!("{id} fell from generation {highest} to {stored}"));
         }
-        // The intake writes the spec, the operator the status: a second change of the spec has no reason.
+        // Only the intake writes the spec, once for each generation.
         let changed = before.is_some_and(|before| before.get("spec") != after.get("spec")) && moment.by.is_some();
         if changed && stored == highest {
             self.broken("I2", format!("{id} was changed twice for generation {stored}"));
@@ -243,15 +242,15 @@ impl Checks {
             })
         };
         untrue_exit(id, after).into_iter().for_each(|what| self.broken("I7", what));
-        // What serves, not what is stored: somebody may have edited it since, and the edit may be refused.
+        // The image that serves counts, not the stored one: somebody may have edited that, and the edit may be refused.
         let image = after.pointer("/status/effective/image").and_then(Value::as_str).unwrap_or_default();
         if !moment.unaware && image.contains("/bad@") && says_ready(after) && !before.is_some_and(says_ready) {
             self.broken("I7", format!("{id} says that generation {stored} is ready, and it cannot serve"));
         }
     }
 
-    /// A workload goes only if its resource was to be absent at some time of its life. (The deletion may come late, when the
-    /// resource is wanted again: the operator then makes it anew.)
+    /// A workload is deleted only if its resource was wanted Absent at some time of its life. (The deletion may come late, when the
+    /// resource is wanted again: the operator then creates it again.)
     fn workload(&mut self, change: &Change, api: &Api, moment: &Moment) {
         let Some(before) = &change.before else {
             let uid = change.after.as_ref().map_or_else(String::new, |object| text(object, "uid").to_owned());
@@ -314,7 +313,7 @@ impl Checks {
         }
         for (id, object) in api.iter().filter(|(id, _)| is_own(id)) {
             let Some(key) = key_of(id) else { continue };
-            // What is higher than what was forgotten is of before a restore, and a person said that it may stay.
+            // A generation above the forgotten one is from before a restore, and a person accepted that it stays.
             let forgotten = picture.forgotten.get(&key).is_some_and(|forgotten| generation(object) <= *forgotten);
             if !picture.wanted.contains_key(&key) && forgotten {
                 self.broken("I4", format!("{key} is there though it was forgotten"));
@@ -329,10 +328,10 @@ impl Checks {
         let edits = self.edits.finish(&picture, api, lost);
         let untaken = self.edited.finish(api);
         edits.into_iter().chain(untrue(api)).chain(untaken).for_each(|what| self.broken("I7", what));
-        // Of an ended run the Job stays, for its log, and with it its pod.
+        // The Job of an ended run stays with its pod, for the log.
         let made = api.iter().filter(|(id, _)| !is_own(id)).filter_map(|(id, object)| Some((id, owner_of(object)?)));
         for (id, owner) in made.filter(|(_, owner)| owner.kind != "TaskRun") {
-            // What nobody knows any more stays as it is: a store that was restored, and somebody deleted the resource.
+            // Objects stay if nobody knows of them any more: the store was restored and somebody deleted their resource.
             let is_orphan = self.api_restored || (self.restored && self.by_hand.contains_key(&owner));
             if api.get(&owner).is_none() && !is_orphan {
                 self.broken("left", format!("{id} is there, and {owner} is not"));
@@ -355,14 +354,14 @@ impl Checks {
         let outcomes: Vec<_> = picture
             .facts
             .iter()
-            // A run has one end, whatever was said of it since.
+            // A run ends once, whatever generations came after that.
             .filter(|(of, fact)| of == key && (fact.generation == accepted || key.kind == Kind::TaskRun))
             .filter(|(_, fact)| outcome(fact.kind))
             .filter_map(|(_, fact)| fact.id.split('/').next())
             .collect();
         let told = |(of, fact): &(ResourceKey, Fact)| of == key && fact.generation == accepted && outcome(fact.kind);
         let restored = self.restored && self.api_restored;
-        // A fact alone reached this store, while a person had to decide; then the API server forgot the resource too.
+        // Only a fact reached this store while the session was held; then a restore of the API server removed the resource too.
         let unknown =
             restored && !picture.wanted.contains_key(key) && api.get(&Id::own(key.kind.as_str(), &key.name)).is_none();
         let lost = unknown || plane.told_to_the_lost.iter().any(told);
@@ -371,23 +370,23 @@ impl Checks {
             self.broken("I1", format!("{key} {accepted} was accepted and its outcome never came: {state:?}"));
         }
         // The first part of an id is the object's uid: one object says one outcome of one generation.
-        // One that went back in time says it again.
+        // After a restore of the API server the object may report it again.
         if !self.api_restored && outcomes.len() > outcomes.iter().collect::<BTreeSet<_>>().len() {
             self.broken("I1", format!("{key} {accepted} has two outcomes"));
         }
     }
 
-    /// I3: what serves is the newest generation that became ready and has not failed since.
+    /// I3: the generation that serves is the newest that became ready and has not failed since.
     fn effective(&mut self, key: &ResourceKey, picture: &Picture, api: &Api) {
         let id = Id::own("Release", &key.name);
         let Some(object) = api.get(&id) else { return };
-        // An object that was made anew knows nothing of what was ready before.
-        // A copy of the store has lost what was said since it was made.
+        // A recreated object has no record of what was ready before;
+        // a restored store has lost the facts since its copy was made.
         if is_absent(object) || self.by_hand.contains_key(&id) || self.restored {
             return;
         }
         let facts = picture.facts.iter().filter(|(of, _)| of == key).map(|(_, fact)| fact);
-        // What was ready before a removal serves no more.
+        // Generations that were ready before a removal do not count.
         let removed = facts.clone().filter(|fact| fact.kind == FactKind::Deleted).map(|fact| fact.generation).max();
         let ready = facts.filter(|fact| fact.kind == FactKind::Ready && Some(fact.generation) > removed);
         let ready = ready.map(|fact| fact.generation).max();

@@ -4,7 +4,7 @@ use protocol::session::Millis;
 
 use super::dice::Dice;
 
-/// Milliseconds of a process in a thousand of the world's.
+/// Milliseconds that an exact clock shows for a thousand of the world's.
 const TRUE_RATE: u64 = 1_000;
 
 /// One monotonic clock.
@@ -15,7 +15,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Up to five in a hundred wrong: far more than any quartz.
+    /// Up to five percent fast or slow: far more than any quartz.
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let rate = if dice.per_mille(500) { TRUE_RATE } else { dice.between(950, 1_050) };
         Self { offset: dice.between(0, 1_000_000), rate }

@@ -1,4 +1,4 @@
-//! What a gateway does with what its session tells: the mock's own decisions ([`Core`]) over the store.
+//! What a gateway does with the events of its session: the mock's own decisions ([`Core`]) over the store.
 
 use control_plane_mock::desired::{documents, sessions};
 use control_plane_mock::gateway::link::core::{self, Core, Happened, Identity, Opening, Say, SessionState};
@@ -63,7 +63,7 @@ impl World {
         self.by_itself(wire, Happened::StoreChanged);
     }
 
-    /// What was refused by the customer's policy is asked again by whoever serves the data plane then.
+    /// The gateway that serves the data plane then sends again what the customer's policy refused.
     pub(super) fn ask_again(&mut self) {
         let current = self.plane.session.as_ref().map(|(_, wire)| *wire);
         let serving = |wire: &u64| {
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// A person asks again for what is set aside, since it was there when connections ended.
+    /// A person asks again for documents in quarantine.
     pub(super) fn ask_again_for_quarantined(&mut self) {
         if self.plane.wanted().iter().any(|wish| wish.quarantined) {
             note!(self, "a person asks again for what was set aside");
@@ -97,7 +97,7 @@ impl World {
                 note!(self, "control ended: {reason}");
                 self.decide(wire, &mut session, Happened::Events(vec![event]));
                 self.after(0, LOOK, Event::Left { wire });
-                // What it still has to say is its close frame.
+                // The session's last message is its close frame.
                 while let Some(transmit) = session.poll_transmit() {
                     self.carry(wire, false, transmit);
                 }
@@ -119,7 +119,7 @@ impl World {
         self.put_back(wire, session);
     }
 
-    /// What was acknowledged before is recorded now, if its gateway still lives.
+    /// Records a report that was acknowledged before, if its gateway still runs.
     pub(super) fn record(&mut self, wire: u64, report: FactReport) {
         self.by_itself(wire, Happened::Events(vec![ControlEvent::Fact(report)]));
     }
@@ -204,7 +204,7 @@ impl World {
         }
     }
 
-    /// Lets the core decide, and tells the session what it says. False if this is not the data plane's session any more.
+    /// Lets the core decide, and passes the results to the session. False if this is not the data plane's session any more.
     fn decide(&mut self, wire: u64, session: &mut ControlSession, input: Happened) -> bool {
         let Some(mut core) = self.wires.get_mut(&wire).and_then(|wire| wire.core.take()) else { return false };
         let session_state = SessionState::of(session);
@@ -220,7 +220,7 @@ impl World {
             self.checks.broken("I4", what);
         }
         for say in say {
-            // What is acknowledged waits for its commit.
+            // An acknowledgement is sent after the commit.
             let recorded = match say {
                 Say::AcknowledgeState { key, digest } => Recorded::State(key, digest),
                 Say::AcknowledgeFact { key, id } => Recorded::Fact(key, id),

@@ -1,4 +1,4 @@
-//! People edit stored documents in the cluster; and the checks that each such change is told, once, with its count.
+//! People edit stored documents in the cluster; and the checks that each such change is reported once, with its count.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +17,15 @@ use super::world::World;
 /// What was changed and told.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
-    /// How often what is stored became another than what came, by uid and generation.
+    /// How often a stored document was changed to differ from the one that came, by uid and generation.
     changes: BTreeMap<(String, i64), i64>,
-    /// The API server went back in time: what was told before is of changes that are not counted any more.
+    /// The API server was restored: facts from before are about changes that are not counted here any more.
     forgot: bool,
-    /// Highest count of each fact of a change, and of which resource it is.
+    /// Resource and highest count of each fact about changes.
     told: BTreeMap<String, (Id, i64)>,
 }
 
-/// The hash of what is stored, if it is not what came.
+/// The hash of the stored document, if it differs from the one that came.
 fn differs(id: &Id, object: &Value) -> Option<String> {
     let spec = object.get("spec")?;
     let came = spec.pointer("/document/hash").and_then(Value::as_str)?;
@@ -122,7 +122,7 @@ impl World {
         self.edit_again(&id, left)
     }
 
-    /// Somebody edits that document, and goes on with it for a while: often while the edit before is being told.
+    /// Somebody edits that document, and goes on with it for a while: often while the edit before is being reported.
     pub(super) fn edit_again(&mut self, id: &Id, left: u64) -> bool {
         let Some(mut object) = self.api.get(id).filter(|object| !is_terminating(object)).cloned() else { return false };
         let version = self.api.version();

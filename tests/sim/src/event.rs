@@ -51,19 +51,19 @@ pub(super) enum Event {
         token: u64,
         answer: Answer,
     },
-    /// A process that has slept asks for something.
+    /// A request that a sleeping process made is sent when it wakes.
     Ask {
         incarnation: u64,
         token: u64,
         request: Request,
     },
-    /// A change, as one round of a watch brings it.
+    /// One event of a watch, in one of its rounds.
     Watch {
         stream: Stream,
         round: u64,
         change: Arc<Change>,
     },
-    /// A watch that begins, or was told 410, lists.
+    /// A watch that begins, or got 410, lists.
     List {
         stream: Stream,
         round: u64,
@@ -106,7 +106,7 @@ pub(super) enum Event {
         wire: u64,
         recorded: Recorded,
     },
-    /// What should have been recorded before is recorded now.
+    /// A report that should have been recorded before its acknowledgement is recorded now.
     Record {
         report: Box<FactReport>,
         wire: u64,
@@ -130,7 +130,7 @@ pub(super) enum Event {
     Rewound {
         caller: Caller,
     },
-    /// What holds a deleted object lets it go.
+    /// The finalizers of a deleted object are removed.
     Finalize {
         id: Id,
     },
@@ -159,8 +159,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Whether a session may have something to say after it. The API server's own affairs and the operator's come to the link as events
-    /// of their own.
+    /// Whether a session may have messages to send after it. What the API server and the operator do reaches the link as separate events.
     pub(super) const fn concerns_sessions(&self) -> bool {
         match self {
             Self::Execute { .. }

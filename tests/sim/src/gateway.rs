@@ -36,7 +36,7 @@ pub(super) enum Recorded {
 }
 
 impl World {
-    /// Ends a connection for both sides. A gateway that goes away itself notices nothing any more.
+    /// Ends a connection for both sides. A gateway that stops itself handles nothing any more.
     pub(super) fn cut(&mut self, wire: u64, cause: Disconnect) {
         let Some(ended) = self.wires.get_mut(&wire) else { return };
         ended.silent = true;

@@ -273,7 +273,7 @@ impl World {
                     let news = link.cache.raise_floor(floor);
                     link.tell(news.into_iter().collect());
                 }
-                // Not if it came on an older connection, which nobody listens to any more.
+                // An answer to a document of an older connection does not count: it is not sent.
                 if link.open.remove(&key) {
                     self.checks.decided(link.wire, &key);
                 }

@@ -1,5 +1,5 @@
-//! What a process was told, and must not forget: a write from a state that is older than its own last one would do again what was
-//! done since, and a create of what it has created itself shows that it has lost sight of it.
+//! Checks that a process remembers the answers to its own calls: a status write based on a version older than its own last write would do
+//! again what was done since, and a second create of an object shows that the process has lost sight of it.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use super::api::{Answer, Id, Request, text};
 pub(super) struct Told {
     /// Newest version of each of our objects, by process and uid.
     newest: BTreeMap<(u64, String), u64>,
-    /// When an object was first answered, by process and uid.
+    /// When an object first came in an answer, by process and uid.
     made: BTreeMap<(u64, String), Millis>,
-    /// The API server went back in time: what was gone is there again, which a process believes only when it has started anew.
+    /// The API server was restored: deleted objects are back, which a process only accepts after it has restarted.
     restored: bool,
 }
 
-/// Kinds whose status is written after every decision.
+/// Kinds whose status the operator writes after every decision.
 fn is_decided(kind: &str) -> bool {
     matches!(kind, "Release" | "Environment" | "TaskRun")
 }
 
-/// Kinds that watches follow, and that nobody but their release makes.
+/// Kinds that are watched, and that are created for a release only.
 fn is_followed(kind: &str) -> bool {
     matches!(kind, "Deployment" | "Service" | "ConfigMap" | "PodDisruptionBudget" | "ControllerRevision")
 }
@@ -50,7 +50,7 @@ impl Told {
         }
     }
 
-    /// What is wrong with a request that a process makes.
+    /// Reports a status write that is based on an older version than the process knows.
     pub(super) fn asked(&self, process: u64, request: &Request) -> Option<String> {
         let Request::UpdateStatus(body) = request else { return None };
         let newest = self.newest.get(&(process, text(body, "uid").to_owned()))?;
@@ -59,7 +59,7 @@ impl Told {
             .then(|| format!("{} is written from version {of}, and {newest} was answered", request.id()))
     }
 
-    /// What is wrong with a create, asked for at `since`, that found something of that name.
+    /// Reports a create, requested at `since`, of an object that the process knows already.
     pub(super) fn exists(&self, process: u64, found: &Value, since: Millis) -> Option<String> {
         let id = Id::of(found);
         let knows = self.made.get(&(process, text(found, "uid").to_owned())).is_some_and(|told| *told < since);

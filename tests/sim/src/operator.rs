@@ -1,9 +1,9 @@
 //! The operator's processes: the real one, `pdp_agent::operator::run`, over the model of the API server.
 //!
 //! Each runs as tasks on the runtime of the seed, whose clock stands still until nothing can go on. What it asks for lies in the
-//! mailbox and is treated as a call of the link's: it may be lost, late, refused. A process that sleeps gets no answers and no changes,
-//! what it asks for waits, and it may begin no write, as its lease is overdue by its own clock when it wakes; one that is killed is
-//! dropped wherever it stands, and its calls go on.
+//! mailbox and is treated like a call of the link: it may be lost, late, refused. A process that sleeps gets no answers and no events,
+//! its requests wait, and it may begin no write, since its lease is overdue by its own clock when it wakes. One that is killed is dropped
+//! at whatever await it is, and its calls go on.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    /// Takes what the processes ask for. False if there is nothing.
+    /// Takes the requests of the processes. False if there are none.
     pub(super) fn take_wishes(&mut self) -> bool {
         let wishes = self.mailbox.take();
         let some = !wishes.is_empty();
@@ -136,7 +136,7 @@ impl World {
 
     pub(super) fn operator_reply(&mut self, incarnation: u64, token: u64, answer: Answer) {
         let sender = self.operators.get_mut(&incarnation).and_then(|operator| operator.calls.remove(&token));
-        // Whoever has waited long enough does not listen any more.
+        // A caller that has timed out has dropped its receiver.
         if let Some(sender) = sender {
             let told = answer.clone();
             if sender.send(answer).is_ok() {
@@ -147,7 +147,7 @@ impl World {
 
     pub(super) fn tell_operator(&self, incarnation: u64, kind: &str, news: News) {
         let follows = self.operators.get(&incarnation).and_then(|operator| operator.follows.get(kind));
-        // One that is ending does not listen any more.
+        // A process that is ending has dropped its receiver.
         drop(follows.map(|sender| sender.unbounded_send(news)));
     }
 

@@ -73,7 +73,7 @@ impl World {
         if !self.dice.per_mille(400) {
             return;
         }
-        // Of the environment and the releases that stay none is ever gone.
+        // The common environment and the tasks' releases are never removed; others are named by a number.
         let number = |name: &str| name.get(1..).and_then(|number| number.parse().ok());
         let Some(number) = number(&key.name) else { return };
         let user = match key.kind {
@@ -251,17 +251,18 @@ impl World {
         true
     }
 
-    /// Whoever deletes a release by hand often goes on to undeploy it: its object, made anew, knows nothing yet of what it made.
+    /// Somebody who deletes a release by hand often undeploys it next. The recreated object has no record yet of the objects that were
+    /// made for it.
     fn wants_it_gone(&mut self, id: &Id) {
         let number = id.name.strip_prefix('r').and_then(|number| number.parse().ok());
         if let Some(release) = number.filter(|_| self.dice.per_mille(500)) {
             self.after(0, 4_000, Event::User(User::Undeploy { release }));
-            // What is removed in several rounds is half removed between them.
+            // Slow deletions: the release is half removed for a while.
             self.deletes_slowly = self.now + 60_000;
         }
     }
 
-    /// Delivers an old document once more; rather one of a resource that was forgotten: only the floor holds it back.
+    /// Delivers an old document once more, preferably one of a forgotten resource, which only the floor refuses.
     fn old_document(&mut self) {
         let (forgotten, drawn) = (self.plane.forgotten(), &self.plane.record.drawn);
         let wanted: BTreeSet<ResourceKey> = self.plane.wanted().into_iter().map(|wish| wish.key).collect();

@@ -47,7 +47,7 @@ thread_local! {
     static EMPTY: RefCell<Vec<Connection>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The store in memory cannot fail, but by a mistake in what is asked of it.
+/// The store in memory fails only if the request itself is wrong.
 fn sure<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error| unreachable!("the store in memory: {error}"))
 }
@@ -141,9 +141,9 @@ pub(super) struct Plane {
     pub(super) session: Option<(Epoch, u64)>,
     /// How often it was restored from a copy.
     stores: u64,
-    /// What the store had drawn that was lost: it may still arrive.
+    /// Documents of a store that was lost: they may still arrive.
     lost: Vec<Stored>,
-    /// Facts that a lost store had acknowledged: they are told once, and it was told.
+    /// Facts that a lost store had acknowledged: they are reported once only, so they do not come again.
     pub(super) told_to_the_lost: Vec<(ResourceKey, Fact)>,
 }
 

@@ -195,7 +195,7 @@ fn run(api: &Api, id: &Id, job: &Value, now: &str) -> (Vec<Deed>, bool) {
     };
     let state = |pod: &Value, of: &str| pod.pointer(&format!("/status/containerStatuses/0/state/{of}")).cloned();
     let running = pods.iter().find(|pod| state(pod, "running").is_some());
-    // The first try of some fails, and the second of some of those. Names of pods say nothing of their order.
+    // Some runs fail at the first try, and some of those at the second as well. The pods' names do not show their order.
     let fails = match short_digest(id.name.as_bytes(), 1).as_str() {
         "0" | "1" | "2" => 2,
         "3" | "4" | "5" | "6" | "7" => 1,

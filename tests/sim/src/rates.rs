@@ -25,7 +25,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// Most runs know a little of everything; some know nothing of it, and some nearly nothing else.
+    /// Most runs get a little of each fault; some get none of it, and some a lot.
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let mut rate = |little: u64, much: u64| match dice.between(0, 9) {
             0..=2 => 0,

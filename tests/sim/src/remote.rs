@@ -28,11 +28,11 @@ pub(super) enum Wish {
 
 /// What a watch is told.
 pub(super) enum News {
-    /// A list is asked for: what is answered from now on may be newer than the list.
+    /// A list is requested: other answers from now on may be newer than the list.
     Asked,
     /// All that there is.
     Listed(Vec<Arc<Value>>),
-    /// One is new or another.
+    /// An object is new or changed.
     Changed(Arc<Value>),
     /// One is gone.
     Gone(Arc<Value>),

@@ -34,7 +34,7 @@ impl World {
         for id in self.api.iter().map(|(id, _)| id).filter(controlled).cloned().collect::<Vec<_>>() {
             self.after(50, 2_000, Event::Controllers { id });
         }
-        // What was to be let go before the copy was made is let go now.
+        // Objects that were terminating when the copy was made get their finalizers removed now.
         let held: Vec<Id> =
             self.api.iter().filter(|(_, object)| is_terminating(object)).map(|(id, _)| id.clone()).collect();
         held.into_iter().for_each(|id| self.after(100, 8_000, Event::Finalize { id }));

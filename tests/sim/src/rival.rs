@@ -1,5 +1,5 @@
-//! Somebody edits what the operator made; and the checks that it is taken back, and that the operator gives in to nobody who did not
-//! insist.
+//! Somebody edits what the operator made; and the checks that drift is repaired, and that the operator gives up only against somebody who
+//! insists.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,15 @@ use super::world::World;
 /// What was edited.
 #[derive(Debug, Default)]
 pub(super) struct Edited {
-    /// How often a process took an object back: by its uid, with its owner.
+    /// How often each process repaired an object, by the object's uid, with its owner.
     taken_back: BTreeMap<(u64, String), (Id, usize)>,
 }
 
-/// Edits of somebody who insists: more than anybody takes back.
+/// Edits of somebody who insists: more than a process repairs.
 const INSISTENCE: u64 = 12;
 
-/// What nobody takes back as often: writes whose answer was lost, and one that was edited when the process began, count beside.
+/// Repairs of one object that no process may reach. Above the limit of the operator, since repairs whose answer was lost, and one of an
+/// object edited before the process started, are counted here only.
 const STUBBORN: usize = 10;
 
 /// Where an edit shows, and what it says there.
@@ -51,7 +52,8 @@ fn is_edited(kind: &str, object: &Value) -> bool {
 }
 
 impl Edited {
-    /// A resource that leaves an object to somebody says so; that somebody must have insisted, and is not fought for ever.
+    /// A resource that gives up an object to somebody says so by a condition: that is right only after enough repairs, and repairs must
+    /// not go on for ever.
     pub(super) fn changed(&mut self, change: &Change, by: Option<Caller>) -> Option<String> {
         let kind = change.id.kind.as_str();
         if let (Some(Caller::Operator(process)), Some(before), Some(after)) = (by, &change.before, &change.after)
@@ -59,7 +61,7 @@ impl Edited {
         {
             let (_, times) = self.taken_back.entry((process, text(after, "uid").to_owned())).or_insert((owner, 0));
             *times += 1;
-            // Of others each new generation takes an edit back too.
+            // Other kinds are also repaired by each new generation, which is no fight.
             let stubborn = kind == "NetworkPolicy" && *times >= STUBBORN;
             return stubborn.then(|| format!("{} was taken back {times} times", change.id));
         }
@@ -76,7 +78,7 @@ impl Edited {
     pub(super) fn finish(&self, api: &Api) -> Vec<String> {
         let edited = api.iter().filter(|(id, object)| is_edited(&id.kind, object));
         let owned = edited.filter_map(|(id, object)| Some((id, owner_of(object)?)));
-        // What failed at once has nothing that shall run: nothing of it is taken back.
+        // A release that failed at once has nothing that should run, so its objects are not repaired.
         let left = |owner: &Id| api.get(owner).is_none_or(|owner| says(owner, "Contested") || !says(owner, "Ready"));
         let wrong = owned.filter(|(_, owner)| !left(owner));
         wrong.map(|(id, owner)| format!("{id} was edited and not taken back by {owner}")).collect()
@@ -103,7 +105,7 @@ impl World {
         true
     }
 
-    /// Somebody edits an object again that was taken back.
+    /// Somebody edits an object again after it was repaired.
     pub(super) fn insist(&mut self, id: &Id, left: u64) {
         let Some(mut object) = self.api.get(id).filter(|object| !is_terminating(object)).cloned() else { return };
         if !is_edited(&id.kind, &object) {

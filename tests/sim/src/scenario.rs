@@ -22,7 +22,7 @@ use super::{Fault, Mistake, Violation};
 const FAULTS_UNTIL: u64 = 120_000;
 /// Time to converge after the last fault: twice the progress deadline of a release.
 const CONVERGE: u64 = 900_000;
-/// Time between looks whether it has converged: longer than a call may go without an answer and the operator then waits.
+/// Time between two checks for convergence: longer than the time-out of a call and the operator's back-off after it.
 const SETTLE: u64 = 85_000;
 /// Pods start within seconds here, and waits after a failure end after a minute.
 const SLOWEST_ROLLOUT: SignedDuration = SignedDuration::from_secs(150);
@@ -54,7 +54,7 @@ pub fn traced(seed: u64, mistake: Option<Mistake>) -> Outcome {
     simulate(seed, mistake, mistake.and_then(Mistake::stirred_by), true)
 }
 
-/// What a mistake breaks in the run of a seed. The same run without the mistake has to be clean, or it says nothing of the mistake.
+/// What a mistake breaks in the run of a seed. None if the same run also fails without the mistake: then it proves nothing.
 #[must_use]
 pub fn broken_by(seed: u64, mistake: Mistake) -> Option<Violation> {
     let stirred = mistake.stirred_by();
@@ -68,7 +68,7 @@ fn simulate(seed: u64, mistake: Option<Mistake>, often: Option<Fault>, trace: bo
         Some(Mistake::Product(mutant)) => Some(mutant),
         Some(Mistake::Around(_)) | None => None,
     });
-    // Its clock stands still, and moves on when no task can go on: then the operators' timers are events among the others.
+    // A paused clock moves on only when no task can go on, so the operators' timers become events among the others.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.unwrap_or_else(|error| unreachable!("a runtime without IO: {error}"));
     let mut world = runtime.block_on(async {
@@ -210,7 +210,7 @@ async fn calm(world: &mut World) {
     world.checks.finish(plane, api);
 }
 
-/// A rollout that takes longer than anything may that nobody holds up: something forgot to look at it again.
+/// Reports a rollout that nothing holds up and that still takes longer than any may: the operator forgot to check it again.
 fn still_rolls(world: &World) -> Option<String> {
     let now = world.wall_clock();
     world.api.iter().filter(|(_, object)| !says(object, "Contested") && !says(object, "Stalled")).find_map(

@@ -19,7 +19,7 @@ const PREPARED: [(&str, &str); 8] = [
     ("Secret", "pdp-key"),
 ];
 
-/// What is said and not so.
+/// Statuses that are not true.
 pub(super) fn untrue(api: &Api) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, object) in api.iter().filter(|(_, object)| says_ready(object)) {
@@ -48,7 +48,7 @@ pub(super) fn untrue(api: &Api) -> Vec<String> {
     wrong
 }
 
-/// What a run says of its exit code and is not so.
+/// An exit code in a run's status that is not true.
 pub(super) fn untrue_exit(id: &Id, run: &Value) -> Option<String> {
     let truth = match run.pointer("/status/result").and_then(Value::as_str)? {
         "Succeeded" => 0,

@@ -28,14 +28,14 @@ const MAX_STEPS: u64 = 60_000;
 
 pub(super) struct World {
     pub(super) now: Millis,
-    /// When the operator's clock stood where the world's began.
+    /// Time of the operators' clock at the world's time 0.
     pub(super) begin: Instant,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) dice: Dice,
     pub(super) api: Api,
     pub(super) plane: Plane,
     pub(super) backup: Option<Copy>,
-    /// Until then the API server asks who deletes to slow down, more often than not.
+    /// Until then the API server answers most deletes with 429.
     pub(super) deletes_slowly: u64,
     /// A person is going to adopt the data plane.
     pub(super) adoption_is_due: bool,
@@ -165,8 +165,8 @@ impl World {
         (timer, queued)
     }
 
-    /// Lets the operators go on until they wait for something, and time until `until`. True if one has asked for something before:
-    /// then it is that time.
+    /// Lets the operators run, and the clock advance to `until`. True if one of them made a request before that: then the clock is at the
+    /// time of the request.
     ///
     /// The runtime's clock moves only when no task can go on, and only to the next timer of anybody.
     async fn operators_run(&mut self, until: Millis) -> bool {
@@ -276,7 +276,7 @@ impl World {
         }
     }
 
-    /// Lets all sessions say what they have to say at this moment.
+    /// Handles the events of all sessions and sends their messages.
     fn settle(&mut self) {
         loop {
             let mut quiet = true;

@@ -1,4 +1,4 @@
-//! Objects as JSON: their heads, and what writes make of them.
+//! Objects as JSON: their metadata, and what writes make of them.
 
 use serde_json::{Map, Value, json};
 
@@ -86,7 +86,7 @@ pub(super) fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-/// Kinds whose changes the API server counts.
+/// Kinds for which the API server counts `metadata.generation`.
 const COUNTED: [&str; 12] = [
     "DataPlane",
     "DataPlanePolicy",
@@ -102,7 +102,7 @@ const COUNTED: [&str; 12] = [
     "PodDisruptionBudget",
 ];
 
-/// A new object as it is stored, but for uid and version. `tracked`: who set which field is noted, as far as the operator asks.
+/// A new object as it is stored, but for uid and version. `tracked`: with `managedFields`, as far as the operator reads them.
 pub(super) fn created(body: &Value, tracked: bool) -> Value {
     let mut object = body.clone();
     let kind = body.get("kind").and_then(Value::as_str).unwrap_or_default();
@@ -124,7 +124,7 @@ fn kind_is_own(kind: &str) -> bool {
     matches!(kind, "DataPlane" | "DataPlanePolicy" | "Release" | "Environment" | "TaskRun")
 }
 
-/// Whether its fields still belong to whoever created it.
+/// Whether its fields are still owned by the create (`Update`), not yet by an apply.
 pub(super) fn is_unconverted(object: &Value) -> bool {
     object.pointer("/metadata/managedFields/0/operation").and_then(Value::as_str) == Some("Update")
 }

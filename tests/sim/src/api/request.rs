@@ -31,7 +31,7 @@ pub enum Request {
         id: Id,
         patch: Value,
     },
-    /// Replaces who set which field; uid and resourceVersion as of what was seen.
+    /// Replaces the `managedFields`, with uid and resourceVersion as preconditions.
     Convert {
         /// Of what.
         id: Id,
@@ -40,7 +40,7 @@ pub enum Request {
         /// From now on.
         managed: Value,
     },
-    /// A create or an apply that changes nothing.
+    /// A dry run of a create or an apply.
     Try(Box<Self>),
     /// Deletes with preconditions.
     Delete { id: Id, uid: String, resource_version: String },
@@ -70,7 +70,7 @@ impl Request {
         }
     }
 
-    /// Whether nothing changes by it.
+    /// Whether it only reads.
     #[must_use]
     pub const fn reads(&self) -> bool {
         matches!(self, Self::Get(_) | Self::List { .. })
