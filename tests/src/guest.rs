@@ -43,7 +43,7 @@ impl Guest {
     /// Installs or upgrades with these values on top of the usual ones.
     pub async fn install(&mut self, token: Option<&str>, mut values: Value) {
         values["crds"] = json!({ "enabled": false });
-        // As for the shared installation.
+        // No quota, as in the shared installation.
         values["objectQuota"] = Value::Null;
         self.agent.options.values = values.to_string();
         self.agent.prepare_namespace().await.unwrap();

@@ -28,8 +28,8 @@ const DELETIONS: usize = 12;
 
 /// Wishes that are on their way at a time.
 const AT_ONCE: usize = 8;
-/// Documents and bytes that the link takes at a time: each document is judged by what is stored, so as many more may be. None of
-/// those runs.
+/// Documents and bytes that the link processes at the same time. Each is checked against what is stored, so that many may be stored
+/// beyond the limit. None of those runs.
 const IN_FLIGHT: (usize, usize) = (256, 8 * 1024 * 1024);
 
 /// The other side.
@@ -94,7 +94,7 @@ pub async fn run(name: &str, time: Duration) -> Result<()> {
         println!("{role}: {:.0} thousandths of a CPU, at most {} KiB", taken.cpu, taken.peak);
     }
     let minutes = usize::try_from(time.as_secs().div_ceil(60))? + 1;
-    // A rolling update has a quarter more room; renderings and statuses take room beside the documents, and etcd keeps history.
+    // A rolling update may use a quarter more pods; etcd holds renderings, statuses and history besides the documents.
     let growth = after.etcd.saturating_sub(before.etcd);
     for (what, found, most) in [
         ("environments", after.environments, ENVIRONMENTS),
@@ -129,7 +129,7 @@ impl Plane {
         })
     }
 
-    /// A wish; whether it was taken. What its own rules refuse is tried in vain and no error here.
+    /// Sends a request and returns whether it was accepted. Requests that the mock's own rules refuse are no error here.
     async fn wish(&self, path: &str, body: &Value) -> bool {
         let url = format!("{}/api/v1/organizations/acme/{path}", self.server);
         let request = self.client.request(Method::POST, url).bearer_auth(&self.token).json(body);

@@ -88,7 +88,7 @@ async fn worker(plan: Plan, stop: CancellationToken, started: Instant) -> Report
     let mut on_connection = 0;
     while !stop.is_cancelled() && started.elapsed() < plan.limit {
         let begin = Instant::now();
-        // A connection that the server closed while it was idle is known to be closed before the next request is written.
+        // Checked before the next request is written: the server may have closed the idle connection.
         let kept = match connection.take() {
             Some(mut kept) if on_connection < plan.per_connection => kept.ready().await.is_ok().then_some(kept),
             Some(_) | None => None,

@@ -34,7 +34,7 @@ async fn install() -> Result<Installation> {
     let name = std::env::var("PDP_TESTBED_NAME").unwrap_or_else(|_| "main".to_owned());
     let bed = Testbed::attach(&name)?;
     let state = bed.instance()?.path("control-plane-state");
-    // An agent that an earlier run has left goes on with its control plane: it would not take another one's token.
+    // An agent left by an earlier run stays with its control plane and would not use another one's token.
     let secret = ["get", "secret", "pdp-agent-identity", "-n", "pdp-agent", "--ignore-not-found", "-o", "name"];
     if state.exists() && bed.kubectl(&secret).await?.trim().is_empty() {
         std::fs::remove_dir_all(&state)?;
@@ -47,8 +47,8 @@ async fn install() -> Result<Installation> {
         organization: "acme".to_owned(),
         data_plane: "berlin".to_owned(),
         image,
-        // Many tests share it, each of which makes and removes; what limits there are has tests of its own.
-        // A cluster that has just learnt of our kinds refuses them for a minute where a quota is on them.
+        // Many tests create and remove resources at once, so there are no limits; these have tests of their own.
+        // A quota on our kinds refuses them for the first minute after their definitions were installed.
         values: serde_json::json!({"policy": {"limits": null}, "objectQuota": null}).to_string(),
     };
     Installation::install(&bed, &plane, options).await
@@ -168,7 +168,7 @@ pub async fn ask(place: &Place, path: &str) -> Result<String> {
     crate::installation::get(&agent().await.bed, format!("{ip}:{port}").parse()?, path).await
 }
 
-/// What the secrets of `config/samples/httpbin.yaml` are.
+/// Puts the secrets of `config/samples/httpbin.yaml` into the vault.
 pub async fn put_secrets(place: &Place, token: &str) {
     let secret = serde_json::json!({ "api-token": token });
     agent().await.bed.vault_put(&format!("{}/httpbin", place.namespace), secret).await.expect("the vault takes it");

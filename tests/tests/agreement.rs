@@ -1,7 +1,8 @@
-//! One rule stands once: a component file, a document that arrives, the definitions and the operator say the same of the same value.
+//! Every rule is the same everywhere: component file, arriving document, definitions and operator give the same verdict on a value.
 //!
-//! `pdpctl` and the control plane judge the file, the link the document, the API server by the definitions, the operator what is
-//! stored. What is refused for a new document and could have worked goes on where it is stored, and each such rule is listed here.
+//! `pdpctl` and the control plane check the file, the link the document, the API server the stored object by the definitions, the
+//! operator what is stored. A value that is refused in a new document but could have worked goes on working where it is stored already;
+//! each such rule is listed here.
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "members of JSON objects that are made here")]
 
@@ -213,7 +214,7 @@ fn the_charts_values_take_the_amounts_that_documents_take() {
 
 static DEFINITION: LazyLock<Vec<(String, Regex, Option<u64>)>> = LazyLock::new(definition);
 
-/// Forms that the definition of releases asks for, by place.
+/// Patterns and longest lengths in the definition of releases, by place.
 fn definition() -> Vec<(String, Regex, Option<u64>)> {
     fn walk(schema: &Value, at: &str, found: &mut Vec<(String, Regex, Option<u64>)>) {
         if let Some(pattern) = schema["pattern"].as_str() {
@@ -235,7 +236,7 @@ fn definition() -> Vec<(String, Regex, Option<u64>)> {
     found
 }
 
-/// A value with that text at one place, as the field of a release.
+/// A field of a release with `text` at the place `at`.
 fn planted(at: &str, text: &str) -> (String, Value) {
     let (field, below) = at.trim_start_matches('/').split_once('/').unwrap_or((at.trim_start_matches('/'), ""));
     let value = match (field, below) {
@@ -251,7 +252,8 @@ fn planted(at: &str, text: &str) -> (String, Value) {
     (field.to_owned(), value)
 }
 
-/// Rules of documents that are narrower than the definition, which may not be narrowed below what is stored.
+/// Whether a rule of documents is narrower than the definition here. The definition cannot be narrowed: stored objects may break the
+/// rule.
 fn narrower(at: &str, text: &str) -> bool {
     match at {
         "/image" => true,

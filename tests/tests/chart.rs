@@ -205,7 +205,7 @@ fn a_field_that_the_customer_allows_is_let_through_and_no_other() {
     assert!(expression(&["--set", &allow("spec.tolerations")], "spec").contains("'tolerations'"));
     let nested = expression(&["--set", &allow("spec.containers[].stdin")], "spec.containers[]");
     assert!(nested.contains("'stdin'"), "{nested}");
-    // A field that is on the list with one value may then have any.
+    // A field that is allowed with one value only may have any once the customer lists it.
     let dns = |more: &[&str]| expression(more, "spec").contains("ClusterFirst");
     assert!(dns(&[]) && !dns(&["--set", &allow("spec.dnsPolicy")]));
     assert!(!expression(&[], "spec.volumes[]").is_empty());
@@ -298,7 +298,7 @@ fn the_proxys_password_is_read_from_a_secret_by_what_talks_to_the_outside_and_st
     for (variable, key) in [("PROXY_USER", "user"), ("PROXY_PASSWORD", "password")] {
         let reference = &link[at(variable)]["valueFrom"]["secretKeyRef"];
         assert_eq!((&reference["name"], &reference["key"]), (&"proxy".into(), &key.into()));
-        // The kubelet knows only what stands before.
+        // The kubelet expands only variables that are defined before.
         assert!(at(variable) < at("HTTPS_PROXY"));
     }
     assert!(!environment("north-operator").iter().any(|variable| variable.to_string().contains("PROXY")));

@@ -1,7 +1,7 @@
 //! How the house is built: no circle of imports, no import from a lower floor to a higher one, no file too long to be read at once.
 //!
-//! Reads the checkout only. An import is what a `use` or a path names, taken to the file that it leads to. That a file names its own
-//! parent counts for nothing: a folder and the files in it are one thing to whoever looks from outside.
+//! Reads the checkout only. An import is what a `use` or a path names, resolved to its file. An import of a file's own parent does not
+//! count: seen from outside, a folder and the files in it are one thing.
 
 #![expect(clippy::panic, reason = "helpers of tests")]
 
@@ -154,7 +154,7 @@ fn statements(text: &str) -> Vec<String> {
     lines
 }
 
-/// Follows one path to its ends. Returns what stands behind it.
+/// Adds all leaves of one path to `found`. Returns the text after it.
 fn leaves<'a>(mut text: &'a str, before: &[String], found: &mut Vec<Vec<String>>) -> &'a str {
     let mut path = before.to_vec();
     loop {

@@ -205,7 +205,7 @@ impl Pair {
         let before = real.newest.as_ref().map(|object| object["metadata"]["resourceVersion"].clone());
         let real_answer = self.ask(call.release, request).await;
         let real = seen(&real_answer, before.as_ref());
-        // The next call knows how things stand, whatever this one said.
+        // The next call knows the present objects, whatever this one answered.
         let newest = self.model.execute(&Request::Get(self.id(call))).0;
         let real_newest = self.ask(call.release, Request::Get(self.id(call))).await;
         let known = self.known.entry((call.release, call.name)).or_default();

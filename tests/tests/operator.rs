@@ -23,7 +23,7 @@ async fn a_key_that_a_release_drops_disappears_from_its_deployment() {
     stage.serves("web", 1).await;
     let container = |deployment: &Value| deployment["spec"]["template"]["spec"]["containers"][0].clone();
     assert_eq!(container(&stage.deployment("web").await.unwrap())["env"][0]["name"], "GREETING");
-    // The first write after a create: its fields belong to an update, which apply alone would not take back.
+    // The first write after a create: its fields are owned by an update, so an apply alone would not remove them.
     stage.release("web", json!({})).await;
     stage.serves("web", 2).await;
     let found = container(&stage.deployment("web").await.unwrap());

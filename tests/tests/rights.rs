@@ -49,7 +49,7 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
     assert!(attacks.len() >= 165, "{} attacks", attacks.len());
     all_refused(&operator, &attacks).await;
 
-    // What was tried left the path open, and the way out works.
+    // After the attacks the operator's regular requests still work, and so does the deletion of the namespace.
     customers_marks(installation.admin(), &places.ours, false).await;
     let answer = operator.get(&format!("/api/v1/namespaces/{}/secrets/config", places.ours)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -75,7 +75,7 @@ async fn two_installations_on_one_cluster_stay_out_of_each_others_environments()
     for (me, other) in [(0, 1), (1, 0)] {
         let (operator, theirs) = (both[me].account("operator").await, &places[other].ours);
         all_refused(&operator, &neighbours::all(&places[me], theirs, false)).await;
-        // By mistake, or by somebody's hand: what RBAC would let through, the policies do not.
+        // A role that somebody bound there by mistake: RBAC would let the requests through, the policies do not.
         both[me].bind(theirs, "workloads", "operator").await;
         let token = format!("/api/v1/namespaces/{theirs}/serviceaccounts/pdp-vault/token");
         wait_until(LIMIT, "the binding to be in force", async || {
@@ -222,7 +222,7 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
         .await
         .unwrap();
     };
-    // The API server learns of policies by its own watch: those that it has not yet taken up look as if they were gone.
+    // The API server learns of policies by its own watch; until then they look as if they were gone.
     tried("the policies to be in force", true).await;
     for policy in ["rbac", "objects"] {
         let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/{name}-{policy}");
@@ -238,7 +238,7 @@ async fn an_operator_whose_policies_are_gone_does_nothing_until_they_are_back() 
 
     installation.upgrade(&[]).await;
     condition("dataplanes/default", "Confined", "True").await;
-    // What the code writes is what the policies take, by the operator's own account.
+    // The policies accept everything that the operator's code writes with its own account.
     condition("environments/dev", "Ready", "True").await;
     let policy = format!("/apis/networking.k8s.io/v1/namespaces/{made}/networkpolicies/pdp-world");
     assert_eq!(admin.get(&policy).await.status, 200);

@@ -33,7 +33,7 @@ fn every_root_of_the_image_is_an_authority_that_has_not_ended() {
     assert!(seen > 50, "{seen} roots are not Mozilla's list");
 }
 
-/// The machine that builds may trust anybody: a proxy that reads along, an authority of its company.
+/// The building machine may trust other authorities: that of a proxy that reads along, or of its company.
 #[test]
 fn no_file_of_the_building_machine_becomes_a_root_of_the_image() {
     for script in ["Dockerfile", ".ci/image.sh", "tests/src/installation.rs"] {

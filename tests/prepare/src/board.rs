@@ -1,5 +1,5 @@
-//! Work that goes on side by side, and what is told of it: which, how far, about how long still. On a terminal a few lines that are
-//! drawn again; elsewhere a line now and then.
+//! Work that runs side by side, and its progress: which job, how far, about how long still. On a terminal a few lines that are redrawn;
+//! elsewhere a line now and then.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::Error;
 const REDRAW: Duration = Duration::from_millis(250);
 const TELL: Duration = Duration::from_secs(20);
 
-/// Seconds for which the rate that was expected counts as if it had been seen: the first minute says little.
+/// Weight of the expected rate, in seconds, as if it had been measured for this long: the first minute says little.
 const PRIOR: f64 = 45.0;
 
 /// Processors of this machine.
@@ -193,7 +193,7 @@ impl Board {
         format!("{} so far, {}", span(passed), about(left))
     }
 
-    /// What took how long, where that was long.
+    /// Prints how long the jobs took, unless all was done within ten seconds.
     fn ended(&self, lines: &[Line]) {
         if self.begun.elapsed() < Duration::from_secs(10) {
             return;
@@ -222,7 +222,7 @@ fn in_order(lines: &Arc<Mutex<Lines>>, jobs: Vec<(usize, Work)>) -> Result<(), E
         let outcome = work(&Report { lines: Arc::clone(lines), index });
         set(State::Ended(begun.elapsed()));
         if let Err(error) = outcome {
-            // Who was stopped for somebody else's failure has nothing to say.
+            // A job that was stopped because another one failed reports no error.
             let mut all = lock(lines);
             if all.failed {
                 return Ok(());
@@ -234,7 +234,7 @@ fn in_order(lines: &Arc<Mutex<Lines>>, jobs: Vec<(usize, Work)>) -> Result<(), E
     Ok(())
 }
 
-/// Seconds that the rest takes: at the rate that was seen, and that was expected at first.
+/// Seconds that the rest takes: at the measured rate, at first mostly at the expected one.
 fn left(lines: &[Line], passed: f64, cores: f64) -> f64 {
     let spent: f64 = lines.iter().map(Line::spent).sum();
     let all: f64 = lines.iter().map(|line| line.cost).sum();

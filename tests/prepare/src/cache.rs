@@ -45,12 +45,12 @@ impl Cache {
         recipes.iter().filter(|recipe| !self.root.join(recipe.key()).exists()).copied().collect()
     }
 
-    /// The work of making them, one after the other. Another process that makes parts is waited for.
+    /// The jobs that build them, one after the other. Waits for another process that builds parts.
     pub(crate) fn jobs(&self, recipes: Vec<Recipe>) -> Result<Vec<Job>, Error> {
         std::fs::create_dir_all(&self.root).map_err(Error::io("create", &self.root))?;
         let lock = Arc::new(self.lock()?);
         for scratch in entries(&self.root)?.iter().filter(|path| path.to_string_lossy().contains("/.making-")) {
-            // Of a build that was interrupted; the lock says that none goes on.
+            // Left by a build that was interrupted: we hold the lock, so none is running.
             std::fs::remove_dir_all(scratch).map_err(Error::io("remove", scratch))?;
         }
         let jobs = recipes.into_iter().map(|recipe| {
@@ -83,7 +83,7 @@ impl Cache {
             let place = self.root.join(recipe.key());
             rename(&made, &place)
         });
-        // What failed may be looked at until the next build.
+        // The scratch folder of a failed build is kept until the next build.
         if done.is_ok() {
             std::fs::remove_dir_all(&work).map_err(Error::io("remove", &work))?;
         }
@@ -163,10 +163,10 @@ fn make_in(recipe: &Recipe, work: &Path, made: &Path, report: &Report) -> Result
 fn go(recipe: &Recipe, verb: &[&str]) -> Command {
     let mut command = Command::new("go");
     command.args(verb).env("GOTOOLCHAIN", "local").env("GOWORK", "off").env("CGO_ENABLED", "0");
-    // A compiler is gone before its garbage is in the way: a fifth less time.
+    // Compilers exit before their garbage matters, so collection is off: a fifth less time.
     command.env("GOGC", "off").env("GOMEMLIMIT", "1GiB");
     if let Source::GoModule { .. } = recipe.source {
-        // The files lie below a checkout of somebody else, or none.
+        // The files lie inside somebody else's git checkout, or none: there is no revision to record.
         command.env("GOFLAGS", "-buildvcs=false");
     }
     command

@@ -23,7 +23,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Whether they were compiled here before, to whichever end.
+    /// Whether they were compiled here before, for whatever purpose.
     pub(crate) fn built_before(&self) -> bool {
         self.target.join("debug/testbed").exists()
     }

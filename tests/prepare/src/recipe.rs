@@ -270,7 +270,7 @@ mod tests {
     fn a_recipe_has_another_key_when_its_flags_change() {
         let changed = Recipe { ldflags: "-s", ..CLUSTER };
         assert_ne!(changed.key(), CLUSTER.key());
-        // What it costs is no part of what it is.
+        // The cost is not part of the key.
         assert_eq!(Recipe { cost: 1.0, ..CLUSTER }.key(), CLUSTER.key());
     }
 

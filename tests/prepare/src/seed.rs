@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use crate::board::Report;
 use crate::{Error, Programs};
 
-/// Names the checkout that a target folder belongs to.
+/// File in a target folder with the path of its checkout.
 const OWNER: &str = "checkout";
 
 /// Marks the folder as this checkout's. An empty one takes over what a sibling has; siblings whose checkout is gone are removed.
@@ -68,7 +68,7 @@ fn copy(donor: &Path, programs: &Programs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Copies files with their times, by which cargo decides, below the entries that `take` agrees to.
+/// Copies the entries that `take` selects, and everything below them, with their times, by which cargo decides.
 fn copy_folder(from: &Path, to: &Path, take: &dyn Fn(&str) -> bool) -> Result<(), Error> {
     let Ok(list) = std::fs::read_dir(from) else { return Ok(()) };
     std::fs::create_dir_all(to).map_err(Error::io("create", to))?;

@@ -1,7 +1,7 @@
 //! Many simulated agents on the control-plane mock: two gateway processes over one store, two processes full of agents, loopback.
 //!
-//! Measured: how fast they come, what each costs in the gateways' memory, what the heartbeats cost, and how all come back after both
-//! gateways were killed. Gateways and load share the machine's cores. Touches a scratch folder and loopback only.
+//! Measured: how fast they connect, what each costs in the gateways' memory, what the heartbeats cost, and how fast all reconnect after
+//! both gateways were killed. Gateways and load share the machine's cores. Touches a scratch folder and loopback only.
 
 mod fleet;
 mod load;
@@ -72,7 +72,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
 struct Gateway {
     process: Child,
     address: SocketAddr,
-    /// Open as long as the process, which would not survive writing to a closed one.
+    /// The process's output, kept open: the process would not survive writing to a closed one.
     _said: Lines<BufReader<ChildStdout>>,
 }
 
@@ -139,7 +139,7 @@ impl Load {
     }
 }
 
-/// What failed but dials that nobody listened to.
+/// Number of failures, without dials while no gateway listened.
 fn handshakes(failures: &BTreeMap<String, u64>) -> u64 {
     failures.iter().filter(|(what, _)| *what != load::REFUSED).map(|(_, count)| count).sum()
 }
@@ -198,7 +198,7 @@ async fn measure(settings: &Settings) -> Result<Figures> {
     for number in 0..SIDES {
         gateways.push(Gateway::start(folder, number, "127.0.0.1:0", settings).await?);
     }
-    // The first look at the other gateways, and at how many data planes there are.
+    // Time for the gateways' first check of each other and of the number of data planes.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (gateways_before, _) = all_taken(&gateways)?;
 
@@ -228,7 +228,7 @@ async fn measure(settings: &Settings) -> Result<Figures> {
     for gateway in &mut gateways {
         gateway.kill().await?;
     }
-    // What was under way ends with the gateways, and is said within this time.
+    // Handshakes under way fail with the gateways, and are reported within this time.
     tokio::time::sleep(load::SAY * 2).await;
     let cut_off = handshakes(&total(&loads).failures) - handshakes(&steady.failures);
     let mut again = Vec::new();

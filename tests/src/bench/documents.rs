@@ -59,7 +59,7 @@ impl Documents {
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// Wishes a component in its `round`th form; gives the generation of its document.
+    /// Deploys the `round`th variant of a component; returns the generation of its document.
     pub(super) async fn deploy(&self, component: &str, round: i64) -> Result<i64> {
         let file = json!({
             "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": component, "type": "Service",
@@ -71,7 +71,7 @@ impl Documents {
         self.deploy_file(component, &file).await
     }
 
-    /// Wishes a component as a file says; gives the generation of its document.
+    /// Deploys a component file; returns the generation of its document.
     pub(super) async fn deploy_file(&self, component: &str, file: &Value) -> Result<i64> {
         let path = format!("{}/components/{component}/deployments", self.project);
         let deployed = self.call(Method::POST, &path, Some(&json!({ "environment": "dev", "file": file }))).await?;
@@ -209,13 +209,14 @@ impl Documents {
         self.skip().await
     }
 
-    /// Wishes so many components, eight at a time. Gives their generations.
+    /// Deploys `count` components, eight at a time. Returns their generations.
     pub(super) async fn deploy_many(&self, prefix: &str, count: usize, round: i64) -> Result<Vec<i64>> {
         let wishes = (0..count).map(|number| async move { self.deploy(&format!("{prefix}-{number}"), round).await });
         futures::stream::iter(wishes).buffer_unordered(8).try_collect().await
     }
 
-    /// Lets documents go: time from the first sending to the last answer, and until half and all of the releases are told ready.
+    /// Releases the held documents: time from the first sending to the last answer, and until half and all of the releases are reported
+    /// ready.
     pub(super) async fn released(&self, count: usize) -> Result<[Duration; 3]> {
         self.call(Method::DELETE, "/api/v1/admin/faults", None).await?;
         self.until(Duration::from_secs(600), "all releases to be ready", LOOK, |traffic| {
@@ -245,7 +246,7 @@ impl Documents {
         .await
     }
 
-    /// Waits until `judge` finds what it looks for in the record. Looks seldom: what looks takes of the processors that are measured.
+    /// Waits until `judge` finds what it looks for in the record. Polls seldom, since polling takes CPU time from what is measured.
     async fn until<T>(
         &self,
         limit: Duration,
@@ -265,7 +266,7 @@ impl Documents {
 
     /// Reads what went over the link since the last time.
     async fn read_on(&self, traffic: &mut Traffic) -> Result<()> {
-        // What was sent is read last, so that it is there for every answer.
+        // Sent messages are read last, so that the document of every answer is among them.
         let [upto_sent, upto_message] = traffic.upto;
         let messages = self.entries("Message", upto_message).await?;
         let sent = self.entries("Sent", upto_sent).await?;
@@ -317,7 +318,7 @@ impl Traffic {
             ("Message", "answer") => {
                 let generation = number("/data/to").and_then(|id| self.documents.get(&id).copied());
                 let verdict = text("/data/answer");
-                // Of a forget, and of a document that will be sent again.
+                // Skips the answer to a forget, and to a document that will be sent again.
                 if generation.is_none() || verdict == "deferred" {
                     return Ok(());
                 }

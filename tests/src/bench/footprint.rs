@@ -12,7 +12,7 @@ use crate::testbed::Testbed;
 pub(crate) struct Footprint {
     /// Resident memory, in KiB.
     pub(crate) resident: u64,
-    /// Of that, what is no file of the image.
+    /// Of that, memory that is not mapped from a file of the image.
     pub(crate) anonymous: u64,
     /// The most that it ever was, in KiB.
     pub(crate) peak: u64,

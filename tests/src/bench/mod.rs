@@ -109,7 +109,7 @@ async fn measure(bed: &Testbed, settings: &Settings, table: &mut Table) -> Resul
         organization: "acme".to_owned(),
         data_plane: "bench".to_owned(),
         image: image.clone(),
-        // More than a customer would let a control plane do in a day.
+        // No limits: the measurement writes more than a customer would allow in a day.
         values: json!({"policy": {"limits": null}}).to_string(),
     };
     let installation = Installation::install(bed, &plane, options).await?;

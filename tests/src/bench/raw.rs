@@ -112,7 +112,7 @@ async fn steps(client: &Client, text: &str, name: &str, number: usize) -> Result
         let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
         match client.request_text(request.body(body)?).await {
             Ok(_) => {}
-            // A look at what is not there yet.
+            // A 404 is fine here: the agent too reads objects that do not exist yet.
             Err(kube::Error::Api(status)) if how == "GET" && status.code == 404 => {}
             Err(error) => return Err(error).with_context(|| format!("{how} {path}")),
         }
@@ -125,7 +125,7 @@ async fn steps(client: &Client, text: &str, name: &str, number: usize) -> Result
 /// # Errors
 /// The API server refuses.
 pub async fn serve(kubeconfig: &Path, server: &str) -> Result<()> {
-    // The provider is the one of the whole workspace; a second installation does no harm.
+    // There is one crypto provider in the whole workspace; installing it twice does no harm.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut file = Kubeconfig::read_from(kubeconfig)?;
     for cluster in file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
@@ -142,7 +142,7 @@ pub async fn serve(kubeconfig: &Path, server: &str) -> Result<()> {
     let client = Client::try_from(config)?;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
     let mut generation = 0;
-    // Nothing else runs while an order is waited for.
+    // Blocking reads are fine: nothing else runs while waiting for an order.
     for order in std::io::stdin().lines() {
         let order = order?;
         generation += 1;

@@ -109,7 +109,7 @@ fn step(call: &Call, objects: &[Value], release: &str) -> Option<Step> {
     let one = format!("{collection}/{name}{status}");
     Some(match (call.verb.as_str(), status) {
         ("create", _) => Step::new("POST", format!("{collection}?fieldManager=raw{dry}"), Some(clean(&found, &name))),
-        // Without the version that a real one names: another program's.
+        // Without the resourceVersion that the real call names: the replayed object has another.
         ("update" | "patch", "/status") => {
             let status = json!({ "status": found.get("status") });
             Step::new("MERGE", format!("{one}?fieldManager=raw"), Some(status))
@@ -142,7 +142,7 @@ fn clean(object: &Value, name: &str) -> Value {
             spec.remove("clusterIPs");
         }
     }
-    // Nobody's, nor what controllers make of it: the operator must not look at it.
+    // Neither the object nor what controllers make of it may carry our label: the operator must not look at them.
     let text = object.to_string().replace("pdp-agent.dev/data-plane", "example.com/data-plane");
     serde_json::from_str(&text).unwrap_or(object)
 }
@@ -160,7 +160,7 @@ pub(super) async fn measure(
     let file = folder.join("steps.json");
     std::fs::write(&file, serde_json::to_string(&(release, &steps))?)?;
     let raw = writer.same(&file, releases).await?;
-    // Each Service costs the node's proxy something at every change of another; the agent's shall find as few as the raw ones did.
+    // kube-proxy does work for every Service whenever one changes, so the agent's part starts with as few Services as the raw one did.
     bed.kubectl(&["delete", "--raw", &format!("/api/v1/namespaces/{NAMESPACE}/services")]).await?;
     wait_until(CLEARED, "the raw Services to be gone", async || {
         let left = bed.kubectl(&["get", "services,endpointslices", "-n", NAMESPACE, "-o", "name"]).await?;

@@ -99,8 +99,8 @@ async fn deploy(place: &Place, image: &str) -> Result<()> {
     place.cli.run(&args).await.map(drop)
 }
 
-/// Kind, name and uid of what runs and what is stored, with what changes when somebody writes it: the generation, else the version. Pods
-/// change by themselves.
+/// Kind, name and uid of what runs and what is stored, with a number that changes with every write: the generation, else the
+/// resourceVersion. None for pods, whose status changes by itself.
 async fn objects(bed: &Testbed, place: &Place) -> Result<Vec<String>> {
     let kinds = "deployments,replicasets,pods,services,secrets,configmaps,controllerrevisions,networkpolicies,serviceaccounts,\
                  rolebindings,poddisruptionbudgets";

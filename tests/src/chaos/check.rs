@@ -358,7 +358,7 @@ fn fenced(history: &History) -> Found {
     found
 }
 
-/// The link tells its own standing in the DataPlane, which changes with every certificate.
+/// The DataPlane is excepted: the link writes its own status there, which changes with every certificate.
 fn silent(history: &History) -> Found {
     let late = history.late.iter().filter(|version| version.key.kind != "DataPlane");
     late.map(|version| (Some(version.key.clone()), format!("version {} came late", version.resource_version))).collect()

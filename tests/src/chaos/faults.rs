@@ -144,7 +144,7 @@ impl Rig {
         Ok(outcome)
     }
 
-    /// A leader ends at a failpoint. Gives the time to the next one, where one can be told.
+    /// Ends a leader at a failpoint. Returns the time until the next one leads, where that can be measured.
     async fn end_at(&self, role: Role, name: &str) -> Result<Option<Duration>> {
         let end = Instant::now() + REACHED;
         while Instant::now() < end {
@@ -182,7 +182,8 @@ impl Rig {
                 replica.disarm().await;
             }
             if role == Role::Link {
-                // Keys move with connections only, and its own standing with what lasts longer than two seconds.
+                // Some points of the link are only reached with a new connection (change of its key), or when one is lost for more than
+                // two seconds (its own status).
                 self.bed().cut_link(Cut::Reject).await?;
                 tokio::time::sleep(Duration::from_secs(6)).await;
                 self.bed().restore_link().await?;

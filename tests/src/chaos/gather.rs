@@ -81,7 +81,7 @@ fn entry(history: &mut History, event: &Value) {
 
 type Row = (String, String, String, String);
 
-/// Answers and facts of one store. Others may be of before it was restored.
+/// Answers and facts of one store; there may be other stores, from before a restore.
 ///
 /// # Errors
 /// It is no store.

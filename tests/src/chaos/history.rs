@@ -49,7 +49,7 @@ pub struct Written {
     pub key: Key,
     /// Of the object.
     pub uid: String,
-    /// What came of it.
+    /// Version after the write.
     pub resource_version: u64,
     /// `link` or `operator`.
     pub role: String,

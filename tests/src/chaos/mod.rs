@@ -185,7 +185,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whatever was broken is whole again.
+    /// Repairs whatever is still broken.
     async fn mend(&self, rig: &Rig) -> Result<()> {
         rig.bed().restore_link().await?;
         rig.bed().fast_link().await?;
@@ -201,7 +201,7 @@ impl Run {
         rig.api_ready().await
     }
 
-    /// Panics and last words, before the kubelet throws logs away.
+    /// Collects panics and reached failpoints before the kubelet deletes the logs.
     fn look(&mut self, rig: &Rig) -> Result<()> {
         for (file, text) in replicas::logs(rig.bed())? {
             self.panics.extend(replicas::panics(&text));

@@ -46,7 +46,7 @@ pub fn replicas(bed: &Testbed, role: Role) -> Result<Vec<Replica>> {
 }
 
 impl Replica {
-    /// Ends it as the kernel does when it must.
+    /// Kills it with SIGKILL.
     ///
     /// # Errors
     /// It may not be signalled.

@@ -174,7 +174,7 @@ impl Rig {
         .await?;
         cli.run(&["adopt", DATA_PLANE]).await?;
         let took = since.elapsed();
-        // What was asked for meanwhile might have been accepted before the store was lost: it is never run a second time.
+        // A run requested meanwhile may have been accepted before the store was lost, so it is not run again: its result is Unknown.
         let mut held = History::default();
         gather::wished(&mut held, &plane.state().join("store.db")).await?;
         let unknown = held.runs.iter().filter(|(_, result)| result.as_deref() == Some("Unknown"));
@@ -182,7 +182,7 @@ impl Rig {
         Ok(took)
     }
 
-    /// What the older store does not know of: resources of after it, and runs whose end it has forgotten.
+    /// Notes what the older store does not know: resources that are newer, and runs whose end it has lost.
     async fn note_strangers(&mut self, older: &Path, lost: &Path) -> Result<()> {
         let (mut before, mut after) = (History::default(), History::default());
         // Read from copies: opening a store leaves files beside it.

@@ -29,7 +29,7 @@ pub struct Load {
     pub real: usize,
     /// Time from one wish to the next.
     pub pace: Duration,
-    /// So many wishes after each other hold one run of a task.
+    /// One in this many requests is a run of a task.
     pub run_every: usize,
 }
 
@@ -119,7 +119,7 @@ impl Stream {
         Ok(Self { rest, load, httpbin, probe, counts: Counts::default() })
     }
 
-    /// Asks until it is taken: what has no answer, or finds the server unable, is asked for again. Other refusals are told.
+    /// Repeats a request until it succeeds: without an answer, or with a server error, it is retried. Other refusals are errors.
     async fn ask(&self, stop: &CancellationToken, method: Method, path: &str, body: &Value) -> Result<StatusCode> {
         loop {
             match self.rest.call(method.clone(), path, Some(body)).await {
@@ -127,7 +127,7 @@ impl Stream {
                     self.counts.wishes.fetch_add(1, Ordering::Relaxed);
                     return Ok(status);
                 }
-                // There already, or gone already: by the request whose answer was lost, or in a store that was.
+                // It exists already, or is gone already: by an earlier try whose answer was lost, or because the store was restored.
                 Ok((status @ (StatusCode::CONFLICT | StatusCode::NOT_FOUND), _)) => return Ok(status),
                 Ok((status, said)) if !status.is_server_error() => bail!("{method} {path}: {status}: {said}"),
                 Ok(_) | Err(_) if stop.is_cancelled() => bail!("{method} {path}: stopped"),
@@ -235,7 +235,7 @@ impl Stream {
                 self.counts.runs.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
-            // Not deployed in a store that was restored.
+            // The task is not deployed: the store was restored.
             return self.deploy(stop, &project, &self.task()).await.map(drop);
         }
         if self.load.real > 0 && round % 40 == 7 {
@@ -255,7 +255,7 @@ impl Stream {
     /// # Errors
     /// The control plane refuses.
     pub async fn visit(&self, stop: &CancellationToken) -> Result<()> {
-        // What was begun is brought to its end.
+        // Never cancelled: a visit that has begun is completed.
         let goes_on = CancellationToken::new();
         for visit in 0.. {
             let project = format!("v{visit}");

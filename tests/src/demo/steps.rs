@@ -24,7 +24,7 @@ const STEPS: usize = 10;
 pub struct Demo {
     pub(super) screen: Screen,
     instance: String,
-    /// One was there already: it is gone on with, and never removed.
+    /// A demo was up already: it is continued, and never removed.
     standing: bool,
 }
 
@@ -115,7 +115,7 @@ impl Demo {
     async fn control_plane(&mut self, bed: &Testbed) -> Result<ControlPlane> {
         self.screen.step("The control plane: somebody else's, across the firewall");
         let state = bed.instance()?.path("control-plane-state");
-        // An agent that is enrolled goes on with its control plane: it would not take another one's token.
+        // An enrolled agent stays with its control plane and would not use another one's token.
         if state.exists() && !enrolled(bed).await? {
             std::fs::remove_dir_all(&state)?;
         }
@@ -274,7 +274,7 @@ impl Demo {
                 ensure!(report.answers.contains_key(version), "version {version} never answered: {:?}", report.answers);
             }
         }
-        // A machine with other work sends fewer; none lost says something as long as there are some.
+        // A busy machine sends fewer; that none is lost means something as long as there are enough.
         ensure!(rate >= 20.0, "only {rate:.0} requests a second were sent");
         let all = kept.requests + single.requests;
         self.screen.proves(&format!("{all} requests at {rate:.0} a second, 0 failures, both versions answered"));

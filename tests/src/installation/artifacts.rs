@@ -13,8 +13,8 @@ pub fn binary(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// A file of the checkout: of the one that cargo runs, or of the working directory if that has it. What was compiled in may be
-/// another one that shares the target directory.
+/// A file of the checkout that cargo runs, or of the working directory if that has it. The path that was compiled in may belong to
+/// another checkout that shares the target directory.
 #[must_use]
 pub fn file(below: &str) -> PathBuf {
     let of = |member: &Path| member.parent().unwrap_or_else(|| Path::new(".")).join(below);

@@ -75,7 +75,7 @@ pub fn leaks(said: &[Said], secret: &str) -> Vec<String> {
         found.extend(
             forms(secret).iter().filter(|form| text.contains(*form)).map(|form| format!("{name} holds {form}")),
         );
-        // The control plane's own files hold certificates and nothing of an account either.
+        // Checked in the control plane's own files as well: they hold certificates, and no token of an account.
         if text.contains(JWT) {
             found.push(format!("{name} holds a token"));
         }

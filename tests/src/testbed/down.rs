@@ -25,7 +25,7 @@ pub async fn down(instance: &Instance, keep: bool) -> Result<(), Error> {
         return Ok(());
     }
     files::remove_folder(&instance.state())?;
-    // Whoever waits for it looks again.
+    // A process that waits for the lock notices that the file is gone, and locks a new one.
     files::remove(&instance.lock_file())
 }
 

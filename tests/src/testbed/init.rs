@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::instance::{CONTROL_PLANE_HOST, CONTROL_PLANE_IP, NODE_IP, REGISTRY_HOST, VAULT_HOST};
 use super::{Error, Instance, files};
 
-/// The kubelet writes these for the whole machine unless they read back as it wants: it gets files of its own to look at.
+/// The kubelet sets these for the whole machine unless they have the wanted values already: so it sees files of its own in their place.
 const MACHINE_SETTINGS: &[(&str, &str)] = &[
     ("vm/overcommit_memory", "1"),
     ("vm/panic_on_oom", "0"),

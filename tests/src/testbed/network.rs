@@ -169,7 +169,7 @@ async fn tc(line: &str) -> Result<String, Error> {
     run(&format!("tc {line}"), clean("tc").args(line.split_whitespace())).await
 }
 
-/// Leads what comes to the control plane's port to another port of the same host, or no longer.
+/// Redirects connections to the control plane's port to another port of the same host; none ends that.
 pub(crate) async fn redirect(instance: &Instance, to: Option<u16>) -> Result<(), Error> {
     let rules = to.map(|to| {
         let from = format!("iifname \"down0\" tcp dport {CONTROL_PLANE_PORT} redirect to :{to}");

@@ -73,7 +73,7 @@ pub async fn up(instance: &Instance, options: &UpOptions) -> Result<(), Error> {
     cgroup::ensure(instance)?;
     let fresh = parts::start_init(instance).await?;
     for process in super::down::forwarders(instance) {
-        // Of a crash: its threads are in a namespace that is gone, or nobody knows it any more.
+        // Left by a crash: its threads are in a namespace that is gone, or its pid file is lost.
         if fresh || Part::Forwarder.process(instance) != Some(process) {
             process.stop(Duration::from_secs(3)).await?;
         }
@@ -144,7 +144,7 @@ impl Steps {
     }
 }
 
-/// A part that ended while others became ready is told with the end of its log.
+/// Fails with the end of its log if a part ended while others became ready.
 fn verify_parts(instance: &Instance) -> Result<(), Error> {
     match Part::ALL.iter().find(|part| part.process(instance).is_none()) {
         None => Ok(()),

@@ -28,7 +28,7 @@ where
         match tokio::time::timeout(rest.max(PAUSE), look()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(reason)) => last = reason.to_string(),
-            // A look that is cut short by the limit says nothing: the one before it does.
+            // A look that the limit cut short has no result; the error reports the one before.
             Err(_) => {}
         }
         if Instant::now() >= end {

@@ -1,4 +1,4 @@
-//! Certificates outside their times, on both sides: the agent's own mends itself, the control plane's is told.
+//! Certificates outside their validity, on both sides: the agent renews its own, and reports the control plane's.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +25,7 @@ async fn a_control_plane_with_an_expired_or_future_certificate_is_told_apart_by_
     guest.is_told("UntrustedCertificate", &["it expired at", "the clock of this node is ahead"]).await;
     impostor.show(NOT_YET);
     guest.is_told("UntrustedCertificate", &["it is valid from", "the clock of this node is behind"]).await;
-    // The token was not shown to whom was not trusted: it is still good.
+    // The token was not sent to the untrusted server, so it is still valid.
     guest.install(Some(&token), json!({})).await;
     guest.connects().await;
     guest.close().await;

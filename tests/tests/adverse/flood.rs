@@ -56,7 +56,7 @@ async fn flood(agent: &Installation, place: &Place) {
     assert_eq!(link(), before, "it had to start anew");
 }
 
-/// Deploys so many of what never listens, and so is never ready, but prints.
+/// Deploys this many printers, which never listen, and so are never ready.
 async fn print(place: &Place, replicas: u32) {
     let bed = &agent().await.bed;
     let file = json!({

@@ -1,4 +1,4 @@
-//! Something that answers in the control plane's network with a certificate of any times: for what an agent says to it.
+//! A server in the control plane's network with a certificate of any validity, to test how an agent reports it.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! What meets everybody at once, and second installations: a sealed vault, a control plane that is away, wrong tokens and
+//! Faults that affect every test at once, and second installations: a sealed vault, a control plane that is away, wrong tokens and
 //! certificates. These tests run one after the other, on the cluster and with the agent that the end-to-end tests use too.
 
 #![allow(

@@ -1,4 +1,4 @@
-//! Whom an installation believes, and who is believed to be it: pins, an announced CA, a key out of an old backup.
+//! Whom an installation trusts, and who is trusted to be it: pins, an announced CA, a key from an old backup.
 
 use control_plane_mock::domain::SCHEMA;
 use control_plane_mock::gateway::authority::{RotationStep, step};
@@ -44,7 +44,7 @@ async fn an_announced_ca_is_shown_until_it_is_in_the_bundle() {
         let (_, said) = guest.doctor().await;
         assert!(said.contains(&message), "the doctor does not repeat {message}: {said}");
         assert!(guest.log().await.contains(&message), "the log does not say {message}");
-        // The usual values have what the control plane hands out now: both.
+        // The usual values have the CA bundle that the control plane hands out now: both CAs.
         guest.install(None, json!({})).await;
         guest.connects().await;
         wait_until(LIMIT, "the condition to go", || async {

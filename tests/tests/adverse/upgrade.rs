@@ -7,7 +7,7 @@ use tests::testbed::{Sample, wait_until};
 
 use super::then_mend;
 
-/// As an agent with failpoints reads it, and as it shows.
+/// Variable that sets the renderer's version in an agent with failpoints, and its value.
 const OTHER: (&str, &str) = ("FAILPOINT_RENDERER", "1000");
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn versions(place: &Place) -> Vec<String> {
     all
 }
 
-/// By which renderer the Deployments' pods were made, if it is not that of the image under test.
+/// The renderer's version on the Deployments' pods; empty for that of the image under test.
 async fn renderers(place: &Place) -> Vec<String> {
     let deployments = objects(place, "deployments").await.unwrap();
     let by = |one: &Value| one["spec"]["template"]["metadata"]["annotations"]["pdp-agent.dev/rendered-by"].clone();

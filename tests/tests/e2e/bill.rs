@@ -38,7 +38,7 @@ fn the_bill_of_materials_lists_the_agents_crates_as_the_lock_file_has_them() {
     for never in ["insta", "proptest", "rusqlite", "control-plane-mock"] {
         assert!(!names.contains(&never), "{never} is for tests");
     }
-    // Each of them, and the agent itself, says whom it asks for, and asks only for what is listed.
+    // Each component, and the agent itself, has an entry with its dependencies, all of which are listed.
     let asks = bill["dependencies"].as_array().unwrap();
     assert_eq!(asks.len(), components.len() + 1);
     for asked in asks.iter().flat_map(|ask| ask["dependsOn"].as_array().unwrap()) {

@@ -1,4 +1,4 @@
-//! What people and other programs do to our objects: taken back, and who insists is named and left alone.
+//! Drift: edits of our objects by people and other programs are repaired; one who insists is named, and the object left alone.
 
 use std::time::Instant;
 
@@ -108,7 +108,7 @@ async fn who_insists_on_a_change_is_named_and_left_alone() {
     .unwrap();
     assert!(message.contains("kubectl") && message.contains("/spec/replicas"), "{message}");
     assert_eq!(object(&place, "deployment", &name).await.unwrap()["spec"]["replicas"], 2);
-    // A new wish begins anew.
+    // A new generation starts to repair again.
     assert_eq!(deploy(&place, Sample::HttpbinNew, &[]).await.code, 0);
     replicas(&place, &name, 1).await;
 }

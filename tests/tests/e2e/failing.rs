@@ -1,4 +1,4 @@
-//! What goes wrong in a deployment ends in words that the developer sees, and in nothing lost.
+//! Whatever goes wrong in a deployment ends in a message that the developer sees, and nothing is lost.
 
 use serde_json::Value;
 use tests::installation::Place;

@@ -1,4 +1,5 @@
-//! The start gate: what a document runs never meets the open network that a new pod has until the network plugin has heard of it.
+//! The start gate: a new pod has an open network until the network plugin applies the policies to it; a document's container never runs
+//! in that time.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -85,7 +86,7 @@ async fn pods(place: &Place, component: &str) -> Vec<Value> {
     pods
 }
 
-/// Waits until the component `held` is told so.
+/// Waits until the status of the component `held` has these words.
 async fn told(place: &Place, words: &str) {
     wait_until(LIMIT, words, || async {
         let status = place.cli.json(&["status", "held", "--environment", "dev"]).await?;

@@ -50,7 +50,7 @@ async fn a_secret_is_found_nowhere_but_in_its_secret_at_the_most_talkative_level
     let said = everything_said(&place).await.unwrap();
     level("Info").await;
     assert_eq!(leaks(&said, &canary), [""; 0]);
-    // The search can find: the Secret itself holds it.
+    // The search itself works: it finds the value in the Secret.
     let secrets = bed.kubectl(&["get", "secrets", "-n", &place.namespace, "-o", "yaml"]).await.unwrap();
     assert_ne!(leaks(&[("secrets".to_owned(), secrets)], &canary), [""; 0], "the search would not find it either");
 }

@@ -1,4 +1,4 @@
-//! Outages that meet everybody at once: long cuts, killed roles, restored stores, uninstalls. They run one after the other.
+//! Outages that affect every test at once: long cuts, killed roles, restored stores, uninstalls. They run one after the other.
 
 #![allow(
     clippy::unwrap_used,
@@ -94,8 +94,8 @@ async fn an_api_server_restored_from_a_backup_is_noticed_and_brought_up_to_date(
     .await;
     let gone = agent.bed.kubectl(&["get", "namespace", &later.namespace]).await;
     assert!(gone.is_err(), "the backup is not older: {gone:?}");
-    // Both roles start anew and say why, and nobody has to help. Some versions of containerd lose the last lines of a container: where
-    // the very last is there, the reason is too.
+    // Both roles restart by themselves and log the reason. Some versions of containerd lose the last lines of a container; so the reason
+    // is required only where the very last line is there.
     for replica in before.iter().flat_map(|(_, replicas)| replicas) {
         let state = "jsonpath={.status.containerStatuses[0].lastState.terminated}";
         wait_until(LIMIT, "the role to have noticed", || async {

@@ -91,7 +91,7 @@ pub(crate) fn workload(kind: &str, spec: &Value, container: &Value) -> Value {
         }
         other => panic!("no workload of kind {other}"),
     };
-    // The allowed one is left to exist, so that the attacks meet admission and not a name that is taken.
+    // The allowed object has a name of its own and stays, so that attacks are refused by admission and not because the name is taken.
     let name = if spec == &json!({}) && container == &json!({}) { "allowed" } else { "thief" };
     let metadata = json!({"name": name, "labels": {RELEASE: "thief"}});
     json!({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": body})

@@ -31,7 +31,7 @@ pub(crate) async fn uninstalled_and_installed_again(installation: Installation) 
         for path in [&identity, &policy, &format!("{kinds}/dataplanes/default"), &format!("{kinds}/environments/local")]
         {
             let mut object = admin.get(path).await.json();
-            // Helm marks as its own what it made; content and identity are what counts.
+            // Helm changes its own marks in the metadata; uid and content are what counts.
             kept.push(json!([path, object["metadata"]["uid"].take(), object["data"].take(), object["spec"].take()]));
         }
         kept

@@ -1,4 +1,4 @@
-//! Attacks by init containers: the start gate is the only one, and nothing but what it is.
+//! Attacks by init containers: the start gate is the only one allowed, in its exact form.
 
 use serde_json::{Value, json};
 

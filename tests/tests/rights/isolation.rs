@@ -303,7 +303,7 @@ pub(crate) fn heads(places: &Places) -> Vec<Attack> {
             made["metadata"][key] = value.clone();
         }
         let title = format!("{title} on {plural}");
-        // The vault's account is there already.
+        // The vault's ServiceAccount exists already, so it is changed instead of created.
         let (method, path) = if plural == "serviceaccounts" {
             ("PATCH", format!("/api/v1/namespaces/{ours}/serviceaccounts/pdp-vault?dryRun=All"))
         } else {

@@ -76,7 +76,7 @@ impl Written {
         }
     }
 
-    /// Lets it go.
+    /// Removes the person's finalizer, annotations and label, so that nothing holds its deletion.
     pub(crate) async fn remove(&self, admin: &Account, kinds: &str) {
         let free = json!({"metadata": {"finalizers": null, "annotations": null, "labels": {"bank.test/owner": null}}});
         let answer = admin.patch(&self.path(kinds), &free).await;
@@ -150,7 +150,7 @@ impl Written {
         changes
     }
 
-    /// What the link does all day: facts that were acknowledged go.
+    /// The link's regular write must go through: it removes acknowledged facts.
     pub(crate) async fn acknowledged(&self, link: &Account, kinds: &str) {
         for left in [json!([fact("b")]), json!([])] {
             let mut object = link.get(&self.path(kinds)).await.json();

@@ -1,8 +1,8 @@
 //! A process full of simulated agents: TLS 1.3 with a client certificate, WebSocket, the session of `protocol`, heartbeats.
 //!
-//! They have no cluster behind them: an inventory of nothing, every document accepted. When and how they dial again is the session's
-//! own business, as in the real agent. At first they come as fast as the gateway takes them, so many at a time. What the process
-//! says on its output is one JSON object a line.
+//! They have no cluster behind them: the inventory is empty, and every document is accepted. The session decides when and how they dial
+//! again, as in the real agent. At first they connect as fast as the gateway takes them, `WIDTH` at a time. The process reports on its
+//! output, one JSON object a line.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -221,7 +221,7 @@ impl Agent {
     async fn event(&mut self, event: AgentEvent) {
         match event {
             AgentEvent::Dial => {
-                // Only the very first coming is held back here; afterwards the gateway's spread must do.
+                // Only the very first connection is limited here; after that the gateway's reconnect spread must be enough.
                 let shared = Arc::clone(&self.shared);
                 let permit = if self.came { None } else { shared.first.acquire().await.ok() };
                 let dialled = Box::pin(self.dial()).await;
