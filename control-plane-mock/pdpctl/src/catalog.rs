@@ -4,7 +4,8 @@ use clap::Subcommand;
 
 use super::args::Global;
 use super::context::Session;
-use super::{Error, Io};
+use super::error::Error;
+use super::io::Io;
 
 mod components;
 pub(super) mod data_planes;

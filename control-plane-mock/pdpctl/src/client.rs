@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Error;
+use super::error::Error;
 
 /// Time to connect, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);

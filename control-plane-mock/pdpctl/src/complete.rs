@@ -8,7 +8,8 @@ use clap_complete::engine::CompletionCandidate;
 use serde::Deserialize;
 
 use super::context::{self, Chosen, Session};
-use super::{Error, Io};
+use super::error::Error;
+use super::io::Io;
 
 /// Longest time that a person waits after the tabulator key.
 const PATIENCE: Duration = Duration::from_millis(1500);

@@ -7,7 +7,8 @@ use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 
 use super::args::Shell;
 use super::commands::Cli;
-use super::{Error, Io};
+use super::error::Error;
+use super::io::Io;
 
 /// Variable by which a script asks.
 const VARIABLE: &str = "COMPLETE";

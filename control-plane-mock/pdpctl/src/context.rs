@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
-use super::{Error, Io};
+use super::error::Error;
+use super::io::Io;
 
 /// All contexts.
 #[derive(Default, Serialize, Deserialize)]

@@ -6,8 +6,10 @@ use serde::Serialize;
 use super::args::{ContextCommand, Global, Login};
 use super::client::Client;
 use super::context::{Context, File, load, location, no_context, read, read_token, save};
+use super::error::Error;
+use super::io::Io;
+use super::output;
 use super::table::Table;
-use super::{Error, Io, output};
 
 /// Checks server, CA and token by using them, then keeps them.
 pub(super) async fn login(io: &mut Io, global: &Global, ask: Login) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{Io, Width};
+use super::io::{Io, Width};
 
 /// One request as it came.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 
 use jiff::Timestamp;
 
-use super::Error;
+use super::error::Error;
 
 /// How wide output may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

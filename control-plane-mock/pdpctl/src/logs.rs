@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use super::args::{Global, Logs};
 use super::context::Session;
+use super::error::Error;
+use super::io::{Io, Width};
 use super::output::Format;
 use super::runs::run_id;
 use super::table::plain;
-use super::{Error, Io, Width};
 
 /// Longest record that is put together, in bytes.
 const MAX_RECORD: usize = 1024 * 1024;

@@ -3,8 +3,9 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::error::Error;
+use super::io::Io;
 use super::table::Table;
-use super::{Error, Io};
 
 /// Forms of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::age;
+use super::io::Io;
 use super::io::Width;
 use super::table::{cut, plain, wrap};
-use super::{Io, age};
 
 /// State of one place that is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,10 +11,12 @@ use serde::Serialize;
 
 use super::args::{Act, Deploy, FileArgs, Global, Rollback, Where};
 use super::context::Session;
+use super::error::Error;
+use super::io::Io;
 use super::judge::{Wish, is_of, judge, title};
 use super::output::Format;
 use super::wait::{Wait, watch};
-use super::{Error, Io, output, table};
+use super::{output, table};
 
 /// Reads a component file, with the values of `--set` in place.
 ///

@@ -4,9 +4,11 @@ use control_plane_model::{Action, TaskRun};
 
 use super::args::{Global, Run, Where};
 use super::context::Session;
+use super::error::Error;
+use super::io::Io;
 use super::output::Format;
 use super::wait::{End, Line, Snapshot, watch};
-use super::{Error, Io, output, table};
+use super::{output, table};
 
 /// `run`.
 pub(super) async fn run(io: &mut Io, global: &Global, ask: Run) -> Result<(), Error> {

@@ -8,10 +8,12 @@ use serde_json::json;
 
 use super::args::{Events, Global, History, Status};
 use super::context::Session;
+use super::error::Error;
+use super::io::Io;
+use super::output;
 use super::output::Format;
 use super::table::{Table, plain};
 use super::views::{View as _, rows_of, short_image, table};
-use super::{Error, Io, output};
 
 /// `status [COMPONENT]`.
 pub(super) async fn status(io: &mut Io, global: &Global, ask: Status) -> Result<(), Error> {

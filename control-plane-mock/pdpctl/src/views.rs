@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::age::since;
+use super::error::Error;
+use super::io::Io;
 use super::output::{self, Format};
 use super::table::Table;
-use super::{Error, Io};
 
 /// A kind that is listed.
 pub(super) trait View: Serialize {

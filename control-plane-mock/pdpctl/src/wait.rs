@@ -5,9 +5,11 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
+use super::age;
+use super::error::Error;
+use super::io::Io;
 pub(super) use super::progress::Line;
 use super::progress::Progress;
-use super::{Error, Io, age};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Wait {

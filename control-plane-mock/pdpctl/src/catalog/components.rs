@@ -9,9 +9,10 @@ use protocol::document::ComponentType;
 use super::kind::{DeleteNamed, GetNamed, Help, Kind, New, created};
 use crate::age::since;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::Format;
 use crate::views::{View, joined, or_dash};
-use crate::{Error, Io};
 
 impl Kind for ComponentRow {
     const KIND: &'static str = "component";

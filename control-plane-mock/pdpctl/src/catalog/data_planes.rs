@@ -9,9 +9,10 @@ use super::kind::{DeleteNamed, GetNamed, Help, Kind, New, agreed, now_is};
 use crate::age::since;
 use crate::args::Global;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::Format;
 use crate::views::{View, or_dash};
-use crate::{Error, Io};
 
 impl Kind for DataPlane {
     const KIND: &'static str = "data-plane";

@@ -5,8 +5,9 @@ use control_plane_model::{DataPlane, Enrolment};
 
 use super::kind::names_of;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::{self, Format};
-use crate::{Error, Io};
 
 /// A new enrolment token for a data plane that exists
 #[derive(Debug, Args)]

@@ -11,10 +11,11 @@ use protocol::document::Quota;
 use super::kind::{DeleteNamed, GetNamed, Help, Kind, agreed, created, names_of, now_is};
 use crate::age::since;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::Format;
 use crate::views::{View, joined};
 use crate::wait::{End, Line, Snapshot, Wait, watch};
-use crate::{Error, Io};
 
 impl Kind for Environment {
     const KIND: &'static str = "environment";

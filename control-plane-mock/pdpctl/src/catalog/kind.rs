@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use crate::age::since;
+use crate::complete;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::{self, Format};
 use crate::views::{View, one_or_rows, or_dash, rows_of};
-use crate::{Error, Io, complete};
 
 /// What the help says of a command, and the other names of the command.
 pub(crate) type Help = (&'static str, &'static [&'static str]);

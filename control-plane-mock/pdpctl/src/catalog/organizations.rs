@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::kind::{DeleteNamed, GetNamed, Help, Kind, NAMED, New, created, named_cells};
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::Format;
 use crate::views::View;
-use crate::{Error, Io};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -8,10 +8,11 @@ use super::kind::{names_of, now_is, show};
 use crate::age::since;
 use crate::args::FileArgs;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::{self, Format};
 use crate::rollout::component_file;
 use crate::views::{View, joined, or_dash, short_image};
-use crate::{Error, Io};
 
 impl View for Release {
     const HEAD: &'static [&'static str] = &["RELEASE", "DEPLOYED TO", "ACTOR", "AGE", "IMAGE"];

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use super::kind::{names_of, show};
 use crate::age::since;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::Format;
 use crate::runs::run_id;
 use crate::views::View;
-use crate::{Error, Io};
 
 impl View for TaskRun {
     const HEAD: &'static [&'static str] = &["ID", "ENVIRONMENT", "DATA PLANE", "RESULT", "EXIT", "AGE", "MESSAGE"];

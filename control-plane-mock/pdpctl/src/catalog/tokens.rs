@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use super::kind::{DeleteNamed, GetNamed, Help, Kind};
 use crate::age::since;
 use crate::context::Session;
+use crate::error::Error;
+use crate::io::Io;
 use crate::output::{self, Format};
 use crate::views::View;
-use crate::{Error, Io};
 
 impl Kind for AccessTokenRow {
     const KIND: &'static str = "token";
