@@ -281,6 +281,28 @@ fn messages_of_the_control_plane_stand_on_the_wire_as_promised() {
     assert_eq!(seen, types_of(&schemars::schema_for!(ControlMessage)));
 }
 
+/// The page is all that another control plane is written from.
+#[test]
+fn the_page_names_every_message_and_every_end_of_a_stream_and_no_other() {
+    let page = std::fs::read_to_string("README.md").unwrap();
+    let quoted = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let column = |head: &str, column: usize| -> BTreeSet<String> {
+        let rows =
+            page.lines().skip_while(|line| !line.starts_with(head)).skip(2).take_while(|line| line.starts_with('|'));
+        rows.flat_map(|row| quoted(row.split('|').nth(column).unwrap())).collect()
+    };
+    assert_eq!(column("| Agent says |", 1), types_of(&schemars::schema_for!(AgentMessage)));
+    assert_eq!(column("| Agent says |", 3), types_of(&schemars::schema_for!(ControlMessage)));
+    let ends: BTreeSet<String> = schemars::schema_for!(EndReason).as_value()["oneOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|end| end["const"].as_str().unwrap().to_owned())
+        .filter(|end| *end != EndReason::Other.as_str())
+        .collect();
+    assert_eq!(column("| A stream ends with |", 1), ends);
+}
+
 fn message_type(text: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(text).unwrap();
     value["type"].as_str().unwrap().to_owned()
