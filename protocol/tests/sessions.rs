@@ -7,7 +7,9 @@ use pair::{Pair, key};
 use proptest::prelude::*;
 use protocol::document::Desired;
 use protocol::message::{Adopted, InventoryEntry, MAX_FRAME};
-use protocol::session::{AgentEvent, CloseCode, ControlSession, ControlSettings, Disconnect, Transmit, Wake};
+use protocol::session::{
+    AgentEvent, AgentSession, CloseCode, ControlSession, ControlSettings, Disconnect, Transmit, Wake,
+};
 
 #[test]
 fn documents_answers_states_and_facts_cross() {
@@ -195,6 +197,48 @@ fn what_breaks_the_protocol_is_closed_with_its_code() {
     let mut control = ControlSession::new(ControlSettings::default(), 0, 1);
     control.handle_timeout(10_000);
     assert!(matches!(control.poll_transmit(), Some(Transmit::Close { code: CloseCode::Timeout, .. })));
+}
+
+/// What an agent with a session does with these frames: documents and ends of the comparison that it hands on, and how it closes.
+fn receives(frames: &[&str]) -> (usize, usize, Option<CloseCode>) {
+    let mut agent = AgentSession::new(pair::settings(), 1);
+    agent.start(0);
+    agent.handle_connected(0, "lease", 1);
+    agent.handle_text(0, include_str!("../goldens/control/welcome.json").trim_end());
+    frames.iter().for_each(|frame| agent.handle_text(1, frame.trim_end()));
+    let (mut documents, mut compared) = (0, 0);
+    while let Some(event) = agent.poll_event() {
+        documents += usize::from(matches!(event, AgentEvent::Document { .. }));
+        compared += usize::from(matches!(event, AgentEvent::Compared { .. }));
+    }
+    let mut closed = None;
+    while let Some(transmit) = agent.poll_transmit() {
+        if let Transmit::Close { code, .. } = transmit {
+            closed = Some(code);
+        }
+    }
+    (documents, compared, closed)
+}
+
+#[test]
+fn what_an_agent_did_not_expect_has_the_end_that_the_page_gives() {
+    let document = include_str!("../goldens/control/document.json");
+    let without = document.trim_end().replace("\"body\"", "\"provenance\":null,\"body\"");
+    let done = include_str!("../goldens/control/inventory-done.json");
+    let acknowledged =
+        [include_str!("../goldens/control/state-ack.json"), include_str!("../goldens/control/fact-ack.json")];
+    assert_eq!(receives(&[document]), (1, 0, None), "before the comparison is over");
+    assert_eq!(receives(&[&without]), (1, 0, None));
+    assert_eq!(receives(&[document, document]), (1, 0, Some(CloseCode::Protocol)), "one id is unanswered twice");
+    assert_eq!(receives(&[done, done, document]), (1, 2, None));
+    let held = done.replace("false", "true");
+    assert_eq!(receives(&[done, &held, document]), (0, 2, None), "held from then on");
+    assert_eq!(receives(&acknowledged), (0, 0, None), "of what was never sent");
+    assert_eq!(receives(&["+"]), (0, 0, Some(CloseCode::TooLarge)));
+    assert_eq!(receives(&[""]), (0, 0, Some(CloseCode::TooLarge)));
+    assert_eq!(receives(&["+{\"type\":", "\"inventoryDone\",\"held\":false}"]), (0, 1, None));
+    assert_eq!(receives(&[r#"{"type":"dance"}"#]), (0, 0, None));
+    assert_eq!(receives(&[include_str!("../goldens/control/welcome.json")]), (0, 0, Some(CloseCode::Protocol)));
 }
 
 #[derive(Debug, Clone)]
