@@ -83,6 +83,7 @@ test-lists: ## Write the committed lists of tests anew, from what ran last
 check: ## Format, lints, and what deny.toml says of all dependencies
 	cargo fmt --all -- --check
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --workspace --all-targets --quiet -- -Dwarnings
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --package pdp-agent --features failpoints --lib --bins --quiet -- -Dwarnings
 	.ci/deny.sh
 
 .PHONY: advisories

@@ -87,7 +87,7 @@ impl<'a> Request<'a> {
     /// Body of a write.
     pub(super) const fn body(&self) -> Option<&'a Value> {
         match *self {
-            Self::Get(_) | Self::Head(_) | Self::List { .. } => None,
+            Self::Get(_) | Self::Head(_) | Self::List { .. } | Self::Heads { .. } => None,
             Self::Create { object, .. } | Self::Apply { object, .. } | Self::ReplaceStatus { object, .. } => {
                 Some(object)
             }
