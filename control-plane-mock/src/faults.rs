@@ -53,6 +53,13 @@ pub enum Fault {
     Kill,
     /// The control connection is pinged once; the record tells how long the pong took. Nothing goes wrong.
     Ping,
+    /// One frame is sent of which no message can be made.
+    SendFrame {
+        /// Binary instead of text.
+        binary: bool,
+        /// Its length.
+        bytes: usize,
+    },
     /// No documents are sent.
     Pause,
     /// The agent is told this address for its bulk connections: a control plane that wants to know what listens there.

@@ -241,6 +241,16 @@ fn what_an_agent_did_not_expect_has_the_end_that_the_page_gives() {
     assert_eq!(receives(&[include_str!("../goldens/control/welcome.json")]), (0, 0, Some(CloseCode::Protocol)));
 }
 
+#[test]
+fn a_frame_of_which_no_message_can_be_made_is_closed_with_its_code_and_dialled_again() {
+    let mut pair = Pair::new(1);
+    pair.run_until(5_000, |pair| pair.compared == 1);
+    pair.agent.handle_unusable(pair.now, CloseCode::Protocol, "binary");
+    assert!(matches!(pair.agent.poll_transmit(), Some(Transmit::Close { code: CloseCode::Protocol, .. })));
+    pair.cut(Disconnect::Local);
+    pair.run_until(5_000, |pair| pair.compared == 2);
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Deploy(u8, usize),

@@ -42,12 +42,18 @@ impl<S: Store> Term<'_, S> {
                     streams.round_trip(Duration::from_millis(round_trip));
                 }
             }
-            Some(Ok(Message::Ping(_) | Message::Binary(_) | Message::Frame(_))) => session.handle_alive(),
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => session.handle_alive(),
+            Some(Ok(Message::Binary(_))) => {
+                session.handle_unusable(now, CloseCode::Protocol, "the control connection carries text only");
+            }
             Some(Ok(Message::Close(close))) => {
                 let (code, reason) = close.map_or((CloseCode::Normal, String::new()), |close| {
                     (CloseCode::from(u16::from(close.code)), close.reason.to_string())
                 });
                 session.handle_disconnected(now, Disconnect::Closed(code), &reason);
+            }
+            Some(Err(Error::Capacity(error))) => {
+                session.handle_unusable(now, CloseCode::TooLarge, &error.to_string());
             }
             Some(Err(error)) => session.handle_disconnected(now, Disconnect::Cut, &error.to_string()),
             None => session.handle_disconnected(now, Disconnect::Cut, "the connection ended"),

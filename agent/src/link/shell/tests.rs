@@ -294,6 +294,24 @@ async fn a_cut_link_comes_back_and_carries_on() {
 }
 
 #[tokio::test]
+async fn a_frame_of_which_no_message_can_be_made_ends_the_connection_and_says_why() {
+    let (plane, api, agent) = pair(Config::default()).await;
+    let running = agent.run();
+    for (binary, bytes, why) in [(true, 1, "carries text only"), (false, 33 * 1024, "too long")] {
+        agent.until_connected().await;
+        plane.faults().add(fault(Fault::SendFrame { binary, bytes }, 1));
+        until(why, async || {
+            let events = api.call("GET", "/api/v1/organizations/acme/events?after=0", Value::Null).await;
+            events.to_string().contains(why).then_some(())
+        })
+        .await;
+    }
+    agent.until_connected().await;
+    running.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn undeploying_ends_with_a_floor_and_nothing_stored() {
     let (plane, api, agent) = pair(Config::default()).await;
     let running = agent.run();

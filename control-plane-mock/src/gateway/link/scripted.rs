@@ -1,6 +1,7 @@
 //! Faults that a test asked for and that a running link carries out itself, on its own session and socket.
 
 use futures::SinkExt;
+use protocol::message::MAX_MESSAGE;
 use protocol::session::{CloseCode, Disconnect};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -11,7 +12,8 @@ use crate::faults::Fault;
 impl Link {
     /// Faults that a running link carries out itself.
     pub(super) async fn scripted(&mut self) {
-        let data_plane = Some(self.peer.data_plane.as_str());
+        let peer = self.peer.clone();
+        let data_plane = Some(peer.data_plane.as_str());
         if self.id.is_none() {
             return;
         }
@@ -31,13 +33,28 @@ impl Link {
         let ping = |fault: &Fault| matches!(fault, Fault::Ping).then_some(());
         if self.shared.faults.take(data_plane, ping).is_some() {
             let sent = self.micros().to_be_bytes().to_vec();
-            if let Err(reason) = deadline(self.socket.send(Message::Ping(sent.into()))).await {
-                self.broken = true;
-                self.session.handle_disconnected(Disconnect::Cut, &reason);
+            self.send_raw(Message::Ping(sent.into())).await;
+        }
+        let frame = |fault: &Fault| {
+            if let Fault::SendFrame { binary, bytes } = fault {
+                Some((*binary, (*bytes).min(MAX_MESSAGE)))
+            } else {
+                None
             }
+        };
+        if let Some((binary, bytes)) = self.shared.faults.take(data_plane, frame) {
+            let text = "x".repeat(bytes);
+            self.send_raw(if binary { Message::binary(text) } else { Message::text(text) }).await;
         }
         // Look into the store: a pause may have been lifted, for instance.
         self.wake.notify_one();
+    }
+
+    async fn send_raw(&mut self, message: Message) {
+        if let Err(reason) = deadline(self.socket.send(message)).await {
+            self.broken = true;
+            self.session.handle_disconnected(Disconnect::Cut, &reason);
+        }
     }
 
     fn micros(&self) -> u64 {

@@ -104,6 +104,13 @@ impl AgentSession {
         self.events.push_back(AgentEvent::Lost { cause, reason: reason.to_owned(), dial_after });
     }
 
+    /// A frame was received of which no message can be made: binary, or too long for the transport to hand it on.
+    pub fn handle_unusable(&mut self, now: Millis, code: CloseCode, reason: &str) {
+        if matches!(self.phase, Phase::Connected(_)) {
+            self.close(now, code, reason);
+        }
+    }
+
     /// Something was received that is neither text nor a pong. Any byte counts.
     pub fn handle_alive(&mut self) {
         if let Phase::Connected(connection) = &mut self.phase {
