@@ -318,4 +318,6 @@ fn transport(error: &ClientError) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

@@ -1,8 +1,6 @@
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
+use super::fake::{self, Answer, login, serve};
 use super::*;
 
 const READER: Reader<'static> =
@@ -24,57 +22,13 @@ async fn jwt() -> Result<SecretString, std::fmt::Error> {
     Ok(SecretString::from("jwt"))
 }
 
-/// Answers one request per connection by the first rule whose start matches the request line.
-async fn serve(rules: Vec<(&'static str, u16, String)>) -> (String, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        loop {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 8192];
-            let read = socket.read(&mut request).await.unwrap();
-            let request = String::from_utf8_lossy(&request[..read]).into_owned();
-            let rule = rules.iter().find(|(start, _, _)| request.starts_with(start));
-            let (status, body) = rule.map_or((500, String::new()), |(_, status, body)| (*status, body.clone()));
-            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            socket.write_all((head + &body).as_bytes()).await.unwrap();
-        }
-    });
-    (address, tasks)
+fn secret(body: serde_json::Value) -> Answer {
+    fake::secret("GET /v1/secret/data/acme/dev/db", body)
 }
 
-/// What surrounds every answer of a vault.
-fn envelope(mut body: serde_json::Value) -> serde_json::Value {
-    for (key, value) in
-        [("lease_id", json!("")), ("lease_duration", json!(0)), ("renewable", json!(false)), ("request_id", json!("r"))]
-    {
-        body[key] = value;
-    }
-    body
-}
-
-fn login() -> (&'static str, u16, String) {
-    let auth = envelope(
-        json!({"auth": {"client_token": "s.token", "accessor": "", "policies": [], "token_policies": [], "metadata": null,
-        "lease_duration": 600, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true}}),
-    );
-    ("POST /v1/auth/kubernetes/login", 200, auth.to_string())
-}
-
-fn secret(body: serde_json::Value) -> (&'static str, u16, String) {
-    let metadata =
-        json!({"created_time": "", "deletion_time": "", "custom_metadata": null, "destroyed": false, "version": 1});
-    (
-        "GET /v1/secret/data/acme/dev/db",
-        200,
-        envelope(json!({"data": {"data": body, "metadata": metadata}})).to_string(),
-    )
-}
-
-async fn read(rules: Vec<(&'static str, u16, String)>, reference: SecretRef) -> Result<String, VaultError> {
+async fn read(rules: Vec<Answer>, reference: SecretRef) -> Result<String, VaultError> {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let (address, _server) = serve(rules).await;
+    let (address, _, _server) = serve(rules).await;
     let references = BTreeMap::from([("env.A".to_owned(), reference)]);
     let values = Vault::default().read(&policy(&address), &READER, &references, jwt).await?;
     Ok(String::from_utf8(values["env.A"].expose_secret().to_vec()).unwrap())

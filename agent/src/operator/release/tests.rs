@@ -3,9 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use super::*;
 use crate::kinds::{DataPlanePolicy, Environment};
@@ -14,34 +11,7 @@ use crate::operator::fixture;
 use crate::operator::fixture::server::{self, Server};
 use crate::operator::object::fixed::namespace_name;
 use crate::operator::world::index::Own;
-
-/// A vault that gives one value for whatever is read, and the lines of its requests.
-async fn vault(asked: Arc<Mutex<Vec<String>>>) -> (String, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let rest = json!({"lease_id": "", "lease_duration": 0, "renewable": false, "request_id": "r"});
-    let mut login = rest.clone();
-    login["auth"] = json!({"client_token": "s.token", "accessor": "", "policies": [], "token_policies": [], "metadata": null,
-        "lease_duration": 600, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true});
-    let mut secret = rest;
-    let metadata =
-        json!({"created_time": "", "deletion_time": "", "custom_metadata": null, "destroyed": false, "version": 1});
-    secret["data"] = json!({"data": {"password": "value", "token": "value"}, "metadata": metadata});
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        loop {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 8192];
-            let read = socket.read(&mut request).await.unwrap();
-            let line = String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or_default().to_owned();
-            let body = if line.contains("/login") { &login } else { &secret }.to_string();
-            asked.lock().unwrap().push(line);
-            let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            socket.write_all((head + &body).as_bytes()).await.unwrap();
-        }
-    });
-    (address, tasks)
-}
+use crate::vault::fake;
 
 /// An environment that is ready, and one release in it that nobody has looked at.
 fn put(shared: &Shared, vault: &str) -> Release {
@@ -74,8 +44,10 @@ fn put(shared: &Shared, vault: &str) -> Release {
 #[tokio::test]
 async fn the_round_that_takes_up_new_content_asks_vault_and_key_once() {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (address, _vault) = vault(asked.clone()).await;
+    let value = json!({"password": "value", "token": "value"});
+    let [db, api] = ["GET /v1/secret/data/shop/db", "GET /v1/secret/data/shop/api"];
+    let rules = vec![fake::login(), fake::secret(db, value.clone()), fake::secret(api, value)];
+    let (address, asked, _vault) = fake::serve(rules).await;
     let server: Arc<Mutex<Server>> = Arc::default();
     let namespace = namespace_name("acme", "shop", "dev");
     let secrets = format!("/api/v1/namespaces/{namespace}/secrets");

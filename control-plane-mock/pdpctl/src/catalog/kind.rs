@@ -25,9 +25,9 @@ pub(crate) type Help = (&'static str, &'static [&'static str]);
 pub(crate) trait Kind: View + DeserializeOwned + Debug + 'static {
     /// KIND of KIND/NAME.
     const KIND: &'static str;
-    /// Of `get`.
+    /// What the help says of `get KIND`, and the kind's other names there.
     const GET: Help;
-    /// Of `delete`.
+    /// The same for `delete KIND`.
     const DELETE: Help;
 
     /// Where they are listed.
