@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod chart {
+    mod refusals;
     pub(crate) mod rendering;
     pub(crate) mod rights_page;
 }
@@ -266,13 +267,18 @@ fn what_the_customer_owns_is_made_once_and_never_deleted() {
 }
 
 #[test]
-fn a_policy_that_is_the_customers_from_the_start_is_not_made_and_rights_follow_the_values_all_the_same() {
-    let rendered = |create: &str| objects(&template("full", &["--set", &format!("policy.create={create}")]).unwrap());
-    let (with, without) = (rendered("true"), rendered("false"));
-    assert_eq!(with.len(), without.len() + 1);
-    let missing: Vec<_> = with.iter().filter(|object| !without.contains(object)).collect();
-    assert_eq!(missing.len(), 1, "{missing:?}");
-    assert_eq!(missing[0]["kind"], "DataPlanePolicy");
+fn what_is_the_customers_from_the_start_is_not_made_and_rights_follow_the_values_all_the_same() {
+    let rendered = |set: &str| objects(&template("full", &["--set", set]).unwrap());
+    let with = rendered("policy.create=true");
+    for (create, kind) in [("policy.create", "DataPlanePolicy"), ("dataPlane.create", "DataPlane")] {
+        let without = rendered(&format!("{create}=false"));
+        assert_eq!(with.len(), without.len() + 1);
+        let missing: Vec<_> = with.iter().filter(|object| !without.contains(object)).collect();
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert_eq!(missing[0]["kind"], kind);
+    }
+    let without_hooks = objects(&template("full", &["--no-hooks"]).unwrap());
+    assert!(of_kind(&without_hooks, "DataPlanePolicy").is_empty() && of_kind(&without_hooks, "DataPlane").is_empty());
 }
 
 #[test]
@@ -305,51 +311,6 @@ fn the_proxys_password_is_read_from_a_secret_by_what_talks_to_the_outside_and_st
     // Without a Secret the address is as it was given.
     let plain = template("minimal", &["--set", "proxy.url=http://proxy.test:3128"]).unwrap();
     assert!(plain.contains("value: \"http://proxy.test:3128\"") && !plain.contains("PROXY_PASSWORD"), "{plain}");
-}
-
-#[test]
-fn a_value_that_cannot_be_is_refused_with_its_place_and_the_fix() {
-    for (set, expected) in [
-        ("bogus=1", &["additional properties 'bogus' not allowed"][..]),
-        ("controlPlane.URL=https://x.test", &["/controlPlane", "'URL'"]),
-        ("controlPlane.url=http://cp.test", &["/controlPlane/url", "^(https://"]),
-        ("controlPlane.url=https://cp.test/path", &["/controlPlane/url"]),
-        ("controlPlane.url=", &["controlPlane.url is missing", "--set controlPlane.url=https://"]),
-        (
-            "controlPlane.url=https://control-plane.example.com",
-            &["placeholder", "address that the control plane gave you"],
-        ),
-        ("controlPlane.caBundle=abc", &["/controlPlane/caBundle", "BEGIN CERTIFICATE"]),
-        ("controlPlane.pins[0]=sha1/abc", &["/controlPlane/pins/0", "^sha256/"]),
-        ("image.repository=", &["image.repository is missing", "--set image.repository="]),
-        ("image.digest=sha256:abc", &["/image/digest", "[0-9a-f]{64}"]),
-        ("enrolment.token=a,enrolment.existingSecret=b", &["both set", "not both"]),
-        ("mode=triple", &["/mode", "'split', 'single'"]),
-        ("link.replicas=9", &["/link/replicas", "maximum"]),
-        ("log.level=loud", &["/log/level", "'info'"]),
-        ("operator.pullSecrets[0]=*", &["/operator/pullSecrets/0"]),
-        ("policy.registries[0].prefix=registry.test", &["policy.registries", "has no `/`", "End it with `/`"]),
-        ("policy.logs.mode=Sometimes", &["/policy/logs/mode", "'ThroughLink'"]),
-        ("policy.environments[0].security=Privileged", &["/policy/environments/0/security", "'Baseline'"]),
-        ("policy.vault.address=https://v.test", &["/policy/vault", "missing properties", "'role'"]),
-        ("proxy.url=https://p.test:3128", &["proxy.url is https://", "http:// only", "Give that address of the proxy"]),
-        (
-            "proxy.url=http://me:pw@p.test:3128",
-            &["proxy.url holds user or password", "name it in proxy.existingSecret"],
-        ),
-        ("proxy.existingSecret=proxy", &["without proxy.url", "http://HOST:PORT"]),
-        (
-            "fullnameOverride=a-name-that-is-much-too-long-for-what-follows",
-            &["longer than 40 characters", "fullnameOverride"],
-        ),
-    ] {
-        let Err(refusal) = template("minimal", &["--set", set]) else { panic!("{set} was accepted") };
-        for part in expected {
-            assert!(refusal.contains(part), "{set} says\n{refusal}\nwithout {part:?}");
-        }
-    }
-    let refusal = template("minimal", &["--namespace", "kube-system"]).unwrap_err();
-    assert!(refusal.contains("must not live in kube-system") && refusal.contains("--namespace pdp-agent"), "{refusal}");
 }
 
 #[test]
