@@ -19,8 +19,7 @@ mod task;
 
 pub use breach::{Breach, Weight};
 pub use check::{
-    Body, Checked, CheckedDocument, DATA_PLANE_NAME, MAX_BODY, MAX_REASONS, Refusal, check, check_document,
-    release_breaches,
+    Body, Checked, CheckedDocument, DATA_PLANE_NAME, MAX_BODY, MAX_REASONS, Refusal, breaches, check, check_document,
 };
 pub use environment::{DataPlaneSpec, EnvironmentSpec, LogLevel, Quota};
 pub use release::{

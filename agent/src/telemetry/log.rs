@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use protocol::document::LogLevel;
+use protocol::text::steers;
 use tracing::level_filters::LevelFilter;
 use tracing::{Subscriber, info};
 use tracing_subscriber::filter::Targets;
@@ -122,8 +123,7 @@ fn escape(line: &[u8]) -> String {
     let body = text.strip_suffix('\n').unwrap_or(&text);
     let mut out = String::with_capacity(text.len());
     for c in body.chars() {
-        // Directional overrides reorder what is shown and are no control characters to Unicode.
-        if c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if steers(c) {
             out.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             out.push(c);

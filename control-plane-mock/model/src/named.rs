@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::problem::{Problem, check_display_name, check_handle};
+
 /// A thing with a handle: organization, project.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -26,4 +28,16 @@ pub struct NewNamed {
     /// Name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+}
+
+impl NewNamed {
+    /// Refuses a handle that is none, and a name for people that cannot be shown.
+    ///
+    /// # Errors
+    /// `Invalid` at the field.
+    pub fn check(&self) -> Result<(), Problem> {
+        let Self { name, display_name } = self;
+        check_handle("name", name)?;
+        check_display_name("displayName", display_name.as_deref())
+    }
 }

@@ -3,6 +3,8 @@
 //! Everything that a person can do wrong ends in a [`Problem`], whether the store, the API or a document refuses it. It never
 //! carries a value that may be secret.
 
+use protocol::document::Breach;
+use protocol::document::rules::of_display_name;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -74,6 +76,13 @@ impl Problem {
         Self::new(Code::Invalid, message).at(field)
     }
 
+    /// A rule of documents that is broken, at a field of what was sent.
+    pub fn of(field: impl Into<String>, breach: Breach) -> Self {
+        let Breach { field: _, what, fix, weight: _ } = breach;
+        let problem = Self::invalid(field, what);
+        if fix.is_empty() { problem } else { problem.hint(fix) }
+    }
+
     /// Something that is not there, `what` being `project shop`.
     pub fn not_found(what: impl std::fmt::Display) -> Self {
         Self::new(Code::NotFound, format!("{what} does not exist"))
@@ -110,4 +119,15 @@ pub fn check_handle(field: &str, handle: &str) -> Result<(), Problem> {
         ),
     )
     .hint("use something like web-shop"))
+}
+
+/// Refuses a name for people that is too long, or that would steer a terminal which shows it.
+///
+/// # Errors
+/// `Invalid` at `field`.
+pub fn check_display_name(field: &str, name: Option<&str>) -> Result<(), Problem> {
+    match name.and_then(of_display_name) {
+        None => Ok(()),
+        Some(breach) => Err(Problem::of(field, breach)),
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use control_plane_model::component::Located;
 use control_plane_model::problem::{Code, Problem};
 
-use super::table::wrap_behind;
+use super::table::{plain, wrap_behind};
 
 /// Why a command did not succeed. Texts never hold a token.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ impl Error {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// 1 failed or refused, 2 usage or bad file, 3 timed out, 4 not reachable, 130 interrupted.
+    /// 1 failed or refused, 2 usage or bad file, 3 timed out, 4 not reachable, 130 interrupted, 141 output without a reader.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -137,8 +137,10 @@ fn hang(text: &str, first: usize, indent: usize, width: Option<usize>) -> String
 }
 
 fn sentence(message: &str, hint: &str, width: Option<usize>) -> String {
-    let lines: Vec<String> = message.lines().map(|line| hang(line, 7, 7, width)).collect();
-    let hint = if hint.is_empty() { String::new() } else { format!("\nhint:  {}", hint.replace('\n', "\n       ")) };
+    // The words may come from a server or a cluster.
+    let lines: Vec<String> = message.lines().map(|line| hang(&plain(line), 7, 7, width)).collect();
+    let hint: Vec<String> = hint.lines().map(plain).collect();
+    let hint = if hint.is_empty() { String::new() } else { format!("\nhint:  {}", hint.join("\n       ")) };
     format!("error: {}{hint}", lines.join("\n       "))
 }
 
@@ -152,7 +154,7 @@ fn file(path: &str, problems: &[Located], width: Option<usize>) -> String {
             (None, Some(field)) if !field.is_empty() => format!("{path}: at {field}: "),
             (None, Some(_) | None) => format!("{path}: "),
         };
-        let message = hang(&problem.message, 2 + place.chars().count(), 4, width);
+        let message = hang(&plain(&problem.message), 2 + place.chars().count(), 4, width);
         let hint = problem.hint.as_deref().map(|hint| format!("\n    hint: {hint}")).unwrap_or_default();
         text.push_str(&format!("\n  {place}{message}{hint}"));
     }

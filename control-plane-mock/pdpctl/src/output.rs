@@ -1,6 +1,7 @@
 //! The four forms of output.
 
 use clap::ValueEnum;
+use protocol::text::steers;
 use serde::Serialize;
 
 use super::error::Error;
@@ -60,11 +61,19 @@ pub(super) fn say(
 
 fn structured(format: Format, value: &impl Serialize) -> Result<String, Error> {
     let failed = |error: String| Error::Pipe(std::io::Error::other(error));
-    if format == Format::Yaml {
+    let json = serde_json::to_string_pretty(value).map_err(|error| failed(error.to_string()))?;
+    // JSON is YAML as well, and has an escape for every character.
+    if format == Format::Yaml && !json.chars().any(is_escaped) {
         // By way of JSON, so that both forms hold the same.
         let value = serde_json::to_value(value).map_err(|error| failed(error.to_string()))?;
         let text = serde_saphyr::to_string(&value).map_err(|error| failed(error.to_string()))?;
         return Ok(if text.ends_with('\n') { text } else { format!("{text}\n") });
     }
-    serde_json::to_string_pretty(value).map(|text| format!("{text}\n")).map_err(|error| failed(error.to_string()))
+    let escape = |c: char| if is_escaped(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Ok(json.chars().map(escape).chain(["\n".to_owned()]).collect())
+}
+
+/// Whether a character of JSON, which only strings have, would steer a terminal. Lines end outside of strings.
+fn is_escaped(c: char) -> bool {
+    steers(c) && c != '\n'
 }

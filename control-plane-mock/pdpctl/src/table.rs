@@ -3,6 +3,8 @@
 //! The last column may *flow*: where a row does not fit, its text is wrapped in its column if that is wide enough, else below
 //! its row. Other columns are cut in the middle, the widest first. Without a width every row is one whole line.
 
+use protocol::text::steers;
+
 /// Narrowest column in which text is wrapped.
 const FLOW: usize = 36;
 /// Narrowest width that a cut column keeps.
@@ -100,9 +102,9 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// Text without control characters.
+/// Text without characters that would steer a terminal.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    text.chars().map(|character| if steers(character) { ' ' } else { character }).collect()
 }
 
 /// At most `width` characters: the middle is left out, since both ends of a name or an image say most.
@@ -196,7 +198,8 @@ mod tests {
     fn a_cell_cannot_steer_the_terminal() {
         let mut table = Table::new(&["NAME"]);
         table.row(vec!["\u{1b}[2Jgone\n".into()]);
-        assert_eq!(table.render(None), "NAME\n [2Jgone\n");
+        table.row(vec!["web\u{202e}txt\u{2069}".into()]);
+        assert_eq!(table.render(None), "NAME\n [2Jgone\nweb txt\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, post, put};
-use control_plane_model::problem::Problem;
+use control_plane_model::problem::{Problem, check_display_name};
 use control_plane_model::{DataPlane, DataPlaneSettings, Enrolment, NewNamed};
 use jiff::SignedDuration;
 use protocol::document::{DataPlaneSpec, Desired, Provenance};
@@ -126,7 +126,9 @@ async fn settings(
     answer(&shared, move |c| {
         let organization = caller.organization(c, &organization)?;
         let id = data_planes::data_plane(c, organization, &name)?;
-        let spec = DataPlaneSpec { display_name: new.display_name, log_level: new.log_level };
+        let DataPlaneSettings { display_name, log_level } = new;
+        check_display_name("displayName", display_name.as_deref())?;
+        let spec = DataPlaneSpec { display_name, log_level };
         let key = ResourceKey { kind: Kind::DataPlane, name: "default".into() };
         let provenance = Provenance { actor: Some(caller.0.name), change_id: None, reason: None };
         documents::put(c, &id, &key, Desired::Present, &spec, &provenance, &Belongs::default())?;

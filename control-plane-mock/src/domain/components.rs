@@ -1,6 +1,6 @@
 //! Components of a project.
 
-use control_plane_model::problem::{Code, Problem, check_handle};
+use control_plane_model::problem::{Code, Problem, check_display_name, check_handle};
 use control_plane_model::{ComponentRow, NewComponent};
 use protocol::document::ComponentType;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -33,6 +33,7 @@ pub fn component(c: &Connection, project: i64, handle: &str) -> Result<(i64, Str
 /// `Invalid` name or type, `Conflict` when it exists.
 pub fn create_component(c: &Connection, project: i64, new: &NewComponent) -> Result<i64> {
     check_handle("name", &new.name)?;
+    check_display_name("displayName", new.display_name.as_deref())?;
     if ComponentType::named(&new.component_type).is_none() {
         let hint = format!("use one of {}", ComponentType::ALL.map(ComponentType::as_str).join(", "));
         return Err(Problem::invalid("type", "this type is not known here").hint(hint).into());

@@ -1,6 +1,6 @@
 //! Data planes and how they come to speak for themselves: one-time tokens, enrolment, revocation. Their keys are in [`super::keys`].
 
-use control_plane_model::problem::{Code, Problem, check_handle};
+use control_plane_model::problem::{Code, Problem};
 use control_plane_model::{DataPlane, NewNamed};
 use jiff::{SignedDuration, Timestamp};
 use protocol::enrol::{EnrolError, EnrolErrorCode};
@@ -49,7 +49,7 @@ pub const MAX_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);
 /// # Errors
 /// `Invalid` name, `Conflict` when it exists.
 pub fn create_data_plane(c: &Connection, organization: i64, new: &NewNamed) -> Result<String> {
-    check_handle("name", &new.name)?;
+    new.check()?;
     let id = format!("dp-{}", uuid::Uuid::new_v4().simple());
     let id: String = id.chars().take(23).collect();
     let sql = "INSERT INTO data_plane (id, organization, handle, display_name, created) VALUES (?1, ?2, ?3, ?4, ?5)";

@@ -2,7 +2,7 @@
 //!
 //! Every look-up goes through the organization, so that a handle of another organization is simply not found.
 
-use control_plane_model::problem::{Problem, check_handle};
+use control_plane_model::problem::Problem;
 use control_plane_model::{Named, NewNamed};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -44,7 +44,7 @@ pub fn organization(c: &Connection, actor: &Actor, handle: &str) -> Result<i64> 
 /// # Errors
 /// `Invalid` name, `Conflict` when it exists.
 pub fn create_organization(c: &Connection, new: &NewNamed) -> Result<Named> {
-    check_handle("name", &new.name)?;
+    new.check()?;
     let created = now();
     let sql = "INSERT INTO organization (handle, display_name, created) VALUES (?1, ?2, ?3)";
     exists_already(c.execute(sql, params![new.name, new.display_name, created]), "organization", &new.name)?;

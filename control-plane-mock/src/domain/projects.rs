@@ -1,6 +1,6 @@
 //! Projects of an organization.
 
-use control_plane_model::problem::{Problem, check_handle};
+use control_plane_model::problem::Problem;
 use control_plane_model::{Named, NewNamed};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -31,7 +31,7 @@ pub fn project(c: &Connection, organization: i64, handle: &str) -> Result<i64> {
 /// # Errors
 /// `Invalid` name, `Conflict` when it exists.
 pub fn create_project(c: &Connection, organization: i64, new: &NewNamed) -> Result<Named> {
-    check_handle("name", &new.name)?;
+    new.check()?;
     let created = now();
     let sql = "INSERT INTO project (organization, handle, display_name, created) VALUES (?1, ?2, ?3, ?4)";
     exists_already(c.execute(sql, params![organization, new.name, new.display_name, created]), "project", &new.name)?;

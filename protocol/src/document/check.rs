@@ -3,6 +3,8 @@
 //! The customer's policy and the API server have their own say afterwards. Nothing is repaired and nothing is dropped: what
 //! is not understood is refused with every reason at once, because the sender sees one answer per try.
 
+use serde::Serialize;
+
 use super::breach::{Breach, Weight};
 use super::schema::rule_of;
 use super::{DataPlaneSpec, Desired, EnvironmentSpec, ReleaseSpec, TaskRunSpec, rules};
@@ -134,12 +136,12 @@ fn read(body: &str) -> Result<Tree, Refusal> {
     })
 }
 
-/// Everything that is wrong with a present release that is about to become a document.
+/// Everything that is wrong with a body that is about to become a document.
 #[must_use]
-pub fn release_breaches(spec: &ReleaseSpec) -> Vec<Breach> {
+pub fn breaches(kind: Kind, spec: &impl Serialize) -> Vec<Breach> {
     let text = serde_json::to_string(spec).unwrap_or_default();
     match read(&text) {
-        Ok(tree) => judge(Kind::Release, &tree).0,
+        Ok(tree) => judge(kind, &tree).0,
         Err(Refusal { reasons, .. }) => {
             reasons.into_iter().map(|FieldError { field, message }| Breach::new(field, message, "")).collect()
         }
@@ -180,7 +182,8 @@ fn judge(kind: Kind, tree: &Tree) -> (Vec<Breach>, Result<Body, serde_json::Erro
         (Some(breaches), _) => breaches,
         (None, Ok(Body::Environment(spec))) => environment(spec),
         (None, Ok(Body::Release(spec))) => release(spec),
-        (None, Ok(Body::DataPlane(_) | Body::TaskRun(_)) | Err(_)) => Vec::new(),
+        (None, Ok(Body::DataPlane(spec))) => rules::of_data_plane(spec),
+        (None, Ok(Body::TaskRun(_)) | Err(_)) => Vec::new(),
     };
     // A field that breaks the schema gets no further breaches.
     let beyond: Vec<_> =
@@ -210,11 +213,13 @@ fn absence(tree: &Tree) -> Option<Vec<Breach>> {
 }
 
 fn environment(spec: &EnvironmentSpec) -> Vec<Breach> {
-    missing(&[
+    let mut found = missing(&[
         ("/organization", spec.organization.is_some()),
         ("/project", spec.project.is_some()),
         ("/environment", spec.environment.is_some()),
-    ])
+    ]);
+    found.extend(rules::of_environment(spec));
+    found
 }
 
 fn release(spec: &ReleaseSpec) -> Vec<Breach> {

@@ -1,4 +1,4 @@
-//! Rules of a release that a schema cannot say: those that span fields, and those that came after documents were stored.
+//! Rules that a schema cannot say: those that span fields, and those that came after documents were stored.
 //!
 //! Each rule is here once. Whoever accepts a new document checks all of them (`pdpctl`, the control plane, the link). The operator,
 //! which finds documents stored by an older version, checks those that are [`Weight::Always`]: what breaks one of them could never
@@ -11,12 +11,17 @@ use regex_lite::Regex;
 
 use super::breach::{Breach, Weight};
 use super::{
-    ComponentType, ConfigFile, Endpoint, EnvVar, ReleaseSpec, Resources, SecretRef, Shape, Visibility, pattern,
+    ComponentType, ConfigFile, DataPlaneSpec, Endpoint, EnvVar, EnvironmentSpec, ReleaseSpec, Resources, SecretRef,
+    Shape, Visibility, pattern,
 };
 use crate::quantity::Quantity;
+use crate::text::steers;
 
 /// Longest name of a variable: it is a key of a ConfigMap or Secret.
 const MAX_VARIABLE: usize = 253;
+
+/// Longest name for people, in characters, as in the schema.
+const MAX_DISPLAY_NAME: usize = 256;
 
 /// Most files, as in the schema.
 const MAX_FILES: usize = 64;
@@ -41,6 +46,37 @@ pub fn of_release(spec: &ReleaseSpec) -> Vec<Breach> {
     }
     found.belongs(spec);
     found.0
+}
+
+/// Everything that is wrong with an environment beyond its schema. What a Present one needs is asked for elsewhere.
+#[must_use]
+pub fn of_environment(spec: &EnvironmentSpec) -> Vec<Breach> {
+    let mut found = Found(Vec::new());
+    if let Some(memory) = spec.quota.as_ref().and_then(|quota| quota.memory.as_deref()) {
+        found.memory("/quota/memory".to_owned(), memory, true);
+    }
+    found.0
+}
+
+/// Everything that is wrong with the settings of an installation beyond their schema.
+#[must_use]
+pub fn of_data_plane(spec: &DataPlaneSpec) -> Vec<Breach> {
+    spec.display_name.as_deref().and_then(of_display_name).into_iter().collect()
+}
+
+/// Why a name for people cannot be one: it is too long, or whatever shows it would be steered by it.
+#[must_use]
+pub fn of_display_name(name: &str) -> Option<Breach> {
+    let length = name.chars().count();
+    let (what, fix) = if length > MAX_DISPLAY_NAME {
+        (format!("has {length} characters, {MAX_DISPLAY_NAME} are allowed"), "shorten it")
+    } else if name.chars().any(steers) {
+        let what = "has a control character, or one that changes the direction of writing";
+        (what.to_owned(), "write it in letters, digits, spaces and punctuation")
+    } else {
+        return None;
+    };
+    Some(Breach::new("/displayName", what, fix))
 }
 
 struct Found(Vec<Breach>);
@@ -117,7 +153,7 @@ impl Found {
 
     fn path(&mut self, field: String, path: &str) {
         let fix = "write something like /etc/app/settings.yaml";
-        if path.chars().any(char::is_control) {
+        if path.chars().any(steers) {
             self.when_new(field, "the path has a control character, a line break for instance", fix);
         } else if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
             self.when_new(
@@ -194,21 +230,8 @@ impl Found {
     fn resources(&mut self, resources: &Resources) {
         let Resources { cpu_request, memory_request, cpu_limit, memory_limit } = resources;
         for (name, amount) in [("memoryRequest", memory_request), ("memoryLimit", memory_limit)] {
-            let Some(amount) = amount else { continue };
-            if amount.ends_with(['m', 'u', 'n']) {
-                self.when_new(
-                    format!("/resources/{name}"),
-                    "memory is counted in bytes, and m, u and n mean parts of a byte",
-                    "write something like 128Mi",
-                );
-            } else if name == "memoryLimit" && is_too_little(amount) {
-                self.when_new(
-                    format!("/resources/{name}"),
-                    format!(
-                        "a limit of less than {LEAST_MEMORY} lets no container start; without a suffix it counts bytes"
-                    ),
-                    "write something like 128Mi",
-                );
+            if let Some(amount) = amount {
+                self.memory(format!("/resources/{name}"), amount, name == "memoryLimit");
             }
         }
         for (name, request, limit) in [("cpu", cpu_request, cpu_limit), ("memory", memory_request, memory_limit)] {
@@ -218,6 +241,18 @@ impl Found {
                 let what = format!("{name}Request is above {name}Limit, and no pod may ask for more than its limit");
                 self.always(format!("/resources/{name}Limit"), what, "raise the limit or lower the request");
             }
+        }
+    }
+
+    fn memory(&mut self, field: String, amount: &str, is_limit: bool) {
+        let fix = "write something like 128Mi";
+        if amount.ends_with(['m', 'u', 'n']) {
+            self.when_new(field, "memory is counted in bytes, and m, u and n mean parts of a byte", fix);
+        } else if is_limit && is_too_little(amount) {
+            let what = format!(
+                "a limit of less than {LEAST_MEMORY} lets no container start; without a suffix it counts bytes"
+            );
+            self.when_new(field, what, fix);
         }
     }
 
@@ -240,7 +275,7 @@ impl Found {
 
 /// A name as shown in a message, cut and without control characters: names are no secrets, but by mistake anything may be in one.
 fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(64).collect()
+    name.chars().filter(|c| !steers(*c)).take(64).collect()
 }
 
 /// The segments of a path, without those that change nothing.

@@ -4,16 +4,18 @@
 //! documents are applied to these, and the pointer of each error is translated back to its place in the file. Only what documents do not
 //! have is checked here: names that become handles, and images without a digest, which get a hint how to find it.
 
-use protocol::document::{EnvVar, ReleaseSpec, pattern, release_breaches};
+use protocol::document::{EnvVar, ReleaseSpec, breaches, pattern};
+use protocol::name::Kind;
 
 use super::{Component, Configuration, kept};
-use crate::problem::{Problem, check_handle};
+use crate::problem::{Problem, check_display_name, check_handle};
 
 /// Everything that is wrong with a component, with JSON pointers.
 #[must_use]
 pub fn check(component: &Component) -> Vec<Problem> {
     let mut found = Vec::new();
     found.extend(check_handle("/name", &component.name).err());
+    found.extend(check_display_name("/displayName", component.display_name.as_deref()).err());
     found.extend(check_track("/track", component.track()).err());
     found.extend(check_image(&component.image).err());
     documents(component, "", &Configuration::default(), &mut found);
@@ -68,18 +70,15 @@ fn check_image(image: &str) -> Result<(), Problem> {
 
 /// Checks the document for one configuration and adds each problem that is not reported yet.
 fn documents(component: &Component, at: &str, configuration: &Configuration, found: &mut Vec<Problem>) {
-    for breach in release_breaches(&component.draft(configuration)) {
+    for breach in breaches(Kind::Release, &component.draft(configuration)) {
         let said = |field: &str| found.iter().any(|one| one.field.as_deref() == Some(field));
         let of_names = ["/owner/", "/environment"].iter().any(|start| breach.field.starts_with(start));
         if of_names || (breach.field == "/image" && said("/image")) {
             continue;
         }
-        let mut problem = Problem::invalid(origin(component, at, configuration, &breach.field), breach.what);
-        if !breach.fix.is_empty() {
-            problem = problem.hint(breach.fix);
-        }
+        let for_all = Problem::of(breach.field.clone(), breach.clone());
+        let problem = Problem { field: Some(origin(component, at, configuration, &breach.field)), ..for_all.clone() };
         // An error in the part for all environments shows up in every document, and is reported once.
-        let for_all = Problem { field: Some(breach.field), ..problem.clone() };
         if !found.contains(&problem) && !found.contains(&for_all) {
             found.push(problem);
         }

@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
-use control_plane_model::problem::check_handle;
 use control_plane_model::{Named, NewNamed};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -96,8 +95,9 @@ impl New {
     /// A name that it would refuse.
     pub(super) fn checked(self) -> Result<NewNamed, Error> {
         let Self { name, display_name } = self;
-        check_handle("name", &name)?;
-        Ok(NewNamed { name, display_name })
+        let new = NewNamed { name, display_name };
+        new.check()?;
+        Ok(new)
     }
 }
 

@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::document::release_breaches;
+use crate::document::breaches;
+use crate::name::Kind;
 
 const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -17,7 +18,7 @@ fn with(pointer: &str, value: Value) -> ReleaseSpec {
 
 /// Fields and sentences of all that is wrong.
 fn said(release: &ReleaseSpec) -> Vec<String> {
-    release_breaches(release).iter().map(|breach| format!("{} {}", breach.field, breach.sentence())).collect()
+    breaches(Kind::Release, release).iter().map(|breach| format!("{} {}", breach.field, breach.sentence())).collect()
 }
 
 /// Each value passes, or is refused at the field with the words.
@@ -225,6 +226,38 @@ fn no_request_is_above_its_limit() {
 }
 
 #[test]
+fn a_quota_of_memory_lets_a_container_start() {
+    let said = |memory: &str| {
+        let spec = json!({"state": "Present", "organization": "a", "project": "b", "environment": "c", "quota": {"memory": memory}});
+        breaches(Kind::Environment, &spec)
+            .iter()
+            .map(|breach| format!("{} {}", breach.field, breach.what))
+            .collect::<String>()
+    };
+    for good in ["8Gi", "0", "1e9", "1Mi"] {
+        assert_eq!(said(good), "", "{good}");
+    }
+    assert!(said("128m").starts_with("/quota/memory memory is counted in bytes"), "{}", said("128m"));
+    assert!(said("128").starts_with("/quota/memory a limit of less than 1Mi"), "{}", said("128"));
+    assert!(said("much").contains("not an amount of Kubernetes"), "{}", said("much"));
+}
+
+#[test]
+fn a_name_for_people_steers_nothing_that_shows_it() {
+    let said = |name: &str| {
+        let found = breaches(Kind::DataPlane, &json!({"displayName": name}));
+        found.iter().map(|breach| format!("{} {}", breach.field, breach.what)).collect::<Vec<_>>().join("\n")
+    };
+    for good in ["", "Zürich 日本 👩‍💻", &"ä".repeat(256)] {
+        assert_eq!(said(good), "", "{good}");
+    }
+    for bad in ["a\nb", "\u{1b}[2J", "a\u{202e}b", "\u{2066}", "a\u{200f}"] {
+        assert!(said(bad).starts_with("/displayName has a control character"), "{bad:?}: {}", said(bad));
+    }
+    assert_eq!(said(&"ä".repeat(257)), "/displayName has 257 characters, 256 are allowed");
+}
+
+#[test]
 fn a_port_serves_one_endpoint_of_each_transport() {
     let second = |kind: &str| {
         ("endpoints", json!([{"name": "a", "port": 53, "kind": "TCP"}, {"name": "b", "port": 53, "kind": kind}]))
@@ -316,7 +349,7 @@ fn what_a_type_does_not_have_is_refused() {
     task.probes = Some(serde_json::from_value(json!({})).unwrap());
     task.scaling = Some(serde_json::from_value(json!({})).unwrap());
     task.endpoints = Some(Vec::new());
-    let fields: Vec<String> = release_breaches(&task).into_iter().map(|breach| breach.field).collect();
+    let fields: Vec<String> = breaches(Kind::Release, &task).into_iter().map(|breach| breach.field).collect();
     assert_eq!(fields, ["/endpoints", "/scaling", "/probes"]);
     assert!(said(&with("task", json!({"retries": 1})))[0].contains("use type ManualTask"));
     let mut worker = with("type", json!("Worker"));
