@@ -25,7 +25,7 @@ pub use check::{check, check_track};
 pub use overrides::Override;
 pub use read::{from_json, from_yaml, from_yaml_with};
 pub use shape::known_keys;
-pub use tree::{Located, decoded};
+pub use tree::{Located, decoded, yaml_words};
 
 /// `apiVersion` of component files.
 pub const API_VERSION: &str = "pdp-agent.dev/v1alpha1";

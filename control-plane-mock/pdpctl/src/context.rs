@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use control_plane_model::component::yaml_words;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -190,7 +191,7 @@ pub(super) fn load(io: &Io) -> Result<(PathBuf, File), Error> {
     // The parser's own snippet could show the token.
     let file = serde_saphyr::from_str(&text).map_err(|error| {
         let line = error.location().map(|location| format!(":{}", location.line())).unwrap_or_default();
-        let sentence = error.without_snippet().to_string();
+        let sentence = yaml_words(&error).map_or_else(|| error.without_snippet().to_string(), |(sentence, _)| sentence);
         let sentence = sentence.lines().next().unwrap_or("not YAML");
         Error::usage(
             format!("{}{line} cannot be used: {sentence}", path.display()),

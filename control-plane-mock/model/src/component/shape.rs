@@ -64,7 +64,10 @@ pub(super) fn complaints(value: &Value, pointer: &str, found: &mut Vec<Problem>)
             let fits =
                 number.as_i64().is_some_and(|value| i32::try_from(value).is_ok() || (least..=most).contains(&value));
             if number.is_f64() {
-                refuse("a whole number is expected here".into(), "write it without a fraction");
+                refuse(
+                    "a whole number is expected here".into(),
+                    "write digits only, without a fraction or a 0 in front",
+                );
             } else if !fits {
                 refuse(format!("must be from {least} to {most}"), "use a number in between");
             }

@@ -30,16 +30,17 @@ impl From<Problem> for Located {
 /// # Errors
 /// It is in another encoding than UTF-8.
 pub fn decoded(bytes: Vec<u8>) -> Result<String, Located> {
-    String::from_utf8(bytes).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        let bytes = error.into_bytes();
-        let what = match bytes.as_slice() {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is in UTF-16",
-            _ => "the file is not in UTF-8",
-        };
-        let before = bytes.iter().take(good).filter(|byte| **byte == b'\n').count();
+    let refuse = |what: &str, lines_before: usize| {
         let hint = "save it as UTF-8; in PowerShell: Get-Content FILE | Set-Content -Encoding utf8 NEWFILE";
-        Located { line: u64::try_from(before + 1).ok(), problem: Problem::invalid("", what).hint(hint) }
+        Located { line: u64::try_from(lines_before + 1).ok(), problem: Problem::invalid("", what).hint(hint) }
+    };
+    // With its mark, or beginning with a letter of ASCII, which has a zero byte beside it.
+    if matches!(bytes.as_slice(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..]) {
+        return Err(refuse("the file is in UTF-16", 0));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        refuse("the file is not in UTF-8", good.filter(|byte| **byte == b'\n').count())
     })
 }
 
@@ -52,56 +53,78 @@ pub(super) fn read(text: &str) -> Result<(Value, Lines), Located> {
     tree.map(|tree| (tree, lines)).map_err(|error| located(&error))
 }
 
-/// Without a last `---` that nothing follows.
+/// Without the empty documents at its end: a last `---` with nothing but comments behind it.
 fn without_end(text: &str) -> &str {
-    let nothing = |line: &str| line.trim().is_empty() || line.starts_with('#');
-    let mut end = text.len();
-    for line in text.split_inclusive('\n').rev() {
-        let start = end - line.len();
-        match line.trim_end() {
-            "---" if start > 0 => return without_end(text.get(..start).unwrap_or(text)),
-            _ if nothing(line) => end = start,
-            _ => return text,
+    let (mut start, mut end) = (text.len(), text.len());
+    // A lone CR ends a line as well.
+    for line in text.split_inclusive(['\n', '\r']).rev() {
+        start -= line.len();
+        let (marker, behind) = line.split_at_checked(3).unwrap_or((line, ""));
+        let nothing = |text: &str| text.trim_start().is_empty() || text.trim_start().starts_with('#');
+        let is_whole = behind.is_empty() || behind.starts_with(char::is_whitespace);
+        if matches!(marker, "---" | "...") && is_whole && nothing(behind) {
+            end = start;
+        } else if !nothing(line) {
+            break;
         }
     }
-    text
+    text.get(..end).unwrap_or(text)
 }
 
-/// The reader's error in our own sentences: its texts mention options of the reader, and some contain values.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the reader has sixty errors; most never come of a component file")]
+/// The reader's error in our own sentences.
 fn located(error: &Error) -> Located {
+    let (what, hint) = yaml_words(error).unwrap_or_else(|| {
+        let text = super::without_values(&error.without_snippet().to_string());
+        // The position is reported separately, so it is cut off the sentence.
+        let sentence = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or_default();
+        (
+            format!("this cannot be read as YAML: {sentence}"),
+            "indent by spaces alone, put a space behind `key:`, and quotes around text that has `: ` or ` #` in it or begins with a \
+             special character",
+        )
+    });
+    Located { line: error.location().map(|location| location.line()), problem: Problem::invalid("", what).hint(hint) }
+}
+
+/// What is wrong and what to do, for those errors of the YAML reader whose own texts speak of its options or repeat a value.
+#[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the reader has sixty errors; most never come of a file like ours")]
+pub fn yaml_words(error: &Error) -> Option<(String, &'static str)> {
     let (what, hint) = match error.without_snippet() {
+        Error::AliasError { error, .. } => return yaml_words(error),
         Error::MultipleDocuments { .. } => (
-            "the file holds several documents, and a component file is one".to_owned(),
+            "the file holds several documents, and a component file is one",
             "put what follows the line `---` into a file of its own, and deploy each",
         ),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             let key: String = key.chars().take(64).collect();
-            (format!("key `{key}` stands here twice"), "remove one of them")
+            return Some((format!("key `{key}` stands here twice"), "remove one of them"));
         }
-        Error::DuplicateMappingKey { key: None, .. } => ("a key stands here twice".to_owned(), "remove one of them"),
-        Error::NullIntoString { .. } => ("there is nothing here".to_owned(), "give it a value, or remove it"),
-        Error::Unexpected { .. } => {
-            ("text is expected here".to_owned(), "write a single value, not a list or a mapping")
-        }
+        Error::DuplicateMappingKey { key: None, .. } => ("a key stands here twice", "remove one of them"),
+        Error::NullIntoString { .. } => ("there is nothing here", "give it a value, or remove it"),
+        Error::Unexpected { .. } => ("text is expected here", "write a single value, not a list or a mapping"),
         Error::InvalidBinaryBase64 { .. }
         | Error::BinaryNotUtf8 { .. }
         | Error::TaggedScalarCannotDeserializeIntoString { .. } => {
-            ("a value with this tag is not text".to_owned(), "write the text itself, without !! and what follows")
+            ("a value with this tag is not text", "write the text itself, without !! and what follows")
         }
-        Error::NonFiniteFloat { .. } => ("infinity is no number here".to_owned(), "write digits only"),
-        bare => {
-            let text = super::without_values(&bare.to_string());
-            // The position is reported separately, so it is cut off the sentence.
-            let sentence = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or("not YAML");
-            (sentence.to_owned(), "")
+        Error::NonFiniteFloat { .. } => ("infinity, or what is no number, cannot stand here", "write digits only"),
+        Error::UnknownAnchor { .. } => (
+            "`*` stands for a value that was marked with `&` before, and no such mark is there",
+            "put quotes around text that begins with *",
+        ),
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => {
+            ("`<<` takes keys and values over, and this is neither", "name a mapping behind it, or remove it")
         }
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            ("the file has more values or levels than can be read", "write it without repeating parts by `*`")
+        }
+        _ => return None,
     };
-    let mut problem = Problem::invalid("", what);
-    if !hint.is_empty() {
-        problem = problem.hint(hint);
-    }
-    Located { line: error.location().map(|location| location.line()), problem }
+    Some((what.to_owned(), hint))
 }
 
 /// Lines of keys, by JSON pointer.

@@ -130,7 +130,7 @@ fn what_is_of_the_wrong_kind_is_named_at_once_with_lines() {
     assert_eq!(with, expected);
     assert_eq!(
         lines(&GOOD.replace("port: 8080", "port: 80.5")),
-        ["12: a whole number is expected here (write it without a fraction)"]
+        ["12: a whole number is expected here (write digits only, without a fraction or a 0 in front)"]
     );
     assert!(lines(&GOOD.replace("port: 8080", "port: 3000000000"))[0].starts_with("12: must be from 1 to 65535"));
     assert!(lines(&GOOD.replace("value: hello", "value: [a]"))[0].starts_with("8: text is expected here"));
@@ -170,6 +170,9 @@ fn one_document_is_read_whatever_marks_its_ends() {
         format!("{GOOD}--- \r\n\n# nothing more\n"),
         format!("{GOOD}...\n"),
         format!("---\n{GOOD}---\n---"),
+        format!("{GOOD}---  # end\n"),
+        format!("{GOOD}---\n...\n# end\n"),
+        format!("{GOOD}---\n").replace('\n', "\r"),
         format!("\u{feff}{}", GOOD.replace('\n', "\r\n")),
     ] {
         assert_eq!(from_yaml(&text).unwrap_or_else(|problems| panic!("{text}: {problems:?}")).name, "httpbin");
@@ -185,13 +188,25 @@ fn words_are_ours_and_say_what_to_do() {
     assert_eq!(found, ["4: key `name` stands here twice (remove one of them)"]);
     let found = lines(&GOOD.replace("value: hello", "value: !!binary aGVsbG8=x"));
     assert!(found[0].contains("is not text") && !found[0].contains("aGVs"), "{found:?}");
-    for wrong in [".inf", "!!int x", "*nothing"] {
-        let found = lines(&GOOD.replace("port: 8080", &format!("port: {wrong}")));
-        assert!(
-            found[0].starts_with("12: ") && !found[0].contains("Options") && !found[0].contains("polic"),
-            "{found:?}"
-        );
+    for (wrong, words) in [
+        (".inf", "infinity"),
+        (".nan", "what is no number"),
+        ("!!int x", "cannot be read as YAML"),
+        ("*nothing", "put quotes around text that begins with *"),
+        ("@x", "quotes around text"),
+        ("a: b", "quotes around text"),
+        ("{<<: 5}", "`<<` takes keys"),
+    ] {
+        let found = lines(&GOOD.replace("port: 8080, kind", &format!("port: {wrong}, kind")));
+        assert!(found[0].starts_with("12: ") && found[0].contains(words), "{wrong}: {found:?}");
+        assert!(!found[0].contains("Options") && !found[0].contains("polic") && !found[0].contains("()"), "{found:?}");
     }
+    assert!(lines(&GOOD.replace("    value:", "\tvalue:"))[0].contains("indent by spaces"));
+    let ten = |name: &str, of: &str| format!("{name}: &{name} [{}]\n", [of; 10].join(","));
+    let bomb: String = [("a", "x"), ("b", "*a"), ("c", "*b"), ("d", "*c"), ("e", "*d"), ("f", "*e"), ("g", "*f")]
+        .map(|(name, of)| ten(name, of))
+        .concat();
+    assert!(lines(&(bomb + GOOD))[0].contains("more values or levels than can be read"));
 }
 
 #[test]
@@ -200,6 +215,11 @@ fn other_encodings_are_named() {
 
     let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(GOOD.bytes().flat_map(|byte| [byte, 0])).collect();
     assert_eq!(decoded(utf16).unwrap_err().problem.message, "the file is in UTF-16");
+    for bare in
+        [GOOD.bytes().flat_map(|byte| [byte, 0]).collect::<Vec<_>>(), GOOD.bytes().flat_map(|byte| [0, byte]).collect()]
+    {
+        assert_eq!(decoded(bare).unwrap_err().problem.message, "the file is in UTF-16");
+    }
     let latin = decoded(b"a: 1\nb: \xfc\n".to_vec()).unwrap_err();
     assert_eq!((latin.line, latin.problem.message.as_str()), (Some(2), "the file is not in UTF-8"));
     assert_eq!(decoded(GOOD.as_bytes().to_vec()).unwrap(), GOOD);
