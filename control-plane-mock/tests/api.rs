@@ -313,3 +313,81 @@ async fn the_openapi_document_is_served() {
     assert!(document["paths"]["/api/v1/organizations"]["post"].is_object());
     plane.shutdown().await;
 }
+
+#[tokio::test]
+async fn settings_of_an_environment_are_replaced_later_and_sent_as_a_new_generation() {
+    let (plane, api) = furnished().await;
+    let store = plane.store();
+    let document = async || {
+        let sql = "SELECT x.generation, x.body FROM document x JOIN environment e ON e.id = x.environment
+                   WHERE x.kind = 'Environment' AND e.handle = 'dev'";
+        let row = store
+            .run(move |c| Ok(c.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?))
+            .await
+            .unwrap();
+        (row.0, serde_json::from_str::<Value>(&row.1).unwrap())
+    };
+    let path = format!("{SHOP}/environments/dev/settings");
+    let (first, _) = document().await;
+    let set = async |settings: Value| api.call("PUT", &path, settings).await;
+    let (status, shown) = set(json!({ "egress": true, "quota": { "pods": 30, "memory": "8Gi" } })).await;
+    assert_eq!((status, &shown["quota"]["pods"]), (200, &json!(30)));
+    let (second, body) = document().await;
+    assert!(second > first);
+    assert_eq!((&body["egress"], &body["quota"]["memory"]), (&json!(true), &json!("8Gi")));
+    set(json!({ "egress": true, "quota": { "pods": 30, "memory": "8Gi" } })).await;
+    assert_eq!(document().await.0, second, "the same settings are sent again");
+    assert_eq!(set(json!({})).await.0, 200);
+    assert_eq!(document().await.1["quota"], Value::Null, "what is left out is taken away");
+
+    for (settings, field, words) in [
+        (json!({ "quota": { "memory": "128m" } }), "/quota/memory", "parts of a byte"),
+        (json!({ "quota": { "cpu": "much" } }), "/quota/cpu", "not an amount of Kubernetes"),
+        (json!({ "quota": { "pods": -1 } }), "/quota/pods", "must be from 0"),
+    ] {
+        let (status, problem) = set(settings.clone()).await;
+        assert_eq!((status, problem["field"].as_str()), (422, Some(field)), "{problem}");
+        assert!(problem["message"].as_str().unwrap().contains(words), "{problem}");
+        let mut new = settings;
+        new["name"] = json!("other");
+        assert_eq!(refused(&api, &format!("{SHOP}/environments"), new).await.1["field"], field);
+    }
+    assert_eq!(set(json!({ "quotas": {} })).await.0, 422);
+    assert_eq!(api.call("PUT", &path.replace("dev", "none"), json!({})).await.0, 404);
+    api.call("DELETE", &format!("{SHOP}/environments/dev"), Value::Null).await;
+    let (status, problem) = set(json!({})).await;
+    assert!(status == 409 && problem["message"].as_str().unwrap().contains("is being deleted"), "{problem}");
+    plane.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_name_for_people_that_would_steer_a_terminal_is_stored_nowhere() {
+    let (plane, api) = furnished().await;
+    for hostile in ["a\u{1b}[2J", "a\u{202e}b", "\u{2066}"] {
+        let named = json!({ "name": "new", "displayName": hostile });
+        let mut file = component("new");
+        file["displayName"] = hostile.into();
+        for (method, path, body, field) in [
+            ("POST", "/api/v1/organizations".to_owned(), named.clone(), "displayName"),
+            ("POST", "/api/v1/organizations/acme/projects".to_owned(), named.clone(), "displayName"),
+            ("POST", "/api/v1/organizations/acme/data-planes".to_owned(), named.clone(), "displayName"),
+            (
+                "PUT",
+                "/api/v1/organizations/acme/data-planes/home/settings".to_owned(),
+                json!({ "displayName": hostile }),
+                "displayName",
+            ),
+            (
+                "POST",
+                format!("{SHOP}/components"),
+                json!({ "name": "new", "type": "Worker", "displayName": hostile }),
+                "displayName",
+            ),
+            ("POST", format!("{SHOP}/components/new/releases"), file, "/displayName"),
+        ] {
+            let (status, problem) = api.call(method, &path, body).await;
+            assert_eq!((status, problem["field"].as_str()), (422, Some(field)), "{path}: {problem}");
+        }
+    }
+    plane.shutdown().await;
+}

@@ -24,9 +24,9 @@ pub struct Environment {
     pub deleting: Option<String>,
 }
 
-/// What may be set for an environment.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+/// What may be set for an environment, also later.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvironmentSettings {
     /// Whether pods may reach the world outside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]

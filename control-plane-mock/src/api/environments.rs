@@ -1,14 +1,14 @@
 //! Environments of a project.
 
 use axum::extract::{Path, State};
-use axum::routing::{delete, get, post};
-use control_plane_model::problem::Problem;
-use control_plane_model::{Environment, NewEnvironment};
+use axum::routing::{delete, get, post, put};
+use control_plane_model::{Environment, EnvironmentSettings, NewEnvironment};
 use serde_json::{Value, json};
 
 use super::named::{Three, Two, one};
 use super::route::{Route, route};
 use crate::domain::environments;
+use crate::store::Result as StoreResult;
 use crate::web::{Answer, App, Caller, JsonBody, answer};
 
 pub(super) fn routes() -> Vec<Route> {
@@ -17,6 +17,7 @@ pub(super) fn routes() -> Vec<Route> {
         route!("POST" "/api/v1/organizations/{organization}/projects/{project}/environments", "Create an environment", &[], NewEnvironment, Environment, post(create_environment)),
         route!("DELETE" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Delete an environment with all that runs in it", &[], -, (), delete(delete_environment)),
         route!("GET" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}", "Show an environment", &[], -, Environment, get(environment)),
+        route!("PUT" "/api/v1/organizations/{organization}/projects/{project}/environments/{environment}/settings", "Replace the settings of an environment", &[], EnvironmentSettings, Environment, put(settings)),
     ]
 }
 
@@ -37,7 +38,7 @@ async fn environment(
         let project = caller.place(c, &organization, &project)?.project;
         // If there is no such environment, this error lists the names that exist.
         environments::environment(c, project, &name)?;
-        one(environments::environments(c, project)?, "environment", &name, |row| row.name == name)
+        shown(c, project, &name)
     })
     .await
 }
@@ -50,14 +51,31 @@ async fn create_environment(
 ) -> Answer<Environment> {
     answer(&shared, move |c| {
         let place = caller.place(c, &organization, &project)?;
-        let id = environments::create_environment(c, place.organization, place.project, &new)?;
+        let id = environments::create_environment(c, &place, &new)?;
         environments::publish(c, &place, id)?;
-        let all = environments::environments(c, place.project)?;
-        all.into_iter()
-            .find(|environment| environment.name == new.name)
-            .ok_or_else(|| Problem::not_found("environment").into())
+        shown(c, place.project, &new.name)
     })
     .await
+}
+
+async fn settings(
+    State(shared): App,
+    caller: Caller,
+    Path((organization, project, name)): Three,
+    JsonBody(new): JsonBody<EnvironmentSettings>,
+) -> Answer<Environment> {
+    answer(&shared, move |c| {
+        let place = caller.place(c, &organization, &project)?;
+        let id = environments::environment(c, place.project, &name)?;
+        environments::set(c, &place, id, &new)?;
+        environments::publish(c, &place, id)?;
+        shown(c, place.project, &name)
+    })
+    .await
+}
+
+fn shown(c: &rusqlite::Connection, project: i64, name: &str) -> StoreResult<Environment> {
+    one(environments::environments(c, project)?, "environment", name, |row| row.name == name)
 }
 
 async fn delete_environment(

@@ -1,9 +1,9 @@
 //! Environments of a project: their rows, and the documents that they are for data planes.
 
-use control_plane_model::component::absent_release;
-use control_plane_model::problem::{Problem, check_handle};
+use control_plane_model::component::{absent_release, first};
+use control_plane_model::problem::{Code, Problem, check_handle};
 use control_plane_model::{Environment, EnvironmentSettings, NewEnvironment};
-use protocol::document::{Desired, EnvironmentSpec, Provenance};
+use protocol::document::{Desired, EnvironmentSpec, Provenance, breaches};
 use protocol::name::{Kind, ResourceKey};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -49,27 +49,30 @@ pub fn environment(c: &Connection, project: i64, handle: &str) -> Result<i64> {
 ///
 /// # Errors
 /// `Invalid` name or data plane, `Conflict` when it exists.
-pub fn create_environment(c: &Connection, organization: i64, project: i64, new: &NewEnvironment) -> Result<i64> {
+pub fn create_environment(c: &Connection, place: &Scope, new: &NewEnvironment) -> Result<i64> {
     check_handle("name", &new.name)?;
+    let settings = EnvironmentSettings { egress: new.egress, quota: new.quota.clone() };
+    check(place, &new.name, &settings)?;
     let mut planes = Vec::new();
     for handle in &new.data_planes {
-        planes.push(data_planes::data_plane(c, organization, handle)?);
+        planes.push(data_planes::data_plane(c, place.organization, handle)?);
     }
     if planes.is_empty() {
         let mut statement = c.prepare_cached("SELECT id FROM data_plane WHERE organization = ?1")?;
-        planes = statement.query_map([organization], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+        planes =
+            statement.query_map([place.organization], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
         if planes.len() != 1 {
             let problem = Problem::invalid("dataPlanes", format!("the organization has {} data planes", planes.len()));
             return Err(problem.hint("name the one that shall serve the environment: --data-plane NAME").into());
         }
     }
     let last: i64 =
-        c.query_row("SELECT coalesce(max(position), 0) FROM environment WHERE project = ?1", [project], |row| {
+        c.query_row("SELECT coalesce(max(position), 0) FROM environment WHERE project = ?1", [place.project], |row| {
             row.get(0)
         })?;
-    let settings = serde_json::to_string(&EnvironmentSettings { egress: new.egress, quota: new.quota.clone() })?;
+    let settings = serde_json::to_string(&settings)?;
     let sql = "INSERT INTO environment (project, handle, position, settings, created) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let values = params![project, new.name, new.position.unwrap_or(last + 1), settings, now()];
+    let values = params![place.project, new.name, new.position.unwrap_or(last + 1), settings, now()];
     exists_already(c.execute(sql, values), "environment", &new.name)?;
     let id = c.last_insert_rowid();
     for plane in planes {
@@ -121,24 +124,67 @@ pub(super) fn planes(c: &Connection, environment: i64) -> Result<Vec<(String, St
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Writes the Environment documents of an environment.
+/// Replaces the settings of an environment; its documents are made by [`publish`].
+///
+/// # Errors
+/// `Invalid` settings, `Conflict` while it is being deleted.
+pub fn set(c: &Connection, place: &Scope, environment: i64, settings: &EnvironmentSettings) -> Result<()> {
+    let (name, _, deleting) = row(c, environment)?;
+    if deleting.is_some() {
+        let problem = Problem::new(Code::Conflict, format!("environment {name} is being deleted"));
+        return Err(problem.hint("create it again once it is gone").into());
+    }
+    check(place, &name, settings)?;
+    let settings = serde_json::to_string(settings)?;
+    c.execute("UPDATE environment SET settings = ?2 WHERE id = ?1", params![environment, settings])?;
+    Ok(())
+}
+
+/// Refuses settings that every data plane would refuse.
+fn check(place: &Scope, name: &str, settings: &EnvironmentSettings) -> Result<()> {
+    let breaches = breaches(Kind::Environment, &present(place, name, settings.clone()));
+    if breaches.is_empty() {
+        return Ok(());
+    }
+    Err(first(breaches.into_iter().map(|breach| Problem::of(breach.field.clone(), breach)).collect()).into())
+}
+
+fn present(place: &Scope, name: &str, settings: EnvironmentSettings) -> EnvironmentSpec {
+    let EnvironmentSettings { egress, quota } = settings;
+    EnvironmentSpec {
+        state: Desired::Present,
+        organization: Some(place.organization_name.clone()),
+        project: Some(place.project_name.clone()),
+        environment: Some(name.to_owned()),
+        quota,
+        egress,
+    }
+}
+
+/// Handle, settings, and since when it is being deleted.
+fn row(c: &Connection, environment: i64) -> Result<(String, EnvironmentSettings, Option<String>)> {
+    let sql = "SELECT handle, settings, deleting FROM environment WHERE id = ?1";
+    let (name, settings, deleting): (String, String, _) =
+        c.query_row(sql, [environment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok((name, serde_json::from_str(&settings)?, deleting))
+}
+
+/// Writes the Environment documents of an environment, on each of its data planes: the one place that does, whatever changed.
 ///
 /// # Errors
 /// SQLite's.
 pub fn publish(c: &Connection, place: &Scope, environment: i64) -> Result<()> {
-    let (name, settings, deleting): (String, String, Option<String>) =
-        c.query_row("SELECT handle, settings, deleting FROM environment WHERE id = ?1", [environment], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    let EnvironmentSettings { egress, quota } = serde_json::from_str(&settings)?;
-    let absent = deleting.is_some();
-    let spec = EnvironmentSpec {
-        state: if absent { Desired::Absent } else { Desired::Present },
-        organization: (!absent).then(|| place.organization_name.clone()),
-        project: (!absent).then(|| place.project_name.clone()),
-        environment: (!absent).then(|| name.clone()),
-        quota: quota.filter(|_| !absent),
-        egress: egress.filter(|_| !absent),
+    let (name, settings, deleting) = row(c, environment)?;
+    let spec = match deleting {
+        None => present(place, &name, settings),
+        Some(_) => EnvironmentSpec {
+            state: Desired::Absent,
+            organization: None,
+            project: None,
+            environment: None,
+            quota: None,
+            egress: None,
+        },
     };
     let provenance = Provenance { actor: Some(place.actor.clone()), change_id: None, reason: None };
     let belongs = Belongs { environment: Some(environment), ..Belongs::default() };
