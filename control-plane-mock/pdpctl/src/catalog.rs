@@ -15,7 +15,7 @@ pub(super) mod kind;
 pub(super) mod organizations;
 pub(super) mod projects;
 mod releases;
-mod runs;
+pub(super) mod runs;
 mod tokens;
 
 /// Makes the enum of a verb's subcommands, one for each kind that has the verb.

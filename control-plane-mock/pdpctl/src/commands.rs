@@ -9,11 +9,13 @@ use super::catalog::{Create, Delete, Get};
 
 const AFTER: &str = "\
 Exit codes:
-  0  done
-  1  it failed, or the control plane refused it
-  2  wrong usage, or a file that breaks rules
-  3  timed out while waiting
-  4  the control plane cannot be reached
+  0    done
+  1    it failed, or the control plane refused it
+  2    wrong usage, or a file that breaks rules
+  3    timed out while waiting
+  4    the control plane cannot be reached
+  130  interrupted
+  141  whoever read the output has closed the pipe
 
 Environment variables, each stronger than the context:
   PDPCTL_SERVER, PDPCTL_TOKEN or PDPCTL_TOKEN_FILE, PDPCTL_CA_FILE,

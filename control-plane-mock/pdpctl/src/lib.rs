@@ -26,16 +26,10 @@ mod logs;
 mod output;
 mod progress;
 mod rollout;
-mod runs;
 mod status;
 mod table;
 mod views;
 mod wait;
-
-#[cfg(test)]
-mod fake;
-#[cfg(test)]
-mod tests;
 
 pub use error::Error;
 pub use io::{Io, Width};
@@ -65,7 +59,7 @@ pub fn main() -> ExitCode {
 /// Runs one command line; `arguments` begin with the name of the program.
 ///
 /// Returns the exit code: 0 done, 1 failed or refused, 2 usage or bad file, 3 timed out, 4 control plane not reachable, 130
-/// interrupted. Dropping the future stops waiting and changes nothing at the control plane.
+/// interrupted, 141 nobody reads the output any more. Dropping the future stops waiting and changes nothing at the control plane.
 pub async fn run<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>, io: &mut Io) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -104,8 +98,8 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
         Command::Restart(ask) => rollout::restart(io, &global, ask).await,
         Command::Rollback(ask) => rollout::rollback(io, &global, ask).await,
         Command::Undeploy(ask) => rollout::undeploy(io, &global, ask).await,
-        Command::Run(ask) => runs::run(io, &global, ask).await,
-        Command::Cancel { component, run } => runs::cancel(io, &global, &component, &run).await,
+        Command::Run(ask) => catalog::runs::run(io, &global, ask).await,
+        Command::Cancel { component, run } => catalog::runs::cancel(io, &global, &component, &run).await,
         Command::Status(ask) => status::status(io, &global, ask).await,
         Command::History(ask) => status::history(io, &global, ask).await,
         Command::Events(ask) => status::events(io, &global, ask).await,

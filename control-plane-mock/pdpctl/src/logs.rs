@@ -6,11 +6,11 @@
 use serde::Deserialize;
 
 use super::args::{Global, Logs};
+use super::catalog::runs::run_id;
 use super::context::Session;
 use super::error::Error;
 use super::io::{Io, Width};
 use super::output::Format;
-use super::runs::run_id;
 use super::table::plain;
 
 /// Longest record that is put together, in bytes.

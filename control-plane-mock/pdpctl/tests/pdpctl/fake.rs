@@ -1,7 +1,6 @@
 //! A control plane that only answers what a test has written down, and remembers what it was asked.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -10,20 +9,21 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use jiff::Timestamp;
+use pdpctl::Width;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::io::{Io, Width};
+use crate::shell::{Outcome, Shell};
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// `GET /organizations?x=y`, without the common prefix.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// The bearer token.
-    pub(super) token: Option<String>,
+    pub(crate) token: Option<String>,
     /// The body, if it was JSON.
-    pub(super) body: Value,
+    pub(crate) body: Value,
 }
 
 #[derive(Default)]
@@ -33,23 +33,15 @@ struct Script {
 }
 
 /// The server; it ends when dropped.
-pub(super) struct Fake {
+pub(crate) struct Fake {
     script: Arc<Script>,
     address: SocketAddr,
     home: tempfile::TempDir,
     _server: JoinSet<()>,
 }
 
-/// What a command did.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) code: u8,
-    pub(super) out: String,
-    pub(super) err: String,
-}
-
 impl Fake {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let script = Arc::new(Script::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -60,44 +52,44 @@ impl Fake {
     }
 
     /// Answers `what` (`GET /version`) with these, in order; the last one again and again.
-    pub(super) fn reply(&self, what: &str, replies: impl IntoIterator<Item = (u16, Value)>) -> &Self {
+    pub(crate) fn reply(&self, what: &str, replies: impl IntoIterator<Item = (u16, Value)>) -> &Self {
         let replies = replies.into_iter().map(|(status, value)| (status, value.to_string())).collect();
         self.script.replies.lock().unwrap().insert(what.to_owned(), replies);
         self
     }
 
     /// Answers `what` with text.
-    pub(super) fn text(&self, what: &str, text: &str) -> &Self {
+    pub(crate) fn text(&self, what: &str, text: &str) -> &Self {
         self.script.replies.lock().unwrap().insert(what.to_owned(), [(200, text.to_owned())].into());
         self
     }
 
     /// What was asked so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.script.asked.lock().unwrap().clone()
     }
 
     /// Requests as words.
-    pub(super) fn whats(&self) -> Vec<String> {
+    pub(crate) fn whats(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.what).collect()
     }
 
-    pub(super) fn server(&self) -> String {
+    pub(crate) fn server(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.home.path().join(name)
     }
 
     /// Writes a file into the home folder.
-    pub(super) fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         std::fs::write(self.path(name), text).unwrap();
         self.path(name).display().to_string()
     }
 
     /// Variables that say all a context could.
-    pub(super) fn vars(&self) -> BTreeMap<String, String> {
+    pub(crate) fn vars(&self) -> BTreeMap<String, String> {
         let home = self.home.path().display().to_string();
         let pairs = [
             ("HOME", home),
@@ -110,39 +102,25 @@ impl Fake {
     }
 
     /// Runs one command line; its words are parted by spaces.
-    pub(super) async fn run(&self, line: &str) -> Outcome {
+    pub(crate) async fn run(&self, line: &str) -> Outcome {
         run(line, self.vars(), Width::Unlimited).await
     }
 }
 
 /// Runs one command line with these variables.
-pub(super) async fn run(line: &str, vars: BTreeMap<String, String>, width: Width) -> Outcome {
+pub(crate) async fn run(line: &str, vars: BTreeMap<String, String>, width: Width) -> Outcome {
     run_with(line, vars, width, None).await
 }
 
 /// Runs one command line on a terminal, where a person answers every question with `answer`.
-pub(super) async fn run_on_a_terminal(line: &str, vars: BTreeMap<String, String>, answer: &'static str) -> Outcome {
+pub(crate) async fn run_on_a_terminal(line: &str, vars: BTreeMap<String, String>, answer: &'static str) -> Outcome {
     run_with(line, vars, Width::Columns(100), Some(answer)).await
 }
 
 async fn run_with(line: &str, vars: BTreeMap<String, String>, width: Width, answer: Option<&'static str>) -> Outcome {
-    let (out, err) = (Buffer::default(), Buffer::default());
-    let mut io = Io {
-        vars,
-        input: Box::new(answer.unwrap_or_default().as_bytes()),
-        out: Box::new(out.clone()),
-        err: Box::new(err.clone()),
-        out_width: width,
-        err_width: width,
-        color: false,
-        interactive: answer.is_some(),
-        now: || Timestamp::from_second(1_795_262_400).unwrap(),
-    };
-    let words = std::iter::once("pdpctl").chain(line.split_whitespace());
-    let code = super::run(words, &mut io).await;
-    let outcome = Outcome { code, out: out.text(), err: err.text() };
-    assert!(!format!("{outcome:?}").contains("canary-token"), "the token was printed: {outcome:?}");
-    outcome
+    let now = || Timestamp::from_second(1_795_262_400).unwrap();
+    let shell = Shell { vars, out_width: width, err_width: width, answer, now, secret: "canary-token".to_owned() };
+    shell.run(line).await
 }
 
 async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response {
@@ -165,25 +143,4 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
         }
     };
     Response::builder().status(status).body(Body::from(text)).unwrap()
-}
-
-/// A stream that a test reads afterwards.
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-impl Buffer {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,54 +1,22 @@
-//! `pdpctl` against the real server, in process, over TLS; the data plane is a fake one.
-
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
-
-#[path = "../../tests/common/mod.rs"]
-mod common;
+//! Commands against the real server, over TLS; the data plane is a fake one.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 
-use common::*;
 use control_plane_mock::ControlPlane;
-use pdpctl::{Io, Width};
+use pdpctl::Width;
 use protocol::message::{FieldError, RefusalClass, Verdict};
 use serde_json::Value;
 
+use crate::common::*;
+use crate::shell::{Outcome, Shell};
+
 const SERVICE: &str = "../../config/samples/httpbin.yaml";
 const TASK: &str = "../../config/samples/task.yaml";
-
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-impl Buffer {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A developer with a home folder.
 struct Developer {
     home: tempfile::TempDir,
     secret: String,
-}
-
-#[derive(Debug)]
-struct Outcome {
-    code: u8,
-    out: String,
-    err: String,
 }
 
 impl Developer {
@@ -67,23 +35,15 @@ impl Developer {
     }
 
     async fn run(&self, line: &str) -> Outcome {
-        let (out, err) = (Buffer::default(), Buffer::default());
-        let mut io = Io {
+        let shell = Shell {
             vars: BTreeMap::from([("HOME".to_owned(), self.home.path().display().to_string())]),
-            input: Box::new(std::io::empty()),
-            out: Box::new(out.clone()),
-            err: Box::new(err.clone()),
             out_width: Width::Columns(100),
             err_width: Width::Unlimited,
-            color: false,
-            interactive: false,
+            answer: None,
             now: jiff::Timestamp::now,
+            secret: self.secret.clone(),
         };
-        let words = std::iter::once("pdpctl").chain(line.split_whitespace());
-        let code = soon(line, pdpctl::run(words, &mut io)).await;
-        let outcome = Outcome { code, out: out.text(), err: err.text() };
-        assert!(!format!("{outcome:?}").contains(&self.secret), "the token was printed: {outcome:?}");
-        outcome
+        soon(line, shell.run(line)).await
     }
 
     /// Runs what must succeed; gives what it printed.
