@@ -1,4 +1,4 @@
-//! create, get and delete: which objects there are, each a row here and a file below with what it takes, does and shows.
+//! create, get, update and delete: which objects there are, each a row here and a file below with what it takes, does and shows.
 
 use clap::Subcommand;
 
@@ -38,9 +38,10 @@ macro_rules! verb {
 }
 
 macro_rules! catalog {
-    ($($file:ident: $(create $create:ident)? $(get $get:ident)? $(delete $delete:ident)?;)*) => {
+    ($($file:ident: $(create $create:ident)? $(get $get:ident)? $(update $update:ident)? $(delete $delete:ident)?;)*) => {
         verb!(Create: $($($create $file::Create,)?)*);
         verb!(Get: $($($get $file::Get,)?)*);
+        verb!(Update: $($($update $file::Update,)?)*);
         verb!(Delete: $($($delete $file::Delete,)?)*);
     };
 }
@@ -49,7 +50,7 @@ macro_rules! catalog {
 catalog! {
     organizations: create Organization get Organizations delete Organization;
     projects: create Project get Projects delete Project;
-    environments: create Environment get Environments delete Environment;
+    environments: create Environment get Environments update Environment delete Environment;
     data_planes: create DataPlane get DataPlanes delete DataPlane;
     enrolments: create Enrolment;
     tokens: create Token get Tokens delete Token;

@@ -90,6 +90,12 @@ impl Client {
         self.read(response).await
     }
 
+    /// Asks to replace something.
+    pub(super) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Error> {
+        let response = self.send(Method::PUT, path, &[], Some(body), Some(REQUEST)).await?;
+        self.read(response).await
+    }
+
     /// Asks to do something whose answer says nothing more.
     pub(super) async fn post_only(&self, path: &[&str]) -> Result<(), Error> {
         self.send(Method::POST, path, &[], None::<&()>, Some(REQUEST)).await.map(drop)

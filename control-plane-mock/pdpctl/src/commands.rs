@@ -5,7 +5,7 @@ use control_plane_model::{ComponentRow, DataPlane};
 
 use super::args::{Act, ContextCommand, Deploy, Events, Global, History, Login, Logs, Rollback, Run, Shell, Status};
 use super::catalog::kind::names_of;
-use super::catalog::{Create, Delete, Get};
+use super::catalog::{Create, Delete, Get, Update};
 
 const AFTER: &str = "\
 Exit codes:
@@ -50,6 +50,11 @@ pub(super) enum Command {
     Get {
         #[command(subcommand)]
         kind: Get,
+    },
+    /// Change the settings of something
+    Update {
+        #[command(subcommand)]
+        kind: Update,
     },
     /// Delete something
     Delete {

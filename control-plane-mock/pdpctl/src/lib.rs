@@ -91,6 +91,7 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
         Command::Context { command } => contexts::command(io, &global, command),
         Command::Create { kind } => kind.run(io, &global).await,
         Command::Get { kind } => kind.run(io, &global).await,
+        Command::Update { kind } => kind.run(io, &global).await,
         Command::Delete { kind } => kind.run(io, &global).await,
         Command::Revoke { name, yes } => catalog::data_planes::revoke(io, &global, &name, yes).await,
         Command::Adopt { name } => catalog::data_planes::adopt(io, &global, &name).await,

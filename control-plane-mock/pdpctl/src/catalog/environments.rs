@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use control_plane_model::problem::{Code, check_handle};
-use control_plane_model::{DataPlane, Environment, NewEnvironment, ResourceStatus};
+use control_plane_model::{DataPlane, Environment, EnvironmentSettings, NewEnvironment, ResourceStatus};
 use jiff::Timestamp;
 use protocol::document::Quota;
 
@@ -13,8 +13,8 @@ use crate::age::since;
 use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
-use crate::output::Format;
-use crate::views::{View, joined};
+use crate::output::{self, Format};
+use crate::views::{View, joined, or_dash};
 use crate::wait::{End, Line, Snapshot, Wait, watch};
 
 impl Kind for Environment {
@@ -28,7 +28,7 @@ impl Kind for Environment {
 }
 
 impl View for Environment {
-    const HEAD: &'static [&'static str] = &["NAME", "ORDER", "DATA PLANES", "EGRESS", "STATUS", "AGE"];
+    const HEAD: &'static [&'static str] = &["NAME", "ORDER", "DATA PLANES", "EGRESS", "QUOTA", "STATUS", "AGE"];
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
         let egress = match self.settings.egress {
@@ -42,6 +42,7 @@ impl View for Environment {
             self.position.to_string(),
             joined(&self.data_planes),
             egress.into(),
+            or_dash(self.settings.quota.as_ref().map(|quota| amounts(quota).join(", ")).as_deref()),
             status.into(),
             since(&self.created, now),
         ]
@@ -49,6 +50,40 @@ impl View for Environment {
 
     fn named(&self) -> String {
         format!("environment/{}", self.name)
+    }
+}
+
+/// The amounts of a quota, in words.
+fn amounts(Quota { cpu, memory, pods }: &Quota) -> Vec<String> {
+    let cpu = cpu.as_ref().map(|cpu| format!("{cpu} CPU"));
+    let pods = pods.map(|pods| format!("{pods} pods"));
+    [cpu, memory.clone(), pods].into_iter().flatten().collect()
+}
+
+// No doc comment here: clap would use it as the help of every command that takes these arguments.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Whether pods may reach the world outside the cluster
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    egress: Option<bool>,
+    /// CPU for all that runs in it, 4 or 500m
+    #[arg(long, value_name = "QUANTITY")]
+    quota_cpu: Option<String>,
+    /// Memory for all that runs in it, 8Gi for instance
+    #[arg(long, value_name = "QUANTITY")]
+    quota_memory: Option<String>,
+    /// Number of pods in it
+    #[arg(long, value_name = "N")]
+    quota_pods: Option<i32>,
+}
+
+impl Settings {
+    /// These in place of `old` ones; what was not given stays.
+    fn over(self, old: EnvironmentSettings) -> EnvironmentSettings {
+        let Self { egress, quota_cpu, quota_memory, quota_pods } = self;
+        let Quota { cpu, memory, pods } = old.quota.unwrap_or(Quota { cpu: None, memory: None, pods: None });
+        let quota = Quota { cpu: quota_cpu.or(cpu), memory: quota_memory.or(memory), pods: quota_pods.or(pods) };
+        EnvironmentSettings { egress: egress.or(old.egress), quota: (!amounts(&quota).is_empty()).then_some(quota) }
     }
 }
 
@@ -64,26 +99,15 @@ pub(crate) struct Create {
     /// Place in the order of promotion, from 1; the last when left out
     #[arg(long, value_name = "N")]
     position: Option<i64>,
-    /// Whether pods may reach the world outside the cluster
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    egress: Option<bool>,
-    /// CPU for all that runs in it, 4 or 500m
-    #[arg(long, value_name = "QUANTITY")]
-    quota_cpu: Option<String>,
-    /// Memory for all that runs in it, 8Gi for instance
-    #[arg(long, value_name = "QUANTITY")]
-    quota_memory: Option<String>,
-    /// Number of pods in it
-    #[arg(long, value_name = "N")]
-    quota_pods: Option<i32>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 impl Create {
     pub(super) async fn run(self, io: &mut Io, form: Format, session: &Session) -> Result<(), Error> {
-        let Self { name, data_planes, position, egress, quota_cpu, quota_memory, quota_pods } = self;
+        let Self { name, data_planes, position, settings } = self;
         check_handle("name", &name)?;
-        let any = quota_cpu.is_some() || quota_memory.is_some() || quota_pods.is_some();
-        let quota = any.then_some(Quota { cpu: quota_cpu, memory: quota_memory, pods: quota_pods });
+        let EnvironmentSettings { egress, quota } = settings.over(EnvironmentSettings::default());
         let new = NewEnvironment { name, data_planes, position, egress, quota };
         let made: Environment = session.client.post(&Environment::path(session)?, &new).await?;
         created(io, form, &made)
@@ -91,6 +115,37 @@ impl Create {
 }
 
 pub(crate) type Get = GetNamed<Environment>;
+
+/// Egress and quota of an environment, on its data planes at once; what is not named stays
+#[derive(Debug, Args)]
+#[command(visible_alias = "env")]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
+    .args(["egress", "quota_cpu", "quota_memory", "quota_pods", "no_quota"]))]
+pub(crate) struct Update {
+    /// Name
+    #[arg(add = names_of::<Environment>())]
+    name: String,
+    #[command(flatten)]
+    settings: Settings,
+    /// Take its quota away; what the cluster's owner gives to an environment without one holds then
+    #[arg(long)]
+    no_quota: bool,
+}
+
+impl Update {
+    pub(super) async fn run(self, io: &mut Io, form: Format, session: &Session) -> Result<(), Error> {
+        let Self { name, settings, no_quota } = self;
+        let path = session.in_project(&["environments", &name])?;
+        let mut old = session.client.get::<Environment>(&path, &[]).await?.settings;
+        let before = old.clone();
+        old.quota = old.quota.filter(|_| !no_quota);
+        let new = settings.over(old);
+        let now: Environment = session.client.put(&[path.as_slice(), &["settings"]].concat(), &new).await?;
+        let (named, change) = (now.named(), if new == before { "unchanged" } else { "updated" });
+        let sentence = format!("{named} {change}. See: pdpctl status --environment {name}");
+        output::say(io, form, &now, &sentence, &named)
+    }
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Delete {

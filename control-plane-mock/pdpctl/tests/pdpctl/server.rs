@@ -114,6 +114,40 @@ async fn a_component_lives_from_deployment_to_deletion() {
 }
 
 #[tokio::test]
+async fn a_quota_is_changed_after_creation_and_what_is_not_named_stays() {
+    let plane = control_plane().await;
+    let developer = Developer::of(&plane);
+    let identity = furnished(&plane, &developer).await;
+    let mut agent = Start::new(&plane, &identity).run(World::default());
+    let said = developer.ok("update environment prod --quota-pods 30 --quota-memory 8Gi").await;
+    assert_eq!(said, "environment/prod updated. See: pdpctl status --environment prod\n");
+    let update = "update env prod --egress=false";
+    assert_eq!(developer.json(update).await["quota"], serde_json::json!({ "pods": 30, "memory": "8Gi" }));
+    assert!(developer.ok(update).await.starts_with("environment/prod unchanged."));
+    let reached = |wanted: Value| {
+        move |world: &World| {
+            let bodies = world.documents.iter().filter(|document| document.kind == "Environment");
+            let mut bodies = bodies.map(|document| serde_json::from_str::<Value>(document.body.get()).unwrap());
+            bodies.next_back().filter(|body| body["environment"] == "prod" && body["quota"] == wanted).map(drop)
+        }
+    };
+    agent.until("the new quota", reached(serde_json::json!({ "pods": 30, "memory": "8Gi" }))).await;
+    assert!(developer.ok("get env prod").await.contains("8Gi, 30 pods"));
+    developer.ok("update environment prod --no-quota --quota-cpu 4").await;
+    agent.until("another quota", reached(serde_json::json!({ "cpu": "4" }))).await;
+    let refused = developer.run("update environment prod --quota-memory 128m").await;
+    assert!(
+        refused.code == 2 && refused.err.contains("parts of a byte (at /quota/memory)\nhint:  "),
+        "{}",
+        refused.err
+    );
+    let nothing = developer.run("update environment prod").await;
+    assert!(nothing.code == 2 && nothing.err.contains("--quota-pods"), "{}", nothing.err);
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_task_runs_and_its_result_is_the_exit_code() {
     let plane = control_plane().await;
     let developer = Developer::of(&plane);

@@ -35,6 +35,21 @@ async fn status_fits_80_and_160_columns() {
 }
 
 #[tokio::test]
+async fn environments_fit_80_and_160_columns() {
+    let fake = Fake::start().await;
+    let row = |name: &str, planes: Value, quota: Value| {
+        json!({ "name": name, "position": 1, "dataPlanes": planes, "egress": true, "quota": quota,
+                "created": "2026-11-21T11:57:00Z" })
+    };
+    let all = [
+        row("dev", json!(["eu-1"]), Value::Null),
+        row("production", json!(["eu-1", "us-east-customer"]), json!({ "cpu": "16", "memory": "32Gi", "pods": 100 })),
+    ];
+    fake.reply(&format!("GET {PROJECT}/environments"), [(200, json!(all))]);
+    insta::assert_snapshot!(in_terminals(&fake, "get environments").await);
+}
+
+#[tokio::test]
 async fn lists_have_every_form() {
     let fake = Fake::start().await;
     let image = DIGEST;
