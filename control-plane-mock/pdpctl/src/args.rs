@@ -189,6 +189,9 @@ pub(super) struct History {
     pub(super) environment: Option<String>,
 }
 
+/// Container of a pod that runs the component's image.
+pub(super) const COMPONENT_CONTAINER: &str = "main";
+
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     /// Component
@@ -206,6 +209,12 @@ pub(super) struct Logs {
     /// Begin with lines of the last TIME: 30s, 5m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) since: Option<Duration>,
+    /// Those of this container, not of the component's own (main)
+    #[arg(long, short, value_name = "NAME", default_value = COMPONENT_CONTAINER, hide_default_value = true)]
+    pub(super) container: String,
+    /// Those of all containers: what the cluster puts beside the component too
+    #[arg(long, conflicts_with = "container")]
+    pub(super) all_containers: bool,
     /// Those of the containers before their last restart
     #[arg(long, conflicts_with = "follow")]
     pub(super) previous: bool,
@@ -215,7 +224,7 @@ pub(super) struct Logs {
     /// Begin each line with its time
     #[arg(long)]
     pub(super) timestamps: bool,
-    /// Do not begin each line with the name of its pod
+    /// Do not begin each line with the name of its pod, and of its container where that is not main
     #[arg(long)]
     pub(super) no_prefix: bool,
 }

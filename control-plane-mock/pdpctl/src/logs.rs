@@ -1,11 +1,15 @@
 //! logs: lines of a component's pods, as they come.
 //!
-//! Lines are the application's own and are passed on as they are, but on a terminal their control characters are shown and not
+//! A stream has the lines of all containers, those of sidecars that the cluster adds too; only the component's own are shown unless others
+//! are asked for. Lines are the application's own and are passed on as they are, but on a terminal their control characters are shown and not
 //! obeyed. Gaps and ends go to standard error.
 
+use std::collections::BTreeSet;
+
+use protocol::text::steers;
 use serde::Deserialize;
 
-use super::args::{Global, Logs};
+use super::args::{COMPONENT_CONTAINER, Global, Logs};
 use super::catalog::runs::run_id;
 use super::context::Session;
 use super::error::Error;
@@ -39,7 +43,20 @@ const GOOD_ENDS: [&str; 4] = ["Complete", "ContainerEnded", "PodDeleted", "Stopp
 /// `logs`.
 pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), Error> {
     let session = Session::open(io, &global.chosen())?;
-    let Logs { component, environment, follow, tail, since, previous, run, timestamps, no_prefix } = ask;
+    let Logs {
+        component,
+        environment,
+        follow,
+        tail,
+        since,
+        container,
+        all_containers,
+        previous,
+        run,
+        timestamps,
+        no_prefix,
+    } = ask;
+    let container = (!all_containers).then_some(container);
     let mut query = vec![("environment", environment), ("format", "json".to_owned())];
     query.extend(follow.then(|| ("follow", "true".to_owned())));
     query.extend(tail.map(|count| ("tail", count.to_string())));
@@ -57,6 +74,8 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
             timestamps,
             prefix: !no_prefix,
             follow,
+            container: container.clone(),
+            others: BTreeSet::new(),
             rest: Vec::new(),
             lines: 0,
             bad_end: None,
@@ -70,16 +89,24 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
         ended = stream => ended,
         _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted(String::new())),
     };
-    match ended? {
-        (_, Some(why)) => {
-            Err(Error::Failed { message: format!("the log of {component} ends: {why}"), hint: String::new() })
-        }
-        (0, None) if global.output == Format::Table => {
-            io.complain("No lines.");
-            Ok(())
-        }
-        (_, None) => Ok(()),
+    let Printer { lines, others, bad_end, .. } = ended?;
+    if let Some(why) = bad_end {
+        return Err(Error::Failed { message: format!("the log of {component} ends: {why}"), hint: String::new() });
     }
+    if lines == 0 && global.output == Format::Table {
+        io.complain(&no_lines(container.as_deref(), &others));
+    }
+    Ok(())
+}
+
+/// What is said instead of lines; `others` are containers that wrote some.
+fn no_lines(container: Option<&str>, others: &BTreeSet<String>) -> String {
+    let Some(container) = container.filter(|_| !others.is_empty()) else { return "No lines.".to_owned() };
+    let others: Vec<_> = others.iter().map(|name| plain(name)).collect();
+    format!(
+        "No lines of container {container}. There are some of: {}. Show them with --container NAME, or --all-containers.",
+        others.join(", ")
+    )
 }
 
 struct Printer {
@@ -89,6 +116,10 @@ struct Printer {
     timestamps: bool,
     prefix: bool,
     follow: bool,
+    /// The only container that is shown; none for all.
+    container: Option<String>,
+    /// Containers whose lines are not shown.
+    others: BTreeSet<String>,
     rest: Vec<u8>,
     lines: u64,
     bad_end: Option<String>,
@@ -132,6 +163,13 @@ impl Printer {
             out.push(b'\n');
             return;
         };
+        // A gap names the source whose lines are missing.
+        let from = if note.as_deref() == Some("Gap") { line.split(':').next().unwrap_or_default() } else { &source };
+        let (pod, container) = from.split_once('/').unwrap_or((from, ""));
+        if self.container.as_deref().is_some_and(|wanted| !container.is_empty() && wanted != container) {
+            self.others.insert(container.to_owned());
+            return;
+        }
         self.lines += u64::from(note.is_none());
         let bad = note.as_deref() == Some("End") && !GOOD_ENDS.iter().any(|good| line.starts_with(good));
         if bad {
@@ -144,10 +182,10 @@ impl Printer {
         }
         match note.as_deref() {
             None => {
-                let pod = source.split('/').next().unwrap_or_default();
-                let pod = if self.prefix && !pod.is_empty() { format!("{pod} ") } else { String::new() };
+                let name = if container == COMPONENT_CONTAINER { pod } else { source.as_str() };
+                let name = if self.prefix && !name.is_empty() { format!("{name} ") } else { String::new() };
                 let time = if self.timestamps && !time.is_empty() { format!("{time} ") } else { String::new() };
-                out.extend_from_slice(format!("{pod}{time}{line}\n").as_bytes());
+                out.extend_from_slice(format!("{name}{time}{line}\n").as_bytes());
             }
             // A bad end becomes the command's error. A good one is expected, so it is only worth a note when following.
             Some("End") if bad || !self.follow => {}
@@ -155,11 +193,11 @@ impl Printer {
         }
     }
 
-    fn finish(mut self, io: &mut Io) -> Result<(u64, Option<String>), Error> {
+    fn finish(mut self, io: &mut Io) -> Result<Self, Error> {
         if !self.rest.is_empty() {
             self.take(io, b"\n")?;
         }
-        Ok((self.lines, self.bad_end))
+        Ok(self)
     }
 }
 
@@ -167,9 +205,7 @@ impl Printer {
 fn shown(lines: &str) -> String {
     let mut out = String::with_capacity(lines.len());
     for c in lines.chars() {
-        let drives = c.is_control() && !matches!(c, '\n' | '\t');
-        // Directional overrides are no control characters to Unicode.
-        if drives || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if steers(c) && !matches!(c, '\n' | '\t') {
             out.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             out.push(c);
@@ -183,12 +219,19 @@ mod tests {
     use super::*;
 
     fn printed(form: Format, records: &[&str]) -> (String, String, Option<String>) {
+        let (out, err, printer) = printed_of(Some(COMPONENT_CONTAINER), form, records);
+        (out, err, printer.bad_end)
+    }
+
+    fn printed_of(container: Option<&str>, form: Format, records: &[&str]) -> (String, String, Printer) {
         let mut printer = Printer {
             form,
             terminal: false,
             timestamps: false,
             prefix: true,
             follow: false,
+            container: container.map(str::to_owned),
+            others: BTreeSet::new(),
             rest: Vec::new(),
             lines: 0,
             bad_end: None,
@@ -197,7 +240,36 @@ mod tests {
         for record in records {
             printer.record(record.as_bytes(), &mut out, &mut err);
         }
-        (String::from_utf8(out).unwrap(), err, printer.bad_end)
+        (String::from_utf8(out).unwrap(), err, printer)
+    }
+
+    #[test]
+    fn only_the_components_own_container_is_shown_unless_others_are_asked_for() {
+        let records = [
+            r#"{"dataPlane":"eu","source":"web-1/main","line":"GET /"}"#,
+            r#"{"dataPlane":"eu","source":"web-1/istio-proxy","line":"upstream"}"#,
+            r#"{"dataPlane":"eu","line":"web-1/istio-proxy: lines are missing here (Rotated)","note":"Gap"}"#,
+            r#"{"dataPlane":"eu","line":"web-1/main: lines are missing here (Rotated)","note":"Gap"}"#,
+        ];
+        let (own, sidecar) = (
+            "-- eu: web-1/main: lines are missing here (Rotated)\n",
+            "-- eu: web-1/istio-proxy: lines are missing here (Rotated)\n",
+        );
+        let of = |container| {
+            let (out, err, printer) = printed_of(container, Format::Table, &records);
+            (out, err, printer.lines)
+        };
+        assert_eq!(of(Some("main")), ("web-1 GET /\n".to_owned(), own.to_owned(), 1));
+        assert_eq!(of(Some("istio-proxy")), ("web-1/istio-proxy upstream\n".to_owned(), sidecar.to_owned(), 1));
+        assert_eq!(of(None), ("web-1 GET /\nweb-1/istio-proxy upstream\n".to_owned(), format!("{sidecar}{own}"), 2));
+        let json = printed_of(Some("main"), Format::Json, &records).0;
+        assert!(json.lines().count() == 2 && !json.contains("istio"), "{json}");
+        let (_, _, none) = printed_of(Some("job"), Format::Table, &records);
+        assert_eq!(
+            no_lines(Some("job"), &none.others),
+            "No lines of container job. There are some of: istio-proxy, main. Show them with --container NAME, or --all-containers."
+        );
+        assert_eq!(no_lines(Some("main"), &BTreeSet::new()), "No lines.");
     }
 
     #[test]
@@ -223,7 +295,7 @@ mod tests {
 
     #[test]
     fn json_is_passed_on_as_it_is() {
-        let record = r#"{"source":"p/c","line":"x","more":1}"#;
+        let record = r#"{"source":"p/main","line":"x","more":1}"#;
         assert_eq!(printed(Format::Json, &[record]).0, format!("{record}\n"));
     }
 }

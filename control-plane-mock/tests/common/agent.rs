@@ -347,7 +347,7 @@ async fn stream(start: &Start, path: &str, wish: &StreamStart, lines: &[String])
     let from = wish.resume.first().map_or(0, |cursor| cursor.parse::<usize>().unwrap() + 1);
     for (index, line) in lines.iter().enumerate().skip(from) {
         let text = format!("2026-01-01T00:00:00.{index:09}Z {line}\n");
-        let head = LogChunkHead { source: "app-1/app".into(), cursor: index.to_string() };
+        let head = LogChunkHead { source: "app-1/main".into(), cursor: index.to_string() };
         let payload = LogChunk { head, lines: text.as_bytes() }.encode().unwrap();
         while offset + payload.len() as u64 > credit {
             let Some(Ok(message)) = socket.next().await else { return };

@@ -265,6 +265,25 @@ async fn logs_are_passed_on_and_gaps_told() {
 }
 
 #[tokio::test]
+async fn lines_of_other_containers_are_shown_when_they_are_asked_for() {
+    let fake = Fake::start().await;
+    let line = |source: &str, line: &str| json!({ "dataPlane": "eu-1", "source": source, "line": line }).to_string();
+    let both = format!("{}\n{}", line("p-1/main", "GET /"), line("p-1/istio-proxy", "upstream"));
+    fake.text(&format!("GET {PROJECT}/components/httpbin/logs?environment=dev&format=json"), &both);
+    for (flags, shown) in [
+        ("", "p-1 GET /\n"),
+        ("-c istio-proxy", "p-1/istio-proxy upstream\n"),
+        ("--container istio-proxy --no-prefix", "upstream\n"),
+        ("--all-containers", "p-1 GET /\np-1/istio-proxy upstream\n"),
+    ] {
+        assert_eq!(fake.run(&format!("logs httpbin -e dev {flags}")).await.out, shown, "{flags}");
+    }
+    let none = fake.run("logs httpbin -e dev -c job").await;
+    assert!(none.code == 0 && none.err.contains("There are some of: istio-proxy, main"), "{}", none.err);
+    assert_eq!(fake.run("logs httpbin -e dev -c job --all-containers").await.code, 2);
+}
+
+#[tokio::test]
 async fn nothing_that_is_stored_or_refused_can_drive_a_terminal() {
     let fake = Fake::start().await;
     let hostile = "a\u{1b}[2J\u{9b}2J\u{202e}txt\u{2069}";
