@@ -3,7 +3,6 @@
 //! Strongest first: a flag, an environment variable, the context. The file is replaced as a whole, by a rename.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::error::Error;
-use super::io::Io;
+use super::io::{Io, text_of};
 
 /// All contexts.
 #[derive(Default, Serialize, Deserialize)]
@@ -99,7 +98,7 @@ impl Session {
             }
         };
         let ca = match io.var("PDPCTL_CA_FILE") {
-            Some(path) => Some(read(Path::new(path))?),
+            Some(path) => Some(read_ca(Path::new(path))?),
             None => same.and_then(|context| context.ca_bundle.clone()),
         };
         let client = Client::new(server, ca.as_deref(), Some(token))?;
@@ -218,19 +217,20 @@ pub(super) fn save(path: &Path, file: &File) -> Result<(), Error> {
     write().map_err(failed)
 }
 
-pub(super) fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Access { what: "read", path: path.to_owned(), source })
+/// Certificates in PEM; [`Client`] reads them.
+pub(super) fn read_ca(path: &Path) -> Result<String, Error> {
+    match text_of(path) {
+        Ok(text) => Ok(text),
+        Err(Error::File { path, problems: _ }) => Err(Error::usage(
+            format!("{path} is no text, so it holds no certificate in PEM"),
+            "from a file in DER: openssl x509 -inform der -in FILE -out ca.crt",
+        )),
+        Err(other) => Err(other),
+    }
 }
 
 pub(super) fn read_token(path: &Path) -> Result<SecretString, Error> {
-    let text = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        let result = std::io::stdin().read_to_string(&mut text);
-        result.map_err(|source| Error::Access { what: "read", path: path.to_owned(), source })?;
-        text
-    } else {
-        read(path)?
-    };
+    let text = text_of(path)?;
     let token = text.trim();
     if token.is_empty() || token.contains(char::is_whitespace) {
         let sentence =

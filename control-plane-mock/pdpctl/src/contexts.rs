@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::args::{ContextCommand, Global, Login};
 use super::client::Client;
-use super::context::{Context, File, load, location, no_context, read, read_token, save};
+use super::context::{Context, File, load, location, no_context, read_ca, read_token, save};
 use super::error::Error;
 use super::io::Io;
 use super::output;
@@ -15,7 +15,7 @@ use super::table::Table;
 pub(super) async fn login(io: &mut Io, global: &Global, ask: Login) -> Result<(), Error> {
     location(io)?;
     let (path, mut file) = load(io)?;
-    let ca_bundle = ask.ca_file.as_deref().map(read).transpose()?;
+    let ca_bundle = ask.ca_file.as_deref().map(read_ca).transpose()?;
     let token = read_token(&ask.token_file)?;
     let client = Client::new(&ask.server, ca_bundle.as_deref(), Some(token.clone()))?;
     let version = client.version().await?;

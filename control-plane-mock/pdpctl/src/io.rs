@@ -1,9 +1,11 @@
-//! What a command may touch of its surroundings: variables, the clock, two streams, the width of the terminal.
+//! What a command may touch of its surroundings: variables, the clock, two streams, the width of the terminal, files of text.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Read as _, Write};
+use std::path::Path;
 
+use control_plane_model::component::decoded;
 use jiff::Timestamp;
 
 use super::error::Error;
@@ -122,4 +124,26 @@ impl Io {
         let mut answer = String::new();
         self.input.read_line(&mut answer).is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
     }
+}
+
+/// The text of a file, without the mark that Windows puts in front of UTF-8; `-` is standard input.
+///
+/// # Errors
+/// `Access` when it cannot be read, `File` when it is in another encoding.
+pub(super) fn text_of(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Access { what: "read", path: path.to_owned(), source };
+    let bytes = if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map_err(failed)?;
+        bytes
+    } else {
+        std::fs::read(path).map_err(failed)?
+    };
+    let text = decoded(bytes).map_err(|problem| Error::File { path: named(path), problems: vec![problem] })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// What a file is called in complaints.
+pub(super) fn named(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
 }

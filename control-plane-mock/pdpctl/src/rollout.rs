@@ -1,7 +1,5 @@
 //! deploy, restart, rollback, undeploy: asking for a change and waiting for its end.
 
-use std::io::Read as _;
-use std::path::Path;
 use std::time::Duration;
 
 use control_plane_model::component::{self, Component, Override};
@@ -12,7 +10,7 @@ use serde::Serialize;
 use super::args::{Act, Deploy, FileArgs, Global, Rollback, Where};
 use super::context::Session;
 use super::error::Error;
-use super::io::Io;
+use super::io::{Io, named, text_of};
 use super::judge::{Wish, is_of, judge, title};
 use super::output::Format;
 use super::wait::{Wait, watch};
@@ -26,23 +24,9 @@ pub(super) fn component_file(ask: &FileArgs) -> Result<Component, Error> {
     let Some(path) = &ask.file else {
         return Err(Error::usage("no component file is named", "give one with -f FILE"));
     };
-    let bytes = read(path)?;
+    let text = text_of(path)?;
     let overrides = ask.sets.iter().map(|set| Override::parse(set)).collect::<Result<Vec<_>, Problem>>()?;
-    let text = component::decoded(bytes).map_err(|problem| vec![problem]);
-    text.and_then(|text| component::from_yaml_with(&text, &overrides)).map_err(|problems| {
-        let path = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
-        Error::File { path, problems }
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::Access { what: "read", path: path.to_owned(), source };
-    if path.as_os_str() != "-" {
-        return std::fs::read(path).map_err(failed);
-    }
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    component::from_yaml_with(&text, &overrides).map_err(|problems| Error::File { path: named(path), problems })
 }
 
 /// `deploy`.

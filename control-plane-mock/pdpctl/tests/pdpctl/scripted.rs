@@ -193,6 +193,30 @@ async fn login_keeps_a_context_that_only_its_owner_reads() {
 }
 
 #[tokio::test]
+async fn files_of_windows_are_read_or_told_with_what_to_do() {
+    let fake = Fake::start().await;
+    fake.reply("GET /version", [(200, json!({ "version": "0.1.0" }))]);
+    fake.reply("GET /organizations", [(200, json!([]))]);
+    let login = async |token: &[u8], more: &str| {
+        let path = fake.path("token");
+        std::fs::write(&path, token).unwrap();
+        fake.run(&format!("login {} --token-file {} {more}", fake.server(), path.display())).await
+    };
+    assert_eq!(login("\u{feff}canary-token\r\n".as_bytes(), "").await.code, 0);
+    assert_eq!(fake.asked()[0].token.as_deref(), Some("canary-token"));
+    let utf16: Vec<u8> = "\u{feff}canary".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let told = login(&utf16, "").await;
+    assert!(
+        told.code == 2 && told.err.contains("token:1: the file is in UTF-16\n    hint: save it as UTF-8"),
+        "{}",
+        told.err
+    );
+    std::fs::write(fake.path("ca.der"), [0x30, 0x82, 0x01, 0xff]).unwrap();
+    let told = login(b"canary-token", &format!("--ca-file {}", fake.path("ca.der").display())).await;
+    assert!(told.code == 2 && told.err.contains("openssl x509 -inform der"), "{}", told.err);
+}
+
+#[tokio::test]
 async fn without_a_context_it_says_how_to_log_in() {
     let home = tempfile::tempdir().unwrap();
     let vars = [("HOME".to_owned(), home.path().display().to_string())].into();
