@@ -79,8 +79,7 @@ fn located(error: &Error) -> Located {
         let sentence = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or_default();
         (
             format!("this cannot be read as YAML: {sentence}"),
-            "indent by spaces alone, put a space behind `key:`, and quotes around text that has `: ` or ` #` in it or begins with a \
-             special character",
+            "indent by spaces, put a space behind `key:`, and quotes around text with `: `, ` #` or a special first character",
         )
     });
     Located { line: error.location().map(|location| location.line()), problem: Problem::invalid("", what).hint(hint) }

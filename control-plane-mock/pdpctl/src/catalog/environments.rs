@@ -118,7 +118,7 @@ pub(crate) type Get = GetNamed<Environment>;
 
 /// Egress and quota of an environment, on its data planes at once; what is not named stays
 #[derive(Debug, Args)]
-#[command(visible_alias = "env")]
+#[command(visible_alias = "env", override_usage = "pdpctl update environment [OPTIONS] <NAME>")]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
     .args(["egress", "quota_cpu", "quota_memory", "quota_pods", "no_quota"]))]
 pub(crate) struct Update {
