@@ -136,7 +136,7 @@ fn write(c: &Connection, place: &Scope, change: Change<'_>) -> Result<Deployment
         deployment: Some(id),
         task_run: None,
     };
-    let provenance = place.provenance(id, change.reason);
+    let provenance = place.provenance(Some(format!("deployment-{id}")), change.reason);
     environments::publish(c, place, change.environment)?;
     let mut generations = BTreeMap::new();
     for (plane, handle) in planes(c, change.environment)? {

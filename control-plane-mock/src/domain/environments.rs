@@ -1,14 +1,14 @@
 //! Environments of a project: their rows, and the documents that they are for data planes.
 
-use control_plane_model::component::{absent_release, first};
+use control_plane_model::component::absent_release;
 use control_plane_model::problem::{Code, Problem, check_handle};
 use control_plane_model::{Environment, EnvironmentSettings, NewEnvironment};
-use protocol::document::{Desired, EnvironmentSpec, Provenance, breaches};
+use protocol::document::{Desired, EnvironmentSpec};
 use protocol::name::{Kind, ResourceKey};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::data_planes;
-use super::handles::{exists_already, short};
+use super::handles::{check_body, exists_already, short};
 use super::scope::Scope;
 use crate::desired::documents::{self, Belongs};
 use crate::store::{Result, Steps, now};
@@ -52,7 +52,7 @@ pub fn environment(c: &Connection, project: i64, handle: &str) -> Result<i64> {
 pub fn create_environment(c: &Connection, place: &Scope, new: &NewEnvironment) -> Result<i64> {
     check_handle("name", &new.name)?;
     let settings = EnvironmentSettings { egress: new.egress, quota: new.quota.clone() };
-    check(place, &new.name, &settings)?;
+    check_body(Kind::Environment, &present(place, &new.name, settings.clone()))?;
     let mut planes = Vec::new();
     for handle in &new.data_planes {
         planes.push(data_planes::data_plane(c, place.organization, handle)?);
@@ -134,19 +134,10 @@ pub fn set(c: &Connection, place: &Scope, environment: i64, settings: &Environme
         let problem = Problem::new(Code::Conflict, format!("environment {name} is being deleted"));
         return Err(problem.hint("create it again once it is gone").into());
     }
-    check(place, &name, settings)?;
+    check_body(Kind::Environment, &present(place, &name, settings.clone()))?;
     let settings = serde_json::to_string(settings)?;
     c.execute("UPDATE environment SET settings = ?2 WHERE id = ?1", params![environment, settings])?;
     Ok(())
-}
-
-/// Refuses settings that every data plane would refuse.
-fn check(place: &Scope, name: &str, settings: &EnvironmentSettings) -> Result<()> {
-    let breaches = breaches(Kind::Environment, &present(place, name, settings.clone()));
-    if breaches.is_empty() {
-        return Ok(());
-    }
-    Err(first(breaches.into_iter().map(|breach| Problem::of(breach.field.clone(), breach)).collect()).into())
 }
 
 fn present(place: &Scope, name: &str, settings: EnvironmentSettings) -> EnvironmentSpec {
@@ -186,7 +177,7 @@ pub fn publish(c: &Connection, place: &Scope, environment: i64) -> Result<()> {
             egress: None,
         },
     };
-    let provenance = Provenance { actor: Some(place.actor.clone()), change_id: None, reason: None };
+    let provenance = place.provenance(None, None);
     let belongs = Belongs { environment: Some(environment), ..Belongs::default() };
     for (plane, _) in planes(c, environment)? {
         documents::put(c, &plane, &place.environment_key(&name), spec.state, &spec, &provenance, &belongs)?;
@@ -206,7 +197,7 @@ pub fn delete(c: &Connection, place: &Scope, environment: i64) -> Result<()> {
     let releases: Vec<(String, String, Option<i64>, Option<String>)> = statement
         .query_map([environment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let provenance = place.provenance(0, Some("the environment is deleted"));
+    let provenance = place.provenance(None, Some("the environment is deleted"));
     for (plane, name, component, track) in releases {
         let key = ResourceKey { kind: Kind::Release, name };
         let belongs = Belongs { environment: Some(environment), component, track, ..Belongs::default() };

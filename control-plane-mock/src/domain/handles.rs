@@ -1,8 +1,12 @@
-//! What all things with a handle share: how they are read, and how a refusal speaks of them.
+//! What all things with a handle share: how they are read, what their documents may say, and how a refusal speaks of them.
 
 use control_plane_model::Named;
+use control_plane_model::component::first;
 use control_plane_model::problem::{Code, Problem};
+use protocol::document::breaches;
+use protocol::name::Kind;
 use rusqlite::Connection;
+use serde::Serialize;
 
 use crate::store::{Result, is_duplicate};
 
@@ -31,4 +35,11 @@ pub(super) fn refuse_if_any(c: &Connection, sql: &str, id: i64, what: &str) -> R
     }
     let problem = Problem::new(Code::Conflict, format!("it still has {count} {what}"));
     Err(problem.hint(format!("delete the {what} first; nothing is deleted by the way")).into())
+}
+
+/// Refuses a body that every data plane would refuse.
+pub(super) fn check_body(kind: Kind, spec: &impl Serialize) -> Result<()> {
+    let found: Vec<_> =
+        breaches(kind, spec).into_iter().map(|breach| Problem::of(breach.field.clone(), breach)).collect();
+    if found.is_empty() { Ok(()) } else { Err(first(found).into()) }
 }

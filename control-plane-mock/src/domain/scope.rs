@@ -32,10 +32,10 @@ impl Scope {
     }
 
     /// Who asked, for the documents of a change. Longer words are cut.
-    pub(super) fn provenance(&self, change: i64, reason: Option<&str>) -> Provenance {
+    pub(super) fn provenance(&self, change: Option<String>, reason: Option<&str>) -> Provenance {
         Provenance {
             actor: Some(self.actor.chars().take(256).collect()),
-            change_id: Some(format!("deployment-{change}")),
+            change_id: change,
             reason: reason.map(|reason| reason.chars().take(1024).collect()),
         }
     }

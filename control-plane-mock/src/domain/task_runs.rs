@@ -2,12 +2,13 @@
 
 use control_plane_model::problem::{Code, Problem};
 use control_plane_model::{Action, TaskRun};
-use protocol::document::{ComponentType, Desired, Provenance, Shape, TaskRunSpec};
+use protocol::document::{ComponentType, Desired, Shape, TaskRunSpec};
 use protocol::name::{Kind, ResourceKey, joined};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deployments::{bindings, only_track};
 use super::environments::planes;
+use super::handles::check_body;
 use super::scope::Scope;
 use super::{components, environments};
 use crate::desired::documents::{self, Belongs};
@@ -28,7 +29,7 @@ CREATE TABLE task_run (
 /// Asks for one run of a task, on the first data plane of the environment.
 ///
 /// # Errors
-/// `Conflict` when the component is no task or not deployed there.
+/// `Conflict` when the component is no task or not deployed there, `Invalid` arguments.
 pub fn run_task(c: &Connection, place: &Scope, component_name: &str, ask: &Action) -> Result<TaskRun> {
     run_task_as(c, place, component_name, ask, uuid::Uuid::new_v4().to_string())
 }
@@ -51,6 +52,9 @@ pub fn run_task_as(c: &Connection, place: &Scope, component_name: &str, ask: &Ac
         let problem = Problem::new(Code::Conflict, format!("{component_name} is not deployed to {}", ask.environment));
         return Err(problem.hint("deploy it first: pdpctl deploy -f task.yaml --environment NAME").into());
     };
+    let release = place.release_key(component_name, &track, &ask.environment).name;
+    let spec = TaskRunSpec { release, args: ask.args.clone(), cancel: None };
+    check_body(Kind::TaskRun, &spec)?;
     let key = ResourceKey { kind: Kind::TaskRun, name: joined(&[component_name, &ask.environment, &id], 52) };
     let created = now();
     c.execute(
@@ -58,8 +62,6 @@ pub fn run_task_as(c: &Connection, place: &Scope, component_name: &str, ask: &Ac
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![id, component, environment, plane, key.name, current, place.actor, created],
     )?;
-    let release = place.release_key(component_name, &track, &ask.environment).name;
-    let spec = TaskRunSpec { release, args: ask.args.clone(), cancel: None };
     let belongs = Belongs {
         environment: Some(environment),
         component: Some(component),
@@ -67,11 +69,7 @@ pub fn run_task_as(c: &Connection, place: &Scope, component_name: &str, ask: &Ac
         deployment: None,
         task_run: Some(id.clone()),
     };
-    let provenance = Provenance {
-        actor: Some(place.actor.clone()),
-        change_id: Some(format!("run-{id}")),
-        reason: ask.reason.clone(),
-    };
+    let provenance = place.provenance(Some(format!("run-{id}")), ask.reason.as_deref());
     documents::put(c, &plane, &key, Desired::Present, &spec, &provenance, &belongs)?;
     Ok(TaskRun {
         id,
@@ -149,11 +147,7 @@ pub fn cancel(c: &Connection, place: &Scope, component: i64, id: &str) -> Result
     };
     let mut spec: TaskRunSpec = serde_json::from_str(&wish.body)?;
     spec.cancel = Some(true);
-    let provenance = Provenance {
-        actor: Some(place.actor.clone()),
-        change_id: Some(format!("run-{id}")),
-        reason: Some("cancelled".into()),
-    };
+    let provenance = place.provenance(Some(format!("run-{id}")), Some("cancelled"));
     documents::put(c, &plane, &key, Desired::Present, &spec, &provenance, &Belongs::default())?;
     Ok(run)
 }

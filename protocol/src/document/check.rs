@@ -183,7 +183,8 @@ fn judge(kind: Kind, tree: &Tree) -> (Vec<Breach>, Result<Body, serde_json::Erro
         (None, Ok(Body::Environment(spec))) => environment(spec),
         (None, Ok(Body::Release(spec))) => release(spec),
         (None, Ok(Body::DataPlane(spec))) => rules::of_data_plane(spec),
-        (None, Ok(Body::TaskRun(_)) | Err(_)) => Vec::new(),
+        (None, Ok(Body::TaskRun(spec))) => rules::of_task_run(spec),
+        (None, Err(_)) => Vec::new(),
     };
     // A field that breaks the schema gets no further breaches.
     let beyond: Vec<_> =

@@ -12,7 +12,7 @@ use regex_lite::Regex;
 use super::breach::{Breach, Weight};
 use super::{
     ComponentType, ConfigFile, DataPlaneSpec, Endpoint, EnvVar, EnvironmentSpec, ReleaseSpec, Resources, SecretRef,
-    Shape, Visibility, pattern,
+    Shape, TaskRunSpec, Visibility, pattern,
 };
 use crate::quantity::Quantity;
 use crate::text::steers;
@@ -55,6 +55,14 @@ pub fn of_environment(spec: &EnvironmentSpec) -> Vec<Breach> {
     if let Some(memory) = spec.quota.as_ref().and_then(|quota| quota.memory.as_deref()) {
         found.memory("/quota/memory".to_owned(), memory, true);
     }
+    found.0
+}
+
+/// Everything that is wrong with a run beyond its schema.
+#[must_use]
+pub fn of_task_run(spec: &TaskRunSpec) -> Vec<Breach> {
+    let mut found = Found(Vec::new());
+    found.words("/args", spec.args.as_deref());
     found.0
 }
 

@@ -162,6 +162,8 @@ async fn a_task_runs_and_its_result_is_the_exit_code() {
     assert_eq!(developer.json(&format!("get run hello-task {short}")).await["id"], runs[0]["id"]);
     let ended = developer.run(&format!("cancel hello-task {short}")).await;
     assert!(ended.code == 1 && ended.err.contains("has ended"), "{}", ended.err);
+    let many = developer.run(&format!("run hello-task -e dev --{}", " x".repeat(65))).await;
+    assert!(many.code == 2 && many.err.contains("has 65 items, 64 are allowed (at /args)"), "{}", many.err);
     let service = developer.run("run nothing -e dev").await;
     assert!(service.code == 1 && service.err.contains("component nothing does not exist"), "{}", service.err);
     agent.stop().await;

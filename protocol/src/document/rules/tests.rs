@@ -148,6 +148,14 @@ fn variables_have_names_that_fit_a_config_map() {
 }
 
 #[test]
+fn arguments_of_a_run_are_judged_as_those_of_a_release() {
+    let run = |args: Value| breaches(Kind::TaskRun, &json!({"release": "web", "args": args}));
+    assert!(run(json!(["a\nb", ""])).is_empty());
+    let found = run(json!(["a", "b\0"]));
+    assert!(found[0].field == "/args/1" && found[0].what.contains("NUL"), "{found:?}");
+}
+
+#[test]
 fn secrets_stay_below_their_prefix() {
     let secret = |path: &str| ("env", json!([{"name": "A", "secretRef": {"path": path, "key": "k"}}]));
     judged(
