@@ -14,6 +14,7 @@ mod decode;
 mod document;
 mod frame;
 mod inventory;
+mod number;
 mod report;
 mod session;
 mod stream;

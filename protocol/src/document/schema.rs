@@ -143,6 +143,12 @@ impl Rule {
                     breach(format!("must be from {min} to {max}"), hint(at));
                 }
             }
+            (Self::Text { .. }, Tree::Text(text)) if text.contains(is_noncharacter) => {
+                breach(
+                    "holds a noncharacter of Unicode, U+FFFF for instance".to_owned(),
+                    "I-JSON has none: leave it out",
+                );
+            }
             (Self::Text { max, pattern }, Tree::Text(text)) => {
                 let length = text.chars().count();
                 if length > *max {
@@ -189,6 +195,11 @@ impl Rule {
             (Self::Map { .. }, _) => breach("must be an object".to_owned(), ""),
         }
     }
+}
+
+/// A code point that never stands for a character (Unicode, section 23.7), and that I-JSON forbids (RFC 7493, section 2.1).
+const fn is_noncharacter(c: char) -> bool {
+    matches!(c, '\u{FDD0}'..='\u{FDEF}') || c as u32 & 0xFFFE == 0xFFFE
 }
 
 /// What to do, where a bound alone does not tell.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentMessage, ControlMessage, MAX_MESSAGE};
+use super::{AgentMessage, ControlMessage, MAX_MESSAGE, number};
 
 /// A message that was not understood.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,14 @@ pub enum DecodeError {
         #[source]
         source: serde_json::Error,
     },
+    /// A number is beyond what every JSON implementation reads alike. The connection is closed.
+    #[error("message of type {message_type}: {detail}")]
+    Number {
+        /// The type.
+        message_type: String,
+        /// Which member, and where; never the value.
+        detail: String,
+    },
     /// Another minor version of the wire. Left aside and reported.
     #[error("message type {message_type:?} is not known here")]
     UnknownType {
@@ -40,7 +48,7 @@ impl DecodeError {
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
         match self {
-            Self::Envelope(_) | Self::TooLong { .. } | Self::Fields { .. } => true,
+            Self::Envelope(_) | Self::TooLong { .. } | Self::Fields { .. } | Self::Number { .. } => true,
             Self::UnknownType { .. } => false,
         }
     }
@@ -114,8 +122,10 @@ fn message_type(text: &str) -> Result<Cow<'_, str>, DecodeError> {
 }
 
 fn fields<'a, T: Deserialize<'a>>(message_type: &str, text: &'a str) -> Result<T, DecodeError> {
-    serde_json::from_str(text)
-        .map_err(|source| DecodeError::Fields { message_type: message_type.chars().take(64).collect(), source })
+    let message_type = || message_type.chars().take(64).collect();
+    number::check(text)
+        .map_err(|error| DecodeError::Number { message_type: message_type(), detail: error.to_string() })?;
+    serde_json::from_str(text).map_err(|source| DecodeError::Fields { message_type: message_type(), source })
 }
 
 fn unknown(message_type: &str) -> DecodeError {

@@ -62,6 +62,32 @@ fn all_breaches_are_named_at_once() {
 }
 
 #[test]
+fn a_string_with_a_noncharacter_is_refused_by_its_field() {
+    for (code, refused) in [
+        ("\\ufdd0", true),
+        ("\\ufdef", true),
+        ("\\ufffe", true),
+        ("\\uffff", true),
+        ("\\ud83f\\udfff", true),
+        ("\\udbff\\udfff", true),
+        ("\\ufdcf", false),
+        ("\\ufdf0", false),
+        ("\\ufffd", false),
+        ("\\ud83d\\ude00", false),
+    ] {
+        let body = with(GOOD, &[("/env", &format!(r#"[{{"name":"A","value":"a{code}"}}]"#))]);
+        match check(Kind::Release, &body) {
+            Ok(_) => assert!(!refused, "{code} passed"),
+            Err(refusal) => {
+                assert!(refused, "{refusal}");
+                assert_eq!(shown(&refusal).len(), 1, "{refusal}");
+                assert!(shown(&refusal)[0].starts_with("/env/0/value holds a noncharacter"), "{refusal}");
+            }
+        }
+    }
+}
+
+#[test]
 fn rules_that_span_fields_are_checked() {
     let cases: &[(&str, &str, &str)] = &[
         ("/env", r#"[{"name":"A","value":""},{"name":"A","value":""}]"#, "/env/1/name variable A stands twice"),
