@@ -42,6 +42,8 @@ pub enum CloseClass {
     Reconnect,
     /// Dial again with a growing delay.
     BackOff,
+    /// Dial again with a growing delay of seconds: the other side has too much to do.
+    Relieve,
     /// Renew the certificate, then dial.
     Renew,
     /// Dial only if the lease is still held.
@@ -96,9 +98,8 @@ impl CloseCode {
     pub const fn class(self) -> CloseClass {
         match self {
             Self::Normal | Self::GoingAway | Self::Timeout | Self::Drained => CloseClass::Reconnect,
-            Self::Protocol | Self::WindowExceeded | Self::TooLarge | Self::Overloaded | Self::Unknown(_) => {
-                CloseClass::BackOff
-            }
+            Self::Protocol | Self::WindowExceeded | Self::TooLarge | Self::Unknown(_) => CloseClass::BackOff,
+            Self::Overloaded => CloseClass::Relieve,
             Self::CertificateExpired => CloseClass::Renew,
             Self::Superseded | Self::NotLeading => CloseClass::IfLeading,
             Self::Revoked | Self::ForeignCluster | Self::Unsupported => CloseClass::UntilChange,

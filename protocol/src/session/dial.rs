@@ -11,6 +11,10 @@ pub(crate) const HEALTHY: Millis = 60_000;
 const FIRST_SPREAD: Millis = 1_000;
 const JITTER_MIN: Millis = 250;
 const JITTER_MAX: Millis = 30_000;
+/// Shortest delay where the other side has too much to do, and did not say for how long.
+const BUSY_MIN: Millis = 5_000;
+/// Shortest delay where it said: else `Retry-After: 0` would be a loop at the speed of the network.
+const ASKED_MIN: Millis = 1_000;
 const SLOW_MIN: Millis = 5 * 60_000;
 const SLOW_MAX: Millis = 15 * 60_000;
 
@@ -61,7 +65,8 @@ impl DialFailure {
     #[must_use]
     pub const fn class(self) -> CloseClass {
         match self {
-            Self::Unreachable | Self::Untrusted | Self::Protocol | Self::Busy { .. } => CloseClass::BackOff,
+            Self::Unreachable | Self::Untrusted | Self::Protocol => CloseClass::BackOff,
+            Self::Busy { .. } => CloseClass::Relieve,
             Self::CertificateRefused => CloseClass::Renew,
             Self::Rejected => CloseClass::UntilChange,
         }
@@ -105,7 +110,7 @@ impl Dialer {
         match failure {
             DialFailure::Busy { retry_after_ms: Some(asked) } => {
                 self.failures = self.failures.saturating_add(1);
-                server_given(asked, chance)
+                server_given(asked.max(ASKED_MIN), chance)
             }
             DialFailure::Unreachable
             | DialFailure::Untrusted
@@ -122,12 +127,17 @@ impl Dialer {
         match class {
             CloseClass::UntilChange => chance.between(SLOW_MIN, SLOW_MAX),
             CloseClass::Reconnect if failures == 0 => chance.between(0, self.spread),
+            CloseClass::Relieve => chance.between(BUSY_MIN, ceiling(failures).max(2 * BUSY_MIN)),
             CloseClass::Reconnect | CloseClass::BackOff | CloseClass::Renew | CloseClass::IfLeading => {
-                let ceiling = (JITTER_MIN << failures.min(8)).saturating_mul(2).min(JITTER_MAX);
-                chance.between(JITTER_MIN, ceiling)
+                chance.between(JITTER_MIN, ceiling(failures))
             }
         }
     }
+}
+
+/// Longest random delay after so many failures in a row.
+fn ceiling(failures: u32) -> Millis {
+    (JITTER_MIN << failures.min(8)).saturating_mul(2).min(JITTER_MAX)
 }
 
 /// A delay that the other side asked for, capped, and spread by a fifth.
@@ -185,7 +195,26 @@ mod tests {
         let mut chance = Chance::new(5);
         for asked in [0, 1_000, 10 * SLOW_MAX] {
             let delay = Dialer::new().after_failure(DialFailure::of_status(503, Some(asked)), &mut chance);
+            let asked = asked.max(ASKED_MIN);
             assert!((asked.min(SLOW_MAX)..=SLOW_MAX.min(asked + asked / 5)).contains(&delay), "{asked} {delay}");
         }
+    }
+
+    #[test]
+    fn who_has_too_much_to_do_and_does_not_say_for_how_long_is_left_alone_for_seconds() {
+        let busy = |dialer: &mut Dialer, status, chance: &mut Chance| {
+            dialer.after_failure(DialFailure::of_status(status, None), chance)
+        };
+        for seed in 0..200 {
+            let (mut dialer, mut chance) = (Dialer::new(), Chance::new(seed));
+            for status in [429, 503] {
+                assert!((BUSY_MIN..=2 * BUSY_MIN).contains(&busy(&mut dialer, status, &mut chance)));
+            }
+            let closed = Disconnect::Closed(CloseCode::Overloaded);
+            assert!((BUSY_MIN..=2 * BUSY_MIN).contains(&dialer.after_session(None, closed, &mut chance)));
+        }
+        let (mut dialer, mut chance) = (Dialer::new(), Chance::new(1));
+        let longest = (0..100).map(|_| busy(&mut dialer, 503, &mut chance)).max().unwrap();
+        assert!((20_000..=JITTER_MAX).contains(&longest), "{longest}");
     }
 }
