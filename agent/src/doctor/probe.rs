@@ -120,7 +120,7 @@ async fn connect(notes: &mut Notes<'_>, target: &Target<'_>) -> Option<TcpStream
                 | DialError::Unpinned { .. }
                 | DialError::CertificateRefused { .. }
                 | DialError::Status { .. }
-                | DialError::NoCommonVersion { .. }
+                | DialError::NotAsAsked { .. }
                 | DialError::Http { .. }
                 | DialError::Broken { .. }
                 | DialError::Internal { .. } => error.to_string(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
@@ -18,17 +18,19 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::settings::{ControlPlaneUrl, Pin};
 
 mod error;
+mod pin;
 mod tcp;
 mod tls;
 pub mod trust;
+mod upgrade;
 
 pub use error::{DialError, Stage};
+pub use upgrade::UpgradeHeader;
 
 /// The connection of the link, and of bulk streams.
 pub type Socket = WebSocketStream<TlsStream<TcpStream>>;
@@ -143,7 +145,7 @@ impl Dialer {
         Ok(HttpAnswer { status, body })
     }
 
-    /// Opens a WebSocket with a client certificate.
+    /// Opens a WebSocket with a client certificate. An upgrade that is not as it was asked for is given up without a byte.
     ///
     /// # Errors
     /// The stage that failed, and how.
@@ -156,26 +158,15 @@ impl Dialer {
         limits: Limits,
     ) -> Result<Socket, DialError> {
         let stream = self.tls(url, Some(identity), &[]).await?;
-        let mut request = format!("wss://{}{path}", url.authority())
-            .into_client_request()
-            .map_err(|error| DialError::Http { detail: error.to_string() })?;
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(limits.write_buffer)
             .max_frame_size(Some(limits.frame))
             .max_message_size(Some(limits.frame));
-        let (socket, response) =
-            timeout(HANDSHAKE, tokio_tungstenite::client_async_with_config(request, stream, Some(config)))
-                .await
-                .map_err(|_| DialError::Timeout { stage: Stage::Upgrade })?
-                .map_err(error::of_upgrade)?;
-        if response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).is_none_or(|chosen| chosen != protocol) {
-            return Err(DialError::NoCommonVersion { offered: protocol });
-        }
-        Ok(socket)
+        timeout(HANDSHAKE, upgrade::upgrade(stream, &url.authority(), path, protocol, config))
+            .await
+            .map_err(|_| DialError::Timeout { stage: Stage::Upgrade })?
     }
 
     /// Opens a connection, through the proxy if there is one, and nothing more: for checks.
@@ -192,18 +183,14 @@ impl Dialer {
         identity: Option<&ClientIdentity>,
         alpn: &[&[u8]],
     ) -> Result<TlsStream<TcpStream>, DialError> {
-        let mut config = tls::config(self.bundle_file.as_deref(), identity).await?;
+        let mut config = tls::config(self.bundle_file.as_deref(), &self.pins, identity).await?;
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let name = tls::server_name(&url.host)?;
         let stream = tcp::connect(&self.proxies, url).await?;
-        let stream = timeout(HANDSHAKE, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream))
+        timeout(HANDSHAKE, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream))
             .await
             .map_err(|_| DialError::Timeout { stage: Stage::Tls })?
-            .map_err(|error| error::of_io(Stage::Tls, &error))?;
-        // Checked before any request is sent: so far the server got at most the client certificate, in the handshake.
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        trust::pinned(&self.pins, leaf).map_err(|seen| DialError::Unpinned { seen })?;
-        Ok(stream)
+            .map_err(|error| error::of_io(Stage::Tls, &error))
     }
 }
 

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use protocol::session::DialFailure;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
-use tokio_tungstenite::tungstenite;
+
+use super::pin::Unpinned;
+use super::upgrade::UpgradeHeader;
 
 /// Where time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +105,15 @@ pub enum DialError {
         /// `Retry-After`, in milliseconds.
         retry_after_ms: Option<u64>,
     },
-    /// The other side speaks another version, or something else.
-    #[error("the control plane does not speak {offered}; agent and control plane are too far apart in version")]
-    NoCommonVersion {
-        /// Sub-protocol.
-        offered: &'static str,
+    /// An upgrade, but not the one that was asked for.
+    #[error("the answer to the upgrade is not for this agent: {header} {found}, and it must be {expected}; {}", header.remedy())]
+    NotAsAsked {
+        /// What is wrong.
+        header: UpgradeHeader,
+        /// What it is, for people.
+        found: String,
+        /// What it must be.
+        expected: String,
     },
     /// HTTP went wrong.
     #[error("no usable HTTP answer: {detail}")]
@@ -137,7 +143,8 @@ impl DialError {
             Self::Status { status: 404, .. } => "NotFound",
             Self::Status { status: 429 | 503, .. } => "Busy",
             Self::Status { .. } | Self::Http { .. } => "UnexpectedAnswer",
-            Self::NoCommonVersion { .. } => "NoCommonVersion",
+            Self::NotAsAsked { header: UpgradeHeader::Protocol, .. } => "NoCommonVersion",
+            Self::NotAsAsked { .. } => "UnexpectedAnswer",
             Self::Internal { .. } => "InternalError",
         }
     }
@@ -156,7 +163,7 @@ impl DialError {
             Self::Untrusted { .. } | Self::Unpinned { .. } => DialFailure::Untrusted,
             Self::CertificateRefused { .. } | Self::OwnIdentity { .. } => DialFailure::CertificateRefused,
             Self::Status { status, retry_after_ms } => DialFailure::of_status(*status, *retry_after_ms),
-            Self::NoCommonVersion { .. } | Self::Http { .. } | Self::Internal { .. } => DialFailure::Protocol,
+            Self::NotAsAsked { .. } | Self::Http { .. } | Self::Internal { .. } => DialFailure::Protocol,
         }
     }
 }
@@ -183,12 +190,19 @@ pub(super) fn of_io(stage: Stage, error: &io::Error) -> DialError {
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
 fn of_tls(stage: Stage, error: &rustls::Error) -> DialError {
     match error {
-        rustls::Error::InvalidCertificate(certificate) => DialError::Untrusted { detail: untrusted(certificate) },
+        rustls::Error::InvalidCertificate(certificate) => match unpinned(certificate) {
+            Some(Unpinned { seen }) => DialError::Unpinned { seen: seen.clone() },
+            None => DialError::Untrusted { detail: untrusted(certificate) },
+        },
         rustls::Error::AlertReceived(alert) if refuses_certificate(*alert) => {
             DialError::CertificateRefused { detail: format!("TLS alert {alert:?}") }
         }
         other => DialError::Broken { stage, detail: other.to_string() },
     }
+}
+
+fn unpinned(error: &CertificateError) -> Option<&Unpinned> {
+    if let CertificateError::Other(other) = error { other.0.downcast_ref() } else { None }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
@@ -235,29 +249,24 @@ const fn refuses_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-pub(super) fn of_upgrade(error: tungstenite::Error) -> DialError {
-    match error {
-        tungstenite::Error::Io(error) => of_io(Stage::Upgrade, &error),
-        tungstenite::Error::Http(answer) => {
-            let retry_after = answer.headers().get(http::header::RETRY_AFTER);
-            let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
-            DialError::Status {
-                status: answer.status().as_u16(),
-                retry_after_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
-            }
-        }
-        other => DialError::Http { detail: other.to_string() },
-    }
+pub(super) fn of_hyper(error: &hyper::Error) -> DialError {
+    of_http(Stage::Http, error)
 }
 
-pub(super) fn of_hyper(error: &hyper::Error) -> DialError {
+pub(super) fn of_upgrade(error: &hyper::Error) -> DialError {
+    of_http(Stage::Upgrade, error)
+}
+
+fn of_http(stage: Stage, error: &hyper::Error) -> DialError {
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(error) = inner.downcast_ref::<io::Error>() {
-            return of_io(Stage::Http, error);
+            return of_io(stage, error);
         }
         source = inner.source();
+    }
+    if error.is_incomplete_message() {
+        return DialError::Broken { stage, detail: "it ended before an answer".to_owned() };
     }
     DialError::Http { detail: error.to_string() }
 }

@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 
 use super::*;
 
+mod peer;
+
 async fn control_plane() -> (ControlPlane, tempfile::NamedTempFile) {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let plane = ControlPlane::start(Config::default()).await.unwrap();

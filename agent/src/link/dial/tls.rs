@@ -1,16 +1,20 @@
-//! TLS of the link: version 1.3 only, the control plane verified against what the installation trusts (see [`super::trust`]).
+//! TLS of the link: version 1.3 only, the control plane verified against what the installation trusts (see [`super::trust`]), before
+//! it gets the client certificate.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use secrecy::ExposeSecret as _;
 
 use super::ClientIdentity;
 use super::error::DialError;
+use super::pin::Pinned;
 use super::trust;
+use crate::settings::Pin;
 
 /// The name that the control plane's certificate must carry.
 pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, DialError> {
@@ -36,6 +40,7 @@ pub(super) async fn trusted(bundle_file: Option<&Path>) -> Result<Vec<Certificat
 
 pub(super) async fn config(
     bundle_file: Option<&Path>,
+    pins: &[Pin],
     identity: Option<&ClientIdentity>,
 ) -> Result<ClientConfig, DialError> {
     let roots = trust::roots(trusted(bundle_file).await?).map_err(|detail| match bundle_file {
@@ -45,10 +50,14 @@ pub(super) async fn config(
         },
     })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ordinary = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| DialError::Internal { detail: error.to_string() })?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| DialError::Internal { detail: error.to_string() })?
-        .with_root_certificates(roots);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { ordinary, pins: pins.to_vec() }));
     let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(identity.certificate.as_bytes())
         .collect::<Result<_, _>>()
