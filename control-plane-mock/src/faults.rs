@@ -60,6 +60,13 @@ pub enum Fault {
         /// Its length.
         bytes: usize,
     },
+    /// A message is sent again and again, and nothing is read meanwhile.
+    Flood {
+        /// The message, JSON.
+        message: String,
+        /// How often.
+        times: u32,
+    },
     /// No documents are sent.
     Pause,
     /// The agent is told this address for its bulk connections: a control plane that wants to know what listens there.

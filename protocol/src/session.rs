@@ -5,6 +5,8 @@
 //! latest, and why). Time is milliseconds since any fixed start; chance comes from a seed. The same inputs give the same
 //! outputs, so that a simulation can run both sides.
 //!
+//! Frames that wait to be written are bounded: a peer that asks and does not read is closed once more than [`MAX_WAITING`] bytes wait.
+//!
 //! [`AgentSession`] lives as long as its leadership and spans connections: it also says when to dial. [`ControlSession`] lives as
 //! long as one connection.
 
@@ -15,12 +17,15 @@ mod close;
 pub mod control;
 mod dial;
 mod epoch;
+mod waiting;
 
 pub use agent::{AgentEvent, AgentSession, AgentSettings, Ticket};
 pub use close::{CloseClass, CloseCode};
 pub use control::{ControlEvent, ControlSession, ControlSettings, Delivery, Offer};
 pub use dial::{DialFailure, Disconnect};
 pub use epoch::EpochOrder;
+pub use waiting::MAX_WAITING;
+pub(crate) use waiting::Waiting;
 
 use crate::message::{Window, encode, split};
 

@@ -52,6 +52,21 @@ const OPEN: Duration = Duration::from_secs(20);
 /// What the control plane is told when the bulk connection cannot be opened, whatever the cause.
 const UNAVAILABLE: &str = "the bulk connection cannot be opened; the agent's log says why";
 
+/// Most cursors of one request, and most bytes of its names and cursors.
+const MAX_RESUME: (usize, usize) = (256, 128 * 1024);
+
+/// What the control plane is told of a request beyond that.
+pub const TOO_LONG: &str = "a stream goes on from 256 cursors and 128 KiB of them at most; send back the newest ones";
+
+/// Whether a request is of a length that may wait: it came in a message of up to 1 MiB, and many may wait at once.
+#[must_use]
+pub fn is_bounded(start: &StreamStart) -> bool {
+    let StreamStart { key, environment, resume, .. } = start;
+    let cursors: usize = resume.iter().map(String::len).sum();
+    let names = key.name.len() + environment.as_ref().map_or(0, String::len);
+    resume.len() <= MAX_RESUME.0 && cursors + names <= MAX_RESUME.1
+}
+
 /// What the control connection says about streams.
 #[derive(Debug)]
 pub enum LogRequest {

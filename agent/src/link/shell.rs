@@ -21,6 +21,7 @@ use crate::telemetry::LevelHandle;
 mod connection;
 mod event;
 mod files;
+mod loss;
 mod session;
 mod status_writer;
 mod streams;

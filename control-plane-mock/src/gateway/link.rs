@@ -24,7 +24,7 @@ use crate::faults::Fault;
 use crate::gateway::ca::Peer;
 use crate::gateway::hub::{Handle, Request};
 use crate::gateway::logs::Streams;
-use crate::gateway::upgrade::{Socket, Upgrade, limits};
+use crate::gateway::upgrade::{Socket, Upgrade, deadline, limits};
 use crate::server::Admission;
 use crate::shared::Shared;
 use crate::web::{Refusal, peer};
@@ -37,9 +37,6 @@ use self::core::{Core, Happened};
 
 /// Frames that are taken in before the store is asked.
 const BURST: usize = 256;
-
-/// Longest time that a peer may take no bytes.
-const WRITE: Duration = Duration::from_secs(15);
 
 /// `GET /v1/link`
 ///
@@ -349,13 +346,5 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn deadline(write: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), String> {
-    match tokio::time::timeout(WRITE, write).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the data plane takes no bytes".into()),
     }
 }

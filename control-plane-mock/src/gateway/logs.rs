@@ -26,6 +26,9 @@ pub const CONNECTION_WINDOW: u64 = 1024 * 1024;
 /// Frames of one stream that wait for their reader; a frame has at least some bytes, credit bounds the rest.
 const FRAMES: usize = 8 * 1024;
 
+/// Gaps of one stream that wait for their reader. They need no credit, and each may have a whole frame.
+const GAPS: usize = 64;
+
 /// One piece of a stream.
 #[derive(Debug)]
 pub enum Item {
@@ -50,6 +53,8 @@ pub enum Item {
 struct Sink {
     items: mpsc::Sender<Item>,
     read: u64,
+    /// Gaps that were not read.
+    gaps: usize,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +87,7 @@ impl Streams {
         let mut inner = self.inner();
         inner.last += 1;
         let number = inner.last;
-        inner.sinks.insert(number, Sink { items, read: 0 });
+        inner.sinks.insert(number, Sink { items, read: 0, gaps: 0 });
         (number, reader)
     }
 
@@ -95,6 +100,13 @@ impl Streams {
         inner.credits.insert(stream, limit);
         drop(inner);
         self.credit.notify_one();
+    }
+
+    /// The reader has read a gap.
+    pub fn gap_read(&self, stream: u32) {
+        if let Some(sink) = self.inner().sinks.get_mut(&stream) {
+            sink.gaps = sink.gaps.saturating_sub(1);
+        }
     }
 
     /// The stream is over, for this reason.
@@ -174,12 +186,17 @@ impl Streams {
                 let full = sink.items.try_send(item).is_err();
                 drop(inner);
                 if full {
-                    self.end(frame.stream, EndReason::Stopped, "its reader is gone");
+                    self.end(frame.stream, EndReason::Stopped, "its reader is gone, or far behind");
                 }
             }
             BulkKind::Gap(payload) => {
                 let gap = serde_json::from_slice(payload).map_err(|_| "a gap record cannot be read".to_owned())?;
-                drop(sink.items.try_send(Item::Gap(gap)));
+                sink.gaps += 1;
+                let full = sink.gaps > GAPS || sink.items.try_send(Item::Gap(gap)).is_err();
+                drop(inner);
+                if full {
+                    self.end(frame.stream, EndReason::Stopped, "its reader is gone, or far behind");
+                }
             }
             BulkKind::End(payload) => {
                 let end: StreamEnd =
@@ -273,6 +290,27 @@ mod tests {
         let (number, _reader) = streams.open();
         let (frame, _) = data(number, 0, b"a\n");
         assert!(streams.take(&frame).unwrap_err().contains("connection's credit"), "none was given");
+    }
+
+    #[test]
+    fn gaps_that_nobody_reads_end_their_stream_though_they_need_no_credit() {
+        let streams = Streams::default();
+        streams.attach();
+        let gap = Gap { source: "x".repeat(10_000), from: None, to: None, reason: "Rotated".into() };
+        let payload = serde_json::to_vec(&gap).unwrap();
+        let (number, mut reader) = streams.open();
+        let frame = BulkFrame { stream: number, offset: 0, kind: BulkKind::Gap(&payload) }.encode().unwrap();
+        for _ in 0..3 * GAPS {
+            streams.take(&frame).unwrap();
+            assert!(matches!(reader.try_recv(), Ok(Item::Gap(_))), "who reads gets all of them");
+            streams.gap_read(number);
+        }
+        for _ in 0..3 * GAPS {
+            streams.take(&frame).unwrap();
+        }
+        let waiting = std::iter::from_fn(|| reader.try_recv().ok()).collect::<Vec<_>>();
+        assert_eq!(waiting.len(), GAPS + 1, "and then the end");
+        assert!(matches!(waiting.last(), Some(Item::End(end)) if end.reason == EndReason::Stopped));
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! WebSocket upgrades by hand: axum's own pin another version of the library.
+//! WebSockets: upgrades by hand, since axum's own pin another version of the library, and writing with a deadline.
 //!
 //! Limits stand before the first byte: small buffers, the longest frame and message of the wire, no compression.
+
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use control_plane_model::problem::{Code, Problem};
@@ -8,8 +10,12 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+/// Longest time that a peer may take no bytes.
+const WRITE: Duration = Duration::from_secs(15);
 
 /// A WebSocket on an upgraded connection.
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -46,7 +52,15 @@ impl Upgrade {
             return wrong("Sec-WebSocket-Version", "WebSocket version 13 is needed");
         }
         if !has(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol) {
-            return wrong("Sec-WebSocket-Protocol", &format!("no common version: this server speaks {protocol}"));
+            let offered =
+                headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+            let offered: String = offered.collect::<Vec<_>>().join(", ").chars().take(64).collect();
+            let offered = if offered.is_empty() { "no sub-protocol".to_owned() } else { format!("{offered:?}") };
+            let message = format!(
+                "no common version: this address speaks {protocol}, and {offered} was offered; agent and control plane are too far apart \
+                 in version, or a proxy on the way rewrites the header"
+            );
+            return wrong("Sec-WebSocket-Protocol", &message);
         }
         let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
             return wrong("Sec-WebSocket-Key", "the WebSocket key is missing");
@@ -83,4 +97,44 @@ pub fn limits(longest: usize) -> WebSocketConfig {
     limits.max_message_size = Some(longest);
     limits.max_frame_size = Some(longest);
     limits
+}
+
+/// Writes, unless the peer takes no bytes.
+///
+/// # Errors
+/// A sentence: it broke, or took too long.
+pub async fn deadline(write: impl Future<Output = Result<(), Error>>) -> Result<(), String> {
+    match tokio::time::timeout(WRITE, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the data plane takes no bytes".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_without_the_sub_protocol_is_refused_and_told_what_is_spoken_here() {
+        let check = |offered: Option<&str>| {
+            let mut request = Request::get("/v1/link")
+                .header(header::CONNECTION, "Upgrade")
+                .header(header::UPGRADE, "websocket")
+                .header(header::SEC_WEBSOCKET_VERSION, "13")
+                .header(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
+            if let Some(offered) = offered {
+                request = request.header(header::SEC_WEBSOCKET_PROTOCOL, offered);
+            }
+            Upgrade::check(&mut request.body(()).unwrap(), "pdp-agent.v1").err()
+        };
+        assert!(check(Some("pdp-agent.v2, pdp-agent.v1")).is_none());
+        for (offered, words) in [
+            (None, "this address speaks pdp-agent.v1, and no sub-protocol was offered"),
+            (Some("pdp-agent.v2"), "this address speaks pdp-agent.v1, and \"pdp-agent.v2\" was offered"),
+        ] {
+            let problem = check(offered).unwrap();
+            assert!(problem.message.contains(words), "{problem:?}");
+        }
+    }
 }

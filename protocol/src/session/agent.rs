@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::dial::{Dialer, server_given};
 use super::{
-    Chance, CloseCode, Disconnect, Flight, HELLO_TIMEOUT, Millis, PONG_TIMEOUT, Transmit, Wake, close_reason, earliest,
-    weight,
+    Chance, CloseCode, Disconnect, Flight, HELLO_TIMEOUT, Millis, PONG_TIMEOUT, Transmit, Waiting, Wake, close_reason,
+    earliest, weight,
 };
 use crate::inventory::Inventory;
 use crate::message::{
@@ -146,6 +146,17 @@ struct Connection {
     drain_at: Option<Millis>,
     held: bool,
     counter: i64,
+    asked: Asked,
+    /// A certificate request is unanswered.
+    renewing: bool,
+}
+
+/// What the control plane asks of the inventory and has not got. Asked for again it is still one answer, made when it can be
+/// written.
+#[derive(Debug, Default)]
+struct Asked {
+    digests: bool,
+    buckets: BTreeSet<u8>,
 }
 
 #[derive(Debug)]
@@ -155,7 +166,7 @@ pub struct AgentSession {
     dialer: Dialer,
     phase: Phase,
     connection: i64,
-    transmit: VecDeque<Transmit>,
+    transmit: Waiting,
     events: VecDeque<AgentEvent>,
     inventory: Inventory,
     task_runs: BTreeMap<ResourceKey, InventoryEntry>,
@@ -177,7 +188,7 @@ impl AgentSession {
             dialer: Dialer::new(),
             phase: Phase::Idle,
             connection: 0,
-            transmit: VecDeque::new(),
+            transmit: Waiting::default(),
             events: VecDeque::new(),
             inventory: Inventory::default(),
             task_runs: BTreeMap::new(),
@@ -248,6 +259,9 @@ impl AgentSession {
     pub fn send_now(&mut self, message: AgentMessage) -> bool {
         let open = self.is_open();
         if open {
+            if let (Phase::Connected(connection), AgentMessage::Renew(_)) = (&mut self.phase, &message) {
+                connection.renewing = true;
+            }
             self.send(message);
         }
         open
@@ -258,13 +272,14 @@ impl AgentSession {
     /// The next frame to write. Reports are taken from the newest state at this moment, so call it when the connection can
     /// take a frame, not earlier.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        if self.transmit.is_empty()
-            && self.is_open()
-            && let Some(message) = self.outbox.next()
-        {
-            self.transmit.extend(super::frames(&message));
+        if self.transmit.is_empty() && self.is_open() {
+            if let Some(answer) = self.inventory_answer() {
+                self.send(answer);
+            } else if let Some(report) = self.outbox.next() {
+                self.transmit.extend(super::frames(&report));
+            }
         }
-        self.transmit.pop_front()
+        self.transmit.pop()
     }
 
     /// The next event for the owner.
@@ -315,6 +330,12 @@ impl AgentSession {
         (unanswered, self.outbox.pending())
     }
 
+    /// Bytes of frames that wait to be written; about [`MAX_WAITING`](super::MAX_WAITING) at most. For metrics.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.transmit.bytes()
+    }
+
     fn highest(&self) -> i64 {
         let task_runs = self.task_runs.values().map(|entry| entry.generation).max().unwrap_or(0);
         self.inventory.highest().max(task_runs)
@@ -326,13 +347,12 @@ impl AgentSession {
 
     /// Closes the connection from this side; then all goes as after a lost one.
     fn close(&mut self, now: Millis, code: CloseCode, reason: &str) {
-        self.transmit.clear();
-        self.transmit.push_back(Transmit::Close { code, reason: close_reason(reason) });
         self.handle_disconnected(now, Disconnect::Local, reason);
+        self.transmit.end(Some(Transmit::Close { code, reason: close_reason(reason) }));
     }
 
     fn drained(&mut self, now: Millis) {
-        self.transmit.push_back(Transmit::Close { code: CloseCode::Drained, reason: String::new() });
+        self.transmit.end(Some(Transmit::Close { code: CloseCode::Drained, reason: String::new() }));
         self.outbox.disconnected();
         self.phase = Phase::Waiting { at: now };
         let reason = "the gateway asked to move".to_owned();

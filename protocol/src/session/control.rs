@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::value::RawValue;
 
 use super::{
-    Chance, CloseCode, Disconnect, Flight, HELLO_TIMEOUT, Millis, SILENCE_TIMEOUT, Transmit, Wake, close_reason,
-    earliest,
+    Chance, CloseCode, Disconnect, Flight, HELLO_TIMEOUT, Millis, SILENCE_TIMEOUT, Transmit, Waiting, Wake,
+    close_reason, earliest,
 };
 use crate::document::Provenance;
 use crate::inventory::{Difference, Inventory};
@@ -28,6 +28,9 @@ mod queue;
 mod receive;
 
 use queue::Queue;
+
+/// Why a connection without a hello ends.
+const NO_HELLO: &str = "no hello in time";
 
 /// What a gateway sets for a connection.
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +150,7 @@ pub struct ControlSession {
     since: Millis,
     heard: Millis,
     joiner: Joiner,
-    transmit: VecDeque<Transmit>,
+    transmit: Waiting,
     events: VecDeque<ControlEvent>,
     queue: Queue,
     reports: Flight,
@@ -167,7 +170,7 @@ impl ControlSession {
             since: now,
             heard: now,
             joiner: Joiner::default(),
-            transmit: VecDeque::new(),
+            transmit: Waiting::default(),
             events: VecDeque::new(),
             queue: Queue::default(),
             reports: Flight::new(crate::message::Window { messages: 0, bytes: 0 }),
@@ -265,8 +268,7 @@ impl ControlSession {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
-        self.transmit.clear();
-        self.transmit.push_back(Transmit::Close { code, reason: close_reason(reason) });
+        self.transmit.end(Some(Transmit::Close { code, reason: close_reason(reason) }));
         self.ended(Disconnect::Local, reason);
     }
 
@@ -280,7 +282,7 @@ impl ControlSession {
     /// The connection ended.
     pub fn handle_disconnected(&mut self, cause: Disconnect, reason: &str) {
         if !matches!(self.phase, Phase::Ended) {
-            self.transmit.clear();
+            self.transmit.end(None);
             self.ended(cause, reason);
         }
     }
@@ -290,8 +292,8 @@ impl ControlSession {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
-        if matches!(self.phase, Phase::Hello) && self.since + HELLO_TIMEOUT <= now {
-            return self.close(CloseCode::Timeout, "no hello in time");
+        if self.is_overdue(now) {
+            return self.close(CloseCode::Timeout, NO_HELLO);
         }
         if self.heard + self.settings.silence <= now {
             return self.close(CloseCode::Timeout, "nothing was heard for too long");
@@ -313,7 +315,7 @@ impl ControlSession {
         {
             self.transmit.extend(super::frames(&text));
         }
-        self.transmit.pop_front()
+        self.transmit.pop()
     }
 
     /// The next event for the owner.
@@ -350,6 +352,17 @@ impl ControlSession {
     #[must_use]
     pub fn depths(&self) -> (usize, usize) {
         self.queue.depths()
+    }
+
+    /// Bytes of frames that wait to be written; about [`MAX_WAITING`](super::MAX_WAITING) at most. For metrics.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.transmit.bytes()
+    }
+
+    /// Whether hello has not come in time.
+    const fn is_overdue(&self, now: Millis) -> bool {
+        matches!(self.phase, Phase::Hello) && self.since + HELLO_TIMEOUT <= now
     }
 
     const fn is_welcomed(&self) -> bool {

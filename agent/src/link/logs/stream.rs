@@ -55,9 +55,9 @@ enum Look<T> {
 }
 
 /// Runs a stream to its end.
-pub(super) async fn run(client: Client, own_namespace: String, start: StreamStart, output: Output) -> StreamEnd {
+pub(super) async fn run(client: Client, own_namespace: String, mut start: StreamStart, output: Output) -> StreamEnd {
     let mut cursors = BTreeMap::new();
-    for text in &start.resume {
+    for text in std::mem::take(&mut start.resume) {
         match text.parse::<Cursor>() {
             Ok(cursor) => _ = cursors.insert(cursor.source.clone(), cursor),
             Err(error) => return end(EndReason::BadCursor, error.to_string()),

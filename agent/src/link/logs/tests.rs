@@ -80,6 +80,26 @@ fn start(follow: bool) -> StreamStart {
     }
 }
 
+#[test]
+fn a_request_that_waits_is_bounded_in_cursors_and_in_bytes() {
+    let with = |resume: Vec<String>, name: usize, environment: usize| StreamStart {
+        key: ResourceKey { kind: Kind::Release, name: "n".repeat(name) },
+        environment: Some("e".repeat(environment)),
+        resume,
+        ..start(true)
+    };
+    let cursor = "c".repeat(480);
+    assert!(is_bounded(&with(vec![cursor.clone(); 256], 63, 63)));
+    for long in [
+        with(vec![String::new(); 257], 1, 1),
+        with(vec!["c".repeat(140_000)], 1, 1),
+        with(Vec::new(), 140_000, 1),
+        with(Vec::new(), 1, 140_000),
+    ] {
+        assert!(!is_bounded(&long));
+    }
+}
+
 impl Receiver {
     async fn start(&mut self, start: StreamStart) {
         self.requests.send(LogRequest::Start(Box::new(start))).await.unwrap();

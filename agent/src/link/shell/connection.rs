@@ -1,4 +1,7 @@
 //! The open WebSocket: frames in, and a writer of its own, so that a slow network never keeps the loop from reading.
+//!
+//! A peer that takes no bytes holds the writer up, and nothing else: the close frame has room of its own, and a writer whose
+//! connection was dropped ends soon.
 
 use std::time::Duration;
 
@@ -6,9 +9,10 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use protocol::session::{AgentSession, Transmit};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::link::dial::{ClientIdentity, Socket};
 
@@ -24,7 +28,10 @@ pub(super) struct Connection {
     pub(super) client: ClientIdentity,
     reader: SplitStream<Socket>,
     writer: mpsc::Sender<Transmit>,
+    /// Room for the close frame, whatever else waits.
+    farewell: Option<mpsc::OwnedPermit<Transmit>>,
     full: bool,
+    _over: DropGuard,
 }
 
 /// An event of a connection.
@@ -39,13 +46,16 @@ pub(super) enum Ready {
 pub(super) struct Writer {
     sink: SplitSink<Socket, Message>,
     frames: mpsc::Receiver<Transmit>,
+    over: CancellationToken,
 }
 
 impl Connection {
     pub(super) fn new(number: u64, client: ClientIdentity, socket: Socket) -> (Self, Writer) {
         let (sink, reader) = socket.split();
-        let (writer, frames) = mpsc::channel(FRAMES);
-        (Self { number, client, reader, writer, full: false }, Writer { sink, frames })
+        let (writer, frames) = mpsc::channel(FRAMES + 1);
+        let (farewell, over) = (writer.clone().try_reserve_owned().ok(), CancellationToken::new());
+        let writing = Writer { sink, frames, over: over.clone() };
+        (Self { number, client, reader, writer, farewell, full: false, _over: over.drop_guard() }, writing)
     }
 
     /// Waits for a frame, or for room after [`Self::flush`] found none. Cancel safe.
@@ -66,29 +76,45 @@ impl Connection {
         // A writer that has ended reports that itself.
         self.full = !self.writer.is_closed();
     }
+
+    /// Hands on the close frame of a session that is over, if it has one.
+    pub(super) fn farewell(&mut self, session: &mut AgentSession) {
+        if let (Some(room), Some(close)) = (self.farewell.take(), session.poll_transmit()) {
+            room.send(close);
+        }
+    }
 }
 
 impl Writer {
     /// Writes until the connection is dropped, closed or broken. Returns how it broke.
-    pub(super) async fn run(mut self) -> Option<String> {
-        while let Some(frame) = self.frames.recv().await {
-            let (message, last) = match frame {
-                Transmit::Text(text) => (Message::text(text), false),
-                Transmit::Ping => (Message::Ping(bytes::Bytes::new()), false),
-                Transmit::Close { code, reason } => {
-                    (Message::Close(Some(CloseFrame { code: code.number().into(), reason: reason.into() })), true)
+    pub(super) async fn run(self) -> Option<String> {
+        let Self { mut sink, mut frames, over } = self;
+        let writing = async {
+            while let Some(frame) = frames.recv().await {
+                let (message, last) = match frame {
+                    Transmit::Text(text) => (Message::text(text), false),
+                    Transmit::Ping => (Message::Ping(bytes::Bytes::new()), false),
+                    Transmit::Close { code, reason } => {
+                        (Message::Close(Some(CloseFrame { code: code.number().into(), reason: reason.into() })), true)
+                    }
+                };
+                match sink.send(message).await {
+                    Ok(()) if last => break,
+                    Ok(()) => {}
+                    Err(error) => return (!last).then(|| error.to_string()),
                 }
-            };
-            if last {
-                // Best effort: without these frames the other side notices the end a little later.
-                let _unheard = timeout(LAST_FRAMES, self.sink.send(message)).await;
-                break;
             }
-            if let Err(error) = self.sink.send(message).await {
-                return Some(error.to_string());
-            }
+            let _unheard = sink.close().await;
+            None
+        };
+        // Best effort: without the last frames the other side notices the end a little later.
+        let overdue = async {
+            over.cancelled().await;
+            sleep(LAST_FRAMES).await;
+        };
+        tokio::select! {
+            end = writing => end,
+            () = overdue => None,
         }
-        let _unheard = timeout(LAST_FRAMES, self.sink.close()).await;
-        None
     }
 }

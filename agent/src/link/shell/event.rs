@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use protocol::message::{AgentMessage, EndReason, Renew, StreamEnded, StreamStart, Welcome};
-use protocol::session::{AgentEvent, AgentSession, CloseCode, DialFailure, Disconnect};
+use protocol::message::{AgentMessage, Renew, Verdict, Welcome};
+use protocol::name::{Kind, ResourceKey};
+use protocol::session::{AgentEvent, AgentSession, CloseCode, DialFailure, Disconnect, Ticket};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
+use super::loss::lost;
 use super::streams::LogStreams;
 use super::term::Term;
 use super::work::{self, ConnectError, Done, Work};
@@ -17,7 +19,6 @@ use crate::failpoints::{Act, Edge, reach};
 use crate::link::enrol::{Credentials, KeepError, now};
 use crate::link::identity::Certificate;
 use crate::link::intake::Request;
-use crate::link::logs::LogRequest;
 use crate::link::store::{Settled, Store};
 
 /// A certificate request that nobody answers is made again after this time, in seconds.
@@ -66,17 +67,14 @@ impl<S: Store> Term<'_, S> {
             Done::Answered { key, ticket, verdict, stored, received } => {
                 self.lanes.finished(key);
                 self.observe(stored);
-                if let protocol::message::Verdict::Forgotten { floor } = &verdict {
+                if let Verdict::Forgotten { floor } = &verdict {
                     let news = self.cache.raise_floor(*floor);
                     self.tell(news.into_iter().collect());
                 }
-                self.parts.metrics.answered(&verdict);
                 self.parts.metrics.intake_seconds.observe(received.elapsed().as_secs_f64());
                 #[cfg(feature = "failpoints")]
                 reach(Edge::Before, Some(Act::Answer));
-                if let Some(session) = &mut self.session {
-                    session.answer(ticket, verdict);
-                }
+                self.answer(ticket, verdict);
                 #[cfg(feature = "failpoints")]
                 reach(Edge::After, Some(Act::Answer));
             }
@@ -217,16 +215,15 @@ impl<S: Store> Term<'_, S> {
                 self.status.set_store(store_id);
                 self.connected(true, "Connected", CONNECTED.to_owned());
             }
-            AgentEvent::Document { ticket, document } => match Request::read(&document) {
-                Ok(request) => {
-                    let key = request.key().clone();
-                    let work = Work::Document { ticket, request: Box::new(request), received: Instant::now() };
-                    self.lanes.push(key, work);
+            AgentEvent::Document { ticket, document } => match Kind::parse(&document.kind) {
+                Some(kind) => {
+                    let key = ResourceKey { kind, name: document.name.clone() };
+                    self.lanes.push(key, Work::Document { ticket, document, received: Instant::now() });
                 }
-                Err(verdict) => {
-                    self.parts.metrics.answered(&verdict);
-                    if let Some(session) = &mut self.session {
-                        session.answer(ticket, verdict);
+                // It has no lane.
+                None => {
+                    if let Err(verdict) = Request::read(&document) {
+                        self.answer(ticket, verdict);
                     }
                 }
             },
@@ -248,21 +245,14 @@ impl<S: Store> Term<'_, S> {
             }
             AgentEvent::RenewNeeded => self.renew_needed(),
             AgentEvent::StreamStart(start) => self.stream_start(start),
-            AgentEvent::StreamStop(stop) => {
-                if let Some(streams) = &self.streams
-                    && !streams.request(LogRequest::Stop(stop.stream))
-                {
-                    debug!(
-                        stream = stop.stream,
-                        "a log stream that shall stop waits in a full queue; its credit ends it"
-                    );
-                }
-            }
+            AgentEvent::StreamStop(stop) => self.stream_stop(stop.stream),
             AgentEvent::Unsupported { message_type } => {
                 debug!(message_type, "a message of a later version was left aside")
             }
             AgentEvent::Lost { cause, reason, dial_after } => {
-                self.connection = None;
+                if let (Some(mut connection), Some(session)) = (self.connection.take(), &mut self.session) {
+                    connection.farewell(session);
+                }
                 self.streams = None;
                 self.parts.metrics.lost.inc();
                 debug!(?cause, reason, dial_after, "no connection");
@@ -285,14 +275,12 @@ impl<S: Store> Term<'_, S> {
         }
     }
 
-    fn stream_start(&mut self, start: StreamStart) {
-        let stream = start.stream;
-        let (reason, message) = match &self.streams {
-            Some(streams) if streams.request(LogRequest::Start(Box::new(start))) => return,
-            Some(_) => (EndReason::Busy, "too many log streams are asked for at once; try again"),
-            None => (EndReason::NotAllowed, "this agent does not serve log streams"),
-        };
-        self.answer_now(AgentMessage::StreamEnded(StreamEnded { stream, reason, message: message.to_owned() }));
+    /// Counts and sends the answer to a document or forget.
+    pub(super) fn answer(&mut self, ticket: Ticket, verdict: Verdict) {
+        self.parts.metrics.answered(&verdict);
+        if let Some(session) = &mut self.session {
+            session.answer(ticket, verdict);
+        }
     }
 
     pub(super) fn answer_now(&mut self, message: AgentMessage) {
@@ -356,39 +344,6 @@ impl<S: Store> Term<'_, S> {
 }
 
 const CONNECTED: &str = "a session with the control plane is open";
-
-/// Reason and sentence for a session that ended.
-fn lost(cause: Disconnect, reason: &str) -> (&'static str, String) {
-    let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    let code = match cause {
-        Disconnect::Local => {
-            return ("ConnectionLost", format!("the connection to the control plane was given up{said}"));
-        }
-        Disconnect::Cut => return ("ConnectionLost", "the connection to the control plane was cut".to_owned()),
-        Disconnect::Closed(code) => code,
-    };
-    let (word, sentence) = match code {
-        CloseCode::Normal | CloseCode::GoingAway | CloseCode::Drained => {
-            ("ConnectionLost", "the control plane closed the connection")
-        }
-        CloseCode::Timeout => ("ConnectionLost", "the control plane heard nothing for too long"),
-        CloseCode::Protocol | CloseCode::WindowExceeded | CloseCode::TooLarge | CloseCode::Unknown(_) => {
-            ("ProtocolError", "the control plane ended the session because of an error in it")
-        }
-        CloseCode::Superseded | CloseCode::NotLeading => ("Superseded", "another session has taken over"),
-        CloseCode::CertificateExpired => ("CertificateRefused", "the agent's certificate has ended; it is renewed"),
-        CloseCode::Revoked => {
-            ("AccessRevoked", "the access of this data plane was taken away; ask an administrator of the control plane")
-        }
-        CloseCode::ForeignCluster => (
-            "ForeignCluster",
-            "this identity belongs to another cluster; install with a token of a data plane of its own",
-        ),
-        CloseCode::Unsupported => ("NoCommonVersion", "agent and control plane are too far apart in version"),
-        CloseCode::Overloaded => ("Busy", "the control plane has too much to do"),
-    };
-    (word, format!("{sentence}{said}"))
-}
 
 /// A delay made up to a quarter longer, so that many do not come back at once.
 fn spread(delay: Duration) -> Duration {

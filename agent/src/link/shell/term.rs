@@ -23,7 +23,7 @@ use super::{Parts, TICK};
 use crate::elector::Epoch;
 use crate::link::cache::{Cache, watched};
 use crate::link::enrol::{Credentials, Keeper, now};
-use crate::link::intake::View;
+use crate::link::intake::{Request, View};
 use crate::link::lanes::Lanes;
 use crate::link::reporter::Report;
 use crate::link::store::{Change, Store, Table};
@@ -265,14 +265,23 @@ impl<'a, S: Store> Term<'a, S> {
         while let Some((key, work)) = self.lanes.start() {
             let (store, leadership) = (self.parts.store.clone(), self.parts.leadership.clone());
             match work {
-                Work::Document { ticket, request, received } => {
+                Work::Document { ticket, document, received } => {
+                    // Read only now: a document takes many times its length once it is read, and a window of them may wait.
+                    let request = match Request::read(&document) {
+                        Ok(request) => request,
+                        Err(verdict) => {
+                            self.answer(ticket, verdict);
+                            self.lanes.finished(key);
+                            continue;
+                        }
+                    };
                     let view = View {
                         floor: self.cache.floor(),
                         policy: self.cache.policy(),
                         about: self.cache.about(request.key(), request.body()),
                     };
                     let known = self.cache.known(&key);
-                    self.tasks.spawn(work::document(store, leadership, (ticket, received), *request, view, known));
+                    self.tasks.spawn(work::document(store, leadership, (ticket, received), request, view, known));
                 }
                 Work::Forget { ticket, generation, received } => {
                     let floor = self.cache.floor();
@@ -337,7 +346,7 @@ impl<'a, S: Store> Term<'a, S> {
     async fn end(mut self, code: CloseCode) {
         if let (Some(session), Some(mut connection)) = (&mut self.session, self.connection.take()) {
             session.stop(code);
-            connection.flush(session);
+            connection.farewell(session);
             let number = connection.number;
             drop(connection);
             let told = async {

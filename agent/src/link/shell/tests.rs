@@ -312,6 +312,23 @@ async fn a_frame_of_which_no_message_can_be_made_ends_the_connection_and_says_wh
 }
 
 #[tokio::test]
+async fn a_control_plane_that_sends_and_does_not_read_is_left_before_the_flood_ends() {
+    let (plane, _api, agent) = pair(Config::default()).await;
+    let running = agent.run();
+    agent.until_connected().await;
+    let message = r#"{"type":"dance"}"#.to_owned();
+    plane.faults().add(fault(Fault::Flood { message, times: 10_000_000 }, 1));
+    until("the next session", async || {
+        let sessions = plane.record().after(0).iter().filter(|entry| entry.what == "Connect").count();
+        (sessions == 2).then_some(())
+    })
+    .await;
+    agent.until_connected().await;
+    running.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn undeploying_ends_with_a_floor_and_nothing_stored() {
     let (plane, api, agent) = pair(Config::default()).await;
     let running = agent.run();

@@ -1,7 +1,7 @@
 //! What runs beside the loop: workers on resources, dialling, certificates. Each ends by itself and reports as [`Done`].
 
 use protocol::enrol::EnrolErrorClass;
-use protocol::message::Verdict;
+use protocol::message::{Document, Verdict};
 use protocol::name::ResourceKey;
 use protocol::report::Fact;
 use protocol::session::{DialFailure, Ticket};
@@ -28,7 +28,7 @@ const LINK_PATH: &str = "/v1/link";
 pub(super) enum Work {
     Document {
         ticket: Ticket,
-        request: Box<Request>,
+        document: Box<Document>,
         received: Instant,
     },
     Forget {

@@ -6,8 +6,9 @@ use protocol::session::{CloseCode, Disconnect};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Link, deadline};
+use super::Link;
 use crate::faults::Fault;
+use crate::gateway::upgrade::deadline;
 
 impl Link {
     /// Faults that a running link carries out itself.
@@ -45,6 +46,17 @@ impl Link {
         if let Some((binary, bytes)) = self.shared.faults.take(data_plane, frame) {
             let text = "x".repeat(bytes);
             self.send_raw(if binary { Message::binary(text) } else { Message::text(text) }).await;
+        }
+        let flood = |fault: &Fault| {
+            if let Fault::Flood { message, times } = fault { Some((message.clone(), *times)) } else { None }
+        };
+        if let Some((message, times)) = self.shared.faults.take(data_plane, flood) {
+            for _ in 0..times {
+                self.send_raw(Message::text(message.clone())).await;
+                if self.broken {
+                    break;
+                }
+            }
         }
         // Look into the store: a pause may have been lifted, for instance.
         self.wake.notify_one();

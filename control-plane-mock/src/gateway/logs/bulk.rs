@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::gateway::hub::Handle;
-use crate::gateway::upgrade::{Socket, Upgrade, limits};
+use crate::gateway::upgrade::{Socket, Upgrade, deadline, limits};
 use crate::shared::Shared;
 use crate::web::{Refusal, peer};
 
@@ -58,15 +58,17 @@ async fn serve(shared: &Shared, handle: &Handle, socket: Socket) {
             () = stop.cancelled() => break (1001, "the control plane is stopping".to_owned()),
             message = incoming.next() => message,
             credits = streams.credits() => {
-                let mut failed = false;
-                for (stream, offset) in credits {
-                    let frame = BulkFrame { stream, offset, kind: BulkKind::Credit }.encode().unwrap_or_default();
-                    failed |= out.feed(Message::Binary(frame.into())).await.is_err();
+                let write = async {
+                    for (stream, offset) in credits {
+                        let frame = BulkFrame { stream, offset, kind: BulkKind::Credit }.encode().unwrap_or_default();
+                        out.feed(Message::Binary(frame.into())).await?;
+                    }
+                    out.flush().await
+                };
+                match deadline(write).await {
+                    Ok(()) => continue,
+                    Err(sentence) => break (1006, sentence),
                 }
-                if failed || out.flush().await.is_err() {
-                    break (1006, String::new());
-                }
-                continue;
             }
             _ = links.changed() => {
                 let alive = shared.hub.link(&handle.data_plane).is_some_and(|live| live.session == handle.session);
@@ -89,6 +91,6 @@ async fn serve(shared: &Shared, handle: &Handle, socket: Socket) {
     tracing::debug!(data_plane = handle.data_plane, code = reason.0, reason = reason.1, "bulk connection ended");
     if reason.0 != 1006 {
         let frame = CloseFrame { code: reason.0.into(), reason: reason.1.into() };
-        drop(out.send(Message::Close(Some(frame))).await);
+        drop(deadline(out.send(Message::Close(Some(frame)))).await);
     }
 }

@@ -15,6 +15,9 @@ use crate::gateway::hub::{Handle, Request};
 /// A line that is longer is cut in pieces of this size, in bytes.
 const LONGEST: usize = 256 * 1024;
 
+/// Sources of one stream with the beginning of a line that goes on; an agent reads as many at a time.
+const SOURCES: usize = 64;
+
 /// One line of output.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -108,6 +111,7 @@ pub(super) async fn pass(
                     sent && pieces.send(cursor).await.is_ok()
                 }
                 Item::Gap(gap) => {
+                    handle.streams.gap_read(stream);
                     let text = format!("{}: lines are missing here ({})", gap.source, gap.reason);
                     pieces.send(Piece::Line(noted(wish, "Gap", &text))).await.is_ok()
                 }
@@ -148,7 +152,7 @@ async fn lines_out(
     bytes.extend_from_slice(chunk);
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let last = lines.pop().unwrap_or_default();
-    let keep = partial && last.len() < LONGEST;
+    let keep = partial && last.len() < LONGEST && parts.len() < SOURCES;
     if !keep && !last.is_empty() {
         lines.push(last);
     }

@@ -26,6 +26,32 @@ const ONE_LOOK: Duration = Duration::from_secs(2);
 /// Pieces buffered within one stream. While the buffer is full no credit is granted, which slows the sender down.
 const PIECES: usize = 256;
 
+/// Cursors that are kept: as many as an agent takes. Containers come and go while somebody follows.
+const CURSORS: usize = 256;
+
+/// The last cursor of each source; the ones that were heard of last where there are too many.
+#[derive(Debug, Default)]
+struct Cursors {
+    heard: u64,
+    of: BTreeMap<String, (u64, String)>,
+}
+
+impl Cursors {
+    fn keep(&mut self, source: String, cursor: String) {
+        self.heard += 1;
+        self.of.insert(source, (self.heard, cursor));
+        if self.of.len() > CURSORS
+            && let Some(oldest) = self.of.iter().min_by_key(|(_, (heard, _))| *heard).map(|(source, _)| source.clone())
+        {
+            self.of.remove(&oldest);
+        }
+    }
+
+    fn newest(&self) -> BTreeMap<String, String> {
+        self.of.iter().map(|(source, (_, cursor))| (source.clone(), cursor.clone())).collect()
+    }
+}
+
 /// Where the session of a data plane is.
 enum Held {
     Here(Box<Handle>),
@@ -35,7 +61,7 @@ enum Held {
 
 /// Carries lines to `out` until the stream ends, its reader goes, or the server stops.
 pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
-    let mut cursors: BTreeMap<String, String> = BTreeMap::new();
+    let mut cursors = Cursors::default();
     let mut first = true;
     loop {
         let Some(held) = held(&shared, &wish, first).await else {
@@ -49,7 +75,7 @@ pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
             return;
         };
         let (pieces, coming) = mpsc::channel(PIECES);
-        let resume = cursors.clone();
+        let resume = cursors.newest();
         let carry = async {
             match held {
                 Held::Here(handle) => pass(&handle, &wish, &resume, pieces).await,
@@ -78,7 +104,7 @@ pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
 async fn take(
     mut coming: mpsc::Receiver<Piece>,
     out: &mpsc::Sender<LogLine>,
-    cursors: &mut BTreeMap<String, String>,
+    cursors: &mut Cursors,
 ) -> Option<StreamEnd> {
     let mut end = None;
     loop {
@@ -92,7 +118,7 @@ async fn take(
                     return end;
                 }
             }
-            Piece::Cursor { source, cursor } => drop(cursors.insert(source, cursor)),
+            Piece::Cursor { source, cursor } => cursors.keep(source, cursor),
             Piece::End(told) => {
                 end = Some(told);
                 // Nothing comes after an end record, and the other side may fail to close the channel.
@@ -142,4 +168,23 @@ async fn held(shared: &Shared, wish: &Wish, first: bool) -> Option<Held> {
 
 async fn note(wish: &Wish, out: &mpsc::Sender<LogLine>, what: &str, text: &str) {
     drop(out.send(noted(wish, what, text)).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_sources_the_cursors_that_were_heard_of_last_are_kept() {
+        let mut cursors = Cursors::default();
+        for number in 0..CURSORS {
+            cursors.keep(format!("p{number}/c"), "1".to_owned());
+        }
+        cursors.keep("p0/c".to_owned(), "2".to_owned());
+        cursors.keep("new/c".to_owned(), "1".to_owned());
+        let kept = cursors.newest();
+        assert_eq!(kept.len(), CURSORS);
+        assert_eq!(kept.get("p0/c").map(String::as_str), Some("2"));
+        assert!(kept.contains_key("new/c") && !kept.contains_key("p1/c"));
+    }
 }

@@ -6,8 +6,18 @@ use super::super::{
     CloseClass, CloseCode, DialFailure, Disconnect, Flight, HELLO_TIMEOUT, Millis, PING_MAX, PING_MIN, PONG_TIMEOUT,
     PROBE, Transmit,
 };
-use super::{AgentEvent, AgentMessage, AgentSession, Connection, Epoch, Hello, Joiner, Phase};
+use super::{AgentEvent, AgentMessage, AgentSession, Asked, Connection, Epoch, Hello, Joiner, Phase};
 use crate::mutant::{self, Mutant};
+
+/// Why a connection without a welcome ends.
+pub(super) const NO_WELCOME: &str = "no welcome in time";
+
+impl Connection {
+    /// Whether welcome has not come in time.
+    pub(super) const fn is_overdue(&self, now: Millis) -> bool {
+        self.welcomed.is_none() && self.since + HELLO_TIMEOUT <= now
+    }
+}
 
 impl AgentSession {
     /// Begins to dial. Call it once this process leads and has passed in everything that is stored.
@@ -27,7 +37,7 @@ impl AgentSession {
     /// Leaves for good, because leadership was lost or the process ends.
     pub fn stop(&mut self, code: CloseCode) {
         if matches!(self.phase, Phase::Connected(_)) {
-            self.transmit.push_back(Transmit::Close { code, reason: String::new() });
+            self.transmit.end(Some(Transmit::Close { code, reason: String::new() }));
         }
         self.outbox.disconnected();
         self.phase = Phase::Idle;
@@ -36,7 +46,7 @@ impl AgentSession {
     /// The connection stands: hello is sent. `lease` and `transitions` are those under which this process leads.
     pub fn handle_connected(&mut self, now: Millis, lease: &str, transitions: i64) {
         self.connection += i64::from(self.connection == 0 || !mutant::is(Mutant::ConnectionNotCounted));
-        self.transmit.clear();
+        self.transmit.end(None);
         self.outbox.disconnected();
         self.phase = Phase::Connected(Box::new(Connection {
             since: now,
@@ -50,6 +60,8 @@ impl AgentSession {
             drain_at: None,
             held: false,
             counter: 0,
+            asked: Asked::default(),
+            renewing: false,
         }));
         let settings = &self.settings;
         let hello = Hello {
@@ -86,7 +98,7 @@ impl AgentSession {
         let Phase::Connected(connection) = &self.phase else { return };
         let lived = connection.welcomed.map(|_| now.saturating_sub(connection.since));
         self.outbox.disconnected();
-        self.transmit.retain(|one| matches!(one, Transmit::Close { .. }));
+        self.transmit.end(None);
         let class = match cause {
             Disconnect::Local | Disconnect::Cut => CloseClass::Reconnect,
             Disconnect::Closed(code) => code.class(),
@@ -148,8 +160,8 @@ impl AgentSession {
                 }
             }
             Phase::Connected(connection) => {
-                if connection.welcomed.is_none() && connection.since + HELLO_TIMEOUT <= now {
-                    self.close(now, CloseCode::Timeout, "no welcome in time");
+                if connection.is_overdue(now) {
+                    self.close(now, CloseCode::Timeout, NO_WELCOME);
                 } else if connection.pinged.is_some_and(|pinged| pinged + PONG_TIMEOUT <= now)
                     && !mutant::is(Mutant::SilenceIgnored)
                 {
@@ -163,7 +175,7 @@ impl AgentSession {
                     // One ping at a time, so that its pong can be told from others.
                     if connection.probed.is_none() {
                         connection.probed = Some(now);
-                        self.transmit.push_back(Transmit::Ping);
+                        self.transmit.push(Transmit::Ping);
                     }
                 }
             }

@@ -1,5 +1,8 @@
 //! What an agent does with each message of the control plane.
 
+use std::collections::BTreeMap;
+
+use super::connecting::NO_WELCOME;
 use super::{
     Adopted, AgentEvent, AgentMessage, AgentSession, CloseCode, Document, Drain, Forget, InventoryEntry,
     InventoryNeedEntries, Millis, Phase, ResourceKey, Ticket, Verdict, Welcome, server_given, weight,
@@ -20,6 +23,10 @@ impl AgentSession {
     pub fn handle_text(&mut self, now: Millis, frame: &str) {
         self.handle_alive();
         let Phase::Connected(connection) = &mut self.phase else { return };
+        // The timer may come after a frame that was already there.
+        if connection.is_overdue(now) {
+            return self.close(now, CloseCode::Timeout, NO_WELCOME);
+        }
         let text = match connection.joiner.push(frame) {
             Ok(Some(text)) => text,
             Ok(None) => return,
@@ -33,6 +40,13 @@ impl AgentSession {
             }
             Err(error) => self.close(now, CloseCode::Protocol, &error.to_string()),
         }
+        if self.transmit.is_over_bound() {
+            self.close(
+                now,
+                CloseCode::WindowExceeded,
+                "too many answers wait: the control plane sends and does not read",
+            );
+        }
     }
 
     fn receive(&mut self, now: Millis, message: ControlMessage, bytes: u64) {
@@ -44,10 +58,15 @@ impl AgentSession {
             ControlMessage::Document(document) => self.document(now, document, bytes),
             ControlMessage::Forget(forget) => self.forget(now, forget, bytes),
             ControlMessage::InventoryNeedBuckets => {
-                let digests = self.inventory.digests();
-                self.send(AgentMessage::InventoryBuckets(InventoryBuckets { digests }));
+                if let Phase::Connected(connection) = &mut self.phase {
+                    connection.asked.digests = true;
+                }
             }
-            ControlMessage::InventoryNeedEntries(InventoryNeedEntries { buckets }) => self.entries(&buckets),
+            ControlMessage::InventoryNeedEntries(InventoryNeedEntries { buckets }) => {
+                if let Phase::Connected(connection) = &mut self.phase {
+                    connection.asked.buckets.extend(buckets);
+                }
+            }
             ControlMessage::InventoryDone(done) => {
                 if done.held {
                     self.hold("the control plane holds the session until a person there adopts this data plane");
@@ -61,8 +80,16 @@ impl AgentSession {
                     self.events.push_back(AgentEvent::FactAcknowledged { key: ack.key, fact });
                 }
             }
-            ControlMessage::Renewed(renewed) => self.events.push_back(AgentEvent::Renewed(renewed)),
-            ControlMessage::RenewRefused(refused) => self.events.push_back(AgentEvent::RenewRefused(refused)),
+            ControlMessage::Renewed(renewed) => {
+                if self.renewal_ends() {
+                    self.events.push_back(AgentEvent::Renewed(renewed));
+                }
+            }
+            ControlMessage::RenewRefused(refused) => {
+                if self.renewal_ends() {
+                    self.events.push_back(AgentEvent::RenewRefused(refused));
+                }
+            }
             ControlMessage::Drain(Drain { after_ms }) => {
                 let after = server_given(after_ms, &mut self.chance);
                 if let Phase::Connected(connection) = &mut self.phase {
@@ -175,24 +202,31 @@ impl AgentSession {
         Some(ticket)
     }
 
-    /// Sends whole buckets, as many to a message as surely fit.
-    fn entries(&mut self, numbers: &[u8]) {
-        let mut part = InventoryEntries { buckets: std::collections::BTreeMap::new() };
-        let mut length = 0;
-        for number in numbers {
-            let entries = self.inventory.entries(*number);
-            let more: usize = entries.iter().map(entry_length).sum();
-            if length > 0 && length + more > MAX_MESSAGE / 2 {
-                self.send(AgentMessage::InventoryEntries(std::mem::replace(
-                    &mut part,
-                    InventoryEntries { buckets: std::collections::BTreeMap::new() },
-                )));
-                length = 0;
-            }
-            length += more;
-            part.buckets.insert(*number, entries);
+    /// Whether a certificate request was unanswered until now. An answer to none is left aside: each costs writes in the cluster.
+    fn renewal_ends(&mut self) -> bool {
+        let Phase::Connected(connection) = &mut self.phase else { return false };
+        std::mem::take(&mut connection.renewing)
+    }
+
+    /// The next message of the inventory that the control plane waits for: digests, or whole buckets, as many as surely fit.
+    pub(super) fn inventory_answer(&mut self) -> Option<AgentMessage> {
+        let Phase::Connected(connection) = &mut self.phase else { return None };
+        let asked = &mut connection.asked;
+        if std::mem::take(&mut asked.digests) {
+            return Some(AgentMessage::InventoryBuckets(InventoryBuckets { digests: self.inventory.digests() }));
         }
-        self.send(AgentMessage::InventoryEntries(part));
+        let mut buckets = BTreeMap::new();
+        let mut length = 0;
+        while let Some(number) = asked.buckets.first().copied() {
+            let entries = self.inventory.entries(number);
+            length += entries.iter().map(entry_length).sum::<usize>();
+            if length > MAX_MESSAGE / 2 && !buckets.is_empty() {
+                break;
+            }
+            asked.buckets.remove(&number);
+            buckets.insert(number, entries);
+        }
+        (!buckets.is_empty()).then_some(AgentMessage::InventoryEntries(InventoryEntries { buckets }))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{CloseCode, Comparison, ControlEvent, ControlMessage, ControlSession, Millis, Phase, ResourceKey, Verdict};
+use super::{
+    CloseCode, Comparison, ControlEvent, ControlMessage, ControlSession, Millis, NO_HELLO, Phase, ResourceKey, Verdict,
+};
 use crate::message::{
     AgentMessage, Answer, DecodeError, Inventory, InventoryBuckets, InventoryEntries, InventoryNeedEntries,
     Unsupported, decode_agent,
@@ -15,6 +17,10 @@ impl ControlSession {
     pub fn handle_text(&mut self, now: Millis, frame: &str) {
         if matches!(self.phase, Phase::Ended) {
             return;
+        }
+        // The timer may come after a frame that was already there.
+        if self.is_overdue(now) {
+            return self.close(CloseCode::Timeout, NO_HELLO);
         }
         self.heard = now;
         let text = match self.joiner.push(frame) {
@@ -29,6 +35,9 @@ impl ControlSession {
                 self.events.push_back(ControlEvent::Unsupported { message_type });
             }
             Err(error) => self.close(CloseCode::Protocol, &error.to_string()),
+        }
+        if self.transmit.is_over_bound() {
+            self.close(CloseCode::WindowExceeded, "too many answers wait: the agent sends and does not read");
         }
     }
 
