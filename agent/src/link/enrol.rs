@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use protocol::enrol::{
     ENROL_PATH, EnrolError, EnrolRequest, EnrolResponse, EnrolmentToken, MAX_ENROL_BODY, RENEW_PATH, RenewRequest,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use tracing::{debug, info, warn};
 
@@ -133,6 +133,17 @@ impl<S: Store> Keeper<S> {
         Err(KeepError::BadAnswer { detail: "certificates from the control plane never fit".to_owned() })
     }
 
+    /// The control plane has taken the access of `rejected` away. Asks whether its key counts, and enrols with the token that is in
+    /// place if not. None if the key counts: then nothing has changed that would let it in.
+    ///
+    /// # Errors
+    /// See [`KeepError`]: the key does not count, and no token helps.
+    pub async fn instead_of(&self, rejected: &ClientIdentity) -> Result<Option<Credentials>, KeepError> {
+        let found = self.credentials(true).await?;
+        let key = |client: &ClientIdentity| client.key.expose_secret().to_owned();
+        Ok((key(&found.client) != key(rejected)).then_some(found))
+    }
+
     /// Fingerprints of what the control plane handed out last and this installation does not trust.
     ///
     /// # Errors
@@ -253,7 +264,7 @@ impl<S: Store> Keeper<S> {
 
     async fn token(&self) -> Option<EnrolmentToken> {
         let text = SecretString::from(tokio::fs::read_to_string(self.token_file.as_ref()?).await.ok()?);
-        let token = EnrolmentToken::new(secrecy::ExposeSecret::expose_secret(&text));
+        let token = EnrolmentToken::new(text.expose_secret());
         (!token.expose().is_empty()).then_some(token)
     }
 

@@ -104,6 +104,21 @@ impl<S: Store> Term<'_, S> {
                 self.used = tried.or_else(|| self.used.take());
                 self.dialled(*result);
             }
+            Done::Replaced(Ok(Some(credentials))) => {
+                self.use_credentials(credentials);
+                let now = self.now();
+                if let Some(session) = &mut self.session {
+                    session.credentials_changed(now);
+                }
+            }
+            Done::Replaced(Ok(None)) => {}
+            Done::Replaced(Err(error)) => {
+                // What was refused says more than the rejection did; anything else says less.
+                let open = self.session.as_ref().is_some_and(AgentSession::is_open);
+                if !open && matches!(error, KeepError::Refused(_)) {
+                    self.connected(false, error.reason(), error.to_string());
+                }
+            }
             Done::WriterEnded { number, error } => {
                 let now = self.now();
                 let current = self.connection.as_ref().is_some_and(|connection| connection.number == number);
@@ -173,7 +188,7 @@ impl<S: Store> Term<'_, S> {
                 self.dial_error = Some((error.reason(), error.to_string()));
                 session.handle_dial_failed(now, error.failure(), error.reason());
                 if error.failure() == DialFailure::Rejected {
-                    self.renew_needed();
+                    self.rejected();
                 }
             }
         }
@@ -258,9 +273,8 @@ impl<S: Store> Term<'_, S> {
                 debug!(?cause, reason, dial_after, "no connection");
                 let (reason, message) = self.dial_error.take().unwrap_or_else(|| lost(cause, &reason));
                 self.connected(false, reason, message);
-                // The key is not registered any more. A new token may already be in place, from before this process started.
                 if cause == Disconnect::Closed(CloseCode::Revoked) {
-                    self.renew_needed();
+                    self.rejected();
                 }
             }
             AgentEvent::Superseded => {
@@ -328,11 +342,22 @@ impl<S: Store> Term<'_, S> {
         self.tasks.spawn(async move { Done::RenewalRequest(keeper.renewal_request(&client).await) });
     }
 
+    /// The access was taken away. The session waits for minutes; meanwhile it is found out whether the key counts, because a new token may
+    /// be in place already, from before this process started.
+    fn rejected(&mut self) {
+        let Some(credentials) = self.credentials.as_ref().filter(|_| !forced_just_now(self.renewed_first)) else {
+            return;
+        };
+        self.renewed_first = Some(Instant::now());
+        let (keeper, client) = (self.keeper.clone(), credentials.client.clone());
+        self.tasks.spawn(async move { Done::Replaced(keeper.instead_of(&client).await) });
+    }
+
     /// The control plane refused the certificate of the last attempt: renew before the next dial. That dial comes at once, but not
     /// more often than every [`RENEW_FORCED`].
     fn renew_needed(&mut self) {
         self.renew_first = true;
-        if self.renewed_first.is_some_and(|at| at.elapsed() < RENEW_FORCED) {
+        if forced_just_now(self.renewed_first) {
             return;
         }
         self.renewed_first = Some(Instant::now());
@@ -341,6 +366,10 @@ impl<S: Store> Term<'_, S> {
             session.credentials_changed(now);
         }
     }
+}
+
+fn forced_just_now(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at.elapsed() < RENEW_FORCED)
 }
 
 const CONNECTED: &str = "a session with the control plane is open";

@@ -75,6 +75,7 @@ pub(super) struct Term<'a, S> {
     pub(super) credentials_due: Option<Instant>,
     /// Renew by HTTPS before the next dial.
     pub(super) renew_first: bool,
+    /// When a renewal was last forced by a refusal.
     pub(super) renewed_first: Option<Instant>,
     /// Certificate of the last attempt.
     pub(super) used: Option<String>,
@@ -249,6 +250,7 @@ impl<'a, S: Store> Term<'a, S> {
 
     /// The token or CA bundle was replaced: retry at once what waits for that.
     fn retry_credentials(&mut self) {
+        self.renewed_first = None;
         let now = self.now();
         match &mut self.session {
             Some(session) => session.credentials_changed(now),

@@ -15,6 +15,7 @@ use crate::link::store::{DEFAULT, Table};
 
 mod authority;
 mod descriptors;
+mod rejected;
 mod rotation;
 mod support;
 mod trickle;

@@ -65,6 +65,8 @@ pub(super) enum Done {
         result: Box<Result<(Socket, Credentials), ConnectError>>,
         tried: Option<String>,
     },
+    /// The access was taken away: other credentials, if there are any.
+    Replaced(Result<Option<Credentials>, KeepError>),
     WriterEnded {
         number: u64,
         error: Option<String>,
