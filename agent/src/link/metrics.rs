@@ -41,6 +41,8 @@ pub struct LinkMetrics {
     pub intake_running: Gauge,
     /// States and facts that are not acknowledged.
     pub reports_pending: Gauge,
+    /// Bytes of frames that wait to be written.
+    pub frames_waiting: Gauge,
     /// Resources that are watched.
     pub resources: Gauge,
     /// Seconds from a document's receipt to its answer.
@@ -60,6 +62,7 @@ impl LinkMetrics {
             intake_waiting: Gauge::default(),
             intake_running: Gauge::default(),
             reports_pending: Gauge::default(),
+            frames_waiting: Gauge::default(),
             resources: Gauge::default(),
             intake_seconds: Histogram::new(buckets),
             answers: Family::default(),
@@ -74,6 +77,11 @@ impl LinkMetrics {
                 "link_reports_pending",
                 "States and facts not acknowledged",
                 made.reports_pending.clone(),
+            );
+            registry.register(
+                "link_frames_waiting_bytes",
+                "Bytes of frames that wait to be written",
+                made.frames_waiting.clone(),
             );
             registry.register("link_resources", "Resources watched", made.resources.clone());
             registry.register(

@@ -112,20 +112,14 @@ mod tests {
         for turn in 0..FLOOD {
             agent.handle_text(1, &frame(turn));
             while let Some(event) = agent.poll_event() {
-                match event {
-                    AgentEvent::StreamStart(start) => {
-                        let (reason, message) = (EndReason::Busy, "too many".to_owned());
-                        let ended = StreamEnded { stream: start.stream, reason, message };
-                        agent.send_now(AgentMessage::StreamEnded(ended));
-                    }
-                    AgentEvent::Document { ticket, .. } | AgentEvent::Forget { ticket, .. } => {
-                        agent.answer(ticket, Verdict::Already);
-                    }
-                    AgentEvent::Lost { .. } => {
-                        let Some(Transmit::Close { code, .. }) = agent.poll_transmit() else { panic!("a close") };
-                        return (most, Some(code));
-                    }
-                    _ => {}
+                if let AgentEvent::StreamStart(start) = &event {
+                    let (reason, message) = (EndReason::Busy, "too many".to_owned());
+                    agent.send_now(AgentMessage::StreamEnded(StreamEnded { stream: start.stream, reason, message }));
+                } else if let AgentEvent::Document { ticket, .. } | AgentEvent::Forget { ticket, .. } = &event {
+                    agent.answer(*ticket, Verdict::Already);
+                } else if let AgentEvent::Lost { .. } = &event {
+                    let Some(Transmit::Close { code, .. }) = agent.poll_transmit() else { panic!("a close") };
+                    return (most, Some(code));
                 }
             }
             most = most.max(agent.waiting());
@@ -135,22 +129,20 @@ mod tests {
 
     #[test]
     fn a_control_plane_that_sends_and_does_not_read_is_closed_at_the_bound_whatever_it_sends() {
-        let of = |golden: &'static str| move |turn: usize| golden.replacen('4', &(turn + 1).to_string(), 1);
-        let document = include_str!("../../goldens/control/document.json");
-        let forget = include_str!("../../goldens/control/forget.json");
-        let numbered = |golden: &'static str, id: &'static str| {
-            move |turn: usize| golden.trim_end().replacen(id, &format!("\"id\":{}", turn + 100), 1)
-        };
-        let floods: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
-            ("unknown", Box::new(|_| r#"{"type":"dance"}"#.to_owned())),
-            ("streamStart", Box::new(of(include_str!("../../goldens/control/stream-start.json").trim_end()))),
-            ("document", Box::new(numbered(document, "\"id\":7"))),
-            ("forget", Box::new(numbered(forget, "\"id\":8"))),
-        ];
-        for (what, frame) in floods {
-            let (most, closed) = flood(&mut agent(10), frame);
+        // What is counted up from one frame to the next, since a number that is unanswered closes with another code.
+        for (what, frame, number) in [
+            ("unknown", r#"{"type":"dance"}"#, ""),
+            ("streamStart", include_str!("../../goldens/control/stream-start.json"), "\"stream\":4"),
+            ("document", include_str!("../../goldens/control/document.json"), "\"id\":7"),
+            ("forget", include_str!("../../goldens/control/forget.json"), "\"id\":8"),
+        ] {
+            let counted = |turn: usize| match number.split_once(':') {
+                Some((name, _)) => frame.trim_end().replacen(number, &format!("{name}:{}", turn + 100), 1),
+                None => frame.to_owned(),
+            };
+            let (most, closed) = flood(&mut agent(10), counted);
             assert_eq!(closed, Some(CloseCode::WindowExceeded), "{what}");
-            assert!(most <= MAX_WAITING + MAX_FRAME, "{what}: {most} bytes");
+            assert!((MAX_WAITING / 2..=MAX_WAITING + MAX_FRAME).contains(&most), "{what}: {most} bytes");
         }
     }
 

@@ -88,8 +88,7 @@ fn a_request_that_waits_is_bounded_in_cursors_and_in_bytes() {
         resume,
         ..start(true)
     };
-    let cursor = "c".repeat(480);
-    assert!(is_bounded(&with(vec![cursor.clone(); 256], 63, 63)));
+    assert!(is_bounded(&with(vec!["c".repeat(480); 256], 63, 63)));
     for long in [
         with(vec![String::new(); 257], 1, 1),
         with(vec!["c".repeat(140_000)], 1, 1),

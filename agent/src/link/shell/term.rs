@@ -340,6 +340,8 @@ impl<'a, S: Store> Term<'a, S> {
         metrics.intake_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         metrics.intake_running.set(i64::try_from(running).unwrap_or(i64::MAX));
         metrics.reports_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        let waiting = self.session.as_ref().map_or(0, AgentSession::waiting);
+        metrics.frames_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         metrics.resources.set(i64::try_from(self.cache.count()).unwrap_or(i64::MAX));
         metrics.connected.set(i64::from(self.session.as_ref().is_some_and(AgentSession::is_open)));
     }
