@@ -28,9 +28,10 @@ mod tcp;
 mod tls;
 pub mod trust;
 mod upgrade;
+mod upgrade_header;
 
 pub use error::{DialError, Stage};
-pub use upgrade::UpgradeHeader;
+pub use upgrade_header::UpgradeHeader;
 
 /// The connection of the link, and of bulk streams.
 pub type Socket = WebSocketStream<TlsStream<TcpStream>>;

@@ -21,6 +21,7 @@ use crate::telemetry::LevelHandle;
 mod connection;
 mod event;
 mod files;
+mod log_requests;
 mod loss;
 mod session;
 mod status_writer;

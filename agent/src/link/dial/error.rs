@@ -10,7 +10,7 @@ use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 
 use super::pin::Unpinned;
-use super::upgrade::UpgradeHeader;
+use super::upgrade_header::UpgradeHeader;
 
 /// Where time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,10 @@
 //! Whatever stands between agent and control plane may rewrite headers. So each of them is compared before a byte of the session is
 //! sent, and one that is wrong is named with what it is and what it should be.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -19,6 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::error::{self, DialError};
+use super::upgrade_header::UpgradeHeader;
 use super::{Socket, USER_AGENT};
 
 /// Most characters of a header that are shown.
@@ -73,55 +71,6 @@ fn refused<B>(answer: &Response<B>) -> DialError {
     }
 }
 
-/// A header of the answer 101.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpgradeHeader {
-    Upgrade,
-    Connection,
-    Accept,
-    Extensions,
-    Protocol,
-}
-
-impl UpgradeHeader {
-    const fn name(self) -> HeaderName {
-        match self {
-            Self::Upgrade => header::UPGRADE,
-            Self::Connection => header::CONNECTION,
-            Self::Accept => header::SEC_WEBSOCKET_ACCEPT,
-            Self::Extensions => header::SEC_WEBSOCKET_EXTENSIONS,
-            Self::Protocol => header::SEC_WEBSOCKET_PROTOCOL,
-        }
-    }
-
-    /// What to do where it is wrong.
-    pub(super) const fn remedy(self) -> &'static str {
-        match self {
-            Self::Upgrade | Self::Connection | Self::Accept => {
-                "a proxy on the way rewrites or caches upgrades, or what answers at controlPlane.url speaks no WebSocket"
-            }
-            Self::Extensions => {
-                "the agent asked for none: switch compression of WebSockets off at the control plane or the proxy that adds it"
-            }
-            Self::Protocol => {
-                "agent and control plane are too far apart in version, or a proxy on the way drops or rewrites that header"
-            }
-        }
-    }
-}
-
-impl fmt::Display for UpgradeHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Upgrade => "Upgrade",
-            Self::Connection => "Connection",
-            Self::Accept => "Sec-WebSocket-Accept",
-            Self::Extensions => "Sec-WebSocket-Extensions",
-            Self::Protocol => "Sec-WebSocket-Protocol",
-        })
-    }
-}
-
 /// Compares the headers of an answer 101 with what they must be.
 fn as_asked(headers: &HeaderMap, accept: &str, protocol: &str) -> Result<(), DialError> {
     let is_upgrade = |found: &str| found.split(',').any(|one| one.trim().eq_ignore_ascii_case("upgrade"));
@@ -160,6 +109,8 @@ fn wrong(headers: &HeaderMap, header: UpgradeHeader, expected: &str) -> DialErro
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";

@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use protocol::bulk::{BULK_SUBPROTOCOL, MAX_BULK_FRAME};
-use protocol::message::{AgentMessage, EndReason, StreamEnded, StreamStart, Welcome};
+use protocol::message::{StreamEnded, Welcome};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
-use super::term::Term;
 use crate::link::dial::{DialError, Dialer, Limits, Socket};
 use crate::link::enrol::Credentials;
 use crate::link::logs::{self, LogContext, LogRequest};
-use crate::link::store::Store;
 use crate::settings::{ControlPlaneUrl, LinkSettings};
 use crate::supervisor::joined;
 
@@ -82,27 +79,6 @@ impl LogStreams {
 impl Drop for LogStreams {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-impl<S: Store> Term<'_, S> {
-    pub(super) fn stream_start(&mut self, start: StreamStart) {
-        let stream = start.stream;
-        let (reason, message) = match &self.streams {
-            Some(_) if !logs::is_bounded(&start) => (EndReason::BadCursor, logs::TOO_LONG),
-            Some(streams) if streams.request(LogRequest::Start(Box::new(start))) => return,
-            Some(_) => (EndReason::Busy, "too many log streams are asked for at once; try again"),
-            None => (EndReason::NotAllowed, "this agent does not serve log streams"),
-        };
-        self.answer_now(AgentMessage::StreamEnded(StreamEnded { stream, reason, message: message.to_owned() }));
-    }
-
-    pub(super) fn stream_stop(&self, stream: u32) {
-        if let Some(streams) = &self.streams
-            && !streams.request(LogRequest::Stop(stream))
-        {
-            debug!(stream, "a log stream that shall stop waits in a full queue; its credit ends it");
-        }
     }
 }
 

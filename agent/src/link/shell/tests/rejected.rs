@@ -10,13 +10,16 @@ fn left(plane: &ControlPlane) -> Option<u32> {
     plane.faults().list().first().and_then(|scripted| scripted.times)
 }
 
-/// Waits until the agent has asked whether its key counts, and has stored the answer, which makes `writes` of the Secret in all.
+/// Waits until the agent has asked whether its key counts, and has stored the answer, which makes `writes` of the Secret in all, and for
+/// what follows at once.
 async fn asked(plane: &ControlPlane, agent: &Agent, writes: usize) {
     until("a renewal without the link", async || {
         let https = |entry: &control_plane_mock::record::Entry| entry.what == "Renew" && entry.data["by"] == "https";
         (plane.record().after(0).iter().any(https) && agent.store.writes(Table::Secret) >= writes).then_some(())
     })
     .await;
+    // What comes at once has come by the next tick.
+    tokio::time::sleep(TICK).await;
 }
 
 #[tokio::test]
