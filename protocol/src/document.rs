@@ -23,8 +23,8 @@ pub use check::{
 };
 pub use environment::{DataPlaneSpec, EnvironmentSpec, LogLevel, Quota};
 pub use release::{
-    ComponentType, ConfigFile, Endpoint, EndpointKind, EnvVar, Probe, Probes, ReleaseOwner, ReleaseSpec, Resources,
-    Scaling, SecretRef, SecurityOverrides, TaskSettings, Visibility,
+    ComponentType, ConfigFile, Endpoint, EndpointKind, EnvVar, Medium, Probe, Probes, ReleaseOwner, ReleaseSpec,
+    Resources, Scaling, SecretRef, SecurityOverrides, TaskSettings, Visibility, Volume,
 };
 pub use shape::{Shape, Workload};
 pub use task::TaskRunSpec;

@@ -126,8 +126,23 @@ fn cases() -> Vec<(&'static str, Value, Verdict)> {
         ("files", files(["/etc/app.conf", "/etc/app.conf"]), Never),
         ("files", files(["/etc/app.conf", "/etc//app.conf"]), New),
         ("files", files(["/etc/app.conf", "/etc/app.conf/x"]), Never),
+        ("files", json!([{"path": "/a", "content": "x", "mode": "0755"}]), Good),
+        ("files", json!([{"path": "/a", "content": "x", "mode": "755"}]), New),
+        ("files", json!([{"path": "/a", "content": "x", "mode": "0888"}]), New),
+        (
+            "volumes",
+            json!([{"path": "/data", "size": "1Gi"}, {"path": "/tmp", "medium": "Memory", "size": "64Mi"}]),
+            Good,
+        ),
+        ("volumes", json!([{"path": "/data", "size": "0"}]), Never),
+        ("volumes", json!([{"path": "/data", "size": "128m"}]), Never),
+        ("volumes", json!([{"path": "/data", "size": "1Gi"}, {"path": "/data/a", "size": "1Gi"}]), Never),
+        ("volumes", json!([{"path": "/data/", "size": "1Gi"}]), New),
+        ("minReadySeconds", json!(300), Good),
+        ("minReadySeconds", json!(301), New),
         ("endpoints", two(["TCP", "UDP"]), Good),
-        ("endpoints", two(["TCP", "HTTP"]), Never),
+        ("endpoints", two(["TCP", "HTTP"]), Good),
+        ("endpoints", two(["HTTP", "HTTP"]), Good),
         ("endpoints", endpoint(&json!({"name": "Http"})), New),
         ("endpoints", endpoint(&json!({"port": 0})), New),
         ("endpoints", endpoint(&json!({"basePath": "x"})), New),
@@ -243,6 +258,9 @@ fn planted(at: &str, text: &str) -> (String, Value) {
         ("env", "0/name") => variable(text),
         ("env", "0/secretRef/path") => secret(text),
         ("files", "0/path") => plain_file(text),
+        ("files", "0/mode") => json!([{"path": "/a", "content": "x", "mode": text}]),
+        ("volumes", "0/path") => json!([{"path": text, "size": "1Mi"}]),
+        ("volumes", _) => json!([{"path": "/a", "size": text}]),
         ("files", "0/secretRef/path") => json!([{"path": "/a", "secretRef": {"path": text, "key": "k"}}]),
         ("endpoints", below) => endpoint(&json!({below.trim_start_matches("0/"): text})),
         ("probes", below) => json!({below.split('/').next().unwrap_or_default(): {"port": 1, "path": text}}),
@@ -258,11 +276,11 @@ fn narrower(at: &str, text: &str) -> bool {
     match at {
         "/image" => true,
         "/env/0/name" => text.len() > 253,
-        "/files/0/path" => {
+        "/files/0/path" | "/volumes/0/path" => {
             text.chars().any(char::is_control)
                 || text.split('/').skip(1).any(|part| ["", ".", "..", "proc"].contains(&part))
         }
-        "/resources/memoryRequest" | "/resources/memoryLimit" => true,
+        "/resources/memoryRequest" | "/resources/memoryLimit" | "/volumes/0/size" => true,
         _ => false,
     }
 }

@@ -15,8 +15,6 @@ pub const TASK_RUN: &str = "pdp-agent.dev/task-run";
 pub const INSTALLATION: &str = "pdp-agent.dev/installation";
 /// Label on those namespaces: which agent made them. Policies compare its value, and so does everything here.
 pub const AGENT: &str = "pdp-agent.dev/agent";
-/// Label on pods: digest of the rendering they were made of.
-pub const REVISION: &str = "pdp-agent.dev/revision";
 /// Annotation on workloads: name of the rendering.
 pub const RENDERING: &str = "pdp-agent.dev/rendering";
 /// Annotation on workloads: what the slots are bound to, JSON.

@@ -22,9 +22,10 @@ pub(crate) fn service() -> ReleaseSpec {
             {"name": "PASSWORD", "secretRef": {"path": "shop/db", "key": "password"}},
         ],
         "files": [
-            {"path": "/etc/app/settings.yaml", "content": "a: 1\n"},
+            {"path": "/etc/app/settings.yaml", "content": "a: 1\n", "mode": "0755"},
             {"path": "/etc/app/token", "secretRef": {"path": "shop/api", "key": "token", "version": 2}},
         ],
+        "volumes": [{"path": "/data", "size": "1Gi"}, {"path": "/tmp", "medium": "Memory", "size": "64Mi"}],
         "endpoints": [
             {"name": "http", "port": 8080, "kind": "HTTP", "visibility": ["Project"]},
             {"name": "metrics", "port": 9090, "kind": "HTTP"},

@@ -25,7 +25,7 @@ use super::reconcile::shared::{self, Shared, Spending};
 use super::release::decide as releases;
 use super::release::render::literals;
 use super::world::index::{Own, Place, View};
-use crate::kinds::conditions::Reason;
+use crate::kinds::conditions::{Reason, parse_time};
 use crate::kinds::labels::TASK_RUN;
 use crate::kinds::{Release, TaskRun};
 use decide::{Blueprint, JobSeen, Observed};
@@ -41,14 +41,14 @@ impl Reconcile for TaskRun {
         };
         let status = run.status.clone().unwrap_or_default();
         if status.result.is_some() {
-            return Ok(None);
+            return stop_outlived(shared, run, release, &status, now).await;
         }
         let blueprint = if status.job.is_some() {
             None
         } else {
             match blueprint(shared, run, release).await {
                 Ok(blueprint) => Some(Ok(blueprint)),
-                Err(Halt::Blocked(why, _)) => Some(Err(why)),
+                Err(Halt::Blocked(why, _) | Halt::Invalid(why)) => Some(Err(why)),
                 Err(Halt::Api(error)) => return Err(error),
             }
         };
@@ -115,6 +115,33 @@ impl Reconcile for TaskRun {
         apply::perform::<Self, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
         Ok([decision.wake, later, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
     }
+}
+
+/// Stops the Job of a run that has ended while something else in its pod runs on, once its log could be read for a while.
+async fn stop_outlived(
+    shared: &Shared,
+    run: &TaskRun,
+    release: Option<&Release>,
+    status: &crate::kinds::TaskRunStatus,
+    now: Timestamp,
+) -> Result<Option<Duration>, ApiError> {
+    let (Some(namespace), Some(name)) = (&status.namespace, &status.job) else { return Ok(None) };
+    let known = shared.index.lock().object(&Place::new(ObjectKind::Job, namespace, name)).cloned();
+    let Some(tracked) = known.filter(|tracked| !tracked.terminating) else { return Ok(None) };
+    let View::Job(view) = &tracked.view else { return Ok(None) };
+    if view.active == 0 || view.suspended {
+        return Ok(None);
+    }
+    let ended = status.ended.as_deref().and_then(parse_time).unwrap_or(now);
+    let since = Duration::try_from(now.duration_since(ended)).unwrap_or_default();
+    if let Some(left) = decide::KEPT_OUTLIVED.checked_sub(since).filter(|left| !left.is_zero()) {
+        return Ok(Some(left));
+    }
+    if let Some(job) = recorded(shared, run, release).await? {
+        let job = decide::suspended(&job);
+        apply::update(shared, &job, &tracked.uid, &tracked.resource_version, false).await?;
+    }
+    Ok(None)
 }
 
 /// The Job that a new run would be, from the newest good rendering of its release.

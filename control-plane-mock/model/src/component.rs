@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::document::{
     ComponentType, ConfigFile, Desired, Endpoint, EnvVar, Probes, ReleaseOwner, ReleaseSpec, Resources, Scaling,
-    SecurityOverrides, TaskSettings,
+    SecurityOverrides, TaskSettings, Volume,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,9 @@ pub struct Component {
     /// Files. One with neither `content` nor `secretRef` must get one from each environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<ConfigFile>>,
+    /// Empty folders that the program may write to; they live as long as the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<Volume>>,
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<Endpoint>>,
@@ -92,6 +95,10 @@ pub struct Component {
     /// Seconds a new release may take to become ready before it counts as failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline_seconds: Option<i32>,
+    /// Seconds for which a new pod has to stay ready before it counts, and an old one goes. Without it: 0 where a readiness probe asks
+    /// for a path, else 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ready_seconds: Option<i32>,
     /// Settings of tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskSettings>,
@@ -167,6 +174,7 @@ impl Component {
             args,
             env,
             files,
+            volumes,
             endpoints,
             scaling,
             resources,
@@ -174,6 +182,7 @@ impl Component {
             security,
             termination_grace_seconds,
             progress_deadline_seconds,
+            min_ready_seconds,
             task,
             environments: _,
         } = self.clone();
@@ -187,6 +196,7 @@ impl Component {
             args,
             env: merged(env.as_deref(), configuration.env.as_deref(), |variable| &variable.name),
             files: merged(files.as_deref(), configuration.files.as_deref(), |file| &file.path),
+            volumes,
             endpoints,
             scaling: configuration.scaling.clone().or(scaling),
             resources: merged_resources(resources, configuration.resources.clone()),
@@ -194,6 +204,7 @@ impl Component {
             security,
             termination_grace_seconds,
             progress_deadline_seconds,
+            min_ready_seconds,
             restart_token: restart_token.map(str::to_owned),
             task,
         }
@@ -213,6 +224,7 @@ pub const fn absent_release() -> ReleaseSpec {
         args: None,
         env: None,
         files: None,
+        volumes: None,
         endpoints: None,
         scaling: None,
         resources: None,
@@ -220,6 +232,7 @@ pub const fn absent_release() -> ReleaseSpec {
         security: None,
         termination_grace_seconds: None,
         progress_deadline_seconds: None,
+        min_ready_seconds: None,
         restart_token: None,
         task: None,
     }

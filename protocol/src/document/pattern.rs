@@ -33,6 +33,9 @@ pub const ROOTED: &str = "^/";
 pub const QUANTITY: &str =
     r"^\+?([0-9]{1,15}(\.[0-9]{0,9})?|\.[0-9]{1,9})(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?(0?[0-9]|1[0-8]))?$";
 
+/// Permissions of a file.
+pub const MODE: &str = "^0[0-7]{3}$";
+
 /// SHA-256 in hexadecimal digits.
 pub const HASH: &str = "^[0-9a-f]{64}$";
 
@@ -72,6 +75,9 @@ pub fn words(pattern: &str) -> (&'static str, &'static str) {
             "this is not an amount of Kubernetes: up to 15 digits and nine decimals, then a suffix",
             "write something like 500m for CPU, 128Mi for memory",
         ),
+        MODE => {
+            ("permissions of a file are four octal digits, of which the first is 0", "write something like \"0750\"")
+        }
         HASH => ("a hash has 64 hexadecimal digits in lower case", ""),
         _ => ("this value does not have the form that is asked for", ""),
     }

@@ -41,6 +41,10 @@ pub struct ReleaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub files: Option<Vec<ConfigFile>>,
+    /// Folders that the program may write to. Paths are unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub volumes: Option<Vec<Volume>>,
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
@@ -65,6 +69,11 @@ pub struct ReleaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 3600))]
     pub progress_deadline_seconds: Option<i32>,
+    /// Seconds for which a new pod has to stay ready before it counts, and an old one goes. Without it: 0 where a readiness probe asks
+    /// for a path, else 5, since an open port alone says little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 300))]
+    pub min_ready_seconds: Option<i32>,
     /// Changing it restarts the pods and nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -131,6 +140,34 @@ pub struct ConfigFile {
     /// Content from the vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
+    /// Who may read, write and run it, in octal as `chmod` takes it. Without it: 0644 for content, 0440 for a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = pattern::MODE))]
+    pub mode: Option<String>,
+}
+
+/// An empty folder that the program may write to. It lives as long as the pod: nothing in it outlives a restart of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// Absolute path in the container.
+    #[schemars(length(max = 512), regex(pattern = pattern::FILE))]
+    pub path: String,
+    /// Where its content is. Without it: `Disk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<Medium>,
+    /// Most that it may hold. What is in memory counts against the memory limit too.
+    #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
+    pub size: String,
+}
+
+/// Where the content of a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Medium {
+    /// On a disk of the node.
+    Disk,
+    /// In memory.
+    Memory,
 }
 
 /// Where a secret value lies in the customer's vault. The value itself never crosses the link.
@@ -298,7 +335,7 @@ pub struct TaskSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub retries: Option<i32>,
-    /// Seconds after which the run ends as failed.
+    /// Seconds that one attempt may take; it counts as failed then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: Option<i64>,

@@ -11,8 +11,8 @@ use regex_lite::Regex;
 
 use super::breach::{Breach, Weight};
 use super::{
-    ComponentType, ConfigFile, DataPlaneSpec, Endpoint, EnvVar, EnvironmentSpec, ReleaseSpec, Resources, SecretRef,
-    Shape, TaskRunSpec, Visibility, pattern,
+    ComponentType, ConfigFile, DataPlaneSpec, Endpoint, EnvVar, EnvironmentSpec, Medium, ReleaseSpec, Resources,
+    SecretRef, Shape, TaskRunSpec, Visibility, Volume, pattern,
 };
 use crate::quantity::Quantity;
 use crate::text::steers;
@@ -44,6 +44,7 @@ pub fn of_release(spec: &ReleaseSpec) -> Vec<Breach> {
     if let Some(resources) = &spec.resources {
         found.resources(resources);
     }
+    found.volumes(spec);
     found.belongs(spec);
     found.0
 }
@@ -148,7 +149,7 @@ impl Found {
     }
 
     fn files(&mut self, files: &[ConfigFile]) {
-        for (index, ConfigFile { path, content, secret_ref }) in files.iter().enumerate() {
+        for (index, ConfigFile { path, content, secret_ref, mode: _ }) in files.iter().enumerate() {
             let at = format!("/files/{index}");
             self.path(format!("{at}/path"), path);
             // More than that the schema refuses, and comparing each with each would take long.
@@ -174,7 +175,30 @@ impl Found {
         }
     }
 
-    /// Two files that cannot both be there.
+    fn volumes(&mut self, spec: &ReleaseSpec) {
+        let limit = spec.resources.as_ref().and_then(|resources| resources.memory_limit.as_deref());
+        let volumes = spec.volumes.as_deref().unwrap_or_default();
+        for (index, Volume { path, medium, size }) in volumes.iter().enumerate() {
+            let at = format!("/volumes/{index}");
+            self.path(format!("{at}/path"), path);
+            let earlier = volumes.iter().take(index).map(|volume| &volume.path);
+            let files = spec.files.iter().flatten().take(MAX_FILES).map(|file| &file.path);
+            for other in earlier.chain(files) {
+                self.beside(format!("{at}/path"), other, path);
+            }
+            let amount = Quantity::parse(size);
+            if size.ends_with(['m', 'u', 'n']) || amount <= Quantity::parse("0") {
+                self.always(format!("{at}/size"), "a volume holds at least a byte", "write something like 100Mi");
+            }
+            let over = limit.and_then(Quantity::parse).is_some_and(|limit| amount > Some(limit));
+            if *medium == Some(Medium::Memory) && over {
+                let what = "a volume in memory is larger than memoryLimit: filling it would end the program";
+                self.when_new(format!("{at}/size"), what, "raise resources.memoryLimit, or use medium: Disk");
+            }
+        }
+    }
+
+    /// Two paths that cannot both be there.
     fn beside(&mut self, field: String, earlier: &str, path: &str) {
         let (first, second) = (parts(earlier), parts(path));
         if earlier == path {
@@ -182,8 +206,8 @@ impl Found {
         } else if first == second {
             self.when_new(field, format!("file {} is the same file as {}", shown(path), shown(earlier)), "remove one");
         } else if first.starts_with(&second) || second.starts_with(&first) {
-            let what = format!("files {} and {}: one is below the other", shown(earlier), shown(path));
-            self.always(field, what, "a file is no folder; choose another path for one of them");
+            let what = format!("paths {} and {}: one is below the other", shown(earlier), shown(path));
+            self.always(field, what, "what lies below would be hidden; choose another path for one of them");
         }
     }
 
@@ -207,17 +231,12 @@ impl Found {
     }
 
     fn endpoints(&mut self, endpoints: &[Endpoint]) {
-        let (mut names, mut ports) = (BTreeSet::new(), BTreeSet::new());
-        for (index, Endpoint { name, port, kind, base_path: _, visibility }) in endpoints.iter().enumerate() {
+        let mut names = BTreeSet::new();
+        // Endpoints may share a port: TCP and UDP under one number, or two paths of one HTTP server.
+        for (index, Endpoint { name, port: _, kind: _, base_path: _, visibility }) in endpoints.iter().enumerate() {
             let at = format!("/endpoints/{index}");
             if !names.insert(name) {
                 self.always(format!("{at}/name"), format!("endpoint {} stands twice", shown(name)), "rename one");
-            }
-            // One port may serve TCP and UDP.
-            let transport = kind.transport();
-            if !ports.insert((*port, transport)) {
-                let what = format!("port {port} stands twice for {transport}");
-                self.always(format!("{at}/port"), what, "give each endpoint a port of its own");
             }
             self.visibility(format!("{at}/visibility"), visibility.as_deref().unwrap_or_default());
         }

@@ -210,6 +210,7 @@ fn hint(at: &str) -> &'static str {
         Some("content") => "put it into the image, or fetch it when the program starts",
         Some("port") => "a port number",
         Some("version") => "leave it out for the newest",
+        Some("minReadySeconds") => "seconds, up to five minutes",
         Some("terminationGraceSeconds" | "progressDeadlineSeconds" | "periodSeconds") => "seconds, up to an hour",
         _ => "",
     }

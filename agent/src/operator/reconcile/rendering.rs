@@ -19,7 +19,7 @@ mod memory;
 pub use memory::Memory;
 
 /// Version of `render`. Raised when the same release would render differently.
-pub const RENDERER: u32 = 2;
+pub const RENDERER: u32 = 3;
 
 /// Start of a string that stands for a name bound late.
 const SLOT: &str = "pdp-slot:";

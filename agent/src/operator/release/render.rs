@@ -12,7 +12,7 @@ use protocol::name::joined;
 use serde_json::Value;
 
 use super::valid::ValidRelease;
-use crate::kinds::labels::{DATA_PLANE, ENVIRONMENT, MANAGER, RELEASE, REVISION};
+use crate::kinds::labels::{DATA_PLANE, ENVIRONMENT, MANAGER, RELEASE};
 use crate::kinds::{SecurityLevel, StartGate};
 use crate::operator::object;
 use crate::operator::reconcile::rendering::{RENDERER, Rendering};
@@ -105,16 +105,16 @@ pub(in crate::operator) fn labels(input: &Input<'_>) -> BTreeMap<String, String>
     .collect()
 }
 
-/// Labels of pods: those of the release, and which rendering they were made of.
-fn pod_labels(input: &Input<'_>) -> BTreeMap<String, String> {
-    let mut labels = labels(input);
-    labels.insert(REVISION.to_owned(), input.content_hash.chars().take(10).collect());
-    labels
-}
-
 /// The head of an object of the release.
 fn head(input: &Input<'_>, kind: object::ObjectKind, name: &str) -> Value {
     object::head(kind, name, Some(input.namespace), &labels(input))
+}
+
+/// Sets a member, if there is a value for it.
+fn set(object: &mut Value, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        object[key] = value;
+    }
 }
 
 /// Name of the Service of one endpoint: `component-endpoint-vMAJOR-MINOR`. Where the words could be split in two ways, or would

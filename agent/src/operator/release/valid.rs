@@ -6,7 +6,7 @@
 
 use protocol::document::{
     Breach, ComponentType, Endpoint, Probes, ReleaseOwner, ReleaseSpec, Resources, SecretRef, SecurityOverrides,
-    TaskSettings, Weight, rules,
+    TaskSettings, Volume, Weight, rules,
 };
 
 /// A present release whose fields are there and fit together.
@@ -26,6 +26,8 @@ pub struct ValidRelease {
     pub env: Vec<Setting>,
     /// Files, paths unique.
     pub files: Vec<Setting>,
+    /// Folders that the program may write to.
+    pub volumes: Vec<Volume>,
     /// Endpoints, names unique.
     pub endpoints: Vec<Endpoint>,
     /// Number of pods.
@@ -40,6 +42,8 @@ pub struct ValidRelease {
     pub termination_grace_seconds: i64,
     /// Seconds until a rollout counts as failed.
     pub progress_deadline_seconds: i32,
+    /// Seconds for which a new pod has to stay ready before it counts.
+    pub min_ready_seconds: i32,
     /// Changing it restarts the pods.
     pub restart_token: Option<String>,
     /// Settings of a task.
@@ -52,6 +56,8 @@ pub struct Setting {
     /// Name of the variable or path of the file.
     pub target: String,
     pub source: Source,
+    /// Permissions of a file.
+    pub mode: Option<u32>,
 }
 
 /// Where a value comes from.
@@ -69,6 +75,14 @@ const DEFAULT_DEADLINE: i32 = 300;
 /// Seconds between SIGTERM and SIGKILL when the document says nothing, as in Kubernetes.
 const DEFAULT_GRACE: i64 = 30;
 
+/// Seconds for which a pod has to stay ready when nothing but an open port, or nothing at all, says that it works.
+const DEFAULT_MIN_READY: i32 = 5;
+
+/// Whether readiness is what the program itself answers.
+fn asks_for_a_path(probes: Option<&Probes>) -> bool {
+    probes.and_then(|probes| probes.readiness.as_ref()).is_some_and(|probe| probe.path.is_some())
+}
+
 impl ValidRelease {
     /// Parses a present spec.
     ///
@@ -85,6 +99,7 @@ impl ValidRelease {
             args,
             env,
             files,
+            volumes,
             endpoints,
             scaling,
             resources,
@@ -92,6 +107,7 @@ impl ValidRelease {
             security,
             termination_grace_seconds,
             progress_deadline_seconds,
+            min_ready_seconds,
             restart_token,
             task,
         } = spec;
@@ -110,8 +126,11 @@ impl ValidRelease {
             image: image.clone(),
             command: command.clone(),
             args: args.clone(),
-            env: settings(env.iter().flatten().map(|one| (&one.name, &one.value, &one.secret_ref))),
-            files: settings(files.iter().flatten().map(|one| (&one.path, &one.content, &one.secret_ref))),
+            env: settings(env.iter().flatten().map(|one| (&one.name, &one.value, &one.secret_ref, None))),
+            files: settings(
+                files.iter().flatten().map(|one| (&one.path, &one.content, &one.secret_ref, one.mode.as_deref())),
+            ),
+            volumes: volumes.clone().unwrap_or_default(),
             endpoints: endpoints.clone().unwrap_or_default(),
             replicas: scaling.as_ref().and_then(|scaling| scaling.replicas).unwrap_or(1),
             resources: resources.clone(),
@@ -119,6 +138,8 @@ impl ValidRelease {
             security: security.clone(),
             termination_grace_seconds: termination_grace_seconds.unwrap_or(DEFAULT_GRACE),
             progress_deadline_seconds: progress_deadline_seconds.unwrap_or(DEFAULT_DEADLINE),
+            min_ready_seconds: min_ready_seconds
+                .unwrap_or_else(|| if asks_for_a_path(probes.as_ref()) { 0 } else { DEFAULT_MIN_READY }),
             restart_token: restart_token.clone(),
             task: task.clone().unwrap_or(TaskSettings { retries: None, timeout_seconds: None }),
         })
@@ -133,7 +154,7 @@ impl ValidRelease {
     }
 }
 
-type Raw<'a> = (&'a String, &'a Option<String>, &'a Option<SecretRef>);
+type Raw<'a> = (&'a String, &'a Option<String>, &'a Option<SecretRef>, Option<&'a str>);
 
 /// Settings that have exactly one source; the others are among the broken rules.
 fn settings<'a>(raw: impl Iterator<Item = Raw<'a>>) -> Vec<Setting> {
@@ -142,8 +163,11 @@ fn settings<'a>(raw: impl Iterator<Item = Raw<'a>>) -> Vec<Setting> {
         (None, Some(secret)) => Some(Source::Secret(secret.clone())),
         (Some(_), Some(_)) | (None, None) => None,
     };
-    raw.filter_map(|(target, value, secret)| Some(Setting { target: target.clone(), source: source(value, secret)? }))
-        .collect()
+    raw.filter_map(|(target, value, secret, mode)| {
+        let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
+        Some(Setting { target: target.clone(), source: source(value, secret)?, mode })
+    })
+    .collect()
 }
 
 /// With the field as `kubectl` shows it: `spec.env[1].name`.
@@ -176,10 +200,8 @@ mod tests {
         let doubled = spec.env.as_ref().unwrap()[0].clone();
         spec.env.as_mut().unwrap().push(doubled);
         spec.env.as_mut().unwrap().push(EnvVar { name: "NONE".to_owned(), value: None, secret_ref: None });
-        spec.endpoints.as_mut().unwrap()[1].port = 8080;
         let wrong = ValidRelease::parse(&spec).unwrap_err();
-        for part in ["spec.image: ", "by digest", "GREETING stands twice", "NONE has neither", "port 8080 stands twice"]
-        {
+        for part in ["spec.image: ", "by digest", "GREETING stands twice", "NONE has neither"] {
             assert!(wrong.iter().any(|sentence| sentence.contains(part)), "{part} in {wrong:?}");
         }
     }

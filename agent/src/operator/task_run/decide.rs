@@ -80,6 +80,12 @@ pub enum JobSeen {
 /// How long a pod's last state is waited for after its Job has ended.
 const EXIT_CODE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a pod may take to end after its main container has: longer, and something else in it runs on.
+const OUTLIVED: Duration = Duration::from_secs(10);
+
+/// How long the pod of a run stays that has ended while another container of it runs on: its log can be read until then.
+pub const KEPT_OUTLIVED: Duration = Duration::from_secs(600);
+
 /// Decides.
 #[must_use]
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus> {
@@ -228,8 +234,8 @@ impl Draft<'_> {
             );
         }
         if let Some(reason) = &job.failed {
-            let why = if reason.is("DeadlineExceeded") {
-                Reason::new("TimedOut", "the task took longer than task.timeoutSeconds")
+            let why = if reason.is("DeadlineExceeded") || last.is_some_and(|pod| pod.timed_out) {
+                Reason::new("TimedOut", "the task took longer than task.timeoutSeconds; its log says how far it came")
             } else if self.next.started.is_none() && pods.iter().any(|pod| pod.gate == Some(GateView::GaveUp)) {
                 Reason::new(
                     "StartGate",
@@ -242,6 +248,12 @@ impl Draft<'_> {
                 Reason::new("Failed", "the task failed; its log says why")
             };
             return self.ended(job, (known, exit), "Failed", why);
+        }
+        if !self.observed.cancel
+            && let Some(why) = self.outlived(last)
+        {
+            self.next.ended = last.and_then(|pod| pod.finished.clone());
+            return self.end(&why.reason.clone(), exit, why);
         }
         if self.observed.cancel {
             if job.suspended && job.active == 0 {
@@ -264,12 +276,29 @@ impl Draft<'_> {
         }
     }
 
+    /// Why the run has ended although its Job goes on: the task's container has ended, and another one of the pod, which a mesh put there
+    /// for instance, runs on.
+    fn outlived(&mut self, last: Option<&PodView>) -> Option<Reason> {
+        let pod = last.filter(|pod| pod.running && !pod.terminating)?;
+        let finished = pod.finished.as_deref().and_then(conditions::parse_time)?;
+        let since = Duration::try_from(self.now.duration_since(finished)).unwrap_or_default();
+        if let Some(left) = OUTLIVED.checked_sub(since).filter(|left| !left.is_zero()) {
+            self.wake = Some(left);
+            return None;
+        }
+        let others = "other containers of its pod run on, and are stopped later";
+        // The exit code may be withheld.
+        let success = pod.terminated.as_ref().is_some_and(|(reason, _)| reason.is("Completed"));
+        Some(if success {
+            Reason::new("Succeeded", format!("the task ended with success; {others}"))
+        } else {
+            Reason::new("Failed", format!("the task failed and is not tried again; its log says why; {others}"))
+        })
+    }
+
     /// Applies the whole Job with `suspend`: applying a part of it would remove our other fields.
     fn suspend(&mut self, uid: &str, version: &str) {
-        let Some(mut object) = self.observed.recorded.cloned() else { return };
-        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-            spec.insert("suspend".to_owned(), json!(true));
-        }
+        let Some(object) = self.observed.recorded.map(suspended) else { return };
         let (uid, resource_version) = (uid.to_owned(), version.to_owned());
         self.writes.push(Write::Apply { object, uid, resource_version, repairs: false });
     }
@@ -302,6 +331,16 @@ impl Draft<'_> {
         let Observed { uid, fact_generation, .. } = *self.observed;
         conditions::append(&mut self.next.facts, &mut self.next.last_fact, uid, fact_generation, fact, self.now);
     }
+}
+
+/// The Job with its pods stopped.
+#[must_use]
+pub fn suspended(job: &Value) -> Value {
+    let mut job = job.clone();
+    if let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("suspend".to_owned(), json!(true));
+    }
+    job
 }
 
 /// Why a pod of the run does not start.

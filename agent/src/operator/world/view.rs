@@ -36,6 +36,8 @@ pub fn deployment(object: &Deployment) -> DeploymentView {
         desired: object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
         updated: status.and_then(|status| status.updated_replicas).unwrap_or_default(),
         total: status.and_then(|status| status.replicas).unwrap_or_default(),
+        min_ready: object.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default(),
+        available: status.and_then(|status| status.available_replicas).unwrap_or_default(),
         failure: failure.map(|condition| ClusterWords::of(condition.message.as_ref())),
     }
 }
@@ -69,15 +71,29 @@ pub fn pod(object: &Pod) -> PodView {
         terminating: object.metadata.deletion_timestamp.is_some(),
         unschedulable,
         restarts: container.map_or(0, |container| container.restart_count),
+        out_of_memory: container
+            .and_then(terminated)
+            .filter(|(reason, _)| reason.is("OOMKilled"))
+            .map(|_| memory_limit(object).unwrap_or_default()),
         waiting: container.and_then(waiting),
         terminated: container.and_then(terminated),
         started: started(container),
+        finished: container
+            .and_then(|container| container.state.as_ref()?.terminated.as_ref())
+            .map(|ended| ended.finished_at.as_ref().map(|time| timestamp(time.0)).unwrap_or_default()),
+        running: status.and_then(|status| status.phase.as_deref()) == Some("Running"),
+        timed_out: status.and_then(|status| status.reason.as_deref()) == Some("DeadlineExceeded"),
         gate: gate.and_then(shut),
     }
 }
 
 fn find<'a>(all: Option<&'a [ContainerStatus]>, name: &str) -> Option<&'a ContainerStatus> {
     all?.iter().find(|container| container.name == name)
+}
+
+fn memory_limit(pod: &Pod) -> Option<String> {
+    let container = pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)?;
+    Some(container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.clone())
 }
 
 fn waiting(container: &ContainerStatus) -> Option<Waiting> {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, Pod, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -121,8 +121,11 @@ impl Watches {
             ObjectKind::Service => self.heads::<Service, S>(source, labels, sink, kind),
             ObjectKind::PodDisruptionBudget => self.heads::<PodDisruptionBudget, S>(source, labels, sink, kind),
             ObjectKind::ControllerRevision => self.heads::<ControllerRevision, S>(source, labels, sink, kind),
-            // None of those that are followed.
-            ObjectKind::Secret | ObjectKind::ServiceAccount | ObjectKind::ResourceQuota | ObjectKind::LimitRange => {}
+            ObjectKind::ServiceAccount => self.heads::<ServiceAccount, S>(source, labels, sink, kind),
+            ObjectKind::ResourceQuota => self.heads::<ResourceQuota, S>(source, labels, sink, kind),
+            ObjectKind::LimitRange => self.heads::<LimitRange, S>(source, labels, sink, kind),
+            // Not one of those that are followed.
+            ObjectKind::Secret => {}
         }
     }
 

@@ -31,6 +31,10 @@ pub struct DeploymentView {
     pub updated: i32,
     /// Pods of any template.
     pub total: i32,
+    /// Seconds for which a pod has to stay ready before it counts.
+    pub min_ready: i32,
+    /// Pods of any template that have stayed ready for so long.
+    pub available: i32,
     /// Message of condition `ReplicaFailure`.
     pub failure: Option<ClusterWords>,
 }
@@ -69,12 +73,20 @@ pub struct PodView {
     pub unschedulable: Option<ClusterWords>,
     /// Restarts of its container.
     pub restarts: i32,
+    /// Memory limit of its container, if that was ended for using more.
+    pub out_of_memory: Option<String>,
     /// What the container waits for.
     pub waiting: Option<Waiting>,
     /// Reason and exit code of the last termination; no code where the customer does not want it told.
     pub terminated: Option<(ClusterWords, Option<i32>)>,
     /// Start of its container, RFC 3339.
     pub started: Option<String>,
+    /// End of its container, RFC 3339, while it was not started again.
+    pub finished: Option<String>,
+    /// Whether any container of it runs or may run.
+    pub running: bool,
+    /// Whether the kubelet ended it since it took too long.
+    pub timed_out: bool,
     /// The start gate, while it holds the pod back.
     pub gate: Option<GateView>,
 }

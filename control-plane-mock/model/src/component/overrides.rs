@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::problem::Problem;
 
 /// Keys that may be replaced, besides `env.NAME`; whether their values are numbers.
-const KEYS: [(&str, bool); 9] = [
+const KEYS: [(&str, bool); 10] = [
     ("image", false),
     ("track", false),
     ("scaling.replicas", true),
@@ -14,6 +14,7 @@ const KEYS: [(&str, bool); 9] = [
     ("resources.memoryRequest", false),
     ("resources.memoryLimit", false),
     ("progressDeadlineSeconds", true),
+    ("minReadySeconds", true),
     ("terminationGraceSeconds", true),
 ];
 

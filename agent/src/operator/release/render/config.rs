@@ -4,13 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use protocol::document::SecretRef;
+use protocol::document::{Medium, SecretRef, Volume};
 use serde_json::{Value, json};
 
 use super::Input;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::rendering::{self, SECRETS};
 use crate::operator::release::valid::{Setting, Source};
+
+/// Permissions of a file with a secret: its owner is root, and the pod's group may read it.
+const SECRET_MODE: u32 = 0o440;
 
 /// Where a container finds its settings.
 pub(super) struct Config {
@@ -72,18 +75,38 @@ pub(super) fn plan(input: &Input<'_>) -> Config {
         };
         json!({"name": volume, "mountPath": setting.target, "subPath": keyed("file", index, setting), "readOnly": true})
     };
+    let is_secret = |file: &Setting| matches!(file.source, Source::Secret(_));
     let mut volumes = Vec::new();
-    if release.files.iter().any(|file| matches!(file.source, Source::Plain(_))) {
-        volumes.push(json!({"name": "config", "configMap": {"name": map_name}}));
+    for (secret, volume) in [
+        (false, json!({"name": "config", "configMap": {"name": map_name}})),
+        (true, json!({"name": "secret", "secret": {"secretName": secret_name, "defaultMode": SECRET_MODE}})),
+    ] {
+        let files = || release.files.iter().enumerate().filter(|(_, file)| is_secret(file) == secret);
+        if files().next().is_none() {
+            continue;
+        }
+        let mut volume = volume;
+        if files().any(|(_, file)| file.mode.is_some()) {
+            let items = files().map(|(index, file)| {
+                let key = keyed("file", index, file);
+                let mut item = json!({"key": key, "path": key});
+                super::set(&mut item, "mode", file.mode.map(|mode| json!(mode)));
+                item
+            });
+            volume[if secret { "secret" } else { "configMap" }]["items"] = json!(items.collect::<Vec<_>>());
+        }
+        volumes.push(volume);
     }
-    if release.files.iter().any(|file| matches!(file.source, Source::Secret(_))) {
-        volumes.push(json!({"name": "secret", "secret": {"secretName": secret_name}}));
-    }
-    Config {
-        config_map,
-        secrets,
-        env: release.env.iter().enumerate().map(variable).collect(),
-        mounts: release.files.iter().enumerate().map(mount).collect(),
-        volumes,
-    }
+    let scratch = |(index, volume): (usize, &Volume)| {
+        let mut folder = json!({"sizeLimit": volume.size});
+        let memory = volume.medium == Some(Medium::Memory);
+        super::set(&mut folder, "medium", memory.then(|| json!("Memory")));
+        json!({"name": format!("volume-{index}"), "emptyDir": folder})
+    };
+    volumes.extend(release.volumes.iter().enumerate().map(scratch));
+    let mut mounts: Vec<Value> = release.files.iter().enumerate().map(mount).collect();
+    let writable =
+        |(index, volume): (usize, &Volume)| json!({"name": format!("volume-{index}"), "mountPath": volume.path});
+    mounts.extend(release.volumes.iter().enumerate().map(writable));
+    Config { config_map, secrets, env: release.env.iter().enumerate().map(variable).collect(), mounts, volumes }
 }

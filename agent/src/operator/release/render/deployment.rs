@@ -18,5 +18,7 @@ pub(super) fn deployment(input: &Input<'_>, config: &Config) -> Value {
         "selector": {"matchLabels": pod::selector(input)},
         "template": pod::template(input, config, Purpose::Serve),
     });
+    let min_ready = input.release.min_ready_seconds;
+    super::set(&mut deployment["spec"], "minReadySeconds", (min_ready > 0).then(|| json!(min_ready)));
     deployment
 }

@@ -22,7 +22,20 @@ pub(super) fn job(input: &Input<'_>, config: &Config) -> Value {
         "ttlSecondsAfterFinished": KEEP_SECONDS,
         "template": pod::template(input, config, Purpose::Task),
     });
-    pod::set(&mut spec, "activeDeadlineSeconds", input.release.task.timeout_seconds.map(|seconds| json!(seconds)));
+    if let Some(seconds) = input.release.task.timeout_seconds {
+        // The kubelet ends an attempt and keeps its pod, with the log. The Job's own deadline deletes pods: it is a net for those that no
+        // node takes.
+        spec["template"]["spec"]["activeDeadlineSeconds"] = json!(seconds);
+        spec["activeDeadlineSeconds"] = json!(longest(seconds, input));
+    }
     job["spec"] = spec;
     job
+}
+
+/// Seconds that all attempts of a run may take, with the waits between them (Kubernetes documentation, Jobs: 10 s, doubled each time, at
+/// most six minutes) and the time that a pod takes to stop.
+fn longest(seconds: i64, input: &Input<'_>) -> i64 {
+    let retries = input.release.task.retries.unwrap_or(0);
+    let waits: i64 = (0..retries).map(|retry| (10 << retry.min(6)).min(360)).sum();
+    (seconds + input.release.termination_grace_seconds) * (i64::from(retries) + 1) + waits + 60
 }

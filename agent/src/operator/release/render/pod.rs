@@ -1,16 +1,23 @@
 //! What all pods have in common, whatever they run.
 
+use std::collections::BTreeSet;
+
 use protocol::document::{Probe, Resources};
 use protocol::quantity::larger;
 use serde_json::{Value, json};
 
-use super::Input;
+use super::super::valid::Source;
 use super::config::Config;
 use super::literal::literals;
 use super::security::container_security;
+use super::{Input, set};
 use crate::kinds::SecurityLevel;
 use crate::kinds::labels::CONTAINER;
 use crate::operator::object::fixed::{DEFAULT_LIMITS, DEFAULT_REQUESTS};
+
+/// Group of files with secrets where the document names none. Any will do: the kubelet gives the files to it and puts the program into
+/// it.
+const FILES_GROUP: i64 = 65_532;
 
 /// Seconds for which a pod serves on after it left the addresses, so that nobody is sent to a closed port.
 const DRAIN_SECONDS: i64 = 5;
@@ -55,7 +62,7 @@ pub(super) fn template(input: &Input<'_>, config: &Config, purpose: Purpose) -> 
         Purpose::Serve => spec["topologySpreadConstraints"] = spread(input),
         Purpose::Task => spec["restartPolicy"] = json!("Never"),
     }
-    let mut metadata = json!({"labels": super::pod_labels(input)});
+    let mut metadata = json!({"labels": super::labels(input)});
     set(
         &mut metadata,
         "annotations",
@@ -66,9 +73,12 @@ pub(super) fn template(input: &Input<'_>, config: &Config, purpose: Purpose) -> 
 
 fn serving(input: &Input<'_>, container: &mut Value) {
     let release = input.release;
+    // Two endpoints may be paths of one server; the API server merges ports by number and transport.
+    let mut seen = BTreeSet::new();
     let ports: Vec<Value> = release
         .endpoints
         .iter()
+        .filter(|endpoint| seen.insert((endpoint.port, endpoint.kind.transport())))
         .map(|endpoint| {
             let protocol = endpoint.kind.transport();
             json!({"name": endpoint.name, "containerPort": endpoint.port, "protocol": protocol})
@@ -127,7 +137,10 @@ fn pod_security(input: &Input<'_>) -> Value {
     }
     let security = input.release.security.as_ref();
     set(&mut context, "runAsUser", security.and_then(|security| security.run_as_user).map(|id| json!(id)));
-    set(&mut context, "fsGroup", security.and_then(|security| security.fs_group).map(|id| json!(id)));
+    let group = security.and_then(|security| security.fs_group);
+    // Files with secrets are nobody else's to read, so the program is in the group that they belong to.
+    let secret = input.release.files.iter().any(|file| matches!(file.source, Source::Secret(_)));
+    set(&mut context, "fsGroup", group.or_else(|| secret.then_some(FILES_GROUP)).map(|id| json!(id)));
     context
 }
 
@@ -147,10 +160,4 @@ fn spread(input: &Input<'_>) -> Value {
 /// What selects the pods of a release: never a version or a hash.
 pub(super) fn selector(input: &Input<'_>) -> Value {
     json!({super::RELEASE: input.name})
-}
-
-pub(super) fn set(object: &mut Value, key: &str, value: Option<Value>) {
-    if let Some(value) = value {
-        object[key] = value;
-    }
 }

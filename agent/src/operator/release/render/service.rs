@@ -16,7 +16,7 @@ pub(super) fn service(input: &Input<'_>, endpoint: &Endpoint) -> Value {
         "targetPort": endpoint.name,
         "protocol": endpoint.kind.transport(),
     });
-    pod::set(&mut port, "appProtocol", endpoint.kind.app_protocol().map(|protocol| json!(protocol)));
+    super::set(&mut port, "appProtocol", endpoint.kind.app_protocol().map(|protocol| json!(protocol)));
     service["spec"] = json!({"type": "ClusterIP", "selector": pod::selector(input), "ports": [port]});
     service
 }

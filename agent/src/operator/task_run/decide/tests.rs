@@ -254,3 +254,41 @@ fn a_run_that_starts_unasked_is_found() {
     mutant::choose(None);
     assert_eq!((mistaken, start()), ((true, true), (false, false)));
 }
+
+fn ended(seconds: u32, reason: &str, code: i32) -> PodView {
+    PodView {
+        name: "j-a".to_owned(),
+        started: Some("2026-01-01T00:00:00Z".to_owned()),
+        finished: Some(format!("2026-01-01T00:00:{seconds:02}Z")),
+        terminated: Some((ClusterWords::new(reason), Some(code))),
+        ..PodView::default()
+    }
+}
+
+#[test]
+fn an_attempt_that_the_kubelet_ended_took_too_long() {
+    let failed = Some(ClusterWords::new("BackoffLimitExceeded"));
+    let job = JobView { attempts: 1, failed, ended: Some("2026-01-01T00:00:50Z".to_owned()), ..JobView::default() };
+    let pod = PodView { timed_out: true, ..ended(50, "Error", 137) };
+    let (_, status) = round(&recorded(), &found(job, vec![pod]), false);
+    let why = status.conditions.iter().find(|condition| condition.condition_type == "Ended").unwrap();
+    assert_eq!((status.result.as_deref(), why.reason.as_str()), (Some("Failed"), "TimedOut"));
+}
+
+#[test]
+fn a_run_ends_with_its_own_container_whatever_else_runs_in_the_pod() {
+    let job = JobView { active: 1, ..JobView::default() };
+    for (seconds, reason, code, result) in
+        [(20, "Completed", 0, Some("Succeeded")), (20, "Error", 3, Some("Failed")), (55, "Completed", 0, None)]
+    {
+        let pod = PodView { running: true, ..ended(seconds, reason, code) };
+        let (_, status) = round(&recorded(), &found(job.clone(), vec![pod]), false);
+        assert_eq!((status.result.as_deref(), status.exit_code), (result, result.map(|_| code)), "{seconds} {reason}");
+    }
+    let between_attempts = found(job, vec![ended(20, "Error", 3)]);
+    assert_eq!(
+        round(&recorded(), &between_attempts, false).1.result,
+        None,
+        "the pod has ended, so another attempt comes"
+    );
+}

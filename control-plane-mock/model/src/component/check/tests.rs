@@ -56,7 +56,7 @@ fn what_is_wrong_in_one_environment_is_said_where_it_stands() {
     for start in [
         "/environments/dev/env/0/value has a NUL",
         "/environments/dev/env/2/name variable D stands twice (remove one)",
-        "/environments/dev/files/0/path files /etc/app and /etc/app/x: one is below the other",
+        "/environments/dev/files/0/path paths /etc/app and /etc/app/x: one is below the other",
         "/environments/dev/resources/memoryLimit memoryRequest is above memoryLimit",
         "/environments/Prod a name has 1 to 63 lower-case letters",
         "/environments/Prod/scaling/replicas must be from 0 to 1000",
