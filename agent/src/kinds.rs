@@ -92,6 +92,9 @@ pub struct ReleaseStatus {
     /// The generation being rolled out, until it serves or fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// What served before, while the newest revision has served for less than a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probation: Option<Probation>,
     /// The generation that failed: not tried again until a newer one comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedGeneration>,
@@ -125,6 +128,18 @@ pub struct Rollout {
     pub revision: String,
     /// When its workload was first applied, RFC 3339; the progress deadline counts from here.
     pub since: String,
+}
+
+/// The first minute of a revision that serves: if it dies meanwhile, the one before comes back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probation {
+    /// Since when it serves, RFC 3339.
+    pub since: String,
+    /// Restarts of its pods until then: a dependency may have been late.
+    pub restarts: i32,
+    /// What served before.
+    pub previous: Effective,
 }
 
 /// A generation that did not become ready.

@@ -45,6 +45,10 @@ pub struct DataPlanePolicySpec {
     /// Holds each new pod back until the network plugin has closed it. None means that pods start at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_gate: Option<StartGate>,
+    /// Objects that the cluster puts into every namespace, as `Kind/name`: they do not keep an environment from being removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 320), regex(pattern = "^[A-Z][A-Za-z]+/[a-z0-9][a-z0-9.-]*$")))]
+    pub cluster_objects: Option<Vec<String>>,
     /// The most that the control plane may have here, in sum and over time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,

@@ -143,7 +143,11 @@ impl Round<'_> {
         let made_objects =
             decision.writes.iter().any(|write| !matches!(write, super::reconcile::write::Write::Status(_)));
         // The namespace was just made: its key and pull Secrets come in the next round.
-        Ok(if made_objects { Some(Duration::ZERO) } else { (!ours || warning.is_some()).then_some(AGAIN) })
+        Ok(Some(match (made_objects, !ours || warning.is_some()) {
+            (true, _) => Duration::ZERO,
+            (false, true) => AGAIN,
+            (false, false) => shared::GLANCE,
+        }))
     }
 
     fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Reason> {
@@ -289,7 +293,8 @@ impl Round<'_> {
         if !stands {
             return Ok(Obstacle::None);
         }
-        let foreign = foreign::foreign(&self.shared.cluster, namespace).await?;
+        let everywhere = self.policy.and_then(|policy| policy.spec.cluster_objects.as_deref()).unwrap_or_default();
+        let foreign = foreign::foreign(&self.shared.cluster, namespace, everywhere).await?;
         Ok(if foreign.is_empty() { Obstacle::None } else { Obstacle::Foreign(foreign) })
     }
 

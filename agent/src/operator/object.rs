@@ -78,10 +78,13 @@ impl ObjectKind {
         Self::EndpointSlice,
     ];
 
-    /// Kinds that the operator watches in the whole cluster, by label. Secrets, accounts, quotas and limits are read by name only.
-    pub const FOLLOWED: [Self; 12] = [
+    /// Kinds that the operator watches in the whole cluster, by label. Secrets are read by name only.
+    pub const FOLLOWED: [Self; 15] = [
         Self::Namespace,
         Self::RoleBinding,
+        Self::ServiceAccount,
+        Self::ResourceQuota,
+        Self::LimitRange,
         Self::NetworkPolicy,
         Self::ConfigMap,
         Self::Service,
@@ -209,9 +212,7 @@ mod tests {
             assert_eq!(ObjectKind::of(kind.names().1), Some(kind));
         }
         let by_name = ObjectKind::ALL.into_iter().filter(|kind| !kind.is_followed());
-        let expected =
-            [ObjectKind::ServiceAccount, ObjectKind::ResourceQuota, ObjectKind::LimitRange, ObjectKind::Secret];
-        assert!(by_name.eq(expected), "these are never watched");
+        assert!(by_name.eq([ObjectKind::Secret]), "Secrets are never watched");
         assert_eq!(ObjectKind::of("ClusterRole"), None);
         assert_eq!(ObjectKind::NetworkPolicy.api_resource().group, "networking.k8s.io");
         assert_eq!(ObjectKind::Pod.api_resource().api_version, "v1");

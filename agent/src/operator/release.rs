@@ -17,6 +17,7 @@ use serde_json::json;
 use super::cluster::{ApiError, Class};
 use super::object::owner::{Owner, OwnerKind};
 use super::reconcile::apply::{self, Material, Subject};
+use super::reconcile::halt::INVALID;
 use super::reconcile::modified::{self, Ledger, Modified, note};
 use super::reconcile::rendering;
 use super::reconcile::round::Reconcile;
@@ -25,7 +26,7 @@ use super::reconcile::write::{Decision, Write};
 use super::world::own_kind::OwnKind as _;
 use crate::kinds::conditions::{Conditions, Reason};
 use crate::kinds::{Release, ReleaseStatus};
-use decide::Identity;
+use decide::{Identity, Observed};
 use observation::Seen;
 
 mod admission;
@@ -44,6 +45,9 @@ pub mod valid;
 /// Slot under which the ConfigMap of a revision is recorded, so that pruning knows what belongs to a kept revision.
 const CONFIG: &str = "config";
 
+/// How long what stands in the way is believed before it is looked at again.
+const REFUSAL_WAIT: Duration = Duration::from_secs(10);
+
 /// One release on its way through the stages.
 struct Work<'a> {
     shared: &'a Shared,
@@ -58,6 +62,8 @@ struct Work<'a> {
 #[derive(Default)]
 struct Admitted {
     blocked: Option<Reason>,
+    /// Why the newest content can never work.
+    invalid: Option<Reason>,
     wake: Option<Duration>,
     /// Values of its Secret, as the vault has just given them.
     material: Option<Material>,
@@ -122,16 +128,30 @@ impl<'a> Work<'a> {
         let bound = self.bind(admitted, paused).await?;
         let seen = self.observe(bound, paused).await?;
         let decision = decide::decide(&seen.observed(self, paused), self.now);
-        let again = self.apply(&seen, &decision).await?;
+        let again = self.apply(&seen, &decision, paused).await?;
         Ok([pause.and_then(|pause| pause.left), seen.bound.wake, again].into_iter().flatten().min())
     }
 
     /// Writes what was decided. Returns when to look again.
-    async fn apply(&mut self, seen: &Seen, decision: &Decision<ReleaseStatus>) -> Result<Option<Duration>, ApiError> {
+    async fn apply(
+        &mut self,
+        seen: &Seen,
+        decision: &Decision<ReleaseStatus>,
+        pause: Option<&Pause>,
+    ) -> Result<Option<Duration>, ApiError> {
         if !decision.writes.is_empty() {
             tracing::debug!(release = self.identity.name, writes = ?decision.writes, "decided");
         }
-        self.perform(&seen.namespace, seen.bound.material.as_ref(), &decision.writes).await?;
+        match self.perform(&seen.namespace, seen.bound.material.as_ref(), &decision.writes).await {
+            // The first release is not tried before it is made.
+            Err(error) if error.class() == Class::Invalid && self.status.rollout.is_some() => {
+                let why = Reason::new(INVALID, format!("the API server refuses it: {}", error.words()));
+                let failed = decide::decide(&Observed { invalid: Some(&why), ..seen.observed(self, pause) }, self.now);
+                self.perform(&seen.namespace, None, &failed.writes).await?;
+                return Ok(failed.wake);
+            }
+            done => done?,
+        }
         let made = decision.writes.iter().any(|write| match write {
             Write::Create(_) | Write::CreateSecret(_) | Write::Apply { .. } => true,
             Write::Status(_) | Write::Delete { .. } => false,
@@ -153,7 +173,7 @@ impl<'a> Work<'a> {
             Err(error) if matches!(error.class(), Class::Policy | Class::Quota | Class::Invalid) => {
                 let reason = match error.class() {
                     Class::Quota => "Quota",
-                    Class::Invalid => "Invalid",
+                    Class::Invalid => INVALID,
                     Class::Policy
                     | Class::NotLeading
                     | Class::Conflict

@@ -71,7 +71,7 @@ policies follow it, so that `helm upgrade` after an edit brings them in line. As
 {{- else -}}
 {{- $spec := dict "registries" .Values.policy.registries -}}
 {{- $_ := set $spec "logs" (dict "mode" (.Values.policy.logs.mode | default "Disabled")) -}}
-{{- range $key := list "environments" "vault" "internalRanges" "reachableRanges" "defaultQuota" "startGate" "limits" -}}
+{{- range $key := list "environments" "vault" "internalRanges" "reachableRanges" "defaultQuota" "startGate" "clusterObjects" "limits" -}}
 {{- $value := index $.Values.policy $key -}}
 {{- if not (kindIs "invalid" $value) }}{{ $_ := set $spec $key $value }}{{ end -}}
 {{- end -}}

@@ -3,31 +3,54 @@
 use serde_json::{Value, json};
 
 use crate::kinds::labels::MANAGER;
+use crate::operator::object::compare::STARTED_WITH;
 
-/// The list of managed fields with our `Update` entry turned into `Apply`; none if there is nothing to turn.
+/// The list of managed fields with our `Update` entry turned into `Apply`, and with what others set of the start of our container made
+/// ours: the next apply removes it. None if there is nothing to turn.
 pub(super) fn converted(live: &Value) -> Option<Value> {
-    let entries = live.pointer("/metadata/managedFields")?.as_array()?;
+    let mut entries = live.pointer("/metadata/managedFields")?.as_array()?.clone();
+    let taken = take_over(&mut entries);
     let is = |entry: &Value, operation: &str| {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
         text("manager") == MANAGER && text("operation") == operation && text("subresource").is_empty()
     };
-    if !entries.iter().any(|entry| is(entry, "Update")) {
+    if taken.is_none() && !entries.iter().any(|entry| is(entry, "Update")) {
         return None;
     }
     // Where both exist, everything that we ever set becomes applied: the union of the two field sets.
-    let mut fields = json!({});
+    let mut fields = taken.unwrap_or_else(|| json!({}));
     entries.iter().filter(|entry| is(entry, "Update") || is(entry, "Apply")).for_each(|entry| {
         merge(&mut fields, entry.get("fieldsV1").unwrap_or(&Value::Null));
     });
     let mut kept: Vec<Value> =
         entries.iter().filter(|entry| !is(entry, "Update") && !is(entry, "Apply")).cloned().collect();
-    let mut ours = entries.iter().find(|entry| is(entry, "Update"))?.clone();
+    let mut ours = entries.iter().find(|entry| is(entry, "Update") || is(entry, "Apply"))?.clone();
     if let Some(ours) = ours.as_object_mut() {
         ours.insert("operation".to_owned(), json!("Apply"));
         ours.insert("fieldsV1".to_owned(), fields);
     }
     kept.push(ours);
     Some(Value::Array(kept))
+}
+
+/// Where the fields of our container are in a set of managed fields.
+const CONTAINER: [&str; 5] = ["f:spec", "f:template", "f:spec", "f:containers", "k:{\"name\":\"main\"}"];
+
+/// Takes [`STARTED_WITH`] of our container out of the entries of others. Returns what they had set of it.
+fn take_over(entries: &mut [Value]) -> Option<Value> {
+    let mut taken = json!({});
+    for entry in entries.iter_mut().filter(|entry| entry.get("manager").and_then(Value::as_str) != Some(MANAGER)) {
+        let fields = entry.get_mut("fieldsV1");
+        let container = fields.and_then(|fields| CONTAINER.iter().try_fold(fields, |at, key| at.get_mut(*key)));
+        let Some(container) = container.and_then(Value::as_object_mut) else { continue };
+        for key in STARTED_WITH.map(|key| format!("f:{key}")) {
+            if let Some(theirs) = container.remove(&key) {
+                merge(&mut taken, &json!({ key: theirs }));
+            }
+        }
+    }
+    let none = taken.as_object().is_none_or(serde_json::Map::is_empty);
+    (!none).then(|| CONTAINER.iter().rev().fold(taken, |inner, key| json!({ *key: inner })))
 }
 
 fn merge(into: &mut Value, from: &Value) {
@@ -66,6 +89,20 @@ mod tests {
         assert_eq!(entries[1]["operation"], "Apply");
         assert_eq!(entries[1]["fieldsV1"], json!({"f:spec": {"f:a": {}, "f:b": {}}}));
         assert_eq!(converted(&json!({"metadata": {"managedFields": [entries[1].clone()]}})), None);
+    }
+
+    #[test]
+    fn what_somebody_set_of_the_start_of_our_container_becomes_ours() {
+        let of_main = |fields: Value| CONTAINER.iter().rev().fold(fields, |inner, key| json!({ *key: inner }));
+        let live = json!({"metadata": {"managedFields": [
+            {"manager": MANAGER, "operation": "Apply", "fieldsV1": of_main(json!({"f:image": {}}))},
+            {"manager": "kubectl-set", "operation": "Update", "fieldsV1": of_main(json!({"f:env": {"k:a": {}}, "f:stdin": {}}))},
+        ]}});
+        let entries = converted(&live).unwrap();
+        assert_eq!(entries[0]["fieldsV1"], of_main(json!({"f:stdin": {}})));
+        assert_eq!(entries[1]["fieldsV1"], of_main(json!({"f:env": {"k:a": {}}, "f:image": {}})));
+        let done = json!({"metadata": {"managedFields": entries}});
+        assert_eq!(converted(&done), None, "there is nothing left to take over");
     }
 
     #[test]

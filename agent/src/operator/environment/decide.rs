@@ -211,7 +211,8 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
             Reason::new(
                 "NotEmpty",
                 format!(
-                    "its namespace holds objects that the agent did not make: {}; the namespace is deleted once they are gone",
+                    "its namespace holds objects that the agent did not make: {}; the namespace is deleted once they are gone. What the cluster puts into every \
+                     namespace can be named in clusterObjects of DataPlanePolicy/default",
                     names.join(", ")
                 ),
             ),

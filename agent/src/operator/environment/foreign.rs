@@ -38,13 +38,27 @@ type Unmade = (&'static str, &'static str, &'static str);
 /// At most this many are named.
 const NAMED: usize = 10;
 
-/// Foreign objects in the namespace, as `Kind/name`: the first ten.
+/// How many objects of one kind may be left out, at most: so many are listed beside.
+const MOST_EVERYWHERE: usize = 64 + EVERYWHERE.len();
+
+/// What clusters put into every namespace: Kubernetes itself, OpenShift, Istio. Sources: their documentation.
+const EVERYWHERE: [&str; 4] = [
+    "ConfigMap/kube-root-ca.crt",
+    "ConfigMap/openshift-service-ca.crt",
+    "ConfigMap/istio-ca-root-cert",
+    "ConfigMap/istio-ca-crl",
+];
+
+/// Foreign objects in the namespace, as `Kind/name`: the first ten. `everywhere`: what the customer says is in every namespace.
 ///
 /// # Errors
-/// The API server refused or did not answer. A chart from before the operator asked for a kind of [`UNMADE`] does not grant it: that
 /// The API server refused or did not answer. A chart from before the operator listed a kind of [`UNMADE`] does not grant that: the
 /// kind is skipped then.
-pub(super) async fn foreign(cluster: &Cluster, namespace: &str) -> Result<Vec<String>, ApiError> {
+pub(super) async fn foreign(
+    cluster: &Cluster,
+    namespace: &str,
+    everywhere: &[String],
+) -> Result<Vec<String>, ApiError> {
     let mut foreign = Vec::new();
     for kind in SHARED {
         let at = Path::of(kind, namespace, None)?;
@@ -61,14 +75,14 @@ pub(super) async fn foreign(cluster: &Cluster, namespace: &str) -> Result<Vec<St
             found => foreign.extend(found?),
         }
     }
+    foreign.retain(|object| !EVERYWHERE.contains(&object.as_str()) && !everywhere.contains(object));
     foreign.truncate(NAMED);
     Ok(foreign)
 }
 
 async fn named(cluster: &Cluster, at: &Path, selector: &str, kind: &str) -> Result<Vec<String>, ApiError> {
-    let heads = cluster.heads(at, selector, NAMED + 1).await?;
-    // Kubernetes puts this one into every namespace.
-    let names = heads.iter().filter_map(name).filter(|name| *name != "kube-root-ca.crt");
+    let heads = cluster.heads(at, selector, NAMED + MOST_EVERYWHERE).await?;
+    let names = heads.iter().filter_map(name);
     Ok(names.map(|name| format!("{kind}/{name}")).collect())
 }
 

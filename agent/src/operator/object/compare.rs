@@ -5,12 +5,26 @@
 //! peers of a network policy, the subjects of a binding), what others add is a difference too. Names paths that differ, never
 //! values.
 
+use std::collections::BTreeSet;
+
 use protocol::quantity::Quantity;
 use serde_json::Value;
 
 /// Members that mean something only as a whole: a label more in a selector chooses fewer pods, a peer more opens a policy. The API
 /// server merges none of them, so an apply takes back what others added. Source: `atomic` in the types of k8s.io/api.
 const WHOLE: [&str; 6] = ["selector", "podSelector", "namespaceSelector", "ingress", "egress", "subjects"];
+
+/// Members of our container that say what the program is started with. Somebody else's item in them is a difference, unlike a container
+/// beside ours: it would be in every later release, and nothing would show it.
+pub const STARTED_WITH: [&str; 5] = ["args", "command", "env", "envFrom", "volumeMounts"];
+
+/// Where our container is in the paths here.
+const OURS: &str = "/spec/template/spec/containers/main";
+
+/// Whether `at` is one of [`STARTED_WITH`] of our container.
+fn started_with(at: &str) -> bool {
+    at.strip_prefix(OURS).and_then(|rest| rest.strip_prefix('/')).is_some_and(|key| STARTED_WITH.contains(&key))
+}
 
 /// Paths of fields that we set and that are different or missing in `live`. Empty: nothing to repair.
 #[must_use]
@@ -28,12 +42,19 @@ fn walk(desired: &Value, live: &Value, whole: bool, at: &mut String, paths: &mut
             }
             // Also if our object is empty: `namespaceSelector: {}` selects all namespaces. The path names the object and not the
             // member that was added: paths are reported to the control plane, and the member is somebody else's text.
+            if *at == OURS {
+                let added = STARTED_WITH.iter().filter(|key| !members.contains_key(**key) && found.contains_key(**key));
+                paths.extend(added.map(|key| format!("{at}/{key}")));
+            }
             if whole && found.keys().any(|key| !members.contains_key(key)) {
                 paths.push(at.clone());
             }
         }
         (Value::Array(items), Value::Array(found)) => match identity(items).filter(|_| !whole) {
             Some(key) => {
+                if started_with(at) && found.len() > items.len() {
+                    paths.push(at.clone());
+                }
                 for item in items {
                     let name = item.get(key).unwrap_or(&Value::Null);
                     let other = found.iter().find(|candidate| candidate.get(key) == Some(name));
@@ -87,11 +108,13 @@ fn empty(value: &Value) -> bool {
     }
 }
 
-/// The member by which items of this list are told apart, if they are objects that all have it.
+/// The member by which items of this list are told apart: one that they all have, each with another value. Two mounts of one volume
+/// have the same name.
 fn identity(items: &[Value]) -> Option<&'static str> {
-    ["name", "mountPath", "topologyKey"]
-        .into_iter()
-        .find(|key| !items.is_empty() && items.iter().all(|item| item.get(*key).is_some_and(Value::is_string)))
+    ["name", "mountPath", "topologyKey"].into_iter().find(|key| {
+        let values: BTreeSet<&str> = items.iter().filter_map(|item| item.get(*key)?.as_str()).collect();
+        !items.is_empty() && values.len() == items.len()
+    })
 }
 
 fn same_quantity(at: &str, a: &str, b: &str) -> bool {
@@ -112,6 +135,40 @@ mod tests {
         let live = json!({"spec": {"replicas": 2, "paused": false, "containers": [
             {"name": "sidecar"}, {"name": "main", "image": "x", "env": [{"name": "B"}, {"name": "A", "value": "1"}]}]}});
         assert_eq!(drift(&desired, &live), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_others_add_to_the_start_of_our_container_is_named() {
+        let of = |main: Value| json!({"spec": {"template": {"spec": {"containers": [{"name": "sidecar"}, main]}}}});
+        let desired =
+            of(json!({"name": "main", "env": [{"name": "A"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}]}));
+        for (main, path) in [
+            (json!({"env": [{"name": "A"}, {"name": "B"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}]}), "env"),
+            (
+                json!({"env": [{"name": "A"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}], "command": ["sh"]}),
+                "command",
+            ),
+            (
+                json!({"env": [{"name": "A"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}], "envFrom": [{}]}),
+                "envFrom",
+            ),
+            (
+                json!({"env": [{"name": "A"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/b"}]}),
+                "volumeMounts",
+            ),
+        ] {
+            let mut main = main;
+            main["name"] = json!("main");
+            assert_eq!(drift(&desired, &of(main)), [format!("{OURS}/{path}")]);
+        }
+        let main = json!({"name": "main", "env": [{"name": "A"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}], "stdin": true});
+        assert_eq!(drift(&desired, &of(main)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_files_of_one_volume_are_two() {
+        let mounts = json!([{"name": "config", "mountPath": "/a", "subPath": "file.0"}, {"name": "config", "mountPath": "/b", "subPath": "file.1"}]);
+        assert_eq!(drift(&json!({ "volumeMounts": mounts }), &json!({ "volumeMounts": mounts })), Vec::<String>::new());
     }
 
     #[test]

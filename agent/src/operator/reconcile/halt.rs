@@ -5,12 +5,17 @@ use std::time::Duration;
 use crate::kinds::conditions::Reason;
 use crate::operator::cluster::ApiError;
 
+/// The reason of what breaks a rule of its kind: no waiting changes that.
+pub const INVALID: &str = "Invalid";
+
 /// Why a stage does not go on.
 #[derive(Debug)]
 pub enum Halt {
     /// Something has to change first: the conditions say it, and the stages that do not depend on it go on. Looked at again after that
     /// time if no event comes before.
     Blocked(Reason, Option<Duration>),
+    /// What is asked for can never work, however long one waits: it fails.
+    Invalid(Reason),
     /// A call failed: the round ends here, and the next one goes on from what is stored.
     Api(ApiError),
 }
@@ -23,6 +28,6 @@ impl From<ApiError> for Halt {
 
 impl From<Reason> for Halt {
     fn from(why: Reason) -> Self {
-        Self::Blocked(why, None)
+        if why.reason == INVALID { Self::Invalid(why) } else { Self::Blocked(why, None) }
     }
 }

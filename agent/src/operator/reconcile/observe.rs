@@ -16,7 +16,7 @@ use crate::kinds::ObjectRef;
 use crate::kinds::labels::{DATA_PLANE, RELEASE};
 use crate::operator::cluster::{self, ApiError};
 use crate::operator::object::compare;
-use crate::operator::object::owner::Owner;
+use crate::operator::object::owner::{Owner, OwnerKind};
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::world::index::{Mark, Place, Tracked, View};
 use crate::operator::world::view;
@@ -37,10 +37,11 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     let place = place(wanted, kind, &reference);
     let fingerprint = Mark::of(wanted);
     let known = known(shared, &place);
-    let (mark, tracked) = match (&known, !kind.is_followed()) {
-        (Some(tracked), _) => (tracked.mark, known.as_ref()),
-        (None, true) => (shared.pass(), None),
-        (None, false) => return Ok(None),
+    let (mark, tracked) = match &known {
+        Some(tracked) => (tracked.mark, known.as_ref()),
+        // The cluster makes one of them, without a label: no watch shows it before it has ours.
+        None if !kind.is_followed() || kind == ObjectKind::ServiceAccount => (unwatched(shared, owner), None),
+        None => return Ok(None),
     };
     let (equal, was_equal) = shared.index.lock().verified(&place, mark, fingerprint);
     // No watch follows what is not ours: it is asked for every time.
@@ -71,7 +72,7 @@ pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result
     }
     // With an autoscaler the object is read again each time: no event tells when the autoscaler is gone.
     if drift.is_empty() && autoscaled.is_none() {
-        let mark = if !kind.is_followed() { shared.pass() } else { found.mark };
+        let mark = if !kind.is_followed() { unwatched(shared, owner) } else { found.mark };
         shared.index.lock().verify(place.clone(), mark, fingerprint);
     }
     let repairs = if was_equal && !drift.is_empty() { shared.repairs(&place) } else { 0 };
@@ -111,7 +112,16 @@ pub async fn existing(
     Ok(Some(plain(shared, owner, &found)))
 }
 
-/// Whether a Secret of that name exists, asked once in every full pass. Its values are not read.
+/// Changes when what no watch shows is to be looked at again: of an environment, on which all releases in it depend, several times a
+/// minute; of a release in every full pass.
+fn unwatched(shared: &Shared, owner: Owner<'_>) -> Mark {
+    match owner.kind {
+        OwnerKind::Environment => shared.glance(),
+        OwnerKind::Release | OwnerKind::TaskRun => shared.pass(),
+    }
+}
+
+/// Whether a Secret of that name exists, asked again as [`unwatched`] says. Its values are not read.
 ///
 /// # Errors
 /// The API server refused or did not answer.
@@ -128,14 +138,14 @@ pub async fn secret(shared: &Shared, owner: Owner<'_>, namespace: &str, name: &s
         rival: None,
         autoscaled: None,
     };
-    let pass = shared.pass();
-    if shared.index.lock().verified(&place, pass, Mark::of(name)).0 {
+    let mark = unwatched(shared, owner);
+    if shared.index.lock().verified(&place, mark, Mark::of(name)).0 {
         return Ok(Some(present));
     }
     let Some(object) = shared.cluster.head(ObjectKind::Secret, namespace, name).await? else { return Ok(None) };
     let live = plain(shared, owner, &tracked(ObjectKind::Secret, &object));
     if live.ours && !live.terminating {
-        shared.index.lock().verify(place, pass, Mark::of(name));
+        shared.index.lock().verify(place, mark, Mark::of(name));
     }
     Ok(Some(live))
 }

@@ -25,6 +25,9 @@ use crate::vault::Vault;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// How often Secrets of an environment are looked at: no watch may show them, and without them releases in it do not start.
+pub const GLANCE: Duration = Duration::from_secs(25);
+
 pub struct Shared {
     /// The API server.
     pub cluster: Cluster,
@@ -39,6 +42,7 @@ pub struct Shared {
     /// The customer's vault.
     pub vault: Vault,
     pass: AtomicU64,
+    began: Instant,
     memory: Mutex<Memory>,
 }
 
@@ -72,13 +76,29 @@ impl Shared {
     #[must_use]
     pub fn new(cluster: Cluster, index: Arc<Index>, queue: Arc<Queue>, settings: Settings, id: String) -> Self {
         let vault = Vault::default();
-        Self { cluster, index, queue, settings, id, vault, pass: AtomicU64::new(0), memory: Mutex::default() }
+        Self {
+            cluster,
+            index,
+            queue,
+            settings,
+            id,
+            vault,
+            pass: AtomicU64::new(0),
+            began: Instant::now(),
+            memory: Mutex::default(),
+        }
     }
 
     /// The present full pass: what is not watched is looked at once in each.
     #[must_use]
     pub fn pass(&self) -> Mark {
         Mark::of(&self.pass.load(Ordering::Relaxed))
+    }
+
+    /// Changes every [`GLANCE`].
+    #[must_use]
+    pub fn glance(&self) -> Mark {
+        Mark::of(&(self.pass.load(Ordering::Relaxed), self.began.elapsed().as_secs() / GLANCE.as_secs()))
     }
 
     /// Begins the next full pass.

@@ -2,14 +2,13 @@
 //! touched before.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::mutant::{self, Mutant};
 
 use super::binding::filled;
 use super::decide::{self, ContentState};
 use super::render::{self, Input};
-use super::{Admitted, Work};
+use super::{Admitted, REFUSAL_WAIT, Work};
 use super::{check, resolve};
 use crate::kinds::DataPlanePolicySpec;
 use crate::kinds::conditions::Reason;
@@ -24,9 +23,6 @@ use crate::operator::reconcile::observe;
 use crate::operator::reconcile::rendering::{Rendering, SECRETS};
 use crate::operator::reconcile::shared::Pause;
 use crate::operator::world::index;
-
-/// How long a refusal is believed before the same is tried again.
-const REFUSAL_WAIT: Duration = Duration::from_secs(10);
 
 impl Work<'_> {
     /// Takes up the newest content, unless that was done or somebody paused it.
@@ -46,6 +42,7 @@ impl Work<'_> {
                 let wake = again.or(Some(REFUSAL_WAIT));
                 Ok(Admitted { blocked: Some(why), wake, ..Admitted::default() })
             }
+            Err(Halt::Invalid(why)) => Ok(Admitted { invalid: Some(why), ..Admitted::default() }),
             Err(Halt::Api(error)) => Err(error),
         }
     }
@@ -81,7 +78,7 @@ impl Work<'_> {
                 tracing::info!(release = self.identity.name, why.reason, "a release cannot be taken up now");
                 self.shared.remember_refusal(self.owner().into(), about, why.clone(), REFUSAL_WAIT);
             }
-            Err(Halt::Api(_)) => {}
+            Err(Halt::Invalid(_) | Halt::Api(_)) => {}
         }
         taken_up
     }
@@ -105,7 +102,7 @@ impl Work<'_> {
         let (slots, material) = self.slots(&rendering, policy, place).await?;
         let (objects, job) = filled(&rendering, &self.identity.revision, &slots)?;
         let all: Vec<_> = objects.iter().cloned().chain(job).collect();
-        check::check(self.shared, self.owner(), &all).await?;
+        check::check(self.shared, self.owner(), &all, self.status.effective.is_some()).await?;
         for source in &admissible.pull_secrets {
             pull::ensure(self.shared, place, source).await?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{Admitted, CONFIG, Work, decide, resolve};
+use super::{Admitted, CONFIG, REFUSAL_WAIT, Work, decide, resolve};
 use crate::kinds::DataPlanePolicySpec;
 use crate::kinds::conditions::Reason;
 use crate::kinds::labels::RELEASE;
@@ -23,6 +23,8 @@ use crate::operator::reconcile::shared::Pause;
 /// What shall run now, and what stands in the way of it or of newer content.
 pub(super) struct Bound {
     pub(super) blocked: Option<Reason>,
+    /// Why the newest content can never work.
+    pub(super) invalid: Option<Reason>,
     pub(super) wake: Option<Duration>,
     /// None: nothing was ever taken up, or it cannot be bound.
     pub(super) running: Option<Running>,
@@ -40,8 +42,8 @@ pub(super) struct Running {
 impl Work<'_> {
     /// Binds what shall run: the revision that is rolled out, else the last good one.
     pub(super) async fn bind(&mut self, admitted: Admitted, pause: Option<&Pause>) -> Result<Bound, ApiError> {
-        let Admitted { blocked, wake, material } = admitted;
-        let mut bound = Bound { blocked, wake, running: None, material: None };
+        let Admitted { blocked, invalid, wake, material } = admitted;
+        let mut bound = Bound { blocked, invalid, wake, running: None, material: None };
         if let Some(revision) = decide::target(&self.status).map(str::to_owned)
             && let Some(namespace) = self.status.namespace.clone()
         {
@@ -50,7 +52,12 @@ impl Work<'_> {
                     bound.running = Some(running);
                     bound.material = material;
                 }
-                Err(Halt::Blocked(why, _)) => bound.blocked = bound.blocked.or(Some(why)),
+                // What it waits for need not be an event of this release, such as the key of its environment.
+                Err(Halt::Blocked(why, again)) => {
+                    bound.blocked = bound.blocked.or(Some(why));
+                    bound.wake = bound.wake.or(again).or(Some(REFUSAL_WAIT));
+                }
+                Err(Halt::Invalid(why)) => bound.blocked = bound.blocked.or(Some(why)),
                 Err(Halt::Api(error)) => return Err(error),
             }
         }

@@ -7,23 +7,22 @@ use serde_json::{Value, json};
 
 use crate::kinds::conditions::Reason;
 use crate::operator::cluster::{ApiError, Class};
-use crate::operator::object::ObjectKind;
 use crate::operator::object::owner::Owner;
-use crate::operator::reconcile::halt::Halt;
+use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::halt::{Halt, INVALID};
 use crate::operator::reconcile::observe;
 use crate::operator::reconcile::shared::Shared;
+use crate::operator::reconcile::write::Live;
 
-/// Asks the cluster whether `objects` would be taken.
+/// Asks the cluster whether `objects` would be taken. While nothing serves yet (`serves` is false), objects that are created right
+/// after are not tried before: there is nothing that a refusal in the middle could hurt, and the creation itself says why.
 ///
 /// # Errors
 /// They would not be accepted, or the cluster could not be asked, or our account may not ask.
-pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value]) -> Result<(), Halt> {
-    let pods = objects.iter().filter_map(one_pod);
-    let tries = join_all(objects.iter().map(|object| object_as_dry_run(shared, owner, object)));
-    let pod_tries = join_all(pods.map(async |pod| shared.cluster.try_create(&pod).await));
-    let (objects, pods) = futures::future::join(tries, pod_tries).await;
+pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value], serves: bool) -> Result<(), Halt> {
+    let tries = join_all(objects.iter().map(|object| one(shared, owner, object, serves))).await;
     let mut refusals = Vec::new();
-    for result in objects.into_iter().chain(pods) {
+    for result in tries.into_iter().flatten() {
         match result {
             Ok(()) => {}
             Err(error) => match error.class() {
@@ -37,36 +36,109 @@ pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value]) -> Resu
     if refusals.is_empty() { Ok(()) } else { Err(why(refusals).into()) }
 }
 
-async fn object_as_dry_run(shared: &Shared, owner: Owner<'_>, object: &Value) -> Result<(), ApiError> {
-    match observe::wanted(shared, owner, object).await? {
-        Some(live) if !live.ours || live.drift.is_empty() => Ok(()),
-        Some(live) => shared.cluster.try_apply(object, &live.uid, &live.resource_version).await,
-        None => shared.cluster.try_create(object).await,
+/// The answers about one object, and about a pod of it.
+async fn one(shared: &Shared, owner: Owner<'_>, object: &Value, serves: bool) -> [Result<(), ApiError>; 2] {
+    let live = match observe::wanted(shared, owner, object).await {
+        Ok(live) => live,
+        Err(error) => return [Err(error), Ok(())],
+    };
+    let itself = async {
+        match &live {
+            Some(live) if !live.ours || live.drift.is_empty() => Ok(()),
+            Some(live) => shared.cluster.try_apply(object, &live.uid, &live.resource_version).await,
+            // The Job of a task is created by its runs, not now.
+            None if serves || is(object, ObjectKind::Job) => shared.cluster.try_create(object).await,
+            None => Ok(()),
+        }
+    };
+    let pod = async {
+        match one_pod(object).filter(|_| live.as_ref().is_none_or(changes_pods)) {
+            Some(pod) => try_pod(shared, object, &pod, live.is_some()).await,
+            None => Ok(()),
+        }
+    };
+    futures::future::join(itself, pod).await.into()
+}
+
+/// Whether pods of the new content would differ from those that run.
+fn changes_pods(live: &Live) -> bool {
+    !live.ours || live.drift.iter().any(|path| path.starts_with("/spec/template"))
+}
+
+async fn try_pod(shared: &Shared, workload: &Value, pod: &Value, runs: bool) -> Result<(), ApiError> {
+    let Err(error) = shared.cluster.try_create(pod).await else { return Ok(()) };
+    if !runs {
+        return Err(error);
+    }
+    let Some((kind, reference)) = object::reference(workload) else { return Err(error) };
+    let namespace = workload.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+    let Some(present) = shared.cluster.get(kind, namespace, &reference.name).await? else { return Err(error) };
+    match error.class() {
+        // A rolling update to fewer pods needs no room, or makes it.
+        Class::Quota if replicas(workload) < replicas(&present) || replicas(workload) == 0 => Ok(()),
+        // Some policies look at who creates the pod. One that refuses a pod which runs already meets only this trial.
+        Class::Policy if replicas(&present) > 0 => match one_pod(&present) {
+            Some(pod) if refuses(&shared.cluster.try_create(&pod).await) => {
+                tracing::warn!(
+                    namespace,
+                    workload = reference.name,
+                    %error,
+                    "a policy refuses the pod that the operator tries, and also one that runs already; it is taken to meet only the trial"
+                );
+                Ok(())
+            }
+            _ => Err(error),
+        },
+        _ => Err(error),
     }
 }
 
-/// One pod as the workload's controller would make it.
+fn refuses(answer: &Result<(), ApiError>) -> bool {
+    answer.as_ref().is_err_and(|error| error.class() == Class::Policy)
+}
+
+fn replicas(workload: &Value) -> i64 {
+    workload.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)
+}
+
+fn is(object: &Value, kind: ObjectKind) -> bool {
+    object::reference(object).is_some_and(|(found, _)| found == kind)
+}
+
+/// One pod as the workload's controller would make it, with an owner and a generated name: policies ask for them. The owner need not
+/// exist, since nothing is stored.
 fn one_pod(workload: &Value) -> Option<Value> {
-    let kind = ObjectKind::of(workload.get("kind")?.as_str()?)?;
-    if !matches!(kind, ObjectKind::Deployment | ObjectKind::Job) {
-        return None;
-    }
+    let (kind, reference) = object::reference(workload)?;
+    let (api_version, owner) = match kind {
+        ObjectKind::Deployment => ("apps/v1", "ReplicaSet"),
+        ObjectKind::Job => ("batch/v1", "Job"),
+        _ => return None,
+    };
     let template = workload.pointer("/spec/template")?;
     let metadata = workload.get("metadata")?;
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template.get("metadata")?, "spec": template.get("spec")?});
     let head = pod.get_mut("metadata")?.as_object_mut()?;
-    head.insert("name".to_owned(), json!(format!("{}-check", metadata.get("name")?.as_str()?)));
-    head.insert("namespace".to_owned(), metadata.get("namespace")?.clone());
+    head.extend([
+        ("name".to_owned(), json!(format!("{}-check-xxxxx", reference.name))),
+        ("generateName".to_owned(), json!(format!("{}-check-", reference.name))),
+        ("namespace".to_owned(), metadata.get("namespace")?.clone()),
+        (
+            "ownerReferences".to_owned(),
+            json!([{"apiVersion": api_version, "kind": owner, "name": format!("{}-check", reference.name),
+                "uid": "00000000-0000-4000-8000-000000000000", "controller": true}]),
+        ),
+    ]);
     Some(pod)
 }
 
-/// Joins all refusals into one reason. A policy's comes first, since only the customer can change it.
+/// Joins all refusals into one. A policy's comes first, since only the customer can change it; what the API server itself finds wrong
+/// stays wrong.
 fn why(refusals: Vec<(Class, String)>) -> Reason {
     let has = |class: Class| refusals.iter().any(|(found, _)| *found == class);
     let (reason, lead) = if has(Class::Policy) {
         ("PolicyDenied", "the cluster's policies refuse it")
     } else if has(Class::Invalid) {
-        ("Invalid", "the API server refuses it")
+        (INVALID, "the API server refuses it")
     } else {
         ("Quota", "the namespace's quota leaves no room for it, counting one more pod than now for a rolling update")
     };
@@ -76,22 +148,4 @@ fn why(refusals: Vec<(Class, String)>) -> Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_pod_is_what_the_controller_would_make() {
-        let deployment = json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "ns"},
-            "spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}}});
-        let pod = one_pod(&deployment).unwrap();
-        assert_eq!(pod["metadata"], json!({"labels": {"a": "b"}, "name": "web-check", "namespace": "ns"}));
-        assert_eq!(one_pod(&json!({"kind": "Service", "metadata": {"name": "web"}})), None);
-    }
-
-    #[test]
-    fn a_policy_speaks_first_and_every_word_is_kept() {
-        let why = why(vec![(Class::Quota, "no room".to_owned()), (Class::Policy, "no latest".to_owned())]);
-        assert_eq!(why.reason, "PolicyDenied");
-        assert!(why.message.contains("no room") && why.message.contains("no latest"));
-    }
-}
+mod tests;

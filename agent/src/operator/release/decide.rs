@@ -29,7 +29,7 @@ pub mod switch;
 use difference::{Applied, apply};
 pub use observed::{Identity, Observed, Target};
 pub use removal::{Remains, remove};
-use rollout::{RolloutStep, rolled_back};
+use rollout::{RolloutStep, probation, rolled_back};
 
 /// Revisions that are kept, with their renderings and what they are bound to.
 pub const KEPT_REVISIONS: usize = 10;
@@ -109,12 +109,14 @@ pub fn admit(admission: &Admission<'_>, now: Timestamp) -> ReleaseStatus {
         since: conditions::timestamp(now),
     });
     next.failed = None;
+    next.probation = None;
     let secret = target.secret.map(|name| ObjectKind::Secret.named(name));
     record(&mut next, target.objects.iter().filter_map(object::reference).map(|(_, found)| found).chain(secret));
     let observed = Observed {
         identity,
         status,
         blocked: None,
+        invalid: None,
         paused: None,
         target: Some(target),
         live: &BTreeMap::new(),
@@ -163,7 +165,14 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     let mut wake = None;
     let mut failed_now = false;
     let mut reported = outcome::reported(observed);
-    if let Some(rollout) = status.rollout.clone() {
+    if let Some(why) = observed.invalid {
+        rollout::conclude_failed(observed, &mut status, &mut reported, why, now);
+        failed_now = true;
+    }
+    let of_invalid = |rollout: &Rollout| failed_now && rollout.generation == observed.identity.generation;
+    if status.rollout.as_ref().is_some_and(of_invalid) {
+        status.rollout = None;
+    } else if let Some(rollout) = status.rollout.clone() {
         let progress = RolloutStep { observed, rollout: &rollout, now };
         match &verdict {
             Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status, &mut reported),
@@ -181,6 +190,10 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
                 }
             },
         }
+    } else if let Some(why) = probation(observed, now) {
+        status.effective = status.probation.take().map(|probation| probation.previous);
+        rollout::conclude_failed(observed, &mut status, &mut reported, &why, now);
+        failed_now = true;
     } else if verdict == Verdict::Serving {
         rolled_back(observed, &mut status, &mut reported, now);
     }

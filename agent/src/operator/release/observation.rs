@@ -32,6 +32,7 @@ impl Seen {
             identity: &work.identity,
             status: &work.status,
             blocked: self.bound.blocked.as_ref(),
+            invalid: self.bound.invalid.as_ref(),
             paused: pause.map(|pause| pause.words.as_str()),
             target: self.bound.running.as_ref().map(|running| Target {
                 rendering: &running.rendering,

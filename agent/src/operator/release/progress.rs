@@ -90,6 +90,14 @@ impl Workload {
         let ready: BTreeSet<&str> = self.newest_pods().filter(|pod| pod.ready).map(|pod| pod.name.as_str()).collect();
         let wanted = usize::try_from(deployment.desired).unwrap_or_default();
         if ready.len() >= wanted && deployment.updated >= deployment.desired {
+            // Pods of older templates count as available too, so they have to be gone.
+            let stay = deployment.available >= deployment.desired && deployment.total <= deployment.updated;
+            if deployment.min_ready > 0 && !stay {
+                return Verdict::Progressing(format!(
+                    "new pods are ready and have to stay so for {} s",
+                    deployment.min_ready
+                ));
+            }
             return self.reachable(services, &ready, wanted);
         }
         if let Some(why) = self.newest_pods().find_map(waiting_for_others).or_else(|| self.refused()) {
@@ -126,15 +134,14 @@ impl Workload {
 
 /// Why a pod fails by itself.
 fn hopeless(pod: &PodView) -> Option<Reason> {
-    let Waiting { reason, message } = pod.waiting.as_ref()?;
-    let exit = pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| match code {
-        Some(code) => format!(" with exit code {code} ({})", reason.reason()),
-        None => format!(" ({})", reason.reason()),
-    });
-    match reason.reason() {
-        "CrashLoopBackOff" if pod.restarts >= CRASH_LOOP_RESTARTS => {
-            Some(Reason::new("CrashLoop", format!("the new container ends again and again{exit}; its log says why")))
-        }
+    let waiting = pod.waiting.as_ref();
+    let reason = waiting.map_or("", |waiting| waiting.reason.reason());
+    // Between two starts some kubelets show the wait, others only that the container has ended.
+    if (pod.finished.is_some() || reason == "CrashLoopBackOff") && pod.restarts >= CRASH_LOOP_RESTARTS {
+        return Some(Reason::new("CrashLoop", format!("the new container ends again and again{}", death(pod))));
+    }
+    let message = &waiting?.message;
+    match reason {
         "InvalidImageName" => {
             Some(Reason::new("InvalidImageName", pod.explained("the kubelet refuses the image's name")))
         }
@@ -149,6 +156,20 @@ fn hopeless(pod: &PodView) -> Option<Reason> {
         }
         _ => None,
     }
+}
+
+/// How the container of a pod ended last, and where to look: the end of a sentence.
+pub(super) fn death(pod: &PodView) -> String {
+    if let Some(limit) = &pod.out_of_memory {
+        return format!(
+            ": it used more memory than its limit of {limit} (OOMKilled); raise resources.memoryLimit, or have the program use less"
+        );
+    }
+    let exit = pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| match code {
+        Some(code) => format!(" with exit code {code} ({})", reason.reason()),
+        None => format!(" ({})", reason.reason()),
+    });
+    format!("{exit}; its log says why")
 }
 
 /// What a pod of a release or a run waits for that others have to provide.

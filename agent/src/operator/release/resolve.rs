@@ -12,6 +12,7 @@ use crate::kinds::conditions::Reason;
 use crate::kinds::{DataPlanePolicySpec, StartGate};
 use crate::operator::object;
 use crate::operator::object::fixed::VAULT_ACCOUNT;
+use crate::operator::reconcile::halt::INVALID;
 use crate::operator::reconcile::may_run::{Prepared, denied, may_run, no_policy, room};
 use crate::operator::reconcile::shared::Shared;
 use crate::operator::world::index::Contents;
@@ -39,7 +40,7 @@ pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result
     let Some(policy) = &contents.policy else {
         return Err(no_policy());
     };
-    let release = ValidRelease::parse(spec).map_err(|wrong| Reason::new("Invalid", wrong.join("; ")))?;
+    let release = ValidRelease::parse(spec).map_err(|wrong| Reason::new(INVALID, wrong.join("; ")))?;
     let environment = spec.environment.as_deref().unwrap_or_default();
     let (place, pull_secret) = may_run(contents, &policy.spec, environment, &Pod::of_release(spec))?;
     room::for_release(contents, &policy.spec, name, environment)?;

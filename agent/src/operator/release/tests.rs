@@ -69,3 +69,30 @@ async fn the_round_that_takes_up_new_content_asks_vault_and_key_once() {
     let values: Vec<&Value> = made["data"].as_object().unwrap().values().collect();
     assert_eq!(values, ["dmFsdWU=", "dmFsdWU="], "{path}");
 }
+
+/// Nothing serves yet that a refusal in the middle could hurt: only a pod is tried before.
+#[tokio::test]
+async fn a_first_release_takes_at_most_ten_calls() {
+    let server: Arc<Mutex<Server>> = Arc::default();
+    let shared = server::shared(&server);
+    let mut release = put(&shared, "http://127.0.0.1:1");
+    release.spec.body = fixture::small_service();
+    let status = "/apis/pdp-agent.dev/v1alpha1/namespaces/pdp/releases/web/status";
+    let mut calls = 0;
+    loop {
+        Release::reconcile(&shared, "web", &release, Timestamp::UNIX_EPOCH).await.unwrap();
+        let server = server.lock().unwrap();
+        if server.asked.len() == calls {
+            break;
+        }
+        calls = server.asked.len();
+        if let Some(stored) = server.objects.get(status) {
+            let mut stored = stored.clone();
+            stored["spec"] = json!(release.spec);
+            release = serde_json::from_value(stored).unwrap();
+        }
+    }
+    let asked = server.lock().unwrap().asked.clone();
+    assert!(asked.iter().any(|line| line.ends_with("/deployments")), "{asked:#?}");
+    assert!(asked.len() <= 10, "{asked:#?}");
+}

@@ -45,6 +45,8 @@ pub struct Observed<'a> {
     pub status: &'a ReleaseStatus,
     /// Why the newest content cannot be tried now, if so.
     pub blocked: Option<&'a Reason>,
+    /// Why the newest content can never work, if so.
+    pub invalid: Option<&'a Reason>,
     /// Until when a person stopped writes, and where they said so.
     pub paused: Option<&'a str>,
     /// What shall run: the rendering of [`target`] and its bound objects. None before the first generation was admitted.

@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use protocol::mutant::{self, Mutant};
 use protocol::report::{Effective, FactKind};
 
-use super::{Observed, outcome};
+use super::{ContentState, Observed, content_state, outcome};
 use crate::kinds::conditions::{self, NewFact, Reason};
-use crate::kinds::{FailedGeneration, ReleaseStatus, Rollout};
+use crate::kinds::{FailedGeneration, Probation, ReleaseStatus, Rollout};
+use crate::operator::release::progress;
 
 /// One step of a rollout.
 pub(super) struct RolloutStep<'a> {
@@ -21,6 +22,13 @@ impl RolloutStep<'_> {
     pub(super) fn served(&self, status: &mut ReleaseStatus, reported: &mut Option<FactKind>) {
         let Some(target) = &self.observed.target else { return };
         status.rollout = None;
+        let before =
+            status.effective.take().filter(|before| before.revision != self.rollout.revision && target.serves());
+        status.probation = before.map(|previous| Probation {
+            since: conditions::timestamp(self.now),
+            restarts: restarts(self.observed),
+            previous,
+        });
         status.effective = Some(Effective {
             generation: Some(self.rollout.generation),
             revision: self.rollout.revision.clone(),
@@ -51,16 +59,7 @@ impl RolloutStep<'_> {
         if self.rollout.generation != identity.generation {
             return;
         }
-        status.failed = Some(FailedGeneration {
-            generation: identity.generation,
-            hash: identity.content_hash.clone(),
-            reason: why.reason.clone(),
-            message: why.message.clone(),
-        });
-        if reported.is_none() {
-            append(self.observed, status, FactKind::Failed, why.clone(), self.now);
-            *reported = Some(FactKind::Failed);
-        }
+        conclude_failed(self.observed, status, reported, why, self.now);
     }
 
     /// Time left, or why it is over. The clock stands still while the rollout is stalled.
@@ -82,6 +81,51 @@ impl RolloutStep<'_> {
             "ProgressDeadlineExceeded",
             format!("not ready after {seconds} s: {doing}; check the readiness probe and the log of the new pods"),
         ))
+    }
+}
+
+/// How long a new revision that serves is watched.
+const PROBATION: SignedDuration = SignedDuration::from_secs(60);
+
+/// Why the newest revision, which serves since less than a minute, makes way for the one before: a container of it has died.
+pub(super) fn probation(observed: &Observed<'_>, now: Timestamp) -> Option<Reason> {
+    let probation = observed.status.probation.as_ref()?;
+    let since = conditions::parse_time(&probation.since)?;
+    let newest = content_state(observed.status, observed.identity) == ContentState::Effective;
+    if !newest || now.duration_since(since) >= PROBATION || restarts(observed) <= probation.restarts {
+        return None;
+    }
+    let dead = observed.workload.newest_pods().max_by_key(|pod| pod.restarts)?;
+    let seconds = PROBATION.as_secs();
+    Some(Reason::new(
+        "Crashed",
+        format!("a new container served and ended within {seconds} s{}", progress::death(dead)),
+    ))
+}
+
+/// Restarts of all pods of the newest template.
+fn restarts(observed: &Observed<'_>) -> i32 {
+    observed.workload.newest_pods().map(|pod| pod.restarts).fold(0, i32::saturating_add)
+}
+
+/// Records that the newest content has failed and is not tried again; reported unless an outcome of it was.
+pub(super) fn conclude_failed(
+    observed: &Observed<'_>,
+    status: &mut ReleaseStatus,
+    reported: &mut Option<FactKind>,
+    why: &Reason,
+    now: Timestamp,
+) {
+    let identity = observed.identity;
+    status.failed = Some(FailedGeneration {
+        generation: identity.generation,
+        hash: identity.content_hash.clone(),
+        reason: why.reason.clone(),
+        message: why.message.clone(),
+    });
+    if reported.is_none() {
+        append(observed, status, FactKind::Failed, why.clone(), now);
+        *reported = Some(FactKind::Failed);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::operator::reconcile::write::Live;
 use crate::operator::world::cluster_words::ClusterWords;
 use crate::operator::world::workload::{DeploymentView, PodView, ReplicaSetView, SliceView, Waiting};
 
+mod dies;
 mod edits;
 mod removal;
 mod scene;

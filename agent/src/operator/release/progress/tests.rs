@@ -11,6 +11,7 @@ fn rolling(pods: Vec<PodView>) -> Workload {
         updated: 1,
         total: 2,
         failure: None,
+        ..DeploymentView::default()
     };
     let set = |hash: &str, revision: &str| ReplicaSetView {
         template_hash: hash.to_owned(),
@@ -38,6 +39,8 @@ fn pods_that_cannot_start_say_why_at_once() {
     for (pod, expected) in [
         (waiting("CrashLoopBackOff", "back-off"), "failed CrashLoop"),
         (PodView { restarts: 1, ..waiting("CrashLoopBackOff", "back-off") }, "progressing"),
+        (PodView { finished: Some(String::new()), restarts: 2, ..pod("new") }, "failed CrashLoop"),
+        (PodView { finished: Some(String::new()), restarts: 1, ..pod("new") }, "progressing"),
         (
             waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
             "failed RootImage",
@@ -55,6 +58,32 @@ fn pods_that_cannot_start_say_why_at_once() {
     ] {
         assert_eq!(word(&rolling(vec![pod.clone()]).verdict(&[])), expected, "{pod:?}");
     }
+}
+
+#[test]
+fn a_pod_that_is_ready_once_does_not_serve_yet() {
+    let mut workload = rolling(vec![PodView { ready: true, ..pod("new") }]);
+    let deployment = workload.deployment.as_mut().unwrap();
+    (deployment.min_ready, deployment.available) = (5, 1);
+    assert_eq!(word(&workload.verdict(&[])), "progressing", "the one that has stayed ready may be of the old template");
+    workload.deployment.as_mut().unwrap().total = 1;
+    assert_eq!(word(&workload.verdict(&[])), "serving");
+    workload.deployment.as_mut().unwrap().available = 0;
+    assert_eq!(word(&workload.verdict(&[])), "progressing");
+}
+
+#[test]
+fn a_container_that_used_too_much_memory_names_its_limit() {
+    let ended = Some((ClusterWords::new("OOMKilled"), Some(137)));
+    let dead = PodView {
+        finished: Some(String::new()),
+        restarts: 2,
+        terminated: ended,
+        out_of_memory: Some("64Mi".to_owned()),
+        ..pod("new")
+    };
+    let said = format!("{:?}", rolling(vec![dead]).verdict(&[]));
+    assert!(said.contains("more memory than its limit of 64Mi (OOMKilled); raise resources.memoryLimit"), "{said}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub(super) struct Scene {
     pub(super) in_use: Option<BTreeSet<String>>,
     pub(super) paused: Option<&'static str>,
     pub(super) blocked: Option<Reason>,
+    pub(super) invalid: Option<Reason>,
     pub(super) now: Timestamp,
     pub(super) kind: Kind,
 }
@@ -78,6 +79,7 @@ impl Scene {
             in_use: Some(BTreeSet::new()),
             paused: None,
             blocked: None,
+            invalid: None,
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             kind: Kind::Service,
         }
@@ -142,6 +144,7 @@ impl Scene {
             updated: 1,
             total: 1,
             failure: None,
+            ..DeploymentView::default()
         });
         self.workload.replica_sets =
             vec![ReplicaSetView { template_hash: revision.to_owned(), revision: Some(revision.to_owned()) }];
@@ -177,6 +180,7 @@ impl Scene {
                 identity: &self.identity,
                 status: &self.status,
                 blocked: self.blocked.as_ref(),
+                invalid: self.invalid.as_ref(),
                 paused: self.paused,
                 target: rendering.as_ref().map(|rendering| Target { rendering, objects: &objects, secret: None }),
                 live: &self.live,
