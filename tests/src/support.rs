@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 pub mod canary;
 pub mod in_process;
 pub mod printer;
+pub mod shell;
 
 /// Time within which anything that is expected must happen.
 pub const LIMIT: Duration = Duration::from_secs(90);

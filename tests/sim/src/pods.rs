@@ -146,6 +146,7 @@ fn rollout(api: &Api, id: &Id, deployment: &Value) -> (Vec<Deed>, bool) {
     let updated = pods.iter().filter(|pod| of_newest(pod)).count();
     let status = json!({
         "observedGeneration": generation_of(deployment), "replicas": pods.len(), "updatedReplicas": updated,
+        "availableReplicas": pods.iter().filter(|pod| is_ready(pod)).count(),
     });
     put(&mut next, &["status"], status);
     deeds.push(Deed::Set(next));

@@ -8,7 +8,7 @@ use pdp_agent::operator::object;
 use pdp_agent::operator::reconcile::fights;
 use serde_json::{Value, json};
 
-use super::api::{Api, Change, Id, Request, is_terminating, text};
+use super::api::{Api, Change, Id, Request, is_terminating};
 use super::event::{Caller, Event};
 use super::owner::owner_of;
 use super::truth::says;
@@ -59,7 +59,7 @@ impl Edited {
         if let (Some(Caller::Operator(process)), Some(before), Some(after)) = (by, &change.before, &change.after)
             && let Some(owner) = owner_of(after).filter(|_| is_edited(kind, before) && !is_edited(kind, after))
         {
-            let (_, times) = self.taken_back.entry((process, text(after, "uid").to_owned())).or_insert((owner, 0));
+            let (_, times) = self.taken_back.entry((process, change.id.to_string())).or_insert((owner, 0));
             *times += 1;
             // Other kinds are also repaired by each new generation, which is no fight.
             let stubborn = kind == "NetworkPolicy" && *times >= STUBBORN;

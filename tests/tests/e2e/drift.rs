@@ -25,13 +25,23 @@ async fn a_deployment_that_a_person_changes_or_deletes_is_repaired() {
 async fn every_kind_of_object_that_a_person_deletes_comes_back() {
     let (place, _) = serving("deleted").await;
     let bed = &agent().await.bed;
-    // Secrets, quotas and limits are not watched: the full pass looks at them every ten minutes.
-    for kind in ["service", "configmap", "networkpolicy", "poddisruptionbudget", "rolebinding"] {
+    for kind in [
+        "service",
+        "configmap",
+        "networkpolicy",
+        "poddisruptionbudget",
+        "rolebinding",
+        "serviceaccount/pdp-vault",
+        "resourcequota",
+        "limitrange",
+        "secret/pdp-key",
+    ] {
+        let (kind, name) = kind.split_once('/').map_or((kind, None), |(kind, name)| (kind, Some(name.to_owned())));
         let ours: Vec<Value> = objects(&place, kind).await.unwrap();
         let ours = ours.iter().filter(|object| object["metadata"]["labels"]["pdp-agent.dev/data-plane"].is_string());
         let before = ours.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned).next();
         // A release with one pod has no disruption budget.
-        let Some(name) = before else { continue };
+        let Some(name) = name.or(before) else { continue };
         bed.kubectl(&["delete", kind, &name, "-n", &place.namespace, "--wait=true"]).await.unwrap();
         let since = Instant::now();
         let back = wait_until(LIMIT, "it to be back", || async {

@@ -11,6 +11,7 @@
 )]
 
 mod bill;
+mod daily;
 mod deploy;
 mod drift;
 mod edited;

@@ -31,6 +31,9 @@ async fn an_environment_stays_while_anything_of_somebody_elses_is_in_it() {
         let object = json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec});
         bed.apply(&object.to_string()).await.unwrap();
     }
+    // Clusters put this one into every namespace: it is in nobody's way.
+    let metadata = json!({"name": "istio-ca-root-cert", "namespace": place.namespace});
+    bed.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}).to_string()).await.unwrap();
     place.cli.run(&["delete", "environment", "dev", "--yes"]).await.unwrap();
     wait_until(LIMIT, "what is in the way to be named", || async {
         let status = place.cli.json(&["status", "--environment", "dev"]).await.map_err(|error| error.to_string())?;

@@ -18,7 +18,7 @@ use tests::chaos::plan::Role;
 use tests::chaos::replicas::replicas;
 use tests::installation::Place;
 use tests::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
-use tests::testbed::{Cut, Part, Sample, Testbed, wait_until};
+use tests::testbed::{Cut, Instance, Part, Sample, Testbed, wait_until};
 
 #[tokio::test]
 async fn a_cut_longer_than_the_certificates_life_needs_no_person() {
@@ -136,10 +136,38 @@ async fn around_the_store(work: impl AsyncFnOnce(&std::path::Path)) {
     work(&bed.instance().unwrap().path("etcd")).await;
     bed.restart(Part::Etcd).await.unwrap();
     bed.restart(Part::Apiserver).await.unwrap();
-    wait_until(LIMIT, "the API server", || bed.kubectl(&["get", "--raw", "/readyz"])).await.unwrap();
+    until_it_answers(bed).await;
     for part in [Part::ControllerManager, Part::Scheduler, Part::Kubelet, Part::KubeProxy, Part::KubeRouter] {
         bed.restart(part).await.unwrap();
     }
+}
+
+/// Waits until the API server answers. One that has ended meanwhile, since its store did not answer yet for instance, is started again:
+/// elsewhere a kubelet or systemd does that.
+async fn until_it_answers(bed: &Testbed) {
+    let instance = bed.instance().unwrap();
+    let answered = wait_until(LIMIT, "the API server", async || {
+        for part in [Part::Etcd, Part::Apiserver] {
+            if part.process(instance).is_none() {
+                println!("{} has ended, and is started again:\n{}", part.name(), last_lines(instance, part));
+                bed.restart(part).await?;
+            }
+        }
+        bed.kubectl(&["get", "--raw", "/readyz"]).await
+    })
+    .await;
+    if let Err(error) = answered {
+        let logs =
+            [Part::Etcd, Part::Apiserver].map(|part| format!("{}:\n{}", part.name(), last_lines(instance, part)));
+        panic!("{error}\n{}", logs.join("\n"));
+    }
+}
+
+/// The end of what a part has logged.
+fn last_lines(instance: &Instance, part: Part) -> String {
+    let log = std::fs::read_to_string(instance.log(part.name())).unwrap_or_else(|error| error.to_string());
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 #[tokio::test]
