@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use protocol::mutant::{self, Mutant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -116,8 +117,8 @@ pub async fn existing(
 /// minute; of a release in every full pass.
 fn unwatched(shared: &Shared, owner: Owner<'_>) -> Mark {
     match owner.kind {
-        OwnerKind::Environment => shared.glance(),
-        OwnerKind::Release | OwnerKind::TaskRun => shared.pass(),
+        OwnerKind::Environment if !mutant::is(Mutant::FoundInAnotherNamespace) => shared.glance(),
+        OwnerKind::Environment | OwnerKind::Release | OwnerKind::TaskRun => shared.pass(),
     }
 }
 
