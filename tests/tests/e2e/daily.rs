@@ -36,7 +36,7 @@ async fn a_version_that_dies_just_after_its_start_goes_back_and_deploy_says_so()
     assert_eq!(component(&place, &script("Worker", FOREVER, "").await).await.code, 0);
     let ended = component(&place, &script("Worker", "sleep 2; echo FATAL; exit 1", "").await).await;
     assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(format!("{}{}", ended.stdout, ended.stderr).contains("CrashLoop"), "{ended:?}");
+    assert!(format!("{}{}", ended.stdout, ended.stderr).contains("ends again and again"), "{ended:?}");
     phase(&place, "app", "RolledBack").await;
     // It lives for longer than a pod has to stay ready.
     let ended = component(&place, &script("Worker", "sleep 20; exit 1", "").await).await;
@@ -138,7 +138,7 @@ async fn a_run_that_took_too_long_keeps_its_log() {
 async fn a_program_writes_to_its_volumes_and_reads_its_files_as_their_modes_say() {
     let place = place("volumes").await;
     agent().await.bed.vault_put(&format!("{}/app", place.namespace), json!({ "token": "secret-value" })).await.unwrap();
-    let check = "set -e; echo kept > /data/file; cat /data/file; echo x > /tmp/file; [ -x /etc/run.sh ]; read T < /etc/token; [ -n \"$T\" ]; \
+    let check = "set -e; echo kept > /data/file; cat /data/file; echo x > /tmp/file; [ -x /etc/run.sh ]; read T < /etc/token || true; [ -n \"$T\" ]; \
                  [ ! -w /etc/run.sh ]; echo done";
     let more = "volumes:\n- {path: /data, size: 16Mi}\n- {path: /tmp, medium: Memory, size: 8Mi}\n\
                 files:\n- {path: /etc/run.sh, content: \"true\\n\", mode: \"0755\"}\n- {path: /etc/token, secretRef: {path: app, key: token}}\n";
