@@ -142,7 +142,6 @@ async fn what_a_person_has_set_on_a_workload_is_in_nobodys_way_and_stays_as_it_i
     wait_until(LIMIT, "a person's change to be taken", async || {
         let mut found = installation.admin().get(&path).await.json();
         found["metadata"]["annotations"]["bank.test/owner"] = "payments".into();
-        found["spec"]["minReadySeconds"] = 3.into();
         let template = &mut found["spec"]["template"];
         template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "2030-01-01T00:00:00Z".into();
         template["spec"]["nodeSelector"] = json!({"disk": "fast"});
@@ -179,7 +178,6 @@ async fn what_a_person_has_set_on_a_workload_is_in_nobodys_way_and_stays_as_it_i
         ("/spec/template/spec/containers/1/image", json!("busybox:2")),
         ("/spec/template/spec/containers/1/name", json!("other")),
         ("/spec/template/spec/containers/0/securityContext/readOnlyRootFilesystem", json!(false)),
-        ("/spec/minReadySeconds", json!(4)),
         ("/metadata/annotations/bank.test~1owner", json!("")),
     ] {
         let answer = operator.put(&dry, &with(pointer, value)).await;
