@@ -73,24 +73,26 @@ async fn try_pod(shared: &Shared, workload: &Value, pod: &Value, runs: bool) -> 
     let Some((kind, reference)) = object::reference(workload) else { return Err(error) };
     let namespace = workload.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
     let Some(present) = shared.cluster.get(kind, namespace, &reference.name).await? else { return Err(error) };
-    match error.class() {
-        // A rolling update to fewer pods needs no room, or makes it.
-        Class::Quota if replicas(workload) < replicas(&present) || replicas(workload) == 0 => Ok(()),
-        // Some policies look at who creates the pod. One that refuses a pod which runs already meets only this trial.
-        Class::Policy if replicas(&present) > 0 => match one_pod(&present) {
-            Some(pod) if refuses(&shared.cluster.try_create(&pod).await) => {
-                tracing::warn!(
-                    namespace,
-                    workload = reference.name,
-                    %error,
-                    "a policy refuses the pod that the operator tries, and also one that runs already; it is taken to meet only the trial"
-                );
-                Ok(())
-            }
-            _ => Err(error),
-        },
-        _ => Err(error),
+    let (class, wanted, now) = (error.class(), replicas(workload), replicas(&present));
+    // A rolling update to fewer pods needs no room, or makes it.
+    if class == Class::Quota && (wanted < now || wanted == 0) {
+        return Ok(());
     }
+    // Some policies look at who creates the pod. One that refuses a pod which runs already meets only this trial.
+    if class == Class::Policy
+        && now > 0
+        && let Some(running) = one_pod(&present)
+        && refuses(&shared.cluster.try_create(&running).await)
+    {
+        tracing::warn!(
+            namespace,
+            workload = reference.name,
+            %error,
+            "a policy refuses the pod that the operator tries, and also one that runs already; it is taken to meet only the trial"
+        );
+        return Ok(());
+    }
+    Err(error)
 }
 
 fn refuses(answer: &Result<(), ApiError>) -> bool {
@@ -109,10 +111,12 @@ fn is(object: &Value, kind: ObjectKind) -> bool {
 /// exist, since nothing is stored.
 fn one_pod(workload: &Value) -> Option<Value> {
     let (kind, reference) = object::reference(workload)?;
-    let (api_version, owner) = match kind {
-        ObjectKind::Deployment => ("apps/v1", "ReplicaSet"),
-        ObjectKind::Job => ("batch/v1", "Job"),
-        _ => return None,
+    let (api_version, owner) = if kind == ObjectKind::Deployment {
+        ("apps/v1", "ReplicaSet")
+    } else if kind == ObjectKind::Job {
+        ("batch/v1", "Job")
+    } else {
+        return None;
     };
     let template = workload.pointer("/spec/template")?;
     let metadata = workload.get("metadata")?;

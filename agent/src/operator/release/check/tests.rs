@@ -43,7 +43,7 @@ async fn asked(
         server.lock().unwrap().objects.insert("/apis/apps/v1/namespaces/ns/deployments/web".to_owned(), live.clone());
         observe::absorb(&shared, &Place::new(ObjectKind::Deployment, "ns", "web"), &live);
     }
-    let answer = check(&shared, OwnerKind::Release.named("web"), &[wanted.clone()], present.is_some()).await;
+    let answer = check(&shared, OwnerKind::Release.named("web"), std::slice::from_ref(wanted), present.is_some()).await;
     let asked = server.lock().unwrap().asked.clone();
     let reason = match answer {
         Ok(()) => None,
