@@ -113,9 +113,10 @@ impl<S: Store> Term<'_, S> {
             }
             Done::Replaced(Ok(None)) => {}
             Done::Replaced(Err(error)) => {
-                // What was refused says more than the rejection did; anything else says less.
+                // Why nothing takes the place of the key says more than the rejection did; a question that was not answered says less.
                 let open = self.session.as_ref().is_some_and(AgentSession::is_open);
-                if !open && matches!(error, KeepError::Refused(_)) {
+                let answered = !matches!(error, KeepError::Dial(_) | KeepError::NotLeading(_) | KeepError::NoToken);
+                if !open && answered {
                     self.connected(false, error.reason(), error.to_string());
                 }
             }
