@@ -191,10 +191,13 @@ async fn a_revoked_agent_that_starts_with_a_new_token_enrols_with_it() {
     api.post(&format!("{HOME}/revoke"), Value::Null).await;
     agent.until_reason("AccessRevoked").await;
     running.stop().await;
-    let enrolment = api.post(&format!("{HOME}/enrolment"), Value::Null).await;
-    std::fs::write(&agent.token, enrolment["token"].as_str().unwrap()).unwrap();
+    let other = api.post("/api/v1/organizations/acme/data-planes", json!({ "name": "other" })).await;
+    std::fs::write(&agent.token, other["token"].as_str().unwrap()).unwrap();
     agent.leadership.send_replace(leading(2));
     let running = agent.run();
+    agent.until_reason("OtherDataPlane").await;
+    let enrolment = api.post(&format!("{HOME}/enrolment"), Value::Null).await;
+    std::fs::write(&agent.token, enrolment["token"].as_str().unwrap()).unwrap();
     agent.until_connected().await;
     running.stop().await;
     plane.shutdown().await;
