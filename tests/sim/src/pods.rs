@@ -4,6 +4,8 @@
 //! serves after a while, and old pods go once new ones serve. A Job starts and ends. A Service gets an EndpointSlice of the pods that
 //! are ready, a namespace the account that every namespace has. All state is in the objects, so that it goes back with them.
 
+use std::collections::BTreeSet;
+
 use pdp_agent::operator::object::{ObjectKind, short_digest};
 use serde_json::{Value, json};
 
@@ -303,6 +305,15 @@ pub(super) fn concerns(kind: &str, before: Option<&Value>, after: Option<&Value>
         "Namespace" => before.is_none(),
         _ => false,
     }
+}
+
+/// Deployments and Jobs that are gone while something that was made for them is there.
+pub(super) fn orphans(api: &Api) -> BTreeSet<Id> {
+    let maker = |(id, object): (&Id, &std::sync::Arc<Value>)| {
+        let (kind, name) = annotation(object, MADE_BY)?.split_once('/')?;
+        Some(Id { kind: kind.to_owned(), name: name.to_owned(), ..id.clone() })
+    };
+    api.iter().filter_map(maker).filter(|maker| api.get(maker).is_none()).collect()
 }
 
 /// Everything in a namespace.

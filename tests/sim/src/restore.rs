@@ -3,7 +3,7 @@
 use super::Fault;
 use super::api::{AGENT, Api, Id, Request, is_terminating, text};
 use super::event::{Caller, Event};
-use super::pods::contents;
+use super::pods::{contents, orphans};
 use super::trace::note;
 use super::world::World;
 
@@ -32,6 +32,10 @@ impl World {
         self.checks.api_restored(&self.api, self.now);
         let controlled = |id: &&Id| matches!(id.kind.as_str(), "Deployment" | "Job" | "Service" | "Namespace");
         for id in self.api.iter().map(|(id, _)| id).filter(controlled).cloned().collect::<Vec<_>>() {
+            self.after(50, 2_000, Event::Controllers { id });
+        }
+        // What was made for an object that the copy does not hold any more is collected.
+        for id in orphans(&self.api) {
             self.after(50, 2_000, Event::Controllers { id });
         }
         // Objects that were terminating when the copy was made get their finalizers removed now.
