@@ -27,7 +27,7 @@ use crate::telemetry::LevelHandle;
 /// Resources that are worked on at once.
 const WORKERS: usize = 16;
 
-/// How often everything is looked at again: for Secrets and other objects that no watch follows.
+/// How often everything is looked at again: for Secrets of releases, which no watch follows.
 const FULL_PASS: Duration = Duration::from_secs(600);
 
 /// How often the installation is asked again while the operator may not work.

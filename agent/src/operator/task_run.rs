@@ -40,7 +40,18 @@ impl Reconcile for TaskRun {
             Some(Own::Unreadable { .. }) | None => None,
         };
         let status = run.status.clone().unwrap_or_default();
+        let environment = release.and_then(|release| release.spec.body.environment.as_deref());
+        let pause = {
+            let contents = shared.index.lock();
+            let of_release = release.and_then(|release| shared::pause_of("Release", release, now));
+            shared::pause_of("TaskRun", run, now)
+                .or(of_release)
+                .or_else(|| shared::pause_above(&contents, environment, now))
+        };
         if status.result.is_some() {
+            if let Some(pause) = pause {
+                return Ok(pause.left);
+            }
             return stop_outlived(shared, run, release, &status, now).await;
         }
         let blueprint = if status.job.is_some() {
@@ -53,19 +64,11 @@ impl Reconcile for TaskRun {
             }
         };
         let mut seen = look(shared, &status).await?;
-        let environment = release.and_then(|release| release.spec.body.environment.as_deref());
         if let JobSeen::Found { pods, .. } = &mut seen
             && !may_run::tells_exit_codes(&shared.index.lock(), environment)
         {
             pods.iter_mut().for_each(super::world::workload::PodView::withhold_exit_code);
         }
-        let pause = {
-            let contents = shared.index.lock();
-            let of_release = release.and_then(|release| shared::pause_of("Release", release, now));
-            shared::pause_of("TaskRun", run, now)
-                .or(of_release)
-                .or_else(|| shared::pause_above(&contents, environment, now))
-        };
         let document = run.spec.document.as_ref();
         let cancel = run.spec.body.cancel.unwrap_or(false);
         let rendered = if status.job.is_some() && (cancel || matches!(seen, JobSeen::Missing)) {

@@ -322,7 +322,7 @@ pub(crate) fn heads(places: &Places) -> Vec<Attack> {
     ));
     let config = json!({"metadata": {"name": "thief"}, "data": {"a": "b"}});
     for namespace in ["kube-system", agent] {
-        for plural in ["configmaps", "secrets", "services", "serviceaccounts", "resourcequotas"] {
+        for plural in ["configmaps", "secrets", "services", "serviceaccounts", "resourcequotas", "limitranges"] {
             let title = format!("makes {plural} in {namespace}");
             let path = format!("/api/v1/namespaces/{namespace}/{plural}");
             attacks.push(attack(&title, "POST", path, Some(config.clone()), NO_RIGHT));

@@ -301,7 +301,11 @@ async fn a_cut_link_comes_back_and_carries_on() {
 async fn a_frame_of_which_no_message_can_be_made_ends_the_connection_and_says_why() {
     let (plane, api, agent) = pair(Config::default()).await;
     let running = agent.run();
-    for (binary, bytes, why) in [(true, 1, "carries text only"), (false, 33 * 1024, "too long")] {
+    for (before, (binary, bytes, why)) in
+        [(true, 1, "carries text only"), (false, 33 * 1024, "too long")].into_iter().enumerate()
+    {
+        // The frame is for this session, and not for the one that it ended before.
+        until("the next session", async || (sessions(&plane) > before).then_some(())).await;
         agent.until_connected().await;
         plane.faults().add(fault(Fault::SendFrame { binary, bytes }, 1));
         until(why, async || {
@@ -322,11 +326,7 @@ async fn a_control_plane_that_sends_and_does_not_read_is_left_before_the_flood_e
     agent.until_connected().await;
     let message = r#"{"type":"dance"}"#.to_owned();
     plane.faults().add(fault(Fault::Flood { message, times: 10_000_000 }, 1));
-    until("the next session", async || {
-        let sessions = plane.record().after(0).iter().filter(|entry| entry.what == "Connect").count();
-        (sessions == 2).then_some(())
-    })
-    .await;
+    until("the next session", async || (sessions(&plane) == 2).then_some(())).await;
     agent.until_connected().await;
     running.stop().await;
     plane.shutdown().await;

@@ -1,4 +1,5 @@
-//! Managed fields: who set what, and how what we once wrote by update becomes ours by apply. Pure.
+//! Managed fields: who set what, and how what we once wrote by update, and what others set of the start of our container, becomes ours by
+//! apply. Pure.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,7 @@
 //! Whether an object in the cluster still is what was rendered.
 //!
-//! Only fields that we set are compared: what others add, and what the API server fills in, is left alone. Lists whose items have
+//! Only fields that we set are compared: what others add, and what the API server fills in, is left alone, but for what says how our
+//! container is started. Lists whose items have
 //! an identity are compared item by item, the others as wholes. Where an additional member changes the meaning (of a selector, the
 //! peers of a network policy, the subjects of a binding), what others add is a difference too. Names paths that differ, never
 //! values.

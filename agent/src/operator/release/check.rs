@@ -1,4 +1,4 @@
-//! Before anything changes, the cluster is asked: a dry run of the objects, and of one pod from the template.
+//! Before anything changes, the cluster is asked: a dry run of the objects once something serves, and of one pod where pods would change.
 //!
 //! The pod is what the customer's policies, Pod Security and the quota speak about; a Deployment alone would pass and stall later.
 

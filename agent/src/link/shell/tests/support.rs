@@ -254,6 +254,11 @@ pub(super) async fn pair(config: Config) -> (ControlPlane, Api, Agent) {
     (plane, api, agent)
 }
 
+/// Sessions that the agent has begun.
+pub(super) fn sessions(plane: &ControlPlane) -> usize {
+    plane.record().after(0).iter().filter(|entry| entry.what == "Connect").count()
+}
+
 pub(super) fn fault(fault: Fault, times: u32) -> Scripted {
     Scripted { fault, data_plane: None, times: Some(times) }
 }
