@@ -80,10 +80,11 @@ test-lists: ## Write the committed lists of tests anew, from what ran last
 	tests/executed.sh --accept
 
 .PHONY: check
-check: ## Format, lints, and what deny.toml says of all dependencies
+check: ## Format, lints, how the code is laid out, and what deny.toml says of all dependencies
 	cargo fmt --all -- --check
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --workspace --all-targets --quiet -- -Dwarnings
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/check cargo clippy --package pdp-agent --features failpoints --lib --bins --quiet -- -Dwarnings
+	cargo test --workspace --test layout --quiet
 	.ci/deny.sh
 
 .PHONY: advisories

@@ -146,6 +146,7 @@ pub async fn serve(
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
+    // Speaks HTTP/2 as well where somebody begins with it: the client of the API server has it compiled in.
     let server = axum::serve(listener, router(health, metrics));
     tokio::select! {
         () = stop.cancelled() => Ok(()),

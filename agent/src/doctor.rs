@@ -12,11 +12,12 @@ use crate::cli::DoctorArgs;
 
 mod cluster;
 mod control_plane;
+pub mod dns;
 pub mod first_second;
 mod probe;
 mod rights;
+mod secrets;
 mod text;
-mod vault;
 
 pub use text::to_text;
 
@@ -128,6 +129,7 @@ pub async fn run(args: &DoctorArgs, client: Result<Client, String>) -> Report {
         return report;
     }
     let policy = if args.pre { None } else { cluster::installed(&mut notes, &client, args).await };
+    dns::check(&mut notes, &client, policy.as_ref()).await;
 
     notes.group = Group::Rights;
     let account = rights::check(&mut notes, &client, args).await;
@@ -137,7 +139,7 @@ pub async fn run(args: &DoctorArgs, client: Result<Client, String>) -> Report {
         // The link's NetworkPolicy keeps it from reaching the vault.
         rights::Account::Link => notes.skip("vault", "the operator alone talks to the vault: run this in its pod"),
         rights::Account::Other if args.pre => {}
-        rights::Account::Other => vault::check(&mut notes, policy.as_ref()).await,
+        rights::Account::Other => secrets::check(&mut notes, policy.as_ref()).await,
     }
     report
 }

@@ -151,24 +151,24 @@ impl Leadership {
     /// A leadership that never changes, for tests and for tools that run alone.
     #[must_use]
     pub fn fixed(state: State) -> Self {
-        Self::told(state).1
+        Self::channel(state).1
     }
 
-    /// A leadership that a [`Teller`] decides, for simulations: it does not run out by time alone.
+    /// A leadership that a [`Publisher`] decides, for simulations: it does not run out by time alone.
     #[must_use]
-    pub fn told(state: State) -> (Teller, Self) {
-        let (teller, published) = watch::channel(Published { state, renewed: Renewed::far() });
-        (Teller(teller), Self { published })
+    pub fn channel(state: State) -> (Publisher, Self) {
+        let (sender, published) = watch::channel(Published { state, renewed: Renewed::far() });
+        (Publisher(sender), Self { published })
     }
 }
 
 /// Sets the state of a leadership, in place of an elector.
 #[derive(Debug)]
-pub struct Teller(watch::Sender<Published>);
+pub struct Publisher(watch::Sender<Published>);
 
-impl Teller {
+impl Publisher {
     /// Publishes a new state.
-    pub fn tell(&self, state: State) {
+    pub fn publish(&self, state: State) {
         self.0.send_replace(Published { state, renewed: Renewed::far() });
     }
 }

@@ -126,7 +126,7 @@ pub struct Rollout {
     pub generation: i64,
     /// Name of its rendering.
     pub revision: String,
-    /// When its workload was first applied, RFC 3339; the progress deadline counts from here.
+    /// When its workload was first applied or its last new pod came, RFC 3339; the progress deadline counts from here.
     pub since: String,
 }
 

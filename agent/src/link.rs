@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Health;
+use crate::client::Clients;
 use crate::elector::Leadership;
 use crate::settings::{LinkSettings, Settings};
 use crate::telemetry::{LevelHandle, Metrics};
@@ -28,7 +28,7 @@ pub mod store;
 #[derive(Clone)]
 pub struct LinkContext {
     /// The API server, as the link's account.
-    pub client: Client,
+    pub clients: Clients,
     /// Namespace, names, identity of this process.
     pub settings: Settings,
     /// Where the control plane is and how it is trusted.
@@ -49,16 +49,18 @@ const HEART: std::time::Duration = std::time::Duration::from_secs(60);
 /// Runs the role until `stop` is cancelled: waits for leadership, keeps the link while it lasts. Failures are retried inside.
 /// Cancel safe: every write is complete by itself.
 pub async fn run(context: LinkContext, stop: CancellationToken) {
-    let LinkContext { client, settings, link, leadership, metrics, health, level } = context;
+    let LinkContext { clients: Clients { shared, apart }, settings, link, leadership, metrics, health, level } =
+        context;
     let logs = logs::LogContext {
-        client: client.clone(),
+        client: apart,
         namespace: settings.namespace.clone(),
         metrics: logs::LogMetrics::new(&metrics),
         starts: Arc::default(),
+        last_lines: logs::LastLines::default(),
     };
     let parts = shell::Parts {
         logs: Some(logs),
-        store: store::KubeStore::new(client, settings.namespace.clone()),
+        store: store::KubeStore::new(shared, settings.namespace.clone()),
         dialer: dial::Dialer::new(link.ca_bundle_file.clone()).pinned(link.pins.clone()),
         metrics: metrics::LinkMetrics::register(&metrics),
         check: health.check("link"),

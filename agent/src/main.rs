@@ -13,7 +13,9 @@ use kube::Client;
 use nix::sys::resource::{Resource, setrlimit};
 use pdp_agent::admin::{self, Health};
 use pdp_agent::cli::{self, Command, CommonArgs, DoctorArgs, Output};
+use pdp_agent::client::Clients;
 use pdp_agent::doctor;
+use pdp_agent::doctor::dns::{RESOLV_CONF, nameserver};
 use pdp_agent::elector::{Elector, ElectorMetrics, Leadership};
 use pdp_agent::link::{self, LinkContext};
 use pdp_agent::operator::clock::Clock;
@@ -27,9 +29,6 @@ use tracing::{error, info, warn};
 
 /// From the first signal to the last task's end; the chart's grace period is longer.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
-
-/// Where the kubelet names the cluster's DNS to a pod.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Exit code for wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -86,8 +85,8 @@ fn print(text: &str) -> std::io::Result<()> {
 /// Checks and prints; the exit code tells whether something fails.
 fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let report = runtime()?.block_on(async {
-        let client = client(&Metrics::default()).await.map_err(|error| telemetry::chain(error.as_ref()));
-        doctor::run(args, client).await
+        let clients = clients(&Metrics::default()).await.map_err(|error| telemetry::chain(error.as_ref()));
+        doctor::run(args, clients.map(|clients| clients.shared)).await
     });
     match args.output {
         Output::Text => print(&doctor::to_text(&report))?,
@@ -108,7 +107,7 @@ fn first_second(address: Option<SocketAddr>, seconds: u64) -> anyhow::Result<Exi
 fn gate(address: Option<SocketAddr>, deadline: u64) -> anyhow::Result<ExitCode> {
     let address = address.map_or_else(api_server, Ok)?;
     let text = std::fs::read_to_string(RESOLV_CONF).context(RESOLV_CONF)?;
-    let nameserver = start_gate::nameserver(&text).with_context(|| {
+    let nameserver = nameserver(&text).with_context(|| {
         format!("{RESOLV_CONF} names no nameserver, so nothing shows whether the network of this pod is up")
     })?;
     // One worker and no TLS: this starts before every pod, with a tenth of a CPU.
@@ -186,7 +185,7 @@ async fn supervise(
     level: LevelHandle,
 ) -> anyhow::Result<Outcome> {
     let (metrics, health) = (Metrics::default(), Health::default());
-    let client = client(&metrics).await?;
+    let clients = clients(&metrics).await?;
     let electors = ElectorMetrics::new(&metrics);
     let mut tasks = Supervisor::default();
 
@@ -195,9 +194,9 @@ async fn supervise(
     tasks.spawn("admin", Stage::Services, ExitPolicy::EndsProcess, |stop| admin::serve(listener, at, numbers, stop));
 
     if let Some(link) = link {
-        let leadership = elect(&mut tasks, "link-elector", "link", &client, &settings, &electors);
+        let leadership = elect(&mut tasks, "link-elector", "link", &clients.apart, &settings, &electors);
         let context = LinkContext {
-            client: client.clone(),
+            clients: clients.clone(),
             settings: settings.clone(),
             link,
             leadership,
@@ -208,10 +207,11 @@ async fn supervise(
         tasks.spawn("link", Stage::Roles, ExitPolicy::EndsProcess, |stop| infallible(link::run(context, stop)));
     }
     if operator {
-        let leadership = elect(&mut tasks, "operator-elector", "operator", &client, &settings, &electors);
-        let api = Arc::new(Http::new(client.clone()));
+        let leadership = elect(&mut tasks, "operator-elector", "operator", &clients.apart, &settings, &electors);
+        let source = clients.shared;
+        let api = Arc::new(Http::new(source.clone()));
         let context =
-            OperatorContext { api, source: client, clock: Clock::System, settings, leadership, metrics, health, level };
+            OperatorContext { api, source, clock: Clock::System, settings, leadership, metrics, health, level };
         tasks.spawn("operator", Stage::Roles, ExitPolicy::EndsProcess, |stop| infallible(operator::run(context, stop)));
     }
     tasks.run(STOP_LIMIT).await.context("signals cannot be received")
@@ -239,14 +239,14 @@ fn elect(
     leadership
 }
 
-/// The client of the API server: of the pod's account in a cluster, of `KUBECONFIG` elsewhere.
-async fn client(metrics: &Metrics) -> anyhow::Result<Client> {
+/// The clients of the API server: of the pod's account in a cluster, of `KUBECONFIG` elsewhere.
+async fn clients(metrics: &Metrics) -> anyhow::Result<Clients> {
     let mut config = kube::Config::infer().await.context("neither a cluster's account nor a kubeconfig is here")?;
     config.connect_timeout = Some(Duration::from_secs(10));
     // The roles retry by themselves: what to try again, and when, depends on the write.
     config.default_retry = false;
     config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("pdp-agent/", env!("CARGO_PKG_VERSION")))));
-    pdp_agent::client::client(config, metrics).context("the API server's address or trust is malformed")
+    Clients::new(&config, metrics).context("the API server's address or trust is malformed")
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub async fn run<S: Source>(context: OperatorContext<S>, stop: CancellationToken
         };
         tracing::info!(transitions = epoch.transitions, "the operator leads");
         if epoch.transitions > 1 {
-            cluster.took_over();
+            cluster.leadership_acquired();
         }
         let term = stop.child_token();
         let mut watched = context.leadership.clone();

@@ -25,6 +25,7 @@ static ANY: EnvironmentRule = EnvironmentRule {
     secrets: None,
     egress: None,
     max_quota: None,
+    max_disk: None,
     max_releases: None,
 };
 
@@ -78,6 +79,23 @@ impl EnvironmentRule {
             memory: amount(&wanted.memory, &max.memory),
             pods: [wanted.pods, max.pods].into_iter().flatten().min(),
         })
+    }
+
+    /// Whether the volumes on disk of a pod, by their sizes, are what the customer allows.
+    ///
+    /// # Errors
+    /// They are more: a sentence with what to do.
+    pub fn disk<'a>(&self, sizes: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+        let mut sizes = sizes.into_iter().peekable();
+        let Some(max) = self.max_disk.as_deref().filter(|_| sizes.peek().is_some()) else { return Ok(()) };
+        // Amounts that cannot be read count as more, so that the customer's own limit holds.
+        match (Quantity::sum(sizes), Quantity::parse(max)) {
+            (Some(sum), Some(most)) if sum <= most => Ok(()),
+            (_, _) => Err(format!(
+                "DataPlanePolicy/default allows the volumes on disk of one pod here {max} together; ask for less, use medium: Memory, or \
+                 ask the platform team to raise maxDisk of this environment"
+            )),
+        }
     }
 
     /// Parts of a document's quota that are above the customer's maximum, each with it.
@@ -164,6 +182,24 @@ fn image_is_below(image: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn volumes_on_disk_of_a_pod_hold_together_what_the_customer_allows() {
+        let rule =
+            |max: Option<&str>| EnvironmentRule { max_disk: max.map(str::to_owned), ..EnvironmentRule::default() };
+        for (max, sizes, allowed) in [
+            (Some("1Gi"), &["512Mi", "0.5Gi"][..], true),
+            (Some("1Gi"), &["512Mi", "0.5Gi", "1"], false),
+            (Some("1Gi"), &["much"], false),
+            (Some("much"), &["1"], false),
+            (Some("0"), &["1"], false),
+            (Some("much"), &[], true),
+            (None, &["1Ei"], true),
+        ] {
+            let judged = rule(max).disk(sizes.iter().copied());
+            assert_eq!(judged.is_ok(), allowed, "{max:?} {sizes:?}: {judged:?}");
+        }
+    }
 
     fn quota(cpu: Option<&str>, memory: Option<&str>, pods: Option<i32>) -> Quota {
         Quota { cpu: cpu.map(str::to_owned), memory: memory.map(str::to_owned), pods }

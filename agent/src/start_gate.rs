@@ -5,7 +5,7 @@
 //! may not be up yet: so each round first connects to what policies leave open, the cluster's DNS over TCP, and then tries the
 //! address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -79,7 +79,8 @@ pub enum Shut {
     /// Nothing could be reached to the end.
     #[error(
         "neither {address} nor the nameserver {nameserver} (TCP) can be reached after {seconds} s, so nothing shows whether this pod is \
-         closed or has no network: check that the cluster's DNS runs and that its Service has TCP port 53"
+         closed or has no network: check that the cluster's DNS runs, that its Service has TCP port 53, and that dns of \
+         DataPlanePolicy/default says where its pods listen"
     )]
     NoProof {
         /// Of the last try.
@@ -89,18 +90,6 @@ pub enum Shut {
         /// How long it was tried.
         seconds: u64,
     },
-}
-
-/// The first nameserver of a `resolv.conf`, where it takes TCP.
-#[must_use]
-pub fn nameserver(resolv_conf: &str) -> Option<SocketAddr> {
-    let mut words = resolv_conf.lines().map(str::split_ascii_whitespace);
-    let address = words.find_map(|mut words| {
-        let address: IpAddr =
-            words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?.parse().ok()?;
-        Some(address)
-    })?;
-    Some(SocketAddr::new(address, 53))
 }
 
 /// Waits until `address` cannot be reached while `nameserver` can.
@@ -151,21 +140,6 @@ mod tests {
             (&[only_forbidden, closed], None),
         ] {
             assert_eq!(starts(tries), at, "{tries:?}");
-        }
-    }
-
-    #[test]
-    fn the_first_nameserver_counts() {
-        for (text, found) in [
-            (
-                "search a.svc\n# nameserver 10.0.0.1\nnameserver 10.96.0.10\nnameserver 10.96.0.11\n",
-                Some("10.96.0.10:53"),
-            ),
-            ("nameserver\tfd00::a", Some("[fd00::a]:53")),
-            ("nameserver dns\n nameserver  10.0.0.1 ", Some("10.0.0.1:53")),
-            ("options ndots:5\nnameserver", None),
-        ] {
-            assert_eq!(nameserver(text).map(|found| found.to_string()).as_deref(), found, "{text}");
         }
     }
 

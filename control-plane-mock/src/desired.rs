@@ -7,6 +7,7 @@ pub mod documents;
 pub mod events;
 pub mod forgotten;
 pub mod history;
+pub mod outcomes;
 pub mod quarantine;
 pub mod reports;
 pub mod sessions;

@@ -2,8 +2,8 @@
 //!
 //! All of it runs in the store's thread. What a request means for data planes is written as documents ([`crate::desired`]).
 
-use crate::desired::{documents, events, forgotten, reports, sessions};
-use crate::store::{self, Steps, elsewhere};
+use crate::desired::{documents, events, forgotten, outcomes, reports, sessions};
+use crate::store::{self, Tables, elsewhere};
 
 pub mod components;
 pub mod data_planes;
@@ -19,24 +19,25 @@ pub mod scope;
 pub mod task_runs;
 pub mod tokens;
 
-/// All tables, for whoever opens the store: those that others refer to come before these.
-pub const SCHEMA: &[Steps] = &[
-    store::STEPS,
-    elsewhere::STEPS,
-    organizations::STEPS,
-    tokens::STEPS,
-    projects::STEPS,
-    data_planes::STEPS,
-    keys::STEPS,
-    sessions::STEPS,
-    environments::STEPS,
-    components::STEPS,
-    releases::STEPS,
-    deployments::STEPS,
-    documents::STEPS,
-    reports::STEPS,
-    task_runs::STEPS,
-    events::STEPS,
-    forgotten::STEPS,
-    gateways::STEPS,
+/// Migrations of all tables; a referenced table comes first.
+pub const SCHEMA: &[Tables] = &[
+    Tables::of(store::STEPS),
+    Tables::of(elsewhere::STEPS),
+    Tables::of(organizations::STEPS),
+    Tables::of(tokens::STEPS),
+    Tables::of(projects::STEPS),
+    Tables::of(data_planes::STEPS).waking(data_planes::WAKES),
+    Tables::of(keys::STEPS),
+    Tables::of(sessions::STEPS).waking(sessions::WAKES),
+    Tables::of(environments::STEPS),
+    Tables::of(components::STEPS),
+    Tables::of(releases::STEPS),
+    Tables::of(deployments::STEPS),
+    Tables::of(documents::STEPS).waking(documents::WAKES),
+    Tables::of(outcomes::STEPS),
+    Tables::of(reports::STEPS).waking(reports::WAKES),
+    Tables::of(task_runs::STEPS).waking(task_runs::WAKES),
+    Tables::of(events::STEPS).waking(events::WAKES),
+    Tables::of(forgotten::STEPS).waking(forgotten::WAKES),
+    Tables::of(gateways::STEPS),
 ];

@@ -3,7 +3,7 @@
 //! Work is handed over as closures. The writer takes what has queued up meanwhile into one transaction, each piece in a
 //! savepoint of its own, and answers all of them after the commit: many small writes cost one sync of the disk. Other processes
 //! may work on the same file: each notes whom its changes concern, and [`elsewhere`] reads that. Whoever opens the database gives its
-//! schema: the [`Steps`] of [`crate::domain::SCHEMA`].
+//! schema: the [`Tables`] of [`crate::domain::SCHEMA`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) mod elsewhere;
 mod schema;
 
-pub use schema::Steps;
+pub use schema::{Steps, Tables, Wake};
 
 pub(crate) const STEPS: Steps =
     &[(1, "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;")];
@@ -110,7 +110,7 @@ impl Store {
     /// process it was.
     pub fn open(
         path: Option<&Path>,
-        schema: &[Steps],
+        schema: &[Tables],
         on_commit: impl Fn(&[String]) + Send + Sync + 'static,
     ) -> Result<Self> {
         let mut connection = match path {
@@ -194,13 +194,13 @@ impl Store {
 ///
 /// # Errors
 /// `TooNew` for a database of a later version, else SQLite's.
-pub fn prepare(connection: &mut Connection, schema: &[Steps]) -> Result<()> {
+pub fn prepare(connection: &mut Connection, schema: &[Tables]) -> Result<()> {
     // Without it a statement is compiled anew whenever other values are bound (sqlite.org/c3ref/prepare.html, on STAT4).
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    schema::migrate(connection, schema)?;
-    connection.execute_batch(WAKE)?;
-    Ok(())
+    let steps: Vec<_> = schema.iter().map(|tables| tables.steps).collect();
+    schema::migrate(connection, &steps)?;
+    schema::note_wakes(connection, schema)
 }
 
 /// Runs `work` in the open transaction; an error of it undoes what it wrote, and nothing else.
@@ -224,27 +224,6 @@ fn private(path: &Path) -> Result<()> {
     let made = made.and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o600)));
     made.map_err(|error| Problem::new(Code::Internal, format!("{} cannot be opened: {error}", path.display())).into())
 }
-
-/// Notes in the same transaction whom a change concerns, so that no writer can forget to wake a session. (A conflict clause
-/// inside a trigger gives way to that of the statement that fired it, so the triggers look before they insert.)
-const WAKE: &str = "
-CREATE TEMP TABLE woken (data_plane TEXT PRIMARY KEY);
-CREATE TEMP TRIGGER woken_by_insert AFTER INSERT ON main.document
-  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_change AFTER UPDATE OF generation, quarantined ON main.document
-  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_return AFTER UPDATE OF again ON main.forgotten WHEN new.again
-  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_end AFTER UPDATE OF ended ON main.task_run WHEN old.ended IS NULL
-  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_fact AFTER INSERT ON main.fact WHEN new.what IN ('Deleted', 'TaskEnded')
-  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_access AFTER UPDATE OF revoked, held ON main.data_plane
-  BEGIN INSERT INTO woken SELECT new.id WHERE new.id NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_session AFTER UPDATE OF id ON main.session WHEN old.ended IS NULL
-  BEGIN INSERT INTO woken SELECT new.data_plane WHERE new.data_plane NOT IN (SELECT data_plane FROM woken); END;
-CREATE TEMP TRIGGER woken_by_event AFTER INSERT ON main.event BEGIN INSERT INTO woken SELECT '' WHERE '' NOT IN (SELECT data_plane FROM woken); END;
-";
 
 /// Whom the open transaction concerns, asked before its end: ids of data planes whose sessions are to be woken, and an empty id
 /// when an event was noted.

@@ -73,32 +73,6 @@ async fn body(plane: &control_plane_mock::ControlPlane, environment: &str) -> Va
 }
 
 #[tokio::test]
-async fn a_rollback_binds_an_earlier_release_and_its_configuration() {
-    let (plane, api) = furnished().await;
-    let path = format!("{SHOP}/components/web/deployments");
-    for colour in ["blue", "green", "red"] {
-        let mut file = component("web");
-        file["environments"] = json!({ "dev": { "env": [{ "name": "COLOUR", "value": colour }] } });
-        file["args"] = json!([colour]);
-        api.post(&path, json!({ "environment": "dev", "file": file })).await;
-    }
-    let back = api.post(&format!("{SHOP}/components/web/rollback"), json!({ "environment": "dev" })).await;
-    assert_eq!(back["release"], 2);
-    assert_eq!(body(&plane, "dev").await["env"][0]["value"], "green");
-    let back = api.post(&format!("{SHOP}/components/web/rollback"), json!({ "environment": "dev", "to": 1 })).await;
-    assert_eq!(back["release"], 1);
-    let (status, problem) =
-        refused(&api, &format!("{SHOP}/components/web/rollback"), json!({ "environment": "dev", "to": 9 })).await;
-    assert_eq!(status, 409);
-    assert!(problem["hint"].as_str().unwrap().contains("1, 2, 3, 2, 1"), "{problem}");
-    let history = api.get(&format!("{path}?environment=dev")).await;
-    let actions: Vec<&str> =
-        history.as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
-    assert_eq!(actions, ["Rollback", "Rollback", "Deploy", "Deploy", "Deploy"]);
-    plane.shutdown().await;
-}
-
-#[tokio::test]
 async fn a_restart_changes_the_restart_token_alone_and_later_deployments_keep_it() {
     let (plane, api) = furnished().await;
     let path = format!("{SHOP}/components/web/deployments");

@@ -23,8 +23,9 @@ pub use check::{
 };
 pub use environment::{DataPlaneSpec, EnvironmentSpec, LogLevel, Quota};
 pub use release::{
-    ComponentType, ConfigFile, Endpoint, EndpointKind, EnvVar, Medium, Probe, Probes, ReleaseOwner, ReleaseSpec,
-    Resources, Scaling, SecretRef, SecurityOverrides, TaskSettings, Visibility, Volume,
+    ComponentType, ConfigFile, Encoding, Endpoint, EndpointKind, EnvVar, GrpcCheck, MEMORY_LIMIT, Medium,
+    PROGRESS_DEADLINE_SECONDS, Probe, Probes, ReleaseOwner, ReleaseSpec, Resources, Scaling, SecretRef,
+    SecurityOverrides, TaskSettings, Visibility, Volume,
 };
 pub use shape::{Shape, Workload};
 pub use task::TaskRunSpec;

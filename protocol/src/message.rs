@@ -27,13 +27,17 @@ pub use inventory::{
 };
 pub use report::{FactAck, FactReport, StateAck, StateReport};
 pub use session::{Drain, Epoch, Hello, Renew, RenewRefused, Renewed, Unsupported, Welcome, Window};
-pub use stream::{EndReason, StreamEnded, StreamStart, StreamStop};
+pub use stream::{EndReason, LAST_LINES, StreamEnded, StreamStart, StreamStop};
 
 /// WebSocket sub-protocol: the major version of this wire.
 pub const SUBPROTOCOL: &str = "pdp-agent.v1";
 
 /// Largest text frame, in bytes.
 pub const MAX_FRAME: usize = 32 * 1024;
+
+/// Longest frame that is read at all, in bytes. A connection that is closed with bytes unread is reset, and the close frame may be lost with
+/// its reason; so what is somewhat too long is read to its end, and refused then.
+pub const LONGEST_READ: usize = 4 * MAX_FRAME;
 
 /// Largest message after its frames are joined, in bytes. A Release may have 256 KiB.
 pub const MAX_MESSAGE: usize = 1024 * 1024;

@@ -35,6 +35,12 @@ impl Quantity {
         Some(Self(sign * milli))
     }
 
+    /// All of them together; none if one cannot be read, or they are too much to be compared here.
+    #[must_use]
+    pub fn sum<'a>(amounts: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        amounts.into_iter().try_fold(Self(0), |sum, text| sum.0.checked_add(Self::parse(text)?.0).map(Self))
+    }
+
     /// A quarter more, rounded up to a whole unit when it is whole: room for the surge of a rolling update.
     #[must_use]
     pub const fn with_surge(self) -> Self {
@@ -124,6 +130,15 @@ mod tests {
         for text in ["", "Gi", "1x", "1e99", "abc", "1.2.3", ".", "+", "1e", "1-2", "--1", ".Mi", "0.1234567890"] {
             assert_eq!(Quantity::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_sum_is_of_amounts_that_can_be_read() {
+        assert_eq!(Quantity::sum(["512Mi", "0.5Gi"]), Quantity::parse("1Gi"));
+        assert_eq!(Quantity::sum([]), Quantity::parse("0"));
+        assert_eq!(Quantity::sum(["1", "much"]), None);
+        let most = (i128::MAX / 1000).to_string();
+        assert_eq!(Quantity::sum([most.as_str(), most.as_str()]), None);
     }
 
     #[test]

@@ -202,6 +202,7 @@ fn control() -> Vec<(&'static str, ControlMessage)> {
         tail: Some(100),
         since_seconds: None,
         previous: false,
+        stopped: false,
         resume: Vec::new(),
         credit: 262_144,
     };

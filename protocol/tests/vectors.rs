@@ -3,7 +3,7 @@
 
 mod golden;
 
-use protocol::document::Desired;
+use protocol::document::{Desired, check};
 use protocol::enrol::renewal_statement;
 use protocol::hash::canonical;
 use protocol::inventory::{Inventory, bucket_of};
@@ -17,12 +17,115 @@ use serde_json::{Value, json};
 fn vectors_are_those_of_this_code() {
     let folder = golden::folder("vectors");
     let mut files = vec!["check.py".to_owned()];
-    for (name, value) in [("hash", hashes()), ("inventory", inventory()), ("names", names()), ("renewal", renewal())] {
+    for (name, value) in [
+        ("bodies", bodies()),
+        ("hash", hashes()),
+        ("inventory", inventory()),
+        ("names", names()),
+        ("renewal", renewal()),
+    ] {
         let text = serde_json::to_string_pretty(&value).unwrap();
         golden::same(&folder.join(format!("{name}.json")), &format!("{text}\n"));
         files.push(format!("{name}.json"));
     }
     golden::only(&folder, &files);
+}
+
+/// Bodies of documents that their schema allows, each with the fields by which it is refused: none where it is accepted.
+fn bodies() -> Value {
+    let digest = "0".repeat(64);
+    let release = json!({
+        "state": "Present", "environment": "dev", "owner": {"component": "web", "track": "v1.0"}, "type": "Service",
+        "image": format!("registry.example/web@sha256:{digest}"),
+    });
+    let image = |name: &str| json!({"image": format!("{name}@sha256:{digest}")});
+    let files = |paths: &[&str]| json!({"files": paths.iter().map(|path| json!({"path": path, "content": ""})).collect::<Vec<_>>()});
+    let memory = |size: &str| json!({"path": format!("/{size}"), "size": size, "medium": "Memory"});
+    let secret = |path: &str, key: &str| json!({"env": [{"name": "A", "secretRef": {"path": path, "key": key}}]});
+    let releases = [
+        ("an image of a host with a port", image("registry.example:5000/team/web")),
+        ("an image with a scheme", image("https://registry.example/web")),
+        ("an image in upper case", image("registry.example/Web")),
+        ("an image with a line feed", image("registry.example/web\n")),
+        ("NUL in an argument", json!({"args": ["a\0b"]})),
+        ("a path that turns the direction of writing", files(&["/etc/\u{202e}app"])),
+        ("two files", files(&["/etc/app/a", "/etc/app/b"])),
+        ("a path with ..", files(&["/etc/../app"])),
+        ("a path with an empty part", files(&["/etc//app"])),
+        ("a path below /proc", files(&["/proc/app"])),
+        ("a path twice", files(&["/etc/app", "/etc/app"])),
+        ("a path below another", files(&["/etc/app", "/etc/app/a"])),
+        ("a folder with / at its end", json!({"volumes": [{"path": "/data/", "size": "1Gi"}]})),
+        ("a secret", secret("team/db", "password")),
+        ("a secret with .. in its path", secret("team/../db", "password")),
+        ("a secret without a key", secret("team/db", "")),
+        ("a variable twice", json!({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]})),
+        ("a variable of 250 bytes", json!({"env": [{"name": "A".repeat(250), "value": ""}]})),
+        (
+            "two endpoints on one port",
+            json!({"endpoints": [{"name": "a", "port": 80, "kind": "HTTP"}, {"name": "b", "port": 80, "kind": "HTTP"}]}),
+        ),
+        (
+            "two endpoints of one name",
+            json!({"endpoints": [{"name": "a", "port": 80, "kind": "HTTP"}, {"name": "a", "port": 81, "kind": "HTTP"}]}),
+        ),
+        (
+            "a value and a secret",
+            json!({"env": [{"name": "A", "value": "1", "secretRef": {"path": "db", "key": "password"}}]}),
+        ),
+        ("neither value nor secret", json!({"env": [{"name": "A"}]})),
+        ("a probe by path and gRPC", json!({"probes": {"liveness": {"port": 80, "path": "/", "grpc": {}}}})),
+        ("content in base64", json!({"files": [{"path": "/a", "encoding": "Base64", "content": "AA=="}]})),
+        (
+            "content in base64 without padding",
+            json!({"files": [{"path": "/a", "encoding": "Base64", "content": "AA"}]}),
+        ),
+        (
+            "content in base64 with bits left over",
+            json!({"files": [{"path": "/a", "encoding": "Base64", "content": "AB=="}]}),
+        ),
+        ("a request above its limit", json!({"resources": {"cpuRequest": "1.5", "cpuLimit": "1000m"}})),
+        ("memory in parts of a byte", json!({"resources": {"memoryLimit": "100m"}})),
+        ("a memory limit of less than 1Mi", json!({"resources": {"memoryLimit": "64"}})),
+        ("a volume of less than 4Ki", json!({"volumes": [{"path": "/data", "size": "64"}]})),
+        ("volumes in memory that fill the usual limit", json!({"volumes": [memory("256Mi"), memory("0.25Gi")]})),
+        ("volumes in memory that are more", json!({"volumes": [memory("256Mi"), memory("257Mi")]})),
+        (
+            "volumes in memory within a larger request",
+            json!({"volumes": [memory("1Gi")], "resources": {"memoryRequest": "1Gi"}}),
+        ),
+        ("pods that have to stay ready beyond the deadline", json!({"minReadySeconds": 300})),
+        (
+            "a Worker with an endpoint",
+            json!({"type": "Worker", "endpoints": [{"name": "a", "port": 80, "kind": "HTTP"}]}),
+        ),
+        ("a task that scales", json!({"type": "ManualTask", "scaling": {"replicas": 2}})),
+        ("a Service with settings of a task", json!({"task": {"retries": 1}})),
+        (
+            "an endpoint that others see",
+            json!({"endpoints": [{"name": "a", "port": 80, "kind": "HTTP", "visibility": ["Organization"]}]}),
+        ),
+    ];
+    let with = |(about, more): (&'static str, Value)| {
+        let mut body = release.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        (about, Kind::Release, body)
+    };
+    let others = [
+        ("a quota of less than 1Mi", Kind::Environment, json!({"state": "Present", "quota": {"memory": "64"}})),
+        ("NUL in an argument of a run", Kind::TaskRun, json!({"release": "web", "args": ["\0"]})),
+        ("a name that turns the direction of writing", Kind::DataPlane, json!({"displayName": "\u{202e}"})),
+    ];
+    let fields = |kind, body: &Value| match check(kind, &body.to_string()) {
+        Ok(_) => Vec::new(),
+        Err(refusal) => refusal.reasons.into_iter().map(|reason| reason.field).collect(),
+    };
+    let all = releases.into_iter().map(with).chain(others);
+    all.map(|(about, kind, body)| {
+        let refused = fields(kind, &body);
+        json!({"about": about, "kind": kind.as_str(), "body": body, "refused": refused})
+    })
+    .collect()
 }
 
 fn hashes() -> Value {

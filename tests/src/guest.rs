@@ -27,12 +27,18 @@ pub struct Guest {
 impl Guest {
     /// Registers it at the control plane; nothing is installed yet. Returns it with its token.
     pub async fn new(name: &str) -> (Self, String) {
+        Self::of(name, &agent().await.options.organization).await
+    }
+
+    /// The same as a data plane of another organization.
+    pub async fn of(name: &str, organization: &str) -> (Self, String) {
         let shared = agent().await;
         let name = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..4]);
         let options = Options {
             namespace: name.clone(),
             release: name.clone(),
             data_plane: name.clone(),
+            organization: organization.to_owned(),
             ..shared.options.clone()
         };
         let agent = Installation { options, ..shared.clone() };

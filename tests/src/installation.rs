@@ -305,17 +305,25 @@ impl Installation {
         cli.run(&["create", "project", project]).await?;
         let create = ["create", "environment", "dev", "--data-plane", &self.options.data_plane];
         cli.run(&[&create, more].concat()).await?;
-        let namespace = wait_until(Duration::from_secs(180), "the environment to be ready", || async {
-            let status = cli.json(&["status", "--environment", "dev"]).await?;
+        let namespace = Self::ready(&cli, "dev").await?;
+        Ok(Place { cli, namespace, project: project.to_owned() })
+    }
+
+    /// Waits until an environment is ready and returns its namespace.
+    ///
+    /// # Errors
+    /// It is not within three minutes.
+    pub async fn ready(cli: &Pdpctl, environment: &str) -> Result<String> {
+        let ready = wait_until(Duration::from_secs(180), "the environment to be ready", || async {
+            let status = cli.json(&["status", "--environment", environment]).await?;
             let row = status.as_array().and_then(|rows| {
                 rows.iter().find(|row| row.get("kind").and_then(Value::as_str) == Some("Environment"))
             });
             let ready = row.filter(|row| row.get("phase").and_then(Value::as_str) == Some("Ready"));
             let namespace = ready.and_then(|row| row.pointer("/state/namespace")).and_then(Value::as_str);
             namespace.map(str::to_owned).with_context(|| status.to_string())
-        })
-        .await?;
-        Ok(Place { cli, namespace, project: project.to_owned() })
+        });
+        Ok(ready.await?)
     }
 }
 

@@ -169,18 +169,29 @@ pub async fn ask(place: &Place, path: &str) -> Result<String> {
     crate::installation::get(&agent().await.bed, format!("{ip}:{port}").parse()?, path).await
 }
 
+/// The same, once it answers: Services take up pods that are ready a moment later.
+pub async fn answered(place: &Place, path: &str) -> String {
+    let answer = wait_until(LIMIT, "an answer", || async { ask(place, path).await.map_err(|error| error.to_string()) });
+    answer.await.expect("it answers")
+}
+
 /// Puts the secrets of `config/samples/httpbin.yaml` into the vault.
 pub async fn put_secrets(place: &Place, token: &str) {
     let secret = serde_json::json!({ "api-token": token });
     agent().await.bed.vault_put(&format!("{}/httpbin", place.namespace), secret).await.expect("the vault takes it");
 }
 
-/// Deploys a component file given as text and waits for the end, at most fifty seconds.
+/// Deploys a component file given as text and waits for the end, at most two minutes.
 pub async fn component(place: &Place, text: &str) -> Ended {
+    component_within(place, text, "120s").await
+}
+
+/// The same, for what does not come to an end.
+pub async fn component_within(place: &Place, text: &str, timeout: &str) -> Ended {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let file = folder.path().join("component.yaml");
     std::fs::write(&file, text).expect("a component file");
     let file = file.to_string_lossy();
-    let args = ["deploy", "-f", &*file, "--environment", "dev", "--wait", "--timeout", "50s"];
+    let args = ["deploy", "-f", &*file, "--environment", "dev", "--wait", "--timeout", timeout];
     place.cli.ended(&args).await.expect("pdpctl runs")
 }

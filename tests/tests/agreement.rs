@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use control_plane_model::component;
-use pdp_agent::operator::release::valid::ValidRelease;
+use pdp_agent::operator::release::parsed::ValidRelease;
 use proptest::prelude::*;
 use protocol::document::ReleaseSpec;
 use protocol::name::Kind;
@@ -101,7 +101,7 @@ fn cases() -> Vec<(&'static str, Value, Verdict)> {
         ("command", json!(["a\0"]), New),
         ("env", variable("A_1"), Good),
         ("env", variable("1A"), New),
-        ("env", variable(&long(253)), Good),
+        ("env", variable(&long(249)), Good),
         ("env", variable(&long(254)), Never),
         ("env", variable(&long(257)), Never),
         ("env", json!([{"name": "A", "value": "a\0"}]), New),
@@ -114,6 +114,7 @@ fn cases() -> Vec<(&'static str, Value, Verdict)> {
         ("env", json!([{"name": "A", "secretRef": {"path": "a", "key": ""}}]), New),
         ("files", plain_file("/etc/app/settings.yaml"), Good),
         ("files", plain_file("/etc/app/"), New),
+        ("files", plain_file("/sys/x"), New),
         ("files", plain_file("/etc/./x"), New),
         ("files", plain_file("/etc/../x"), New),
         ("files", plain_file("//"), New),
@@ -138,8 +139,9 @@ fn cases() -> Vec<(&'static str, Value, Verdict)> {
         ("volumes", json!([{"path": "/data", "size": "128m"}]), Never),
         ("volumes", json!([{"path": "/data", "size": "1Gi"}, {"path": "/data/a", "size": "1Gi"}]), Never),
         ("volumes", json!([{"path": "/data/", "size": "1Gi"}]), New),
-        ("minReadySeconds", json!(300), Good),
-        ("minReadySeconds", json!(301), New),
+        ("minReadySeconds", json!(299), Good),
+        ("minReadySeconds", json!(300), Never),
+        ("minReadySeconds", json!(-1), New),
         ("endpoints", two(["TCP", "UDP"]), Good),
         ("endpoints", two(["TCP", "HTTP"]), Good),
         ("endpoints", two(["HTTP", "HTTP"]), Good),
@@ -275,10 +277,10 @@ fn planted(at: &str, text: &str) -> (String, Value) {
 fn narrower(at: &str, text: &str) -> bool {
     match at {
         "/image" => true,
-        "/env/0/name" => text.len() > 253,
+        "/env/0/name" => text.len() > 249,
         "/files/0/path" | "/volumes/0/path" => {
             text.chars().any(char::is_control)
-                || text.split('/').skip(1).any(|part| ["", ".", "..", "proc"].contains(&part))
+                || text.split('/').skip(1).any(|part| ["", ".", "..", "proc", "sys"].contains(&part))
         }
         "/resources/memoryRequest" | "/resources/memoryLimit" | "/volumes/0/size" => true,
         _ => false,

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod chart {
+    mod asked;
     mod refusals;
     pub(crate) mod rendering;
     pub(crate) mod rights_page;

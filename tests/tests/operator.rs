@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use pdp_agent::kinds::labels::MANAGER;
 use pdp_agent::operator;
 use pdp_agent::settings::Settings;
 use serde_json::{Value, json};
 use tests::support::in_process::Running;
 use tests::testbed::{Sample, Testbed, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_key_that_a_release_drops_disappears_from_its_deployment() {
@@ -228,21 +229,25 @@ impl Stage {
         }
     }
 
-    /// Uids and resource versions of everything of a release that the operator writes, and of its pods.
+    /// What the operator last wrote of a release: the object itself by its version, what lies in the environment by uid, generation and
+    /// the operator's own entries of who wrote what and when. Other controllers write there too whenever they will (status, the
+    /// revision of a Deployment), and so change the resource version.
     async fn versions(&self, name: &str) -> Vec<String> {
         let mut found = vec![self.own("release", name).await.unwrap()["metadata"]["resourceVersion"].to_string()];
         let label = format!("pdp-agent.dev/release={name}");
         let kinds = "deployment,service,configmap,pdb,controllerrevision,pod";
-        let list = self.kubectl(&["-n", &self.workloads(), "get", kinds, "-l", &label, "-o", "json"]).await;
-        let list: Value = serde_json::from_str(&list).unwrap();
+        let get = ["-n", &self.workloads(), "get", kinds, "-l", &label, "-o", "json", "--show-managed-fields"];
+        let list: Value = serde_json::from_str(&self.kubectl(&get).await).unwrap();
         let version = |object: &Value| {
             let metadata = &object["metadata"];
             let named = format!("{} {} {}", object["kind"], metadata["name"], metadata["uid"]);
-            // A pod's status belongs to the kubelet, and one that drains goes when it will.
-            match object["kind"].as_str() {
-                Some("Pod") => metadata["deletionTimestamp"].is_null().then_some(named),
-                _ => Some(format!("{named} {}", metadata["resourceVersion"])),
+            // A pod is its controller's, and one that drains goes when it will.
+            if object["kind"] == "Pod" {
+                return metadata["deletionTimestamp"].is_null().then_some(named);
             }
+            let entries = metadata["managedFields"].as_array().into_iter().flatten();
+            let own: Vec<&Value> = entries.filter(|entry| entry["manager"] == MANAGER).collect();
+            Some(format!("{named} {} {own:?}", metadata["generation"]))
         };
         found.extend(list["items"].as_array().unwrap().iter().filter_map(version));
         found

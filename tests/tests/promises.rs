@@ -112,3 +112,53 @@ fn the_top_level_of_the_repository_is_as_promised() {
         assert!(Path::new("..").join(name).exists(), "{name} is missing");
     }
 }
+
+/// Reasons of what goes on as it should, and those that stand beside a condition that the page explains.
+const EXPLAIN_THEMSELVES: [&str; 18] = [
+    "Cancelling",
+    "ChangedInCluster",
+    "Deleted",
+    "NotConfined",
+    "NotProven",
+    "NotServing",
+    "Pending",
+    "Prepared",
+    "Refused",
+    "RollingOut",
+    "RolloutFailed",
+    "Runnable",
+    "Running",
+    "Serving",
+    "Started",
+    "Starting",
+    "Succeeded",
+    "Working",
+];
+
+/// Words that source files give as the reason of a condition.
+fn reasons(folder: &Path, found: &mut BTreeSet<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("tests") {
+            reasons(&path, found)?;
+        } else if path.is_file() && !path.to_string_lossy().contains("tests") {
+            let text = fs::read_to_string(&path)?;
+            let code = text.split_once("#[cfg(test)]\nmod tests {").map_or(text.as_str(), |(code, _)| code);
+            let words = code.split("Reason::new(").skip(1).filter_map(|call| call.trim_start().strip_prefix('"'));
+            found.extend(words.filter_map(|rest| rest.split_once('"')).map(|(word, _)| word.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_page_of_troubles_has_every_reason_that_asks_for_something() {
+    let root = Path::new("..");
+    let page = fs::read_to_string(root.join("docs/troubleshooting.md")).unwrap();
+    let mut all = BTreeSet::new();
+    reasons(&root.join("agent/src/operator"), &mut all).unwrap();
+    assert!(all.len() > 30, "{all:?}");
+    let said = |word: &String| page.contains(&format!("`{word}`")) || EXPLAIN_THEMSELVES.contains(&word.as_str());
+    let missing: Vec<_> = all.iter().filter(|word| !said(word)).collect();
+    assert!(missing.is_empty(), "docs/troubleshooting.md does not say what to do about {missing:?}");
+}

@@ -13,6 +13,7 @@ mod rights {
     pub(crate) mod granting;
     pub(crate) mod installation;
     pub(crate) mod isolation;
+    pub(crate) mod links;
     pub(crate) mod neighbours;
     pub(crate) mod page;
     pub(crate) mod rendered;
@@ -22,11 +23,11 @@ mod rights {
     pub(crate) mod workloads;
 }
 
-use rights::asking::{CANARY, LIMIT, all_refused, allowed_path, customers_marks};
+use rights::asking::{CANARY, LIMIT, all_refused, all_served, allowed_path, customers_marks, lease};
 use rights::attacks::{self, Places};
 use rights::bodies;
 use rights::installation::Installation;
-use rights::{cycle, neighbours, page, running};
+use rights::{cycle, links, neighbours, page, running};
 use serde_json::{Value, json};
 use tests::testbed::wait_until;
 
@@ -45,8 +46,11 @@ async fn the_operators_token_finds_no_way_to_a_secret_in_kube_system() {
         }))
         .await;
 
-    let attacks = attacks::all(&places);
+    let mut attacks = attacks::all(&places);
+    let held = lease(installation.admin(), &places.agent, "operator").await;
+    attacks.extend(links::on_lease(&places, "operator", &held, attacks::MARKS));
     assert!(attacks.len() >= 165, "{} attacks", attacks.len());
+    all_served(installation.admin(), &attacks).await;
     all_refused(&operator, &attacks).await;
 
     // After the attacks the operator's regular requests still work, and so does the deletion of the namespace.
@@ -277,6 +281,13 @@ async fn each_account_has_the_committed_rights_and_no_other() {
     let mut text = String::new();
     for role in ["link", "operator"] {
         let account = installation.account(role).await;
+        // The API server learns of the binding by its own watch.
+        wait_until(LIMIT, "the binding to be in force", async || {
+            let (bound, elsewhere) = (account.rules(&environment).await, account.rules("kube-system").await);
+            if bound.len() > elsewhere.len() { Ok(()) } else { Err(bound.join("\n")) }
+        })
+        .await
+        .unwrap();
         for (title, namespace) in [
             ("its own namespace", installation.namespace.as_str()),
             ("an environment", &environment),
@@ -299,48 +310,35 @@ async fn each_account_has_the_committed_rights_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_links_token_reaches_its_own_namespace_only() {
+async fn the_links_token_finds_no_way_out_of_its_own_namespace() {
     let installation = Installation::new("rights-link").await;
-    let canary = installation.canary(CANARY).await;
+    let secret = installation.canary(CANARY).await;
+    let places = Places { agent: installation.namespace.clone(), ours: installation.ours("a"), secret };
+    let quiet = installation.ours("quiet");
+    links::bait(&installation, &places, &quiet).await;
     let link = installation.account("link").await;
-    let (name, own) = (&installation.name, &installation.namespace);
-    let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{own}");
-    for path in [
-        format!("{kinds}/releases"),
-        format!("{kinds}/dataplanepolicies/default"),
-        format!("/api/v1/namespaces/{own}/secrets/{name}-identity"),
-        format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases/{name}-link"),
-    ] {
-        let answer = link.get(&path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-    }
-    for path in [
-        format!("/api/v1/namespaces/kube-system/secrets/{canary}"),
-        "/api/v1/secrets".to_owned(),
-        format!("/api/v1/namespaces/{own}/secrets"),
-        format!("/api/v1/namespaces/{own}/secrets/registry"),
-        format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases/{name}-operator"),
-        "/api/v1/pods".to_owned(),
-        "/api/v1/namespaces".to_owned(),
-        format!("/api/v1/namespaces/{own}/pods"),
-        "/apis/pdp-agent.dev/v1alpha1/releases".to_owned(),
-    ] {
-        let answer = link.get(&path).await;
-        assert_eq!(answer.status, 403, "{path}: {}", answer.text);
-    }
-    let policy = json!({"spec": {"registries": [{"prefix": "evil.test/"}]}});
-    let answer = link.patch(&format!("{kinds}/dataplanepolicies/default"), &policy).await;
-    assert_eq!(answer.status, 403, "{}", answer.text);
+    links::allowed_path(&link, &places).await;
 
-    // A Lease that somebody deleted is made again, by its name and by no other.
-    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{own}/leases");
-    let lease =
-        |name: &str| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}});
-    let mine = format!("{name}-link");
-    assert_eq!(installation.admin().delete(&format!("{leases}/{mine}")).await.status, 200);
-    assert_eq!(link.post(&leases, &lease(&mine)).await.status, 403, "any name could be posted");
-    assert_eq!(link.put(&format!("{leases}/other"), &lease("other")).await.status, 403);
-    let answer = link.put(&format!("{leases}/{mine}"), &lease(&mine)).await;
+    let held = lease(installation.admin(), &places.agent, "link").await;
+    let attacks = links::all(&places, &quiet, &held);
+    assert!(attacks.len() >= 400, "{} attacks", attacks.len());
+    all_served(installation.admin(), &attacks).await;
+    // The API server compiles new policies when it hears of them.
+    let made = attacks.iter().find(|attack| attack.title == "creates a Release with a pause").unwrap();
+    wait_until(LIMIT, "the policies to be in force", async || {
+        let answer = link.send(made).await;
+        if answer.status == 403 { Ok(()) } else { Err(answer.text) }
+    })
+    .await
+    .unwrap();
+    all_refused(&link, &attacks).await;
+
+    links::allowed_path(&link, &places).await;
+    // A Lease that somebody deleted is made again.
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{0}/leases/{0}-link", places.agent);
+    assert_eq!(installation.admin().delete(&path).await.status, 200);
+    let made = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": format!("{}-link", places.agent)}});
+    let answer = link.put(&path, &made).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     installation.close().await;
 }
@@ -371,4 +369,9 @@ async fn the_links_token_changes_nothing_that_the_operator_or_a_person_wrote() {
 #[tokio::test]
 async fn uninstalling_keeps_definitions_objects_policy_and_key_and_installing_again_finds_them() {
     cycle::uninstalled_and_installed_again(Installation::new("rights-cycle").await).await;
+}
+
+#[tokio::test]
+async fn what_was_made_before_the_data_plane_was_enrolled_stays_its_own_and_gets_its_id() {
+    cycle::enrolled_later(Installation::new("rights-local").await).await;
 }

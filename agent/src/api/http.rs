@@ -3,6 +3,8 @@
 //! Calls are made by hand, because `kube`'s typed ones have no `fieldValidation=Strict`, keep neither the causes of an error nor its
 //! `Retry-After`, and print what they could not read.
 
+use std::error::Error;
+
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
@@ -34,16 +36,23 @@ pub async fn call<T: DeserializeOwned>(
     [content_type, accept]: Types,
     body: Option<&Value>,
 ) -> Result<T, CallError> {
-    let unsent = |error: &dyn std::error::Error| CallError::NoAnswer(error.to_string());
+    let unsent = |error: &dyn Error| CallError::NoAnswer(error.to_string());
     let body = body.map(serde_json::to_vec).transpose().map_err(|error| unsent(&error))?;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::CONTENT_TYPE, content_type)
-        .header(header::ACCEPT, accept)
-        .body(Body::from(body.unwrap_or_default()))
-        .map_err(|error| unsent(&error))?;
-    let answer = client.send(request).await.map_err(|error| CallError::NoAnswer(chain(&error)))?;
+    let body = bytes::Bytes::from(body.unwrap_or_default());
+    let request = || {
+        Request::builder()
+            .method(method.clone())
+            .uri(path)
+            .header(header::CONTENT_TYPE, content_type)
+            .header(header::ACCEPT, accept)
+            .body(Body::from(body.clone()))
+            .map_err(|error| unsent(&error))
+    };
+    let sent = match client.send(request()?).await {
+        Err(error) if is_unread(&error) => client.send(request()?).await,
+        sent => sent,
+    };
+    let answer = sent.map_err(|error| CallError::NoAnswer(chain(&error)))?;
     let (head, body) = answer.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await;
     let body = body.map_err(|error| CallError::NoAnswer(error.to_string()))?.to_bytes();
@@ -51,6 +60,14 @@ pub async fn call<T: DeserializeOwned>(
         return serde_json::from_slice(&body).map_err(|error| CallError::NoAnswer(unread(&error)));
     }
     Err(CallError::Refused(ApiStatus::read(head.status.as_u16(), head.headers.get(header::RETRY_AFTER), &body)))
+}
+
+/// Whether the server said, as it closed the connection, that it did not look at this request (RFC 9113, section 6.8).
+fn is_unread(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref::<h2::Error>() {
+        Some(error) => error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR),
+        None => error.source().is_some_and(is_unread),
+    }
 }
 
 /// The position where an answer cannot be parsed, without the text there: it may be part of a Secret.

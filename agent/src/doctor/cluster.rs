@@ -17,14 +17,14 @@ use crate::telemetry::chain;
 const OLDEST: (u32, u32) = (1, 31);
 
 /// Outcome of a call, as far as findings need it.
-enum Got<T> {
+pub(super) enum Got<T> {
     Found(T),
     Missing,
     NotAllowed,
     Failed(String),
 }
 
-async fn got<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Got<T> {
+pub(super) async fn got<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Got<T> {
     match timeout(STEP_LIMIT, call).await {
         Ok(Ok(value)) => Got::Found(value),
         Ok(Err(error)) => match if let kube::Error::Api(status) = &error { status.code } else { 0 } {

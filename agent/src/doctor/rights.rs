@@ -86,7 +86,7 @@ const OPERATOR: &[Line] = &[
 
 /// What the operator's watches need: a list that is not allowed holds up its start for ever.
 fn watches() -> impl Iterator<Item = Line> {
-    object::ObjectKind::FOLLOWED.into_iter().map(|kind| {
+    object::ObjectKind::followed().map(|kind| {
         let (version, _, plural) = kind.names();
         let group = version.split_once('/').map_or("", |(group, _)| group);
         line(group, plural, FOLLOW, Scope::Cluster)
@@ -224,7 +224,7 @@ async fn role(
         all if all == count => notes.fail(check, format!("has none of its {count} rights"), hint),
         _ => {
             for same_object in missing.chunk_by(|a, b| ResourceAttributes { verb: b.verb.clone(), ..a.clone() } == *b) {
-                notes.fail(check, format!("may not {}", words(same_object)), hint);
+                notes.fail(check, format!("may not {}", describe(same_object)), hint);
             }
         }
     }
@@ -277,7 +277,7 @@ async fn ask(client: &Client, question: &ResourceAttributes, user: Option<&Strin
 }
 
 /// Rights that differ in the verb only, worded so that they follow "may not".
-fn words(questions: &[ResourceAttributes]) -> String {
+fn describe(questions: &[ResourceAttributes]) -> String {
     let Some(question) = questions.first() else { return String::new() };
     let verbs: Vec<&str> = questions.iter().filter_map(|question| question.verb.as_deref()).collect();
     let mut text = format!("{} {}", verbs.join(", "), question.resource.as_deref().unwrap_or_default());
@@ -313,7 +313,7 @@ mod tests {
             ca_bundle_file: None,
             pins: Vec::new(),
         };
-        let said = |line: &Line| words(&questions(line, &args));
+        let said = |line: &Line| describe(&questions(line, &args));
         assert_eq!(said(&LINK[9]), "get, create, update leases (coordination.k8s.io) agent-link in pdp");
         assert_eq!(said(&LINK[5]), "update dataplanes/status (pdp-agent.dev) in pdp");
         let deployments = watches().find(|line| line.resource == "deployments").unwrap();

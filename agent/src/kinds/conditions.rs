@@ -1,13 +1,21 @@
 //! Status: conditions that change on transitions only, and facts that are appended once (`modified` merges those of edits).
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use protocol::report::{Condition, Fact, FactKind};
 
 use super::PENDING_FACTS;
 
-/// Facts that are kept unacknowledged at most. The link defers documents for the resource from [`PENDING_FACTS`] on; what
-/// the last generation before has to say, a failure, the way back and a change of it, still finds room.
+/// Most unacknowledged facts. The link defers documents for the resource from [`PENDING_FACTS`] on; 8 more leave room for the facts of
+/// the generation that was accepted last.
 pub const MAX_FACTS: usize = PENDING_FACTS + 8;
+
+/// Condition that says that pods are about to be stopped, and that their last lines are read first.
+pub const STOPPING: &str = "Stopping";
+
+/// How long the last lines of pods are waited for before they are stopped.
+const LAST_LINES: SignedDuration = SignedDuration::from_secs(2);
 
 /// Reason and message of a condition, whatever its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +102,17 @@ impl<'a> Conditions<'a> {
 #[must_use]
 pub fn is_true(conditions: &[Condition], condition_type: &str) -> bool {
     conditions.iter().any(|condition| condition.condition_type == condition_type && condition.status == "True")
+}
+
+/// How long the last lines of pods are still waited for before they are stopped, by what status says. None: long enough.
+#[must_use]
+pub fn last_lines_wait(conditions: &[Condition], now: Timestamp) -> Option<Duration> {
+    let stopping = |condition: &&Condition| condition.condition_type == STOPPING && condition.status == "True";
+    let since = conditions.iter().find(stopping).and_then(|stopping| parse_time(&stopping.last_transition_time));
+    let passed = since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+    let left = LAST_LINES - passed;
+    // Status has whole seconds, and another process that leads meanwhile may have another clock.
+    left.is_positive().then(|| left.min(LAST_LINES).unsigned_abs() + Duration::from_millis(100))
 }
 
 /// What one fact says.

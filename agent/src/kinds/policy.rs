@@ -39,6 +39,10 @@ pub struct DataPlanePolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(max = 64)))]
     pub reachable_ranges: Option<Vec<String>>,
+    /// Where the pods of the cluster's DNS are: pods of environments may ask them for names, and nobody else. None means pods of
+    /// `kube-system` on port 53. A DNS cache on the node is open to them beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
     /// Limits of an environment that asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_quota: Option<protocol::document::Quota>,
@@ -53,6 +57,34 @@ pub struct DataPlanePolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }
+
+/// Where the pods of the cluster's DNS are, and the port that they listen on: not that of their Service, which is 53.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dns {
+    /// Their namespace. `kube-system` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+    /// The port, by UDP and TCP. 53 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: Option<u16>,
+}
+
+impl DataPlanePolicySpec {
+    /// Namespace and port of the pods of the cluster's DNS.
+    #[must_use]
+    pub fn dns(&self) -> (&str, u16) {
+        let said = self.dns.as_ref();
+        let namespace = said.and_then(|dns| dns.namespace.as_deref()).unwrap_or(DNS.0);
+        (namespace, said.and_then(|dns| dns.port).unwrap_or(DNS.1))
+    }
+}
+
+/// Namespace and port of the pods of the cluster's DNS where the policy names no others. Source: Kubernetes documentation, "DNS for
+/// Services and Pods"; kubeadm and k3s have them there.
+pub const DNS: (&str, u16) = ("kube-system", 53);
 
 /// An init container that the operator puts before the program of every pod. It ends once an address is refused that NetworkPolicies
 /// close.
@@ -135,14 +167,19 @@ pub struct EnvironmentRule {
     /// The most that a document's quota may ask for. A limit that it does not ask for is set to this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_quota: Option<protocol::document::Quota>,
+    /// The most that the volumes on disk of one pod may hold together, as a Kubernetes quantity. With the number of pods in `maxQuota` it
+    /// bounds what volumes hold on nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = protocol::document::pattern::QUANTITY))]
+    pub max_disk: Option<String>,
     /// Releases in one environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub max_releases: Option<u32>,
 }
 
-/// What a pod may be that is given secrets. Who chooses what such a pod executes can have it tell them: by exit codes, timing, names
-/// that it asks the DNS for. With all of this set, a document chooses none of it.
+/// Rules for pods that receive secrets: whoever chooses what they run can make them reveal the values, by exit codes, timing or DNS
+/// queries. With all of this set, a document chooses none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretRule {
@@ -151,12 +188,12 @@ pub struct SecretRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub images: Option<Vec<String>>,
-    /// Names of the only environment variables that beside secrets may be set; `LD_PRELOAD`, `NODE_OPTIONS` and their like bring code.
-    /// Left out: any.
+    /// The only environment variables allowed beside secrets: `LD_PRELOAD` and `NODE_OPTIONS` load code. Left out: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub env: Option<Vec<String>>,
-    /// Paths of the only files that may be put into the container; a path that ends in `/` means all below it. Left out: any.
+    /// Paths of the only files and writable folders that may be put into the container; a path that ends in `/` means all below it.
+    /// Left out: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 512), regex(pattern = "^/")))]
     pub files: Option<Vec<String>>,

@@ -17,9 +17,9 @@ use super::reporter::{Report, key_of};
 use super::store::{Change, DEFAULT, Table};
 use crate::kinds::DataPlanePolicySpec;
 
-mod about;
+mod policy_context;
 
-use about::{Judged, bytes, judged};
+use policy_context::{Judged, bytes, judged};
 
 /// The tables that are watched.
 pub fn watched() -> impl Iterator<Item = Table> {

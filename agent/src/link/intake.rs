@@ -30,7 +30,7 @@ pub use policy::{About, Handles, Policy, beyond, objections, weight};
 pub use request::Request;
 pub use stored::{Stamp, Stored, body, body_hash, differences};
 
-/// Decisions per document; more means that somebody else writes all the time.
+/// Reads per document before it is answered Busy: somebody else writes all the time.
 const MAX_LOOKS: u8 = 6;
 
 /// Wait after [`MAX_LOOKS`], and while an object of the same name is going away.

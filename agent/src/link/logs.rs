@@ -2,8 +2,8 @@
 //!
 //! The bulk connection is opened when the first stream starts, and closed when none was left for a while. What is read stays
 //! within the credit that the receiver gives; a receiver that is slow stops the reading of its own sources only. Cursors are
-//! the receiver's: nothing is remembered here. It reads our kinds in the agent's namespace and pods' logs in environments'
-//! namespaces; it writes nothing.
+//! the receiver's. What is remembered is in `last`: the end of the logs of pods that were stopped, in memory, bounded. It reads our kinds
+//! in the agent's namespace and pods' logs in environments' namespaces; it writes nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use protocol::bulk::{BulkFrame, BulkKind, StreamEnd};
 use protocol::message::{EndReason, StreamEnded, StreamStart};
+use protocol::name::ResourceKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -27,15 +28,19 @@ use crate::telemetry::Metrics;
 
 mod connection;
 mod flow;
+mod last;
 mod restraint;
 mod source;
 mod starts;
 mod stream;
+mod target;
 
 pub use connection::BulkSocket;
 use flow::Flow;
+pub use last::{LastLines, stopping};
 use source::Output;
 pub use starts::Starts;
+use target::Lookup;
 
 /// Most streams at the same time.
 const MAX_STREAMS: usize = 64;
@@ -87,6 +92,21 @@ pub struct LogContext {
     pub metrics: LogMetrics,
     /// How often streams may start, over all sessions: else a new session would begin with a full bucket.
     pub starts: Arc<Mutex<Starts>>,
+    /// What pods said that were stopped, over all sessions.
+    pub last_lines: LastLines,
+}
+
+impl LogContext {
+    /// Reads the last lines of the pods of `key`, which are being stopped since `since`, until they end. Cancel safe: what was read is
+    /// kept.
+    pub async fn read_last_lines(self, key: ResourceKey, since: String) {
+        let lookup = self.lookup(key, None);
+        self.last_lines.read(lookup, since).await;
+    }
+
+    fn lookup(&self, key: ResourceKey, environment: Option<String>) -> Lookup {
+        Lookup { client: self.client.clone(), own_namespace: self.namespace.clone(), key, environment }
+    }
 }
 
 /// Metrics of log streams.
@@ -233,8 +253,9 @@ impl Streams {
         bulk.flow.open(number, start.credit);
         debug!(stream = number, resource = %start.key, follow = start.follow, "log stream started");
         let output = Output { flow: bulk.flow.clone(), stream: number };
-        let (client, namespace) = (self.context.client.clone(), self.context.namespace.clone());
-        let task = async move { (number, Box::pin(stream::run(client, namespace, start, output)).await) };
+        let lookup = self.context.lookup(start.key.clone(), start.environment.clone());
+        let kept = self.context.last_lines.clone();
+        let task = async move { (number, Box::pin(stream::run(lookup, kept, start, output)).await) };
         self.running.insert(number, self.tasks.spawn(task));
         self.context.metrics.streams.inc();
     }

@@ -74,8 +74,8 @@ impl Cluster {
     }
 
     /// Another process led before this one, and may have left calls under way.
-    pub fn took_over(&self) {
-        self.unanswered().took_over(self.started.elapsed());
+    pub fn leadership_acquired(&self) {
+        self.unanswered().leadership_acquired(self.started.elapsed());
     }
 
     /// How long a create for `owner` that got no answer may still be carried out.

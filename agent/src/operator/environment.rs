@@ -15,6 +15,7 @@ use super::cluster::{ApiError, Class};
 use super::object::owner::{Owner, OwnerKind};
 use super::object::{self, ObjectKind};
 use super::reconcile::apply::{self, Subject};
+use super::reconcile::halt::INVALID;
 use super::reconcile::may_run;
 use super::reconcile::modified::{Modified, note};
 use super::reconcile::observe;
@@ -79,7 +80,7 @@ struct Round<'a> {
 impl Round<'_> {
     async fn present(&self) -> Result<Option<Duration>, ApiError> {
         let Some(owner) = may_run::owner(&self.environment.spec.body) else {
-            return Ok(None);
+            return self.without_owner().await;
         };
         let [organization, project, handle] = &owner;
         let namespace = object::fixed::namespace_name(organization, project, handle);
@@ -93,17 +94,13 @@ impl Round<'_> {
             Adoption::NotNeeded => (wanted, ours),
         };
         if ours && let Ok(wanted) = &wanted {
-            for object in wanted.present.iter().skip(1) {
-                if let (Some((_, reference)), Some(found)) =
-                    (object::reference(object), observe::wanted(self.shared, self.owner(), object).await?)
-                {
-                    live.insert(reference, found);
+            match self.look_into(&namespace, wanted, &mut live).await {
+                // Somebody removed the binding, or the process that made the namespace ended before it bound its rights. Without them
+                // nothing that no watch shows can be looked at.
+                Err(error) if error.class() == Class::Rights && self.pause.is_none() => {
+                    return if self.take_rights(&namespace).await? { Ok(Some(RIGHTS)) } else { Err(error) };
                 }
-            }
-            for reference in &wanted.absent {
-                if let Some(found) = observe::existing(self.shared, self.owner(), &namespace, reference).await? {
-                    live.insert(reference.clone(), found);
-                }
+                other => other?,
             }
         }
         let warning = if ours {
@@ -134,9 +131,9 @@ impl Round<'_> {
                 });
                 let written = written.unwrap_or_else(|| status.clone());
                 let why = denied(&error);
-                let said =
+                let refused =
                     decide::decide(&Observed { status: &written, ..observed }, Err(&why), warning.as_ref(), self.now);
-                apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &said.writes).await?;
+                apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &refused.writes).await?;
             }
             return Err(error);
         }
@@ -148,6 +145,41 @@ impl Round<'_> {
             (false, true) => AGAIN,
             (false, false) => shared::GLANCE,
         }))
+    }
+
+    /// What is there of what is wanted in its namespace, and of what is not wanted there any more.
+    async fn look_into(
+        &self,
+        namespace: &str,
+        wanted: &Wanted,
+        live: &mut BTreeMap<ObjectRef, Live>,
+    ) -> Result<(), ApiError> {
+        for object in wanted.present.iter().skip(1) {
+            if let (Some((_, reference)), Some(found)) =
+                (object::reference(object), observe::wanted(self.shared, self.owner(), object).await?)
+            {
+                live.insert(reference, found);
+            }
+        }
+        for reference in &wanted.absent {
+            if let Some(found) = observe::existing(self.shared, self.owner(), namespace, reference).await? {
+                live.insert(reference.clone(), found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Its handles name the namespace, so without them nothing can be prepared. The definition refuses such an object, and may be
+    /// missing or older.
+    async fn without_owner(&self) -> Result<Option<Duration>, ApiError> {
+        let why = "organization, project and environment name the namespace and one of them is missing; set all three";
+        let (why, live) = (Reason::new(INVALID, why), BTreeMap::new());
+        let status = self.environment.status.clone().unwrap_or_default();
+        let modified = self.modified();
+        let observed = self.observed(&status, modified.as_ref(), "", &live);
+        let decision = decide::decide(&observed, Err(&why), None, self.now);
+        apply::perform::<Environment, _>(self.shared, &mut self.subject(), "", None, &decision.writes).await?;
+        Ok(None)
     }
 
     fn wanted(&self, owner: &[String; 3], namespace: &str) -> Result<Wanted, Reason> {
@@ -173,6 +205,7 @@ impl Round<'_> {
             egress: spec.egress.unwrap_or(false) && rule.egress != Some(false),
             internal_ranges: policy.internal_ranges.as_deref(),
             reachable_ranges: policy.reachable_ranges.as_deref().unwrap_or_default(),
+            dns: policy.dns(),
             logs: policy.logs.mode == LogMode::ThroughLink,
         }))
     }
@@ -226,15 +259,15 @@ impl Round<'_> {
         let mut later = None;
         if !namespace.is_empty() {
             self.look_at_namespace(&namespace, None, &mut live).await?;
-            let stands = decide::stands(&namespace, &live);
-            let adoption = self.adopt(&namespace, stands).await?;
+            let ours = decide::exists_and_ours(&namespace, &live);
+            let adoption = self.adopt(&namespace, ours).await?;
             if matches!(adoption, Adoption::Done) {
                 return Ok(Some(Duration::ZERO));
             }
-            obstacle = match self.obstacle(&namespace, stands).await {
+            obstacle = match self.obstacle(&namespace, ours).await {
                 // The rights are missing because the preparation stopped before it bound them. Without them the namespace cannot be
                 // checked for foreign objects.
-                Err(error) if stands && error.class() == Class::Rights && self.pause.is_none() => {
+                Err(error) if ours && error.class() == Class::Rights && self.pause.is_none() => {
                     self.take_rights(&namespace).await?;
                     return Ok(Some(RIGHTS));
                 }
@@ -243,7 +276,7 @@ impl Round<'_> {
             if let Adoption::Refused(why) = adoption {
                 obstacle = Obstacle::Kept(why);
             }
-            if stands
+            if ours
                 && obstacle == Obstacle::None
                 && self.pause.is_none()
                 && let Err((why, left)) =
@@ -261,19 +294,19 @@ impl Round<'_> {
         Ok(decision.wake.or(later).or(going.then_some(AGAIN)))
     }
 
-    async fn take_rights(&self, namespace: &str) -> Result<(), ApiError> {
+    /// Binds the rights in its namespace. False if that was done before, and they are not in effect yet or not enough.
+    async fn take_rights(&self, namespace: &str) -> Result<bool, ApiError> {
         let Settings { namespace: agent_namespace, fullname, .. } = &self.shared.settings;
         let (data_plane, name) = (&self.shared.id, self.name);
         let binding = objects::rights(&objects::Grant { data_plane, name, namespace, agent_namespace, fullname });
         match apply::create(self.shared, &binding).await {
-            // It is there and not in effect yet.
-            Err(error) if error.class() == Class::Conflict => Ok(()),
-            made => made,
+            Err(error) if error.class() == Class::Conflict => Ok(false),
+            made => made.map(|()| true),
         }
     }
 
-    /// Releases in it first; then, while it stands, objects that we may list and did not make.
-    async fn obstacle(&self, namespace: &str, stands: bool) -> Result<Obstacle, ApiError> {
+    /// Releases in it first; then, while it is ours, objects that we may list and did not make.
+    async fn obstacle(&self, namespace: &str, ours: bool) -> Result<Obstacle, ApiError> {
         let present: Vec<String> = {
             let contents = self.shared.index.lock();
             let within = contents.releases.iter().filter(|(_, release)| match release {
@@ -290,7 +323,7 @@ impl Round<'_> {
         if !present.is_empty() {
             return Ok(Obstacle::Releases(present));
         }
-        if !stands {
+        if !ours {
             return Ok(Obstacle::None);
         }
         let everywhere = self.policy.and_then(|policy| policy.spec.cluster_objects.as_deref()).unwrap_or_default();
@@ -333,7 +366,7 @@ impl Round<'_> {
             status,
             namespace,
             holder: None,
-            paused: self.pause.map(|pause| pause.words.as_str()),
+            paused: self.pause.map(|pause| pause.message.as_str()),
             settles: self.shared.cluster.settles(self.owner()),
             live,
         }
@@ -341,5 +374,8 @@ impl Round<'_> {
 }
 
 fn denied(error: &ApiError) -> Reason {
-    Reason::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.words()))
+    Reason::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.message()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 use super::fixture;
 use super::reconcile::rendering::{Rendering, content_hash};
+use super::release::parsed::ValidRelease;
 use super::release::render::{self, Input, expand};
-use super::release::valid::ValidRelease;
 use super::task_run::named;
 use crate::kinds::{SecurityLevel, TaskRun};
 
 const PLANTS: &str = "$(SECRET) ${SECRET} $SECRET $$(SECRET) $$$(SECRET) $(SECRET $";
 
-/// Two documents that together have every field of a Release.
-fn releases() -> [Value; 2] {
+/// Three documents that together have every field of a Release.
+fn releases() -> [Value; 3] {
     let probe = json!({"port": 8080, "path": "/ready"});
     let mut service = json!(fixture::service());
     service["command"] = json!(["/app", "--serve"]);
@@ -26,10 +26,13 @@ fn releases() -> [Value; 2] {
     service["endpoints"][0]["basePath"] = json!("/api");
     service["resources"] =
         json!({"cpuRequest": "100m", "cpuLimit": "1", "memoryRequest": "64Mi", "memoryLimit": "256Mi"});
+    let mut grpc = json!(fixture::small_service());
+    let probe = json!({"port": 8080, "grpc": {"service": "acme.Orders"}});
+    grpc["probes"] = json!({"startup": probe, "readiness": probe, "liveness": probe});
     let mut task = json!(fixture::task());
     task["command"] = json!(["/app", "--migrate"]);
     task["args"] = json!(["now"]);
-    [service, task]
+    [service, grpc, task]
 }
 
 fn render(spec: &ReleaseSpec) -> Result<Rendering, Vec<String>> {

@@ -23,6 +23,7 @@ pub(crate) fn service() -> ReleaseSpec {
         ],
         "files": [
             {"path": "/etc/app/settings.yaml", "content": "a: 1\n", "mode": "0755"},
+            {"path": "/etc/app/logo.png", "content": "iVBORw0KGgo=", "encoding": "Base64"},
             {"path": "/etc/app/token", "secretRef": {"path": "shop/api", "key": "token", "version": 2}},
         ],
         "volumes": [{"path": "/data", "size": "1Gi"}, {"path": "/tmp", "medium": "Memory", "size": "64Mi"}],
@@ -32,8 +33,11 @@ pub(crate) fn service() -> ReleaseSpec {
         ],
         "scaling": {"replicas": 2},
         "resources": {"cpuRequest": "100m", "memoryLimit": "256Mi"},
-        "probes": {"liveness": {"port": 8080, "path": "/status/200", "periodSeconds": 5}},
-        "security": {"runAsUser": 10001},
+        "probes": {
+            "liveness": {"port": 8080, "path": "/status/200", "periodSeconds": 5},
+            "startup": {"port": 9090, "grpc": {"service": "acme.Orders"}},
+        },
+        "security": {"runAsUser": 10001, "runAsGroup": 10002},
     }))
     .unwrap()
 }
@@ -105,15 +109,18 @@ pub(crate) fn planted_gate(state: &str, waiting: &str) -> k8s_openapi::api::core
     pod
 }
 
-/// A pod of the template `new` with the canary wherever the cluster puts words: reasons, messages, conditions.
+/// A pod of the template `new` with the canary wherever the cluster puts words: reasons, messages, conditions, the image.
 pub(crate) fn planted_pod(waiting: &str, scheduled: bool) -> k8s_openapi::api::core::v1::Pod {
     let words =
         format!("exec: \"/{CANARY}\": stat /{CANARY}: no such file or directory; runAsNonRoot; insufficient {CANARY}");
     let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": words});
+    // The one reason whose message is looked at.
+    let ended = if waiting == "StartError" { waiting } else { CANARY };
     let place = if scheduled { ("True", "") } else { ("False", "Unschedulable") };
     serde_json::from_value(json!({
         "metadata": {"name": "web-new-1", "namespace": "ns",
             "labels": {"pod-template-hash": "new", "batch.kubernetes.io/job-name": "j"}},
+        "spec": {"containers": [{"name": "main", "image": format!("{CANARY}.test/web")}]},
         "status": {
             "phase": "Pending", "reason": CANARY, "message": words,
             "conditions": [
@@ -124,7 +131,7 @@ pub(crate) fn planted_pod(waiting: &str, scheduled: bool) -> k8s_openapi::api::c
             "containerStatuses": [{
                 "name": "main", "ready": false, "restartCount": 3, "image": "i", "imageID": CANARY,
                 "state": {"waiting": {"reason": waiting, "message": words}},
-                "lastState": {"terminated": {"reason": CANARY, "exitCode": 128, "message": words, "containerID": CANARY}},
+                "lastState": {"terminated": {"reason": ended, "exitCode": 128, "message": words, "containerID": CANARY}},
             }],
         },
     }))

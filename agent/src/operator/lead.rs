@@ -45,7 +45,7 @@ pub(super) enum End {
     Renamed,
 }
 
-/// Works until `stop`. Cancel safe: every write stands for itself.
+/// Runs until `stop`. Cancel safe: each write is complete by itself.
 pub(super) async fn lead<S: Source>(
     context: &OperatorContext<S>,
     cluster: &Cluster,

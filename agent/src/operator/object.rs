@@ -20,110 +20,86 @@ pub mod owner;
 #[cfg(test)]
 pub(crate) mod shape;
 
-/// Kinds of objects that the operator makes or looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectKind {
+/// Makes [`ObjectKind`] of a row for each kind: its name, `apiVersion`, plural in paths, and whether a watch shows it.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident: $api_version:literal, $plural:literal, $seen:ident;)+) => {
+        /// Kinds of objects that the operator makes or looks at.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ObjectKind {
+            $($(#[$doc])* $kind,)+
+        }
+
+        impl ObjectKind {
+            /// Every kind.
+            pub const ALL: [Self; [$(Seen::$seen),+].len()] = [$(Self::$kind),+];
+
+            /// `apiVersion`, `kind` and the plural of the path.
+            #[must_use]
+            pub const fn names(self) -> (&'static str, &'static str, &'static str) {
+                match self {
+                    $(Self::$kind => ($api_version, stringify!($kind), $plural),)+
+                }
+            }
+
+            /// Whether a watch shows it.
+            #[must_use]
+            pub const fn is_followed(self) -> bool {
+                let seen = match self {
+                    $(Self::$kind => Seen::$seen,)+
+                };
+                matches!(seen, Seen::Watched)
+            }
+        }
+    };
+}
+
+/// How the operator sees objects of a kind.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// By a watch over the whole cluster, by label.
+    Watched,
+    /// Read one by one.
+    ByName,
+}
+
+kinds! {
     /// One per environment.
-    Namespace,
+    Namespace: "v1", "namespaces", Watched;
     /// The operator's and the link's rights in it.
-    RoleBinding,
+    RoleBinding: "rbac.authorization.k8s.io/v1", "rolebindings", Watched;
     /// `default` and the vault's.
-    ServiceAccount,
+    ServiceAccount: "v1", "serviceaccounts", Watched;
     /// Sum of what may run.
-    ResourceQuota,
+    ResourceQuota: "v1", "resourcequotas", Watched;
     /// Defaults of one container.
-    LimitRange,
+    LimitRange: "v1", "limitranges", Watched;
     /// Who talks to whom.
-    NetworkPolicy,
+    NetworkPolicy: "networking.k8s.io/v1", "networkpolicies", Watched;
     /// Configuration by content.
-    ConfigMap,
-    /// Secrets by content. Never watched or listed.
-    Secret,
+    ConfigMap: "v1", "configmaps", Watched;
+    /// Secrets by content. Never watched or listed: they are read by name only.
+    Secret: "v1", "secrets", ByName;
     /// Addresses.
-    Service,
+    Service: "v1", "services", Watched;
     /// Pods that serve.
-    Deployment,
-    /// How many may be away.
-    PodDisruptionBudget,
+    Deployment: "apps/v1", "deployments", Watched;
+    PodDisruptionBudget: "policy/v1", "poddisruptionbudgets", Watched;
     /// Stored renderings.
-    ControllerRevision,
+    ControllerRevision: "apps/v1", "controllerrevisions", Watched;
     /// Runs of tasks.
-    Job,
+    Job: "batch/v1", "jobs", Watched;
     /// Only looked at, and created as a dry run.
-    Pod,
+    Pod: "v1", "pods", Watched;
     /// Only looked at.
-    ReplicaSet,
+    ReplicaSet: "apps/v1", "replicasets", Watched;
     /// Only looked at.
-    EndpointSlice,
+    EndpointSlice: "discovery.k8s.io/v1", "endpointslices", Watched;
 }
 
 impl ObjectKind {
-    /// Every kind.
-    pub const ALL: [Self; 16] = [
-        Self::Namespace,
-        Self::RoleBinding,
-        Self::ServiceAccount,
-        Self::ResourceQuota,
-        Self::LimitRange,
-        Self::NetworkPolicy,
-        Self::ConfigMap,
-        Self::Secret,
-        Self::Service,
-        Self::Deployment,
-        Self::PodDisruptionBudget,
-        Self::ControllerRevision,
-        Self::Job,
-        Self::Pod,
-        Self::ReplicaSet,
-        Self::EndpointSlice,
-    ];
-
-    /// Kinds that the operator watches in the whole cluster, by label. Secrets are read by name only.
-    pub const FOLLOWED: [Self; 15] = [
-        Self::Namespace,
-        Self::RoleBinding,
-        Self::ServiceAccount,
-        Self::ResourceQuota,
-        Self::LimitRange,
-        Self::NetworkPolicy,
-        Self::ConfigMap,
-        Self::Service,
-        Self::Deployment,
-        Self::PodDisruptionBudget,
-        Self::ControllerRevision,
-        Self::Job,
-        Self::Pod,
-        Self::ReplicaSet,
-        Self::EndpointSlice,
-    ];
-
-    /// Whether a watch shows it.
-    #[must_use]
-    pub fn is_followed(self) -> bool {
-        Self::FOLLOWED.contains(&self)
-    }
-
-    /// `apiVersion`, `kind` and the plural of the path.
-    #[must_use]
-    pub const fn names(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Namespace => ("v1", "Namespace", "namespaces"),
-            Self::RoleBinding => ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
-            Self::ServiceAccount => ("v1", "ServiceAccount", "serviceaccounts"),
-            Self::ResourceQuota => ("v1", "ResourceQuota", "resourcequotas"),
-            Self::LimitRange => ("v1", "LimitRange", "limitranges"),
-            Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-            Self::ConfigMap => ("v1", "ConfigMap", "configmaps"),
-            Self::Secret => ("v1", "Secret", "secrets"),
-            Self::Service => ("v1", "Service", "services"),
-            Self::Deployment => ("apps/v1", "Deployment", "deployments"),
-            Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-            Self::ControllerRevision => ("apps/v1", "ControllerRevision", "controllerrevisions"),
-            Self::Job => ("batch/v1", "Job", "jobs"),
-            Self::Pod => ("v1", "Pod", "pods"),
-            Self::ReplicaSet => ("apps/v1", "ReplicaSet", "replicasets"),
-            Self::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"),
-        }
+    /// Kinds that the operator watches.
+    pub fn followed() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kind| kind.is_followed())
     }
 
     /// The kind that `kind` names, if it is one of ours.

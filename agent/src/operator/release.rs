@@ -34,18 +34,18 @@ mod binding;
 pub mod check;
 pub mod decide;
 mod observation;
+pub mod parsed;
 pub mod progress;
 mod removal;
 pub mod render;
 pub mod resolve;
 #[cfg(test)]
 mod tests;
-pub mod valid;
 
 /// Slot under which the ConfigMap of a revision is recorded, so that pruning knows what belongs to a kept revision.
 const CONFIG: &str = "config";
 
-/// How long what stands in the way is believed before it is looked at again.
+/// How long a refusal is cached before admission tries again.
 const REFUSAL_WAIT: Duration = Duration::from_secs(10);
 
 /// One release on its way through the stages.
@@ -145,7 +145,7 @@ impl<'a> Work<'a> {
         match self.perform(&seen.namespace, seen.bound.material.as_ref(), &decision.writes).await {
             // The first release is not tried before it is made.
             Err(error) if error.class() == Class::Invalid && self.status.rollout.is_some() => {
-                let why = Reason::new(INVALID, format!("the API server refuses it: {}", error.words()));
+                let why = Reason::new(INVALID, format!("the API server refuses it: {}", error.message()));
                 let failed = decide::decide(&Observed { invalid: Some(&why), ..seen.observed(self, pause) }, self.now);
                 self.perform(&seen.namespace, None, &failed.writes).await?;
                 return Ok(failed.wake);
@@ -156,7 +156,7 @@ impl<'a> Work<'a> {
             Write::Create(_) | Write::CreateSecret(_) | Write::Apply { .. } => true,
             Write::Status(_) | Write::Delete { .. } => false,
         });
-        // When the watch brings an object that the answer to our write showed already, it makes nothing due: look again now.
+        // The watch event of our own write does not requeue the release, so requeue it now.
         let again = made && !mutant::is(Mutant::NotLookedAtAgain);
         Ok(if again { Some(Duration::ZERO) } else { decision.wake })
     }
@@ -181,7 +181,7 @@ impl<'a> Work<'a> {
                     | Class::Rights
                     | Class::Transient => "PolicyDenied",
                 };
-                self.say(&Reason::new(reason, format!("the cluster refuses a write: {}", error.words()))).await?;
+                self.say(&Reason::new(reason, format!("the cluster refuses a write: {}", error.message()))).await?;
                 Err(error)
             }
             other => other,

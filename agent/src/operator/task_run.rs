@@ -105,8 +105,9 @@ impl Reconcile for TaskRun {
             denied: denied.as_ref(),
             recorded: rendered.as_ref(),
             job: &seen,
-            paused: pause.as_ref().map(|pause| pause.words.as_str()),
+            paused: pause.as_ref().map(|pause| pause.message.as_str()),
             settles: shared.cluster.settles(OwnerKind::TaskRun.named(name)),
+            last_lines: may_run::logs_leave(&shared.index.lock()),
         };
         let decision = decide::decide(&observed, now);
         let mut subject = Subject {

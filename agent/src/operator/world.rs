@@ -3,6 +3,7 @@
 pub mod cluster_words;
 pub mod index;
 mod interned;
+pub(super) mod mark;
 pub mod own_kind;
 pub mod queue;
 pub(super) mod tracked;

@@ -37,8 +37,8 @@ pub fn one_more(there: usize, most: Option<u32>, what: &str, setting: &str) -> R
     }
 }
 
-/// Whether a document of `bytes` fits beside what is stored. One that takes no more than what it replaces always does: a limit that
-/// was lowered keeps nobody from changing what is there.
+/// Whether a document of `bytes` fits beside what is stored. A document no larger than the one it replaces always fits: a lowered limit
+/// does not block edits.
 ///
 /// # Errors
 /// It does not: a sentence with what to do.

@@ -5,7 +5,7 @@
 //! the loader (`LD_PRELOAD`, `/etc/ld.so.preload`), by a runtime (`NODE_OPTIONS`, `JAVA_TOOL_OPTIONS`), or in place of a script.
 //! Pure.
 
-use protocol::document::ReleaseSpec;
+use protocol::document::{Medium, ReleaseSpec};
 use protocol::mutant::{self, Mutant};
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::kinds::{EnvironmentRule, Permission, SecretRule};
 /// The choices that were made for one pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Whether it is given secrets; the rules ask nothing of other pods.
+    /// Whether it is given secrets; the rules here ask nothing of other pods.
     pub secrets: bool,
     /// By digest.
     pub image: String,
@@ -27,6 +27,10 @@ pub struct Pod {
     pub env: Vec<String>,
     /// Paths of files.
     pub files: Vec<String>,
+    /// Paths of writable folders: empty ones, and what lies there in the image is hidden by them.
+    pub folders: Vec<String>,
+    /// Sizes of those on a disk of the node. Asked of every pod, by [`EnvironmentRule::disk`].
+    pub on_disk: Vec<String>,
 }
 
 /// One forbidden choice and its place: a JSON pointer into the document, empty for arguments of a run.
@@ -51,6 +55,8 @@ impl Pod {
             args: is_given(spec.args.as_deref()),
             env: env().map(|one| one.name.clone()).collect(),
             files: files().map(|one| one.path.clone()).collect(),
+            folders: spec.volumes.iter().flatten().map(|one| one.path.clone()).collect(),
+            on_disk: on_disk(spec),
         }
     }
 
@@ -64,6 +70,10 @@ impl Pod {
         let given = |key: &str| !items(&container, key).is_empty();
         let env = items(&container, "env");
         let volumes = pod.map(|pod| items(pod, "volumes")).unwrap_or_default();
+        let empty = |name: &str| volumes.iter().any(|one| text(one, "name") == name && one.get("emptyDir").is_some());
+        let mounts = items(&container, "volumeMounts");
+        let (folders, files): (Vec<_>, Vec<_>) = mounts.iter().partition(|mount| empty(&text(mount, "name")));
+        let paths = |mounts: Vec<&Value>| mounts.into_iter().map(|mount| text(mount, "mountPath")).collect();
         Self {
             secrets: env.iter().any(|one| one.pointer("/valueFrom/secretKeyRef").is_some())
                 || volumes.iter().any(|volume| volume.get("secret").is_some()),
@@ -71,9 +81,21 @@ impl Pod {
             command: given("command"),
             args: given("args"),
             env: env.iter().map(|one| text(one, "name")).collect(),
-            files: items(&container, "volumeMounts").iter().map(|mount| text(mount, "mountPath")).collect(),
+            files: paths(files),
+            folders: paths(folders),
+            on_disk: volumes
+                .iter()
+                .filter_map(|volume| volume.get("emptyDir").filter(|folder| folder.get("medium").is_none()))
+                .map(|folder| text(folder, "sizeLimit"))
+                .collect(),
         }
     }
+}
+
+/// Sizes of the volumes on a disk of the node.
+fn on_disk(spec: &ReleaseSpec) -> Vec<String> {
+    let volumes = spec.volumes.iter().flatten();
+    volumes.filter(|one| one.medium != Some(Medium::Memory)).map(|one| one.size.clone()).collect()
 }
 
 fn is_given(words: Option<&[String]>) -> bool {
@@ -109,9 +131,10 @@ pub fn objections(rule: &EnvironmentRule, pod: &Pod) -> Vec<Objection> {
             object(format!("/env/{index}"), format!("environment variable {name}"), "env");
         }
     }
-    for (index, path) in pod.files.iter().enumerate() {
-        if files.as_ref().is_some_and(|allowed| !allowed.iter().any(|allowed| is_file(path, allowed))) {
-            object(format!("/files/{index}"), format!("file {path}"), "files");
+    let kept = |path: &String| files.as_ref().is_some_and(|allowed| !allowed.iter().any(|one| is_file(path, one)));
+    for (what, field, paths) in [("file", "files", &pod.files), ("folder", "volumes", &pod.folders)] {
+        for (index, path) in paths.iter().enumerate().filter(|(_, path)| kept(path)) {
+            object(format!("/{field}/{index}"), format!("{what} {path}"), "files");
         }
     }
     found
@@ -198,6 +221,10 @@ mod tests {
                     {"path": "/etc/ld.so.preload", "content": "/etc/bank/x.so"}, {"path": "/etc/bank/../ld.so.preload", "content": ""},
                     {"path": "/etc/bank/", "content": ""}, {"path": "/run/key/x", "content": ""}]}),
                 vec!["/files/2", "/files/3", "/files/4", "/files/5"],
+            ),
+            (
+                json!({"volumes": [{"path": "/etc/bank/cache", "size": "1Mi"}, {"path": "/usr/lib", "size": "1Mi"}]}),
+                vec!["/volumes/1"],
             ),
         ] {
             assert_eq!(fields(more.clone()), expected, "{more}");

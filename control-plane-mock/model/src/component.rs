@@ -15,15 +15,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
+mod beside;
 mod check;
 mod overrides;
 mod read;
 mod shape;
 mod tree;
 
+pub use beside::Beside;
 pub use check::{check, check_track};
 pub use overrides::Override;
-pub use read::{from_json, from_yaml, from_yaml_with};
+pub use read::{from_json, from_yaml, from_yaml_beside, from_yaml_with};
 pub use shape::known_keys;
 pub use tree::{Located, decoded, yaml_words};
 
@@ -68,7 +70,7 @@ pub struct Component {
     /// Environment variables. One with neither `value` nor `secretRef` must get one from each environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Vec<EnvVar>>,
-    /// Files. One with neither `content` nor `secretRef` must get one from each environment.
+    /// Files. One with neither content nor `secretRef` must get one from each environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<ConfigFile>>,
     /// Empty folders that the program may write to; they live as long as the pod.
@@ -292,6 +294,7 @@ pub fn json_schema() -> serde_json::Value {
         object.insert("title".into(), "Component file of pdpctl".into());
         object.insert("$id".into(), "https://pdp-agent.dev/schemas/component.json".into());
     }
+    beside::schema(&mut schema);
     close_objects(&mut schema);
     schema
 }

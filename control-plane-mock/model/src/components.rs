@@ -61,6 +61,9 @@ pub struct Release {
     /// Where it is the deployed one.
     #[serde(default)]
     pub deployed_to: Vec<String>,
+    /// How it ended where it was deployed last, by environment: `Ready`, `Failed`, `RolledBack`, `Refused`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outcomes: BTreeMap<String, String>,
     /// What it holds, in the form of a component file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

@@ -35,7 +35,7 @@ pub struct Action {
     /// Track; the only one deployed there when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track: Option<String>,
-    /// Rollback: number of the release; the one deployed before when left out.
+    /// Rollback: number of the release; the newest earlier one that served there when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<i64>,
     /// Run: arguments in place of the release's.
@@ -80,4 +80,10 @@ pub struct Deployment {
     /// True if nothing had to change.
     #[serde(default)]
     pub unchanged: bool,
+    /// How it ended, in listings: `Ready`, `Failed`, `RolledBack`, `Refused`; none while no data plane has told an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// What the one who asked should know: why this release was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

@@ -19,5 +19,5 @@ pub use data_planes::{DataPlane, DataPlaneSettings, Enrolment};
 pub use deployments::{Action, Deployment, NewDeployment};
 pub use environments::{Environment, EnvironmentSettings, NewEnvironment};
 pub use named::{Named, NewNamed};
-pub use observed::{Event, ResourceStatus, TaskRun};
+pub use observed::{Event, LogLine, ResourceStatus, TaskRun};
 pub use tokens::{AccessToken, AccessTokenRow, NewAccessToken};

@@ -1,4 +1,4 @@
-//! What is shown of what happens: status, events, runs.
+//! What is shown of what happens: status, events, runs, lines of logs.
 
 use protocol::message::Verdict;
 use protocol::report::{Fact, State};
@@ -111,4 +111,23 @@ pub struct TaskRun {
     /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// One line of output.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogLine {
+    /// Data plane's handle.
+    pub data_plane: String,
+    /// Pod and container, `pod/container`; empty for notes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// Time as the log API gives it, RFC 3339.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub time: String,
+    /// The text.
+    pub line: String,
+    /// `Gap`, `End`, `Interrupted` or `Waiting` for notes of ours; none for lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

@@ -11,9 +11,9 @@ use super::age::duration;
 use super::catalog::kind::names_of;
 use super::catalog::organizations::Organization;
 use super::catalog::projects::Project;
-use super::complete;
-use super::context::Chosen;
+use super::names;
 use super::output::Format;
+use super::session::Chosen;
 use super::wait::Wait;
 
 /// What every command takes.
@@ -21,7 +21,7 @@ use super::wait::Wait;
 #[command(next_help_heading = "Options of all commands")]
 pub(super) struct Global {
     /// Context to use in place of the current one
-    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts))]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(names::contexts))]
     pub(super) context: Option<String>,
     /// Organization in place of the context's
     #[arg(long, global = true, value_name = "NAME", add = names_of::<Organization>())]
@@ -65,25 +65,25 @@ pub(super) enum ContextCommand {
     /// Make a context the current one
     Use {
         /// Context
-        #[arg(add = ArgValueCandidates::new(complete::contexts))]
+        #[arg(add = ArgValueCandidates::new(names::contexts))]
         name: String,
     },
     /// Keep --organization and --project in the current context, or in the one named
     Set {
         /// Context
-        #[arg(add = ArgValueCandidates::new(complete::contexts))]
+        #[arg(add = ArgValueCandidates::new(names::contexts))]
         name: Option<String>,
     },
     /// Print the CA of a context, for the installation of an agent for instance
     Ca {
         /// Context; the current one when left out
-        #[arg(add = ArgValueCandidates::new(complete::contexts))]
+        #[arg(add = ArgValueCandidates::new(names::contexts))]
         name: Option<String>,
     },
     /// Forget a context and its token
     Delete {
         /// Context
-        #[arg(add = ArgValueCandidates::new(complete::contexts))]
+        #[arg(add = ArgValueCandidates::new(names::contexts))]
         name: String,
     },
 }
@@ -143,7 +143,7 @@ pub(super) struct Rollback {
     /// Component
     #[arg(add = names_of::<ComponentRow>())]
     pub(super) component: String,
-    /// Number of the release; the one deployed before when left out
+    /// Number of the release; the newest earlier one that served there when left out
     #[arg(long, value_name = "N")]
     pub(super) to: Option<i64>,
     #[command(flatten)]
@@ -218,6 +218,9 @@ pub(super) struct Logs {
     /// Those of the containers before their last restart
     #[arg(long, conflicts_with = "follow")]
     pub(super) previous: bool,
+    /// The last ones of the version that failed: for an hour if its pods are gone
+    #[arg(long, conflicts_with_all = ["follow", "previous", "since", "run"])]
+    pub(super) failed: bool,
     /// Those of one run of a task, by its id or the id's beginning
     #[arg(long, value_name = "ID")]
     pub(super) run: Option<String>,

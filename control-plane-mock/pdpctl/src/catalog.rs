@@ -3,9 +3,9 @@
 use clap::Subcommand;
 
 use super::args::Global;
-use super::context::Session;
 use super::error::Error;
 use super::io::Io;
+use super::session::Session;
 
 mod components;
 pub(super) mod data_planes;

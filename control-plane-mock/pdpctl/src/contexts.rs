@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::args::{ContextCommand, Global, Login};
 use super::client::Client;
-use super::context::{Context, File, load, location, no_context, read_ca, read_token, save};
 use super::error::Error;
 use super::io::Io;
 use super::output;
+use super::session::{Context, File, load, location, no_context, read_ca, read_token, save};
 use super::table::Table;
 
 /// Checks server, CA and token by using them, then keeps them.

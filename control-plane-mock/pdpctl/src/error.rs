@@ -154,16 +154,38 @@ fn file(path: &str, problems: &[Located], width: Option<usize>) -> String {
             (None, Some(field)) if !field.is_empty() => format!("{path}: at {field}: "),
             (None, Some(_) | None) => format!("{path}: "),
         };
-        let message = hang(&plain(&problem.message), 2 + place.chars().count(), 4, width);
+        let message = named(problem.field.as_deref().filter(|_| line.is_some()), &problem.message);
+        let message = hang(&plain(&message), 2 + place.chars().count(), 4, width);
         let hint = problem.hint.as_deref().map(|hint| format!("\n    hint: {hint}")).unwrap_or_default();
         text.push_str(&format!("\n  {place}{message}{hint}"));
     }
     text
 }
 
+/// A sentence with the key that it is about in front, unless it names that itself: several keys may stand on one line.
+fn named(field: Option<&str>, message: &str) -> String {
+    let is_key = |part: &&str| !part.is_empty() && !part.chars().all(|c| c.is_ascii_digit());
+    let key = field.and_then(|field| field.rsplit('/').find(is_key));
+    match key {
+        Some(key) if !message.contains(key) => format!("{key}: {message}"),
+        Some(_) | None => message.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_the_sentence_does_not_name_stands_in_front_of_it() {
+        assert_eq!(
+            named(Some("/volumes/0/medium"), "must be one of Disk, Memory"),
+            "medium: must be one of Disk, Memory"
+        );
+        assert_eq!(named(Some("/volumes/0"), "a list is expected here"), "volumes: a list is expected here");
+        assert_eq!(named(Some("/vaule"), "unknown key `vaule`"), "unknown key `vaule`");
+        assert_eq!(named(Some(""), "it is empty"), "it is empty");
+    }
 
     #[test]
     fn sentences_fit_and_hints_stay_whole() {

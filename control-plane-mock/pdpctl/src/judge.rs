@@ -9,7 +9,7 @@ use super::wait::{End, Line, Snapshot};
 
 /// Whether something shall run in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Expected {
     Present,
     Absent,
 }
@@ -39,7 +39,7 @@ pub(super) fn is_of(made: &Deployment, row: &ResourceStatus) -> bool {
 ///
 /// It has when every data plane is done, or when one of them failed. A generation above the wanted one is the same wish sent
 /// again, unless it is of another release or state.
-pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> Snapshot {
+pub(super) fn judge(made: &Deployment, expected: Expected, rows: &[ResourceStatus]) -> Snapshot {
     let mut places: BTreeMap<&str, (Option<&ResourceStatus>, i64)> =
         made.generations.iter().map(|(place, generation)| (place.as_str(), (None, *generation))).collect();
     let releases = rows.iter().filter(|row| is_of(made, row));
@@ -63,16 +63,16 @@ pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> S
         // A resource has a row from the answer to the request until it is forgotten, so without one it is gone.
         let Some(row) = row else {
             lines.push(line("Removed", ""));
-            match wish {
-                Wish::Absent => done += 1,
-                Wish::Present => end = Some(overtaken()),
+            match expected {
+                Expected::Absent => done += 1,
+                Expected::Present => end = Some(overtaken()),
             }
             continue;
         };
         lines.push(line(&row.phase, &row.message));
-        let wanted = match wish {
-            Wish::Present => row.desired == "Present" && (row.release == made.release || row.release.is_none()),
-            Wish::Absent => row.desired == "Absent",
+        let wanted = match expected {
+            Expected::Present => row.desired == "Present" && (row.release == made.release || row.release.is_none()),
+            Expected::Absent => row.desired == "Absent",
         };
         if row.generation > *generation && !wanted {
             end = Some(overtaken());
@@ -81,14 +81,14 @@ pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> S
         if row.generation < *generation {
             continue;
         }
-        match (row.phase.as_str(), wish) {
-            ("Ready", Wish::Present) | ("Removed", Wish::Absent) => done += 1,
+        match (row.phase.as_str(), expected) {
+            ("Ready", Expected::Present) | ("Removed", Expected::Absent) => done += 1,
             ("Failed" | "Refused" | "RolledBack", _) => {
                 let message = format!("{}: {} on {place}\n{}", title(made), row.phase, table::plain(&row.message));
                 let hint = match row.phase.as_str() {
                     "Refused" => "correct what it names, then deploy again".to_owned(),
                     _ => format!(
-                        "pdpctl logs {0} --environment {1}; pdpctl status {0} --environment {1}",
+                        "pdpctl logs {0} --environment {1} --failed; pdpctl status {0} --environment {1}",
                         made.component, made.environment
                     ),
                 };
@@ -98,14 +98,14 @@ pub(super) fn judge(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> S
         }
     }
     // An environment that is not ready is why its release is not.
-    for row in rows.iter().filter(|row| row.kind == "Environment" && wish == Wish::Present) {
+    for row in rows.iter().filter(|row| row.kind == "Environment" && expected == Expected::Present) {
         let told = lines.iter().any(|line| line.place == row.data_plane && line.message == row.message);
         if !told && !["Ready", "Progressing"].contains(&row.phase.as_str()) {
             let place = format!("{} (environment)", row.data_plane);
             lines.push(Line { place, phase: row.phase.clone(), message: row.message.clone() });
         }
     }
-    let all = done == places.len() && (!places.is_empty() || wish == Wish::Absent);
+    let all = done == places.len() && (!places.is_empty() || expected == Expected::Absent);
     Snapshot { lines, end: end.or_else(|| all.then_some(End::Done)) }
 }
 
@@ -127,6 +127,8 @@ mod tests {
             generations: planes.iter().map(|(name, generation)| ((*name).to_owned(), *generation)).collect(),
             new_release: true,
             unchanged: planes.is_empty(),
+            outcome: None,
+            note: None,
         }
     }
 
@@ -150,32 +152,32 @@ mod tests {
         }
     }
 
-    fn end(made: &Deployment, wish: Wish, rows: &[ResourceStatus]) -> Option<End> {
-        judge(made, wish, rows).end
+    fn end(made: &Deployment, expected: Expected, rows: &[ResourceStatus]) -> Option<End> {
+        judge(made, expected, rows).end
     }
 
     #[test]
     fn it_is_done_when_every_data_plane_is() {
         let made = made(&[("a", 7), ("b", 9)]);
-        assert_eq!(end(&made, Wish::Present, &[row("a", 7, "Ready"), row("b", 9, "Progressing")]), None);
-        assert_eq!(end(&made, Wish::Present, &[row("a", 7, "Ready"), row("b", 9, "Ready")]), Some(End::Done));
+        assert_eq!(end(&made, Expected::Present, &[row("a", 7, "Ready"), row("b", 9, "Progressing")]), None);
+        assert_eq!(end(&made, Expected::Present, &[row("a", 7, "Ready"), row("b", 9, "Ready")]), Some(End::Done));
     }
 
     #[test]
     fn ready_at_an_older_generation_is_not_enough() {
-        assert_eq!(end(&made(&[("a", 7)]), Wish::Present, &[row("a", 6, "Ready")]), None);
+        assert_eq!(end(&made(&[("a", 7)]), Expected::Present, &[row("a", 6, "Ready")]), None);
     }
 
     #[test]
     fn the_same_wish_under_a_newer_generation_counts() {
-        assert_eq!(end(&made(&[("a", 7)]), Wish::Present, &[row("a", 8, "Ready")]), Some(End::Done));
+        assert_eq!(end(&made(&[("a", 7)]), Expected::Present, &[row("a", 8, "Ready")]), Some(End::Done));
     }
 
     #[test]
     fn another_release_meanwhile_ends_the_waiting() {
         let mut other = row("a", 8, "Ready");
         other.release = Some(4);
-        let Some(End::Failed(message, _)) = end(&made(&[("a", 7)]), Wish::Present, &[other]) else {
+        let Some(End::Failed(message, _)) = end(&made(&[("a", 7)]), Expected::Present, &[other]) else {
             panic!("it goes on")
         };
         assert!(message.contains("overtaken"), "{message}");
@@ -184,7 +186,7 @@ mod tests {
     #[test]
     fn being_undeployed_and_forgotten_meanwhile_ends_the_waiting() {
         let made = made(&[("a", 7), ("b", 9)]);
-        let Some(End::Failed(message, _)) = end(&made, Wish::Present, &[row("a", 7, "Progressing")]) else {
+        let Some(End::Failed(message, _)) = end(&made, Expected::Present, &[row("a", 7, "Progressing")]) else {
             panic!("it goes on")
         };
         assert!(message.contains("overtaken"), "{message}");
@@ -194,7 +196,7 @@ mod tests {
     fn each_bad_end_is_told_with_its_words() {
         for phase in ["Failed", "Refused", "RolledBack"] {
             let rows = [row("a", 7, "Progressing"), row("b", 9, phase)];
-            let Some(End::Failed(message, hint)) = end(&made(&[("a", 7), ("b", 9)]), Wish::Present, &rows) else {
+            let Some(End::Failed(message, hint)) = end(&made(&[("a", 7), ("b", 9)]), Expected::Present, &rows) else {
                 panic!("{phase} goes on");
             };
             assert!(message.contains(phase) && message.contains("on b\nwords") && !hint.is_empty(), "{message}");
@@ -203,18 +205,18 @@ mod tests {
 
     #[test]
     fn nothing_changed_looks_at_what_is_there() {
-        assert_eq!(end(&made(&[]), Wish::Present, &[row("a", 6, "Ready")]), Some(End::Done));
-        assert_eq!(end(&made(&[]), Wish::Present, &[]), None);
+        assert_eq!(end(&made(&[]), Expected::Present, &[row("a", 6, "Ready")]), Some(End::Done));
+        assert_eq!(end(&made(&[]), Expected::Present, &[]), None);
     }
 
     #[test]
     fn what_is_gone_is_removed() {
         let mut removed = row("a", 7, "Removing");
         removed.desired = "Absent".into();
-        assert_eq!(end(&made(&[("a", 7)]), Wish::Absent, &[removed.clone()]), None);
+        assert_eq!(end(&made(&[("a", 7)]), Expected::Absent, &[removed.clone()]), None);
         removed.phase = "Removed".into();
-        assert_eq!(end(&made(&[("a", 7)]), Wish::Absent, &[removed]), Some(End::Done));
-        assert_eq!(end(&made(&[("a", 7)]), Wish::Absent, &[]), Some(End::Done));
+        assert_eq!(end(&made(&[("a", 7)]), Expected::Absent, &[removed]), Some(End::Done));
+        assert_eq!(end(&made(&[("a", 7)]), Expected::Absent, &[]), Some(End::Done));
     }
 
     #[test]
@@ -223,7 +225,8 @@ mod tests {
         environment.kind = "Environment".into();
         environment.component = None;
         environment.message = "the customer's policy forbids it".into();
-        let Snapshot { lines, end } = judge(&made(&[("a", 7)]), Wish::Present, &[environment, row("a", 7, "Waiting")]);
+        let Snapshot { lines, end } =
+            judge(&made(&[("a", 7)]), Expected::Present, &[environment, row("a", 7, "Waiting")]);
         assert_eq!(end, None);
         assert_eq!(lines.last().map(|line| line.place.as_str()), Some("a (environment)"));
     }

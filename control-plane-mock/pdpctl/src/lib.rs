@@ -15,17 +15,18 @@ mod args;
 mod catalog;
 mod client;
 mod commands;
-mod complete;
 mod completion;
-mod context;
 mod contexts;
+mod deployments;
 mod error;
+mod events;
 mod io;
 mod judge;
 mod logs;
+mod names;
 mod output;
 mod progress;
-mod rollout;
+mod session;
 mod status;
 mod table;
 mod views;
@@ -95,10 +96,10 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
         Command::Delete { kind } => kind.run(io, &global).await,
         Command::Revoke { name, yes } => catalog::data_planes::revoke(io, &global, &name, yes).await,
         Command::Adopt { name } => catalog::data_planes::adopt(io, &global, &name).await,
-        Command::Deploy(ask) => rollout::deploy(io, &global, ask).await,
-        Command::Restart(ask) => rollout::restart(io, &global, ask).await,
-        Command::Rollback(ask) => rollout::rollback(io, &global, ask).await,
-        Command::Undeploy(ask) => rollout::undeploy(io, &global, ask).await,
+        Command::Deploy(ask) => deployments::deploy(io, &global, ask).await,
+        Command::Restart(ask) => deployments::restart(io, &global, ask).await,
+        Command::Rollback(ask) => deployments::rollback(io, &global, ask).await,
+        Command::Undeploy(ask) => deployments::undeploy(io, &global, ask).await,
         Command::Run(ask) => catalog::runs::run(io, &global, ask).await,
         Command::Cancel { component, run } => catalog::runs::cancel(io, &global, &component, &run).await,
         Command::Status(ask) => status::status(io, &global, ask).await,

@@ -6,36 +6,19 @@
 
 use std::collections::BTreeSet;
 
+use control_plane_model::LogLine;
 use protocol::text::steers;
-use serde::Deserialize;
 
 use super::args::{COMPONENT_CONTAINER, Global, Logs};
 use super::catalog::runs::run_id;
-use super::context::Session;
 use super::error::Error;
 use super::io::{Io, Width};
 use super::output::Format;
+use super::session::Session;
 use super::table::plain;
 
 /// Longest record that is put together, in bytes.
 const MAX_RECORD: usize = 1024 * 1024;
-
-/// One record of the stream: a line, or a note about it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    #[serde(default)]
-    data_plane: String,
-    /// `pod/container`; empty for notes.
-    #[serde(default)]
-    source: String,
-    #[serde(default)]
-    time: String,
-    line: String,
-    /// `Gap`, `End` or `Interrupted`.
-    #[serde(default)]
-    note: Option<String>,
-}
 
 /// Ends that are as they should be.
 const GOOD_ENDS: [&str; 4] = ["Complete", "ContainerEnded", "PodDeleted", "Stopped"];
@@ -52,6 +35,7 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
         container,
         all_containers,
         previous,
+        failed,
         run,
         timestamps,
         no_prefix,
@@ -62,6 +46,7 @@ pub(super) async fn logs(io: &mut Io, global: &Global, ask: Logs) -> Result<(), 
     query.extend(tail.map(|count| ("tail", count.to_string())));
     query.extend(since.map(|time| ("sinceSeconds", time.as_secs().to_string())));
     query.extend(previous.then(|| ("previous", "true".to_owned())));
+    query.extend(failed.then(|| ("failed", "true".to_owned())));
     if let Some(run) = run {
         query.push(("run", run_id(&session, &component, &run).await?));
     }
@@ -156,7 +141,7 @@ impl Printer {
     }
 
     fn record(&mut self, bytes: &[u8], out: &mut Vec<u8>, err: &mut String) {
-        let Ok(Record { data_plane, source, time, line, note }) = serde_json::from_slice(bytes) else {
+        let Ok(LogLine { data_plane, source, time, line, note }) = serde_json::from_slice(bytes) else {
             // A plain line, from a server that does not send records.
             self.lines += 1;
             out.extend_from_slice(bytes);

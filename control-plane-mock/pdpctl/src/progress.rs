@@ -24,12 +24,12 @@ pub(super) struct Progress {
     title: String,
     drawn: usize,
     turns: usize,
-    said: BTreeMap<String, (String, String)>,
+    shown: BTreeMap<String, (String, String)>,
 }
 
 impl Progress {
     pub(super) fn new(title: &str) -> Self {
-        Self { title: title.to_owned(), drawn: 0, turns: 0, said: BTreeMap::new() }
+        Self { title: title.to_owned(), drawn: 0, turns: 0, shown: BTreeMap::new() }
     }
 
     /// Shows the present state; `elapsed` in whole seconds.
@@ -73,11 +73,11 @@ impl Progress {
         self.turns += 1;
         for Line { place, phase, message } in lines {
             let now = (phase.clone(), message.clone());
-            if self.said.get(place) != Some(&now) {
+            if self.shown.get(place) != Some(&now) {
                 let message = plain(message);
                 text.push_str(format!("{:>5}  {place}  {phase}  {message}", age::short(elapsed)).trim_end());
                 text.push('\n');
-                self.said.insert(place.clone(), now);
+                self.shown.insert(place.clone(), now);
             }
         }
         text

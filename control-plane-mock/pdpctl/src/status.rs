@@ -7,11 +7,11 @@ use control_plane_model::{DataPlane, Deployment, Event, ResourceStatus};
 use serde_json::json;
 
 use super::args::{Events, Global, History, Status};
-use super::context::Session;
 use super::error::Error;
 use super::io::Io;
 use super::output;
 use super::output::Format;
+use super::session::Session;
 use super::table::{Table, plain};
 use super::views::{View as _, rows_of, short_image, table};
 
@@ -38,6 +38,9 @@ pub(super) async fn status(io: &mut Io, global: &Global, ask: Status) -> Result<
         io.complain(&format!(
             "{component} is deployed nowhere. Deploy it: pdpctl deploy -f component.yaml --environment NAME"
         ));
+        if rows.is_empty() {
+            return Ok(());
+        }
     }
     rows_of(io, global.output, &rows)?;
     if component.is_some() {

@@ -3,10 +3,10 @@
 use control_plane_model::{Deployment, Event, ResourceStatus};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::age::since;
 use super::error::Error;
+use super::events::details;
 use super::io::Io;
 use super::output::{self, Format};
 use super::table::Table;
@@ -68,7 +68,8 @@ pub(super) fn short_image(image: &str) -> String {
 }
 
 impl View for Deployment {
-    const HEAD: &'static [&'static str] = &["ID", "ENVIRONMENT", "ACTION", "RELEASE", "ACTOR", "AGE", "REASON"];
+    const HEAD: &'static [&'static str] =
+        &["ID", "ENVIRONMENT", "ACTION", "RELEASE", "OUTCOME", "ACTOR", "AGE", "REASON"];
     const FLOWS: bool = true;
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
@@ -77,6 +78,7 @@ impl View for Deployment {
             self.environment.clone(),
             self.action.clone(),
             self.release.map_or_else(|| "-".into(), |number| format!("{}/{number}", self.track)),
+            or_dash(self.outcome.as_deref()),
             or_dash(self.actor.as_deref()),
             since(&self.created, now),
             self.reason.clone().unwrap_or_default(),
@@ -104,7 +106,7 @@ impl View for ResourceStatus {
             format!("{}{link}", self.data_plane),
             self.phase.clone(),
             pods.map_or_else(|| "-".into(), |pods| format!("{}/{}", pods.ready, pods.desired)),
-            untold(&self.message, pods.map(|pods| format!("{}/{} pods ready", pods.ready, pods.desired))),
+            without_counts(&self.message, pods.map(|pods| format!("{}/{} pods ready", pods.ready, pods.desired))),
         ]
     }
 
@@ -113,8 +115,8 @@ impl View for ResourceStatus {
     }
 }
 
-/// What a message says beyond the counts that stand in their own column.
-fn untold(message: &str, counts: Option<String>) -> String {
+/// The message without the replica counts, which have a column.
+fn without_counts(message: &str, counts: Option<String>) -> String {
     let rest = counts.and_then(|counts| message.strip_prefix(counts.as_str()).map(str::to_owned));
     rest.unwrap_or_else(|| message.to_owned()).trim_start_matches([';', ' ']).to_owned()
 }
@@ -136,43 +138,11 @@ impl View for Event {
             self.what.clone(),
             or_dash(self.data_plane.as_deref()),
             or_dash(resource.as_deref()),
-            summary(&self.data),
+            details(self),
         ]
     }
 
     fn named(&self) -> String {
         format!("event/{}", self.seq)
     }
-}
-
-/// The informative parts of an event's data, in one line.
-fn summary(data: &Value) -> String {
-    let Some(object) = data.as_object() else { return String::new() };
-    let mut words = Vec::new();
-    if let Some(conditions) = object.get("conditions").and_then(Value::as_array) {
-        let word =
-            |condition: &Value, key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        words.extend(conditions.iter().map(|condition| {
-            format!(
-                "{}={} {} {}",
-                word(condition, "type"),
-                word(condition, "status"),
-                word(condition, "reason"),
-                word(condition, "message")
-            )
-        }));
-        return words.join("; ").trim().to_owned();
-    }
-    for (key, value) in object {
-        match value {
-            Value::String(text) if !text.is_empty() && !["hash", "id", "at"].contains(&key.as_str()) => {
-                words.push(format!("{key}={text}"))
-            }
-            Value::Number(number) => words.push(format!("{key}={number}")),
-            Value::Bool(flag) => words.push(format!("{key}={flag}")),
-            Value::Object(_) => words.push(format!("{key}: {}", summary(value))),
-            Value::Null | Value::String(_) | Value::Array(_) => {}
-        }
-    }
-    words.join(" ")
 }

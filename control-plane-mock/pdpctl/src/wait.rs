@@ -11,13 +11,16 @@ use super::io::Io;
 pub(super) use super::progress::Line;
 use super::progress::Progress;
 
+/// Longer than a release may take by default (300 s), so that its own end comes first.
+const TIMEOUT: &str = "360s";
+
 #[derive(Debug, Clone, Args)]
 pub(super) struct Wait {
     /// Wait until it is done, and show how it goes
     #[arg(long, short)]
     pub(super) wait: bool,
     /// Longest time to wait: 300s, 5m
-    #[arg(long, value_name = "TIME", value_parser = age::duration, default_value = "300s")]
+    #[arg(long, value_name = "TIME", value_parser = age::duration, default_value = TIMEOUT)]
     pub(super) timeout: Duration,
 }
 
@@ -139,4 +142,15 @@ fn late(title: &str, hint: &str, timeout: Duration, lines: &[Line], lost: Option
         message.push_str(&format!("\n{place}: {phase}: {why}"));
     }
     Error::TimedOut { message, hint: hint.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_that_is_late_has_ended_before_the_waiting() {
+        const PROGRESS_DEADLINE: Duration = Duration::from_secs(300);
+        assert!(age::duration(TIMEOUT).unwrap() >= PROGRESS_DEADLINE + Duration::from_secs(60));
+    }
 }

@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use control_plane_model::LogLine;
 use control_plane_model::problem::{Code, Problem};
 use http::header;
 use protocol::name::{Kind, ResourceKey};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use super::route::{Route, route};
 use crate::desired::status::{self, Which};
 use crate::domain::{components, data_planes, environments, task_runs};
-use crate::gateway::logs::carry::{LogLine, Wish};
+use crate::gateway::logs::carry::StreamRequest;
 use crate::gateway::logs::follow;
 use crate::web::{App, Caller, Refusal};
 
@@ -26,7 +27,7 @@ const LINES: usize = 512;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/logs", "Log lines, as NDJSON or text", &["environment", "follow", "tail", "since", "previous", "format", "run", "track"], -, [LogLine], get(logs)),
+        route!("GET" "/api/v1/organizations/{organization}/projects/{project}/components/{component}/logs", "Log lines, as NDJSON or text", &["environment", "follow", "tail", "since", "previous", "failed", "format", "run", "track"], -, [LogLine], get(logs)),
     ]
 }
 
@@ -41,6 +42,8 @@ struct LogFilter {
     since: Option<u32>,
     #[serde(default)]
     previous: bool,
+    #[serde(default)]
+    failed: bool,
     format: Option<String>,
     run: Option<String>,
     track: Option<String>,
@@ -59,7 +62,7 @@ async fn logs(
             return Err(Problem::invalid("format", "this format is not known here").hint("use ndjson or text").into());
         }
     };
-    let wishes = shared
+    let requests = shared
         .store
         .run(move |c| {
             let place = caller.place(c, &organization, &project)?;
@@ -82,7 +85,7 @@ async fn logs(
             }
             keys.into_iter()
                 .map(|(plane, key)| {
-                    Ok(Wish {
+                    Ok(StreamRequest {
                         data_plane: data_planes::data_plane(c, place.organization, &plane)?,
                         data_plane_name: plane,
                         environment: (key.kind == Kind::TaskRun)
@@ -92,14 +95,15 @@ async fn logs(
                         tail: filter.tail,
                         since_seconds: filter.since,
                         previous: filter.previous,
+                        stopped: filter.failed,
                     })
                 })
                 .collect::<crate::store::Result<Vec<_>>>()
         })
         .await?;
     let (out, lines) = mpsc::channel(LINES);
-    for wish in wishes {
-        shared.supervisor.spawn("log stream", follow::run(Arc::clone(&shared), wish, out.clone()));
+    for request in requests {
+        shared.supervisor.spawn("log stream", follow::run(Arc::clone(&shared), request, out.clone()));
     }
     let body = futures::stream::unfold(lines, move |mut lines| async move {
         let line = lines.recv().await?;

@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::json;
 
-use super::events;
-use crate::store::{Result, Steps, execute, now, query_row};
+use super::{events, outcomes};
+use crate::store::{Result, Steps, Wake, execute, now, query_row};
 
 pub(crate) const STEPS: Steps = &[
     (
@@ -31,6 +31,11 @@ CREATE UNIQUE INDEX document_generation ON document (data_plane, generation);
     ),
     // The process of the agent whose connection was cut while the document was the oldest one without an answer.
     (6, "ALTER TABLE document ADD COLUMN cut_from TEXT;"),
+];
+
+pub(crate) const WAKES: &[Wake] = &[
+    Wake { after: "INSERT ON main.document", whom: "new.data_plane" },
+    Wake { after: "UPDATE OF generation, quarantined ON main.document", whom: "new.data_plane" },
 ];
 
 /// What a document belongs to, for status and clean-up.
@@ -167,6 +172,9 @@ pub fn put(
         belongs.task_run,
         now(),
     ])?;
+    if let Some(deployment) = belongs.deployment {
+        outcomes::drawn(c, data_plane, generation, deployment)?;
+    }
     let data = json!({ "generation": generation, "state": state.as_str() });
     events::add(c, data_plane, Some((key.kind.as_str(), &key.name)), "Document", &data)?;
     Ok(Some(generation))
@@ -190,11 +198,11 @@ pub fn redraw(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i
          WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
         params![data_plane, key.kind.as_str(), key.name, generation, new, now()],
     )?;
-    Ok(())
+    outcomes::redrawn(c, data_plane, generation, new)
 }
 
-/// Gives a task run a new generation and keeps its answer. The data plane holds the run at a generation that a lost store drew for its
-/// cancellation, and it only forgets at a generation above that.
+/// Gives a task run a new generation and keeps its answer. A lost store had cancelled this run at a higher generation; draw one above it
+/// so that the run can be forgotten.
 ///
 /// # Errors
 /// SQLite's.
@@ -282,6 +290,7 @@ pub fn record_answer(
          WHERE data_plane = ?1 AND kind = ?2 AND name = ?3 AND generation = ?4",
     )?
     .execute(params![data_plane, key.kind.as_str(), key.name, generation, text, now(), schema, accepted])?;
+    outcomes::answered(c, data_plane, generation, matches!(verdict, Verdict::Refused { .. }))?;
     if before.as_deref() != Some(text.as_str()) {
         let data = json!({ "generation": generation, "answer": serde_json::to_value(verdict)? });
         events::add(c, data_plane, Some((key.kind.as_str(), &key.name)), "Answer", &data)?;

@@ -4,7 +4,7 @@ use control_plane_model::Event;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use crate::store::{Result, Steps, now};
+use crate::store::{Result, Steps, Wake, now};
 
 pub(crate) const STEPS: Steps = &[(
     1,
@@ -15,6 +15,8 @@ CREATE TABLE event (
 CREATE INDEX event_of ON event (organization, seq);
 ",
 )];
+
+pub(crate) const WAKES: &[Wake] = &[Wake { after: "INSERT ON main.event", whom: "''" }];
 
 /// Entries that are kept, over all organizations.
 const KEPT: i64 = 20_000;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::documents::{self, Belongs, COLUMNS, stored};
 use super::events;
-use crate::store::{Result, Steps, execute, query_row};
+use crate::store::{Result, Steps, Wake, execute, query_row};
 
 pub(crate) const STEPS: Steps = &[
     // Forgotten resources stay on record: if a create that was under way brings one back, it must count as ours, not as foreign.
@@ -25,6 +25,9 @@ CREATE TABLE forgotten (
 ",
     ),
 ];
+
+pub(crate) const WAKES: &[Wake] =
+    &[Wake { after: "UPDATE OF again ON main.forgotten WHEN new.again", whom: "new.data_plane" }];
 
 /// Records that `key` was forgotten at `generation`, and that no second forget is due.
 fn keep(c: &Connection, data_plane: &str, key: &ResourceKey, generation: i64) -> Result<()> {
@@ -172,17 +175,4 @@ pub fn confirmed(c: &Connection, data_plane: &str, key: &ResourceKey, generation
         )?;
     }
     Ok(())
-}
-
-/// The data plane no longer has a resource that it had accepted: its document is sent again. Except a task run, which never runs twice,
-/// and a resource that is due to be forgotten: it is gone because it was removed.
-///
-/// # Errors
-/// SQLite's.
-pub fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
-    let accepted = documents::find(c, data_plane, key)?.is_some_and(|wish| wish.is_accepted());
-    if key.kind == Kind::TaskRun || !accepted || to_forget(c, data_plane)?.iter().any(|(known, _)| known == key) {
-        return Ok(());
-    }
-    documents::unanswered(c, data_plane, key)
 }

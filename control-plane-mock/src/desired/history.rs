@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use control_plane_model::Deployment;
 use rusqlite::{Connection, params};
 
+use super::outcomes;
 use crate::store::Result;
 
 /// Environments where a release is the deployed one.
@@ -18,6 +19,22 @@ pub fn where_deployed(c: &Connection, release: i64) -> Result<Vec<String>> {
     let mut statement = c.prepare_cached(sql)?;
     let rows = statement.query_map([release], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How the last deployment of a release ended in each environment, where that is known.
+///
+/// # Errors
+/// SQLite's.
+pub fn outcomes(c: &Connection, release: i64) -> Result<BTreeMap<String, String>> {
+    let sql = "SELECT e.handle, max(d.id) FROM deployment d JOIN environment e ON e.id = d.environment
+               WHERE d.release = ?1 GROUP BY e.id";
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map([release], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut all = BTreeMap::new();
+    for (environment, deployment) in rows.collect::<rusqlite::Result<Vec<(String, i64)>>>()? {
+        all.extend(outcomes::of(c, deployment)?.shown().map(|outcome| (environment, outcome.to_owned())));
+    }
+    Ok(all)
 }
 
 /// History of a component, newest first; at most 200 entries.
@@ -45,7 +62,13 @@ pub fn history(c: &Connection, component: i64, environment: Option<i64>) -> Resu
             generations: BTreeMap::new(),
             new_release: false,
             unchanged: false,
+            outcome: None,
+            note: None,
         })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut all: Vec<Deployment> = rows.collect::<rusqlite::Result<_>>()?;
+    for deployment in &mut all {
+        deployment.outcome = outcomes::of(c, deployment.id)?.shown().map(str::to_owned);
+    }
+    Ok(all)
 }

@@ -5,8 +5,8 @@ use protocol::report::{Fact, FactKind, State};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::{documents, events, forgotten};
-use crate::store::{Result, Steps, execute, now, query_row};
+use super::{documents, events, forgotten, outcomes};
+use crate::store::{Result, Steps, Wake, execute, now, query_row};
 
 pub(crate) const STEPS: Steps = &[(
     1,
@@ -22,6 +22,9 @@ CREATE TABLE fact (
 CREATE INDEX fact_of ON fact (data_plane, kind, name, generation);
 ",
 )];
+
+pub(crate) const WAKES: &[Wake] =
+    &[Wake { after: "INSERT ON main.fact WHEN new.what IN ('Deleted', 'TaskEnded')", whom: "new.data_plane" }];
 
 /// Records the latest state of a resource; none removes it.
 ///
@@ -51,6 +54,7 @@ pub fn record_state(
         )?
         .execute(params![data_plane, kind, name, digest, serde_json::to_string(state)?, now()])?;
     if changed > 0 {
+        outcomes::seen(c, data_plane, state)?;
         events::add(c, data_plane, Some((kind, name)), "State", &serde_json::to_value(state)?)?;
     }
     if key.kind == Kind::TaskRun
@@ -122,6 +126,7 @@ pub fn record_fact(c: &Connection, data_plane: &str, key: &ResourceKey, fact: &F
         return Ok(false);
     }
     documents::implied(c, data_plane, key, fact.generation)?;
+    outcomes::told(c, data_plane, fact.generation, fact.kind)?;
     match fact.kind {
         FactKind::TaskStarted => {
             let sql = "UPDATE task_run SET started = coalesce(started, ?3) WHERE data_plane = ?1 AND name = ?2";
@@ -152,10 +157,15 @@ fn run_result(reason: &str, exit_code: Option<i32>) -> &str {
     match (reason, exit_code) {
         (known @ ("Succeeded" | "Failed" | "Cancelled" | "Unknown"), _) => known,
         ("JobLost", _) => "Unknown",
+        // A program that was told to end may do so with success, and its run has failed all the same.
+        ("TimedOut" | "Evicted" | "StartGate", _) => "Failed",
         (_, Some(0)) => "Succeeded",
         (_, Some(_) | None) => "Failed",
     }
 }
+
+/// What people read of a run that the data plane had and has no more.
+pub const RUN_GONE: &str = "the run is not in the cluster any more";
 
 /// A task run of which it is not known whether it ran: its result is Unknown, `why` says so to people, and it is never sent again.
 ///
@@ -206,4 +216,17 @@ pub fn state(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<Opti
     let text: Option<String> =
         query_row(c, sql, params![data_plane, key.kind.as_str(), key.name], |row| row.get(0)).optional()?;
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_ended_from_outside_failed_whatever_its_exit_code() {
+        for reason in ["TimedOut", "Evicted", "StartGate", "Failed"] {
+            assert_eq!(run_result(reason, Some(0)), "Failed", "{reason}");
+        }
+        assert_eq!((run_result("Succeeded", Some(0)), run_result("JobLost", None)), ("Succeeded", "Unknown"));
+    }
 }

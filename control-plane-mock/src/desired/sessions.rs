@@ -3,6 +3,8 @@
 //! Two gateways over one store, or two links with one identity, so cannot mix: the row names one session, and the writes of any
 //! other fail with `Superseded`.
 
+use std::time::Duration;
+
 use protocol::message::{Epoch, Hello};
 use protocol::mutant::{self, Mutant};
 use protocol::name::Kind;
@@ -10,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::{events, quarantine};
-use crate::store::{Error, Result, Steps, execute, now, query_row, setting, stamp};
+use crate::store::{Error, Result, Steps, Wake, execute, now, query_row, setting, stamp};
 
 pub(crate) const STEPS: Steps = &[
     (
@@ -25,6 +27,9 @@ CREATE TABLE session (
     // Who had the session before this one.
     (4, "ALTER TABLE session ADD COLUMN previous TEXT;"),
 ];
+
+pub(crate) const WAKES: &[Wake] =
+    &[Wake { after: "UPDATE OF id ON main.session WHEN old.ended IS NULL", whom: "new.data_plane" }];
 
 /// What became of an attempt to open a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,13 +195,14 @@ pub fn require(c: &Connection, data_plane: &str, id: &str) -> Result<()> {
     if current == 1 { Ok(()) } else { Err(Error::Superseded) }
 }
 
-/// Whether a data plane has a session that has not ended, at any gateway.
+/// Whether a data plane has, or had not longer ago than this, a session at any gateway.
 ///
 /// # Errors
 /// SQLite's.
-pub fn is_live(c: &Connection, data_plane: &str) -> Result<bool> {
-    let sql = "SELECT count(*) > 0 FROM session WHERE data_plane = ?1 AND ended IS NULL";
-    Ok(query_row(c, sql, [data_plane], |row| row.get(0))?)
+pub fn was_live_within(c: &Connection, data_plane: &str, age: Duration) -> Result<bool> {
+    let since = jiff::Timestamp::now().checked_sub(age).map(stamp).unwrap_or_default();
+    let sql = "SELECT count(*) > 0 FROM session WHERE data_plane = ?1 AND (ended IS NULL OR ended >= ?2)";
+    Ok(query_row(c, sql, [data_plane, &since], |row| row.get(0))?)
 }
 
 /// Ends a session, if it is the current one. `heard` is when anything came last: a silent link ends later than that.

@@ -11,7 +11,7 @@ use protocol::report::{Condition, Fact, FactKind, State};
 use rusqlite::{Connection, params_from_iter};
 
 use super::documents::{self, Stored};
-use super::reports;
+use super::{outcomes, reports};
 use crate::store::Result;
 
 /// Which resources are meant.
@@ -67,9 +67,12 @@ pub fn one(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<Option
                WHERE x.data_plane = ?1 AND x.kind = ?2 AND x.name = ?3";
     let facts = reports::facts(c, data_plane, key, stored.generation)?;
     let state = reports::state(c, data_plane, key)?;
+    let serving = state.as_ref().and_then(|state| state.effective.as_ref()?.generation);
+    let serving = serving.filter(|generation| *generation != stored.generation);
+    let serving = serving.map(|generation| outcomes::release_of(c, data_plane, generation)).transpose()?.flatten();
     let status = c.query_row(sql, [data_plane, key.kind.as_str(), &key.name], |row| {
         let link = Link { connected: row.get(1)?, last_seen: row.get(2)?, held: row.get(3)? };
-        let (phase, message) = explain(&stored, state.as_ref(), &facts, &link);
+        let (phase, message) = explain(&stored, state.as_ref(), &facts, &link, serving.as_deref());
         Ok(ResourceStatus {
             data_plane: row.get(0)?,
             connected: link.connected,
@@ -102,9 +105,15 @@ pub struct Link {
     pub held: Option<String>,
 }
 
-/// Phase and sentence.
+/// Phase and sentence. `serving` is the earlier release that serves, if its number is known.
 #[must_use]
-pub fn explain(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link) -> (&'static str, String) {
+pub fn explain(
+    wish: &Stored,
+    state: Option<&State>,
+    facts: &[Fact],
+    link: &Link,
+    serving: Option<&str>,
+) -> (&'static str, String) {
     if wish.quarantined {
         return (
             "Refused",
@@ -114,7 +123,7 @@ pub fn explain(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link
         );
     }
     match &wish.answer {
-        Some(Verdict::Accepted { .. } | Verdict::Already) => accepted(wish, state, facts, link),
+        Some(Verdict::Accepted { .. } | Verdict::Already) => accepted(wish, state, facts, link, serving),
         Some(Verdict::Refused { class, reasons }) => ("Refused", refused(*class, reasons)),
         Some(Verdict::Deferred { reason, message, .. }) => ("Waiting", deferred(*reason, message)),
         Some(Verdict::Stale { .. } | Verdict::Conflict { .. }) => {
@@ -175,53 +184,76 @@ fn deferred(reason: DeferReason, message: &str) -> String {
     }
 }
 
-fn accepted(wish: &Stored, state: Option<&State>, facts: &[Fact], link: &Link) -> (&'static str, String) {
+fn accepted(
+    wish: &Stored,
+    state: Option<&State>,
+    facts: &[Fact],
+    link: &Link,
+    serving: Option<&str>,
+) -> (&'static str, String) {
     let stale = if link.connected { "" } else { " (the data plane is not connected; this is what it said last)" };
     let fact = |kind: FactKind| facts.iter().rev().find(|fact| fact.kind == kind);
+    // What is said of an older generation explains nothing of this one.
+    let current = state.filter(|state| state.observed_generation == Some(wish.generation));
     if wish.state == Desired::Absent {
         if fact(FactKind::Deleted).is_some() {
             return ("Removed", "everything was removed".into());
         }
-        let why = state.and_then(worst).map_or_else(|| "its objects are being removed".into(), said);
+        let why = current.and_then(worst).map_or_else(|| "its objects are being removed".into(), sentence);
         return ("Removing", format!("{why}{stale}"));
     }
-    let state = state.filter(|state| state.observed_generation == Some(wish.generation));
+    let state = current;
     let is_true = |kind: &str| state.and_then(|state| condition(state, kind));
     // Facts report the first outcome only. If an edit in the cluster made the release ready later, the state's condition counts.
     let fact = |kind: FactKind| fact(kind).filter(|_| is_true("Ready").is_none());
-    let changed = is_true("Modified").map(|modified| format!("; {}", modified.message)).unwrap_or_default();
+    let changed = ["Modified", "ImageRewritten"].into_iter().filter_map(is_true);
+    let changed: String = changed.map(|what| format!("; {}", what.message)).collect();
     let tail = format!("{changed}{stale}");
     let back = fact(FactKind::RolledBack).map(|fact| &fact.message);
     if let Some(back) = back.or_else(|| is_true("RolledBack").map(|condition| &condition.message)) {
-        let failed = fact(FactKind::Failed).map(|fact| &fact.message);
-        let why = failed.or_else(|| is_true("Failed").map(|condition| &condition.message)).unwrap_or(back);
-        return ("RolledBack", format!("it failed ({why}); the last good release serves again{tail}"));
+        let failed = fact(FactKind::Failed).map(|fact| worded(&fact.reason, &fact.message));
+        let why = failed.or_else(|| is_true("Failed").map(sentence)).unwrap_or_else(|| back.clone());
+        let serving = serving.unwrap_or("the last good release");
+        return ("RolledBack", format!("it failed ({why}); {serving} serves again{tail}"));
     }
     if let Some(failed) = fact(FactKind::Failed) {
-        return ("Failed", format!("{}: {}{tail}", failed.reason, failed.message));
+        let rest = left(wish, state, serving);
+        return ("Failed", format!("{}{rest}{tail}", worded(&failed.reason, &failed.message)));
     }
     let Some(state) = state else {
         return ("Progressing", format!("accepted; the operator has not acted on it yet{tail}"));
     };
     if let Some(failed) = is_true("Failed") {
-        return ("Failed", format!("{}{tail}", said(failed)));
+        return ("Failed", format!("{}{}{tail}", sentence(failed), left(wish, Some(state), serving)));
     }
     if let Some(paused) = is_true("Paused") {
-        return ("Paused", format!("{}{tail}", said(paused)));
+        return ("Paused", format!("{}{tail}", sentence(paused)));
     }
     if let Some(ready) = is_true("Ready") {
         let counts = state.replicas.map(|pods| format!("{}/{} pods ready", pods.ready, pods.desired));
-        let words: Vec<String> = counts.into_iter().chain(is_true("Contested").map(said)).collect();
+        let words: Vec<String> = counts.into_iter().chain(is_true("Contested").map(sentence)).collect();
         let words = if words.is_empty() { ready.message.clone() } else { words.join("; ") };
         return ("Ready", format!("{words}{tail}"));
     }
     if let Some(stalled) = is_true("Stalled").or_else(|| is_true("PolicyDenied")).or_else(|| is_true("Blocked")) {
-        return ("Stalled", format!("{}{tail}", said(stalled)));
+        return ("Stalled", format!("{}{tail}", sentence(stalled)));
     }
-    let why = worst(state).map_or_else(|| "being rolled out".into(), said);
+    let nothing = if wish.key.kind == Kind::TaskRun { "running" } else { "being rolled out" };
+    let why = worst(state).map_or_else(|| nothing.into(), sentence);
     let counts =
         state.replicas.map(|pods| format!(", {}/{} pods ready, {} new", pods.ready, pods.desired, pods.updated));
     ("Progressing", format!("{why}{}{tail}", counts.unwrap_or_default()))
+}
+
+/// What serves beside a release that failed.
+fn left(wish: &Stored, state: Option<&State>, serving: Option<&str>) -> String {
+    let Some(state) = state.filter(|_| wish.key.kind == Kind::Release) else { return String::new() };
+    match &state.effective {
+        Some(effective) if effective.generation != Some(wish.generation) => {
+            format!("; {} serves on", serving.unwrap_or("the last good release"))
+        }
+        Some(_) | None => "; there is no earlier release to go back to".to_owned(),
+    }
 }
 
 fn condition<'a>(state: &'a State, kind: &str) -> Option<&'a Condition> {
@@ -232,125 +264,22 @@ fn condition<'a>(state: &'a State, kind: &str) -> Option<&'a Condition> {
 fn worst(state: &State) -> Option<&Condition> {
     // Conditions that do not explain why it is not ready.
     let other = |c: &Condition| {
-        matches!(c.condition_type.as_str(), "Ready" | "Prepared" | "Removed" | "Concluded" | "Modified")
+        let kind = c.condition_type.as_str();
+        matches!(kind, "Ready" | "Prepared" | "Removed" | "Concluded" | "Modified" | "ImageRewritten")
     };
     let wrong = |c: &&Condition| !other(c) && c.status == "True";
-    state.conditions.iter().find(wrong).or_else(|| state.conditions.iter().find(|c| c.condition_type == "Ready"))
+    let named = |kind: &str| state.conditions.iter().find(|c| c.condition_type == kind);
+    // A run has no `Ready`: what it does stands with its end, which is still open.
+    state.conditions.iter().find(wrong).or_else(|| named("Ready")).or_else(|| named("Ended"))
 }
 
-fn said(condition: &Condition) -> String {
-    if condition.message.is_empty() {
-        condition.reason.clone()
-    } else {
-        format!("{}: {}", condition.reason, condition.message)
-    }
+fn sentence(condition: &Condition) -> String {
+    worded(&condition.reason, &condition.message)
+}
+
+fn worded(reason: &str, message: &str) -> String {
+    if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(answer: Option<Verdict>) -> Stored {
-        Stored {
-            key: ResourceKey { kind: Kind::Release, name: "r".into() },
-            generation: 7,
-            hash: String::new(),
-            state: Desired::Present,
-            body: String::new(),
-            provenance: None,
-            answer,
-            answer_schema: Some(1),
-            accepted: false,
-            quarantined: false,
-        }
-    }
-
-    fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition {
-        Condition {
-            condition_type: kind.into(),
-            status: status.into(),
-            reason: reason.into(),
-            message: message.into(),
-            observed_generation: Some(7),
-            last_transition_time: String::new(),
-        }
-    }
-
-    #[test]
-    fn a_wish_for_an_absent_data_plane_waits_and_says_so() {
-        let (phase, message) = explain(&wish(None), None, &[], &Link::default());
-        assert_eq!(phase, "Waiting");
-        assert!(message.contains("never connected"), "{message}");
-    }
-
-    #[test]
-    fn a_refusal_carries_the_policys_own_words() {
-        let reasons = vec![FieldError { field: "/image".into(), message: "registry evil.test is not allowed".into() }];
-        let answer = Verdict::Refused { class: RefusalClass::Policy, reasons };
-        let (phase, message) = explain(&wish(Some(answer)), None, &[], &Link::default());
-        assert_eq!(phase, "Refused");
-        assert!(
-            message.starts_with("the customer's policy forbids it: /image: registry evil.test is not allowed"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn ready_counts_only_at_the_wanted_generation() {
-        let link = Link { connected: true, ..Link::default() };
-        let mut state = State {
-            observed_generation: Some(6),
-            conditions: vec![condition("Ready", "True", "Serving", "")],
-            ..State::default()
-        };
-        assert_eq!(explain(&wish(Some(Verdict::Already)), Some(&state), &[], &link).0, "Progressing");
-        state.observed_generation = Some(7);
-        assert_eq!(explain(&wish(Some(Verdict::Already)), Some(&state), &[], &link).0, "Ready");
-    }
-
-    #[test]
-    fn what_an_edit_in_the_cluster_made_of_a_generation_counts_and_is_said() {
-        let link = Link { connected: true, ..Link::default() };
-        let fact = |kind: protocol::report::FactKind| Fact {
-            id: format!("u/7/{}/1", kind.as_str()),
-            kind,
-            generation: 7,
-            at: String::new(),
-            reason: "R".into(),
-            message: "no such image".into(),
-            exit_code: None,
-            count: None,
-        };
-        let modified = condition("Modified", "True", "ChangedInCluster", "spec.image is not as generation 7 came");
-        let explained = |more: &[Condition], facts: &[Fact]| {
-            let conditions = more.iter().chain([&modified]).cloned().collect();
-            let state = State { observed_generation: Some(7), conditions, ..State::default() };
-            explain(&wish(Some(Verdict::Already)), Some(&state), facts, &link)
-        };
-        let failed = [fact(FactKind::Failed), fact(FactKind::RolledBack)];
-        let (phase, message) = explained(&[condition("Ready", "True", "Serving", "all pods serve")], &failed);
-        assert_eq!((phase, message.as_str()), ("Ready", "all pods serve; spec.image is not as generation 7 came"));
-        assert_eq!(explained(&[condition("Ready", "False", "Failed", "")], &failed).0, "RolledBack");
-        let now =
-            [condition("Failed", "True", "CrashLoop", "it ends with 1"), condition("RolledBack", "True", "R", "back")];
-        let (phase, message) = explained(&now, &[fact(FactKind::Ready)]);
-        assert_eq!(phase, "RolledBack");
-        assert!(message.starts_with("it failed (it ends with 1)"), "{message}");
-        assert_eq!(explained(&now[..1], &[fact(FactKind::Ready)]).0, "Failed");
-    }
-
-    #[test]
-    fn what_stalls_is_told_rather_than_that_it_is_not_ready() {
-        let link = Link { connected: true, ..Link::default() };
-        let state = State {
-            observed_generation: Some(7),
-            conditions: vec![
-                condition("Ready", "False", "Rollout", "waiting"),
-                condition("Stalled", "True", "ImagePull", "image not found; check the name"),
-            ],
-            ..State::default()
-        };
-        let (phase, message) = explain(&wish(Some(Verdict::Already)), Some(&state), &[], &link);
-        assert_eq!((phase, message.as_str()), ("Stalled", "ImagePull: image not found; check the name"));
-    }
-}
+mod tests;

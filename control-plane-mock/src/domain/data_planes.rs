@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::keys::{self, Presented};
 pub use super::keys::{no, revoke};
-use crate::store::{Result, Steps, is_duplicate, new_token, now, stamp, token_hash};
+use crate::store::{Result, Steps, Wake, is_duplicate, new_token, now, stamp, token_hash};
 
 pub(crate) const STEPS: Steps = &[
     (
@@ -40,6 +40,8 @@ ALTER TABLE data_plane ADD COLUMN locked TEXT;
 ",
     ),
 ];
+
+pub(crate) const WAKES: &[Wake] = &[Wake { after: "UPDATE OF revoked, held ON main.data_plane", whom: "new.id" }];
 
 /// Longest life of an enrolment token.
 pub const MAX_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);

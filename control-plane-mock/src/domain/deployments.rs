@@ -14,6 +14,7 @@ use super::environments::{self, planes};
 use super::scope::Scope;
 use super::{components, releases};
 use crate::desired::documents::{self, Belongs};
+use crate::desired::outcomes::{self, Outcome};
 use crate::store::{Result, Steps, now};
 
 pub(crate) const STEPS: Steps = &[(
@@ -163,6 +164,8 @@ fn write(c: &Connection, place: &Scope, change: Change<'_>) -> Result<Deployment
         generations,
         new_release: false,
         unchanged,
+        outcome: None,
+        note: None,
     })
 }
 
@@ -256,6 +259,7 @@ pub fn act(c: &Connection, place: &Scope, component_name: &str, action: &str, as
         crate::store::Error::from(problem.hint("deploy it first: pdpctl deploy -f component.yaml --environment NAME"))
     };
     let current = history.first().ok_or_else(not_deployed)?;
+    let mut note = None;
     let (bound, restart_token) = match action {
         "Undeploy" => (None, None),
         "Restart" => {
@@ -263,21 +267,8 @@ pub fn act(c: &Connection, place: &Scope, component_name: &str, action: &str, as
             (Some(current), Some(uuid::Uuid::new_v4().simple().to_string()))
         }
         "Rollback" => {
-            let target = match ask.to {
-                Some(number) => history.iter().find(|bound| bound.number == Some(number)),
-                None => history.iter().find(|bound| bound.release.is_some() && bound.release != current.release),
-            };
-            let target = target.ok_or_else(|| {
-                let mut numbers: Vec<i64> = history.iter().filter_map(|bound| bound.number).collect();
-                numbers.dedup();
-                let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-                Problem::new(
-                    Code::Conflict,
-                    format!("there is no earlier release of {component_name} in {} to go back to", ask.environment),
-                )
-                .at("to")
-                .hint(format!("deployed here so far, newest first: {}", words.join(", ")))
-            })?;
+            let (target, why) = earlier(c, &history, ask.to, component_name, &ask.environment)?;
+            note = why;
             (Some(target), current.restart_token.clone())
         }
         _ => return Err(Problem::invalid("action", "this action is not known here").into()),
@@ -299,5 +290,58 @@ pub fn act(c: &Connection, place: &Scope, component_name: &str, action: &str, as
         reason: ask.reason.as_deref(),
     };
     tracing::debug!(deployment = current.id, action, "deployment follows");
-    write(c, place, change)
+    Ok(Deployment { note, ..write(c, place, change)? })
+}
+
+/// What a rollback goes to, and what is to be said of that: the named release, or the newest earlier one that served there. Entries from
+/// before outcomes were kept count as served only where nothing else did.
+fn earlier<'a>(
+    c: &Connection,
+    history: &'a [Bound],
+    to: Option<i64>,
+    component: &str,
+    environment: &str,
+) -> Result<(&'a Bound, Option<String>)> {
+    let none = |sentence: String| Problem::new(Code::Conflict, sentence).at("to");
+    let mut all = Vec::new();
+    for bound in history.iter().filter(|bound| bound.number.is_some()) {
+        all.push((bound, outcomes::of(c, bound.id)?));
+    }
+    let said = |(bound, outcome): &(&Bound, Outcome)| {
+        let number = bound.number.unwrap_or_default();
+        outcome.shown().map_or_else(|| number.to_string(), |word| format!("{number} ({word})"))
+    };
+    let hint = |all: &[(&Bound, Outcome)]| {
+        let mut words: Vec<String> = all.iter().map(said).collect();
+        words.dedup();
+        format!("deployed here so far, newest first: {}", words.join(", "))
+    };
+    if let Some(number) = to {
+        let Some(found) = all.iter().find(|(bound, _)| bound.number == Some(number)) else {
+            let sentence = format!("release {number} of {component} was never deployed to {environment}");
+            return Err(none(sentence).hint(hint(&all)).into());
+        };
+        let word = found.1.shown().filter(|_| found.1.is_bad());
+        let note = word.map(|word| format!("Release {number} ended as {word} when it was deployed here last."));
+        return Ok((found.0, note));
+    }
+    let current = history.first().and_then(|bound| bound.release);
+    let others: Vec<_> = all.into_iter().filter(|(bound, _)| bound.release != current).collect();
+    let ended = |wanted: Outcome| others.iter().position(|(_, outcome)| *outcome == wanted);
+    let Some(found) = ended(Outcome::Ready).or_else(|| ended(Outcome::Unknown)) else {
+        let sentence = format!("there is no earlier release of {component} that served in {environment}");
+        let hint = if others.is_empty() {
+            "nothing else was deployed here".to_owned()
+        } else {
+            format!("{}; name one with --to", hint(&others))
+        };
+        return Err(none(sentence).hint(hint).into());
+    };
+    let (skipped, rest) = others.split_at(found);
+    let target = rest.first().map(|(bound, _)| *bound).ok_or_else(|| none("there is none".to_owned()))?;
+    let mut words: Vec<String> =
+        skipped.iter().filter(|(bound, _)| bound.release != target.release).map(said).collect();
+    words.dedup();
+    let note = (!words.is_empty()).then(|| format!("Skipped, since it did not serve here: {}.", words.join(", ")));
+    Ok((target, note))
 }

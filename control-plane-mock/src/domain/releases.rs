@@ -93,6 +93,7 @@ pub fn releases(c: &Connection, component: i64, full: bool) -> Result<Vec<Releas
             actor: row.get(5)?,
             created: row.get(6)?,
             deployed_to: history::where_deployed(c, row.get(0)?)?,
+            outcomes: history::outcomes(c, row.get(0)?)?,
             content: full.then_some(content),
         });
     }

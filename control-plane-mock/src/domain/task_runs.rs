@@ -13,7 +13,7 @@ use super::scope::Scope;
 use super::{components, environments};
 use crate::desired::documents::{self, Belongs};
 use crate::desired::status;
-use crate::store::{Result, Steps, now, stamp};
+use crate::store::{Result, Steps, Wake, now, stamp};
 
 pub(crate) const STEPS: Steps = &[(
     1,
@@ -25,6 +25,9 @@ CREATE TABLE task_run (
   exit_code INTEGER, message TEXT) STRICT;
 ",
 )];
+
+pub(crate) const WAKES: &[Wake] =
+    &[Wake { after: "UPDATE OF ended ON main.task_run WHEN old.ended IS NULL", whom: "new.data_plane" }];
 
 /// Asks for one run of a task, on the first data plane of the environment.
 ///

@@ -30,6 +30,8 @@ pub struct Handle {
     pub wake: Arc<Notify>,
     /// Requests; bounded, since few people follow logs at once.
     pub requests: mpsc::Sender<Request>,
+    /// Whether the agent keeps the last lines of pods that were stopped.
+    pub last_lines: bool,
     /// Log streams of this session.
     pub streams: Arc<Streams>,
 }

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, SinkExt, StreamExt};
 use http::{StatusCode, header};
-use protocol::message::{ControlMessage, EndReason, MAX_FRAME, SUBPROTOCOL};
+use protocol::message::{ControlMessage, EndReason, Hello, LAST_LINES, LONGEST_READ, SUBPROTOCOL};
 use protocol::session::{CloseCode, ControlSession, ControlSettings, Disconnect, Millis, Transmit};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -60,7 +60,7 @@ pub async fn handler(
     }
     let admission = request.extensions_mut().remove::<Admission>();
     let upgrade = Upgrade::check(&mut request, SUBPROTOCOL)?;
-    let (response, socket) = upgrade.accept(limits(MAX_FRAME + 1024));
+    let (response, socket) = upgrade.accept(limits(LONGEST_READ));
     let connection = Arc::clone(&shared);
     shared.supervisor.spawn("link", async move {
         if let Some(socket) = socket.await {
@@ -320,13 +320,14 @@ impl Link {
     }
 
     /// Registers with the hub once the session is welcomed.
-    fn join(&mut self, id: &str) {
+    fn join(&mut self, id: &str, hello: &Hello) {
         self.id = Some(id.to_owned());
         self.shared.hub.join(Handle {
             data_plane: self.peer.data_plane.clone(),
             session: id.to_owned(),
             wake: Arc::clone(&self.wake),
             requests: self.asking.clone(),
+            last_lines: hello.capabilities.iter().any(|name| name == LAST_LINES),
             streams: Arc::clone(&self.streams),
         });
     }

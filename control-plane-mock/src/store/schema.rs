@@ -1,7 +1,7 @@
 //! How a file of an older version becomes one of this.
 //!
-//! The version stands in SQLite's `user_version`. Whoever owns a table has its [`Steps`] beside its statements, and the store is
-//! handed all of them when it is opened.
+//! The version stands in SQLite's `user_version`. Whoever owns a table has its [`Steps`] beside its statements, and
+//! says there which of its changes wake somebody; the store is handed all of them when it is opened.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -11,6 +11,52 @@ use super::{Error, Result};
 ///
 /// A step that was released is never changed; a new one gets a version above all that were released.
 pub type Steps = &'static [(i64, &'static str)];
+
+/// A change of a table that somebody waits for.
+#[derive(Debug)]
+pub struct Wake {
+    /// The change, as a trigger of SQLite names it after `AFTER`.
+    pub after: &'static str,
+    /// Id of the data plane whose session is woken, as an expression over `old` and `new`; `''` wakes those who wait for events.
+    pub whom: &'static str,
+}
+
+/// Tables of one owner.
+#[derive(Debug)]
+pub struct Tables {
+    pub(super) steps: Steps,
+    wakes: &'static [Wake],
+}
+
+impl Tables {
+    /// Tables whose changes wake nobody.
+    #[must_use]
+    pub const fn of(steps: Steps) -> Self {
+        Self { steps, wakes: &[] }
+    }
+
+    /// The same tables, with the changes that wake somebody.
+    #[must_use]
+    pub const fn waking(self, wakes: &'static [Wake]) -> Self {
+        Self { steps: self.steps, wakes }
+    }
+}
+
+/// Has the connection note in the same transaction whom a change concerns, so that no writer can forget to wake a session. (A
+/// conflict clause inside a trigger gives way to that of the statement that fired it, so the triggers look before they insert.)
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn note_wakes(connection: &Connection, schema: &[Tables]) -> Result<()> {
+    connection.execute_batch("CREATE TEMP TABLE woken (data_plane TEXT PRIMARY KEY)")?;
+    for (number, Wake { after, whom }) in schema.iter().flat_map(|tables| tables.wakes).enumerate() {
+        connection.execute_batch(&format!(
+            "CREATE TEMP TRIGGER woken_{number} AFTER {after}
+             BEGIN INSERT INTO woken SELECT {whom} WHERE {whom} NOT IN (SELECT data_plane FROM woken); END"
+        ))?;
+    }
+    Ok(())
+}
 
 /// Brings a database to the highest version of `schema`: version by version, within one in the order of the list.
 ///
@@ -45,11 +91,11 @@ mod tests {
     const RELEASED: &str = include_str!("released.txt");
 
     fn known() -> i64 {
-        SCHEMA.iter().copied().flatten().map(|(version, _)| *version).max().unwrap()
+        SCHEMA.iter().flat_map(|tables| tables.steps).map(|(version, _)| *version).max().unwrap()
     }
 
     fn migrated(mut c: Connection, version: i64) -> Connection {
-        let upto = |steps: &Steps| &steps[..steps.partition_point(|(since, _)| *since <= version)];
+        let upto = |tables: &Tables| &tables.steps[..tables.steps.partition_point(|(since, _)| *since <= version)];
         migrate(&mut c, &SCHEMA.iter().map(upto).collect::<Vec<_>>()).unwrap();
         c
     }

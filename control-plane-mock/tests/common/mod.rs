@@ -49,7 +49,7 @@ pub use agent::*;
 pub use reports::*;
 
 pub const IMAGE: &str = "registry.test/app@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fails the test when `future` takes longer than any healthy run.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

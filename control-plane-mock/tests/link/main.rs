@@ -8,6 +8,7 @@ mod gateways;
 mod identity;
 mod removal;
 mod reports;
+mod rollback;
 mod sessions;
 
 use std::time::Duration;

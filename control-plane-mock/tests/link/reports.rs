@@ -165,6 +165,36 @@ async fn a_followed_log_goes_on_behind_its_last_line_after_cuts() {
 }
 
 #[tokio::test]
+async fn a_log_is_waited_for_while_the_agent_dials_again() {
+    let plane = control_plane().await;
+    let api = Api::of(&plane);
+    let identity = enrol(&plane, &api.furnish().await).await;
+    let run = || Start::new(&plane, &identity).run(World { logs: vec!["a line".to_owned()], ..World::default() });
+    let mut agent = run();
+    api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
+    api.phase("web", "dev", "Ready").await;
+    for follow in [false, true] {
+        agent.stop().await;
+        until("the session to be over", || async { (plane.connected() == 0).then_some(()) }).await;
+        let mut reader =
+            api.open(&format!("{SHOP}/components/web/logs?environment=dev&format=ndjson&follow={follow}")).await;
+        let mut text = String::new();
+        if follow {
+            let chunk = soon("the note", reader.chunk()).await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+            assert!(text.contains("Waiting"), "{text}");
+        }
+        agent = run();
+        while let Some(chunk) = soon("the log", reader.chunk()).await.unwrap() {
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        assert!(text.contains("a line") && text.contains("ContainerEnded"), "{text}");
+    }
+    agent.stop().await;
+    plane.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_failed_release_says_why() {
     let plane = control_plane().await;
     let api = Api::of(&plane);

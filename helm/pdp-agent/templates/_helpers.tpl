@@ -71,11 +71,57 @@ policies follow it, so that `helm upgrade` after an edit brings them in line. As
 {{- else -}}
 {{- $spec := dict "registries" .Values.policy.registries -}}
 {{- $_ := set $spec "logs" (dict "mode" (.Values.policy.logs.mode | default "Disabled")) -}}
-{{- range $key := list "environments" "vault" "internalRanges" "reachableRanges" "defaultQuota" "startGate" "clusterObjects" "limits" -}}
+{{- range $key := list "environments" "vault" "internalRanges" "reachableRanges" "dns" "defaultQuota" "startGate" "clusterObjects" "limits" -}}
 {{- $value := index $.Values.policy $key -}}
 {{- if not (kindIs "invalid" $value) }}{{ $_ := set $spec $key $value }}{{ end -}}
 {{- end -}}
+{{- /* Where the policy is an object of the customer's own, the values say the same as that and nothing else does. */ -}}
+{{- if and $.Values.policy.create (not (hasKey $spec "dns")) -}}
+{{- with include "pdp.dnsOfCluster" . | fromJson -}}
+{{- if or (ne .namespace "kube-system") (ne (int .port) 53) }}{{ $_ := set $spec "dns" . }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- $spec | toJson -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Where the pods of the cluster's DNS are and on which port they listen, as JSON; `{}` where the cluster cannot be asked or has no DNS
+under these names. The endpoints are asked, since a Service may name the port of its pods (OpenShift's does). Of its ports only that of
+the DNS speaks UDP.
+*/}}
+{{- define "pdp.dnsOfCluster" -}}
+{{- $found := dict -}}
+{{- range $namespace, $service := dict "kube-system" "kube-dns" "openshift-dns" "dns-default" -}}
+{{- range (lookup "discovery.k8s.io/v1" "EndpointSlice" $namespace "" | default dict).items -}}
+{{- if eq (index (.metadata.labels | default dict) "kubernetes.io/service-name" | default "") $service -}}
+{{- range .ports -}}
+{{- if and (eq (.protocol | default "TCP") "UDP") (not $found) -}}
+{{- $_ := set $found "namespace" $namespace -}}
+{{- $_ := set $found "port" (int .port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end }}
+
+{{/* Where the policy that holds now says that these pods are, as JSON. */}}
+{{- define "pdp.dns" -}}
+{{- $said := (include "pdp.policy" . | fromJson).dns | default dict -}}
+{{- dict "namespace" ($said.namespace | default "kube-system") "port" ($said.port | default 53 | int) | toJson -}}
+{{- end }}
+
+{{/*
+The secret source that a policy names, as JSON: its `port`, the `audience` of the tokens with which environments log in, its CA
+`bundle` and the value that holds it, `bundleKey`. `{}` where the policy names none. Takes the policy; a further source is a branch here.
+*/}}
+{{- define "pdp.source" -}}
+{{- if .vault -}}
+{{- dict "port" (include "pdp.port" .vault.address | int) "audience" .vault.audience "bundle" .vault.caBundle "bundleKey" "policy.vault.caBundle" | toJson -}}
+{{- else -}}
+{}
 {{- end -}}
 {{- end }}
 

@@ -47,7 +47,7 @@ pub fn matches(pattern: &str, value: &str) -> bool {
 
 /// What a pattern asks for, and what to do.
 #[must_use]
-pub fn words(pattern: &str) -> (&'static str, &'static str) {
+pub fn hint(pattern: &str) -> (&'static str, &'static str) {
     match pattern {
         LABEL => (
             "a name has 1 to 63 lower-case letters, digits and dashes, and no dash at its ends",
@@ -60,7 +60,10 @@ pub fn words(pattern: &str) -> (&'static str, &'static str) {
              digest; then write IMAGE@sha256:…",
         ),
         VARIABLE => ("a variable is named by letters, digits and _", "it must not start with a digit"),
-        FILE => ("a path of a file is absolute and has no colon", "write something like /etc/app/settings.yaml"),
+        FILE => (
+            "a path is absolute, names something below / and has no colon",
+            "write something like /etc/app/settings.yaml for a file, /var/cache/app for a folder",
+        ),
         SECRET => (
             "a path in the vault has segments of letters, digits, _ . and -, joined by /; none is made of dots alone, since it would \
              step out of the environment's prefix",

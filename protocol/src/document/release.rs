@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Desired, pattern};
 
+/// Seconds that a generation may take to become ready when the document says nothing.
+pub const PROGRESS_DEADLINE_SECONDS: i32 = 300;
+
+/// Memory limit where the document gives none and asks for no more.
+pub const MEMORY_LIMIT: &str = "512Mi";
+
 /// Self-contained: nothing has to be asked of the control plane to run it or to restart the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -137,6 +143,9 @@ pub struct ConfigFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 131_072))]
     pub content: Option<String>,
+    /// How `content` is written. Without it: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
     /// Content from the vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
@@ -144,6 +153,13 @@ pub struct ConfigFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = pattern::MODE))]
     pub mode: Option<String>,
+}
+
+/// How the content of a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Encoding {
+    /// RFC 4648, section 4, padded, without line breaks: for what is no text.
+    Base64,
 }
 
 /// An empty folder that the program may write to. It lives as long as the pod: nothing in it outlives a restart of that.
@@ -288,7 +304,7 @@ pub struct Probes {
     pub liveness: Option<Probe>,
 }
 
-/// An HTTP check where `path` is given, else a TCP check.
+/// An HTTP check where `path` is given, one of the gRPC health service where `grpc` is, else a TCP check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
@@ -299,6 +315,9 @@ pub struct Probe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), regex(pattern = pattern::ROOTED))]
     pub path: Option<String>,
+    /// What to ask the health service `grpc.health.v1.Health` for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcCheck>,
     /// Seconds between checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
@@ -313,6 +332,16 @@ pub struct Probe {
     pub failure_threshold: Option<i32>,
 }
 
+/// A check by the gRPC health service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcCheck {
+    /// Name of the service that is asked about. Without it: the server as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub service: Option<String>,
+}
+
 /// Numeric identities only; everything else is fixed by the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -321,6 +350,10 @@ pub struct SecurityOverrides {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub run_as_user: Option<i64>,
+    /// Group id of the process. Without it: what the image says, or 0 where `runAsUser` is a user that the image does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub run_as_group: Option<i64>,
     /// Group id of mounted files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]

@@ -9,16 +9,21 @@ use std::sync::LazyLock;
 
 use regex_lite::Regex;
 
+use form::{is_base64, is_image_name};
+
 use super::breach::{Breach, Weight};
 use super::{
-    ComponentType, ConfigFile, DataPlaneSpec, Endpoint, EnvVar, EnvironmentSpec, Medium, ReleaseSpec, Resources,
-    SecretRef, Shape, TaskRunSpec, Visibility, Volume, pattern,
+    ComponentType, ConfigFile, DataPlaneSpec, Encoding, Endpoint, EnvVar, EnvironmentSpec, MEMORY_LIMIT, Medium,
+    PROGRESS_DEADLINE_SECONDS, Probes, ReleaseSpec, Resources, SecretRef, Shape, TaskRunSpec, Visibility, Volume,
+    pattern,
 };
-use crate::quantity::Quantity;
+use crate::quantity::{Quantity, larger};
 use crate::text::steers;
 
+mod form;
+
 /// Longest name of a variable: it is a key of a ConfigMap or Secret.
-const MAX_VARIABLE: usize = 253;
+const MAX_VARIABLE: usize = 249;
 
 /// Longest name for people, in characters, as in the schema.
 const MAX_DISPLAY_NAME: usize = 256;
@@ -29,6 +34,9 @@ const MAX_FILES: usize = 64;
 /// Least limit of memory: below it no container starts, and the unit was forgotten.
 const LEAST_MEMORY: &str = "1Mi";
 
+/// Least size of a volume: a page. Below it nothing can be written, and the unit was forgotten.
+const LEAST_VOLUME: &str = "4Ki";
+
 /// Everything that is wrong with a release beyond its schema. Fields that a Present release needs are asked for elsewhere.
 #[must_use]
 pub fn of_release(spec: &ReleaseSpec) -> Vec<Breach> {
@@ -36,15 +44,19 @@ pub fn of_release(spec: &ReleaseSpec) -> Vec<Breach> {
     if let Some(image) = &spec.image {
         found.image(image);
     }
-    found.words("/command", spec.command.as_deref());
-    found.words("/args", spec.args.as_deref());
+    found.strings("/command", spec.command.as_deref());
+    found.strings("/args", spec.args.as_deref());
     found.env(spec.env.as_deref().unwrap_or_default());
     found.files(spec.files.as_deref().unwrap_or_default());
     found.endpoints(spec.endpoints.as_deref().unwrap_or_default());
     if let Some(resources) = &spec.resources {
         found.resources(resources);
     }
+    if let Some(probes) = &spec.probes {
+        found.probes(probes);
+    }
     found.volumes(spec);
+    found.deadline(spec);
     found.belongs(spec);
     found.0
 }
@@ -63,7 +75,7 @@ pub fn of_environment(spec: &EnvironmentSpec) -> Vec<Breach> {
 #[must_use]
 pub fn of_task_run(spec: &TaskRunSpec) -> Vec<Breach> {
     let mut found = Found(Vec::new());
-    found.words("/args", spec.args.as_deref());
+    found.strings("/args", spec.args.as_deref());
     found.0
 }
 
@@ -105,7 +117,7 @@ impl Found {
         static BY_DIGEST: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(pattern::IMAGE).ok());
         let at = || "/image".to_owned();
         if BY_DIGEST.as_ref().is_some_and(|form| !form.is_match(image)) {
-            let (what, fix) = pattern::words(pattern::IMAGE);
+            let (what, fix) = pattern::hint(pattern::IMAGE);
             self.always(at(), what, fix);
         } else if !image.split_once('@').is_some_and(|(name, _)| is_image_name(name)) {
             self.when_new(
@@ -118,9 +130,9 @@ impl Found {
     }
 
     /// Arguments of a command line must not have a NUL: they end there.
-    fn words(&mut self, field: &str, words: Option<&[String]>) {
-        for (index, word) in words.unwrap_or_default().iter().enumerate() {
-            self.no_nul(format!("{field}/{index}"), word);
+    fn strings(&mut self, field: &str, strings: Option<&[String]>) {
+        for (index, string) in strings.unwrap_or_default().iter().enumerate() {
+            self.no_nul(format!("{field}/{index}"), string);
         }
     }
 
@@ -149,38 +161,50 @@ impl Found {
     }
 
     fn files(&mut self, files: &[ConfigFile]) {
-        for (index, ConfigFile { path, content, secret_ref, mode: _ }) in files.iter().enumerate() {
+        for (index, ConfigFile { path, content, encoding, secret_ref, mode: _ }) in files.iter().enumerate() {
             let at = format!("/files/{index}");
-            self.path(format!("{at}/path"), path);
+            self.path(format!("{at}/path"), path, "file", "write something like /etc/app/settings.yaml");
             // More than that the schema refuses, and comparing each with each would take long.
             for earlier in files.iter().take(index).filter(|_| index < MAX_FILES) {
                 self.beside(format!("{at}/path"), &earlier.path, path);
             }
             self.source(&at, &format!("file {}", shown(path)), "content", content.is_some(), secret_ref.as_ref());
+            match (encoding, content) {
+                (Some(Encoding::Base64), Some(content)) if !is_base64(content) => {
+                    let what = "the content is not base64: padded with =, and without line breaks";
+                    self.always(format!("{at}/content"), what, "base64 -w0 FILE prints it");
+                }
+                (Some(_), None) => {
+                    let what = "an encoding belongs to content, and there is none";
+                    self.always(format!("{at}/encoding"), what, "leave it out: a value of the vault is taken as it is");
+                }
+                (Some(Encoding::Base64), Some(_)) | (None, _) => {}
+            }
         }
     }
 
-    fn path(&mut self, field: String, path: &str) {
-        let fix = "write something like /etc/app/settings.yaml";
+    fn path(&mut self, field: String, path: &str, of: &str, fix: &str) {
         if path.chars().any(steers) {
             self.when_new(field, "the path has a control character, a line break for instance", fix);
         } else if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
             self.when_new(
                 field,
-                "the path has an empty part, or one of . and ..; it must be the plain path of a file",
+                format!("the path has an empty part, or one of . and ..; it must be the plain path of a {of}"),
                 fix,
             );
-        } else if parts(path).first() == Some(&"proc") {
-            self.when_new(field, "no file can be put below /proc", fix);
+        } else if let Some(first @ (&"proc" | &"sys")) = parts(path).first() {
+            // Container runtimes refuse the first, and give the second to be read only.
+            self.when_new(field, format!("no {of} can be put below /{first}"), fix);
         }
     }
 
     fn volumes(&mut self, spec: &ReleaseSpec) {
-        let limit = spec.resources.as_ref().and_then(|resources| resources.memory_limit.as_deref());
+        let limit = memory_limit(spec.resources.as_ref());
+        let mut in_memory = Vec::new();
         let volumes = spec.volumes.as_deref().unwrap_or_default();
         for (index, Volume { path, medium, size }) in volumes.iter().enumerate() {
             let at = format!("/volumes/{index}");
-            self.path(format!("{at}/path"), path);
+            self.folder(format!("{at}/path"), path);
             let earlier = volumes.iter().take(index).map(|volume| &volume.path);
             let files = spec.files.iter().flatten().take(MAX_FILES).map(|file| &file.path);
             for other in earlier.chain(files) {
@@ -189,12 +213,33 @@ impl Found {
             let amount = Quantity::parse(size);
             if size.ends_with(['m', 'u', 'n']) || amount <= Quantity::parse("0") {
                 self.always(format!("{at}/size"), "a volume holds at least a byte", "write something like 100Mi");
+            } else if amount < Quantity::parse(LEAST_VOLUME) {
+                let what =
+                    format!("a volume of less than {LEAST_VOLUME} holds nothing; without a suffix it counts bytes");
+                self.when_new(format!("{at}/size"), what, "write something like 64Mi");
             }
-            let over = limit.and_then(Quantity::parse).is_some_and(|limit| amount > Some(limit));
-            if *medium == Some(Medium::Memory) && over {
-                let what = "a volume in memory is larger than memoryLimit: filling it would end the program";
-                self.when_new(format!("{at}/size"), what, "raise resources.memoryLimit, or use medium: Disk");
+            if *medium == Some(Medium::Memory) {
+                in_memory.push(size.as_str());
+                if Quantity::sum(in_memory.iter().copied())
+                    .zip(Quantity::parse(&limit))
+                    .is_some_and(|(sum, limit)| sum > limit)
+                {
+                    let what = format!(
+                        "what volumes in memory hold is more than the memory limit of {limit}: filling them would end the program"
+                    );
+                    self.when_new(format!("{at}/size"), what, "raise resources.memoryLimit, or use medium: Disk");
+                }
             }
+        }
+    }
+
+    fn folder(&mut self, field: String, path: &str) {
+        let fix = "write something like /var/cache/app";
+        let plain = path.trim_end_matches('/');
+        if !plain.is_empty() && plain.len() < path.len() {
+            self.when_new(field, "the path of a folder has no / at its end", "leave that / out");
+        } else {
+            self.path(field, path, "folder", fix);
         }
     }
 
@@ -202,9 +247,9 @@ impl Found {
     fn beside(&mut self, field: String, earlier: &str, path: &str) {
         let (first, second) = (parts(earlier), parts(path));
         if earlier == path {
-            self.always(field, format!("file {} stands twice", shown(path)), "remove one");
+            self.always(field, format!("path {} stands twice", shown(path)), "remove one");
         } else if first == second {
-            self.when_new(field, format!("file {} is the same file as {}", shown(path), shown(earlier)), "remove one");
+            self.when_new(field, format!("path {} is the same as {}", shown(path), shown(earlier)), "remove one");
         } else if first.starts_with(&second) || second.starts_with(&first) {
             let what = format!("paths {} and {}: one is below the other", shown(earlier), shown(path));
             self.always(field, what, "what lies below would be hidden; choose another path for one of them");
@@ -222,7 +267,7 @@ impl Found {
         }
         let Some(SecretRef { path, key, version: _ }) = secret else { return };
         if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            let (what, fix) = pattern::words(pattern::SECRET);
+            let (what, fix) = pattern::hint(pattern::SECRET);
             self.always(format!("{at}/secretRef/path"), what, fix);
         }
         if key.is_empty() {
@@ -239,6 +284,16 @@ impl Found {
                 self.always(format!("{at}/name"), format!("endpoint {} stands twice", shown(name)), "rename one");
             }
             self.visibility(format!("{at}/visibility"), visibility.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn probes(&mut self, probes: &Probes) {
+        let Probes { startup, readiness, liveness } = probes;
+        for (name, probe) in [("startup", startup), ("readiness", readiness), ("liveness", liveness)] {
+            if probe.as_ref().is_some_and(|probe| probe.path.is_some() && probe.grpc.is_some()) {
+                let what = "a probe asks by HTTP or by gRPC, and this one has both path and grpc";
+                self.always(format!("/probes/{name}"), what, "keep one of them");
+            }
         }
     }
 
@@ -283,6 +338,18 @@ impl Found {
         }
     }
 
+    /// The API server refuses a Deployment whose pods could not count in time.
+    fn deadline(&mut self, spec: &ReleaseSpec) {
+        let is_task = spec.component_type.is_some_and(|component| component.shape().is_task());
+        let deadline = spec.progress_deadline_seconds.unwrap_or(PROGRESS_DEADLINE_SECONDS);
+        if let Some(seconds) = spec.min_ready_seconds.filter(|seconds| *seconds >= deadline && !is_task) {
+            let what = format!(
+                "{seconds} s are not less than progressDeadlineSeconds, {deadline} s: no pod would count in time"
+            );
+            self.always("/minReadySeconds".to_owned(), what, "lower it, or raise progressDeadlineSeconds");
+        }
+    }
+
     /// Fields that the type of the component does not have.
     fn belongs(&mut self, spec: &ReleaseSpec) {
         let Some(component) = spec.component_type else { return };
@@ -310,22 +377,16 @@ fn parts(path: &str) -> Vec<&str> {
     path.split('/').filter(|part| !matches!(*part, "" | ".")).collect()
 }
 
+/// The limit that a pod gets: as asked for, or the usual one, and never below what is guaranteed.
+fn memory_limit(asked: Option<&Resources>) -> String {
+    let request = || asked.and_then(|asked| asked.memory_request.as_deref()).unwrap_or(MEMORY_LIMIT);
+    let limit = asked.and_then(|asked| asked.memory_limit.clone());
+    limit.unwrap_or_else(|| larger(MEMORY_LIMIT, request()))
+}
+
 fn is_too_little(limit: &str) -> bool {
     let amount = Quantity::parse(limit);
     amount.is_some() && amount < Quantity::parse(LEAST_MEMORY) && amount != Quantity::parse("0")
-}
-
-/// The grammar of image references (distribution, `reference.go`): host and port, path of lower-case parts, a tag perhaps.
-fn is_image_name(name: &str) -> bool {
-    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let host = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
-        let part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*";
-        Regex::new(&format!(
-            r"^((({host})(\.{host})*|\[[0-9a-fA-F:]+\])(:[0-9]{{1,5}})?/)?{part}(/{part})*(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?$"
-        ))
-        .ok()
-    });
-    FORM.as_ref().is_none_or(|form| form.is_match(name))
 }
 
 #[cfg(test)]

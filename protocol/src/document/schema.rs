@@ -51,7 +51,7 @@ pub(super) struct Form {
 
 impl Form {
     fn new(pattern: &str) -> Option<Self> {
-        let (what, fix) = pattern::words(pattern);
+        let (what, fix) = pattern::hint(pattern);
         Some(Self { pattern: Regex::new(pattern).ok()?, what, fix })
     }
 }
@@ -157,6 +157,10 @@ impl Rule {
                 if let Some(Form { pattern, what, fix }) = pattern
                     && !pattern.is_match(text)
                 {
+                    let is_bytes = || text.strip_suffix('B').is_some_and(|amount| pattern.is_match(amount));
+                    let is_amount = pattern.as_str() == pattern::QUANTITY;
+                    let no_unit = "leave the B out: write 64M or 64Mi, which are bytes already";
+                    let fix = if is_amount && is_bytes() { no_unit } else { fix };
                     breach((*what).to_owned(), fix);
                 }
             }
@@ -205,7 +209,7 @@ const fn is_noncharacter(c: char) -> bool {
 /// What to do, where a bound alone does not tell.
 fn hint(at: &str) -> &'static str {
     match at.rsplit('/').next() {
-        Some("runAsUser") => "0 is root, which is refused",
+        Some("runAsUser" | "runAsGroup") => "0 is root, which is refused",
         Some("value") => "use a file",
         Some("content") => "put it into the image, or fetch it when the program starts",
         Some("port") => "a port number",
@@ -239,7 +243,7 @@ mod tests {
         fn look(rule: &Rule, at: &str) {
             match rule {
                 Rule::Text { pattern: Some(form), .. } => {
-                    assert_ne!(form.what, pattern::words("no such pattern").0, "{at}: {}", form.pattern);
+                    assert_ne!(form.what, pattern::hint("no such pattern").0, "{at}: {}", form.pattern);
                     assert!(!form.what.contains(['^', '$']), "{at}");
                 }
                 Rule::List { item, .. } => look(item, &format!("{at}/*")),

@@ -19,7 +19,7 @@ pub struct Shape {
     pub workload: Workload,
     /// Whether it may have endpoints, each with a Service.
     pub endpoints: bool,
-    /// Whether maintenance takes away one of its pods at a time: somebody waits for its answers.
+    /// Whether it gets a PodDisruptionBudget, because clients call it.
     pub disruption_budget: bool,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ResourceKey;
 
-/// Root digest of stored documents, with what stands outside it.
+/// Root digest of the stored documents, and the counters that it does not cover.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Inventory {

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ResourceKey;
 
+/// Name of the capability to keep the last lines of pods that are stopped, and to give them for [`StreamStart::stopped`].
+pub const LAST_LINES: &str = "lastLines";
+
 /// Start a log stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -29,6 +32,11 @@ pub struct StreamStart {
     /// The container instance before the running one.
     #[serde(default)]
     pub previous: bool,
+    /// The last lines of pods that were stopped: of a Release's version that was taken back, of a TaskRun that was cancelled. Those of
+    /// the pods that are there where a Release failed and had no version to go back to. Of the other rules only `tail` counts. A
+    /// part of the capability [`LAST_LINES`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// Cursors of the last chunks received, one per source, to go on after them. Sources without one follow the other rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resume: Vec<String>,

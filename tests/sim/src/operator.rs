@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures::channel::{mpsc, oneshot};
 use jiff::Timestamp;
 use pdp_agent::admin::Health;
-use pdp_agent::elector::{Epoch, Leadership, State, Teller};
+use pdp_agent::elector::{Epoch, Leadership, Publisher, State};
 use pdp_agent::operator::clock::Clock;
 use pdp_agent::operator::{self, OperatorContext};
 use pdp_agent::settings::Settings;
@@ -29,7 +29,7 @@ use super::world::World;
 
 /// One process.
 pub(super) struct Operator {
-    teller: Teller,
+    publisher: Publisher,
     epoch: Epoch,
     /// Whether it holds the lease.
     leads: bool,
@@ -54,7 +54,7 @@ impl World {
         self.terms += 1;
         let incarnation = self.incarnations;
         let epoch = Epoch { lease: "lease".to_owned(), transitions: self.terms };
-        let (teller, leadership) = Leadership::told(State::Leading(epoch.clone()));
+        let (publisher, leadership) = Leadership::channel(State::Leading(epoch.clone()));
         let remote = Remote { incarnation, mailbox: Arc::clone(&self.mailbox) };
         let context = OperatorContext {
             api: Arc::new(remote.clone()),
@@ -69,7 +69,7 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "a process: its tasks end with it, and `abort` kills it")]
         let task = tokio::spawn(operator::run(context, CancellationToken::new())).abort_handle();
         let (calls, follows) = (BTreeMap::new(), BTreeMap::new());
-        self.operators.insert(incarnation, Operator { teller, epoch, leads: true, calls, tokens: 0, follows, task });
+        self.operators.insert(incarnation, Operator { publisher, epoch, leads: true, calls, tokens: 0, follows, task });
         self.operator = Some(incarnation);
         note!(self, "operator {incarnation} starts");
     }
@@ -78,14 +78,14 @@ impl World {
     pub(super) fn operator_sleeps(&mut self, incarnation: u64) {
         if let Some(operator) = self.operators.get(&incarnation).filter(|_| self.bug != Some(Bug::LeadershipUnchecked))
         {
-            operator.teller.tell(State::Unconfirmed(operator.epoch.clone()));
+            operator.publisher.publish(State::Unconfirmed(operator.epoch.clone()));
         }
     }
 
     /// It wakes, and renews its lease unless somebody else has it.
     pub(super) fn operator_wakes(&mut self, incarnation: u64) {
         if let Some(operator) = self.operators.get(&incarnation).filter(|operator| operator.leads) {
-            operator.teller.tell(State::Leading(operator.epoch.clone()));
+            operator.publisher.publish(State::Leading(operator.epoch.clone()));
         }
     }
 
@@ -95,7 +95,7 @@ impl World {
             && self.bug != Some(Bug::LeadershipUnchecked)
         {
             operator.leads = false;
-            operator.teller.tell(State::Standby { holder: None });
+            operator.publisher.publish(State::Standby { holder: None });
         }
     }
 

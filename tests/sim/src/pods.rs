@@ -286,7 +286,7 @@ fn slice(api: &Api, service: &Value) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": { "name": slice_of(&id).name, "namespace": id.namespace, "labels": labels },
-        "endpoints": endpoints,
+        "endpoints": endpoints, "ports": service.pointer("/spec/ports"),
     })
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::plan::{Dice, Fault, Role};
+use super::plan::{Dice, Fault, Form, Role};
 use super::replicas::{self, Replica};
 use super::rig::{LIMIT, Rig};
 use super::watch::NAMESPACE;
@@ -44,12 +44,17 @@ impl After {
         }
     }
 
-    /// Longest that it may take, where that is promised.
+    /// Longest that it may take, where that is promised. The short form shares its processors with other tests, so it tells only what
+    /// is far too slow.
     #[must_use]
-    pub const fn limit(self) -> Option<Duration> {
+    pub const fn limit(self, form: Form) -> Option<Duration> {
+        let (crash, stop) = match form {
+            Form::Short => (30, 6),
+            Form::Full => (15, 2),
+        };
         match self {
-            Self::TakeoverAfterCrash | Self::LedAgain => Some(Duration::from_secs(15)),
-            Self::TakeoverAfterStop => Some(Duration::from_secs(2)),
+            Self::TakeoverAfterCrash | Self::LedAgain => Some(Duration::from_secs(crash)),
+            Self::TakeoverAfterStop => Some(Duration::from_secs(stop)),
             Self::Flows | Self::Adopted => None,
         }
     }

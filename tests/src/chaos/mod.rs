@@ -118,7 +118,7 @@ async fn on(bed: &Testbed, settings: &Settings) -> Result<()> {
         ended?.context("the stream")?;
     }
     let (history, violations) = run.settle(&rig).await?;
-    run.tell(&rig, &plan, &stream.counts, &history, &violations)
+    run.tell(settings.form, &rig, &plan, &stream.counts, &history, &violations)
 }
 
 /// The agent with failpoints, two replicas each, certificates of two minutes.
@@ -253,6 +253,7 @@ impl Run {
     /// Prints everything; an error if anything is not as it must be.
     fn tell(
         &self,
+        form: Form,
         rig: &Rig,
         plan: &[Fault],
         counts: &Counts,
@@ -276,7 +277,7 @@ impl Run {
             .made
             .iter()
             .flat_map(|made| made.times.iter().map(move |(after, took)| (made, after, took)))
-            .filter(|(_, after, took)| after.limit().is_some_and(|limit| **took > limit))
+            .filter(|(_, after, took)| after.limit(form).is_some_and(|limit| **took > limit))
             .map(|(made, after, took)| {
                 format!("{}: {} only after {:.1} s", made.what, after.name(), took.as_secs_f64())
             })

@@ -122,7 +122,10 @@ impl Rig {
     /// # Errors
     /// It is not within [`LIMIT`].
     pub async fn api_ready(&self) -> Result<()> {
-        wait_until(LIMIT, "the API server", || self.bed().kubectl(&["get", "--raw", "/readyz"])).await?;
+        wait_until(LIMIT, "the API server", || {
+            self.bed().kubectl(&["get", "--raw", "/readyz", "--request-timeout=5s"])
+        })
+        .await?;
         Ok(())
     }
 

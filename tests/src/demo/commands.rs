@@ -5,9 +5,11 @@ use tokio::process::Command;
 
 use super::Demo;
 use super::programs::lines_of;
-use super::steps::SAMPLE;
 use crate::installation::{Pdpctl, artifacts};
 use crate::testbed::{Sample, Testbed};
+
+/// The component that is deployed.
+const SAMPLE: &str = "config/samples/httpbin.yaml";
 
 impl Demo {
     /// Deploys a version of the sample and shows how it goes.

@@ -16,7 +16,6 @@ use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
 
 const ORGANIZATION: &str = "acme";
 const PROJECT: &str = "shop";
-pub(super) const SAMPLE: &str = "config/samples/httpbin.yaml";
 const STEPS: usize = 10;
 
 /// What the steps hand on to each other.

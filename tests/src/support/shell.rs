@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use tokio::sync::OnceCell;
 
 use crate::testbed::{ImageSpec, Testbed};
 
@@ -20,11 +21,17 @@ pub fn files() -> Result<Vec<(PathBuf, String)>> {
         .collect()
 }
 
-/// Pushes the image, and returns it by digest. Its argument is a script.
+/// Pushes the image, once for each program, and returns it by digest. Its argument is a script.
 ///
 /// # Errors
 /// The machine has no such shell, or the registry does not take the image.
 pub async fn image(bed: &Testbed) -> Result<String> {
+    static PUSHED: OnceCell<String> = OnceCell::const_new();
+    let pushed = PUSHED.get_or_try_init(|| push(bed)).await?;
+    Ok(pushed.clone())
+}
+
+async fn push(bed: &Testbed) -> Result<String> {
     let entrypoint = vec!["/bin/dash".to_owned(), "-c".to_owned()];
     Ok(bed.push_image(&ImageSpec { files: files()?, entrypoint, ..ImageSpec::default() }, "shell:1").await?)
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 
+use super::applied::{deployment_available, kubectl_apply};
 use super::process::{clean, run};
 use prepare::{Artifact, Recipe};
 
 use super::registry::{self, Own};
-use super::up::{deployment_available, kubectl_apply};
 use super::{Cache, Error, Instance, files, kubectl, recipe, wait_until};
 
 /// A part that `up --with` installs.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use super::config::Record;
@@ -59,6 +59,17 @@ impl Testbed {
     /// The connection is refused, times out or has no route.
     pub async fn connect(&self, side: Side, address: std::net::SocketAddr) -> Result<TcpStream, Error> {
         Sockets::inside(&self.own("its networks")?.netns_file(side))?.connect(address).await
+    }
+
+    /// Listens at an address of one side. The side is given the address if it has it not, and keeps it; the cluster is told the way
+    /// to one of the far side. Connections are taken by the kernel until the listener is dropped, whether anybody accepts them or not.
+    ///
+    /// # Errors
+    /// The address is taken, or the cluster is external.
+    pub async fn listen(&self, side: Side, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
+        let instance = self.own("its networks")?;
+        network::add_address(instance, side, address.ip()).await?;
+        Sockets::inside(&instance.netns_file(side))?.listen(address).await
     }
 
     /// Cuts the link between the two networks.

@@ -54,11 +54,26 @@ impl Sockets {
     /// # Errors
     /// The connection is refused, times out or has no route.
     pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
+        self.socket().await?.connect(address).await.map_err(Error::io("connect to", address.to_string()))
+    }
+
+    /// Listens at an address that the namespace has.
+    ///
+    /// # Errors
+    /// The address is taken, or the namespace has it not.
+    pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener, Error> {
+        let failed = || Error::io("listen on", address.to_string());
+        let socket = self.socket().await?;
+        socket.set_reuseaddr(true).map_err(failed())?;
+        socket.bind(address).map_err(failed())?;
+        socket.listen(128).map_err(failed())
+    }
+
+    async fn socket(&self) -> Result<TcpSocket, Error> {
         let (reply, socket) = oneshot::channel();
         let gone = || Error::io("enter", &self.namespace)(std::io::Error::other("its thread has ended"));
         self.requests.send(reply).map_err(|_| gone())?;
-        let socket = socket.await.map_err(|_| gone())?.map_err(Error::io("make a socket in", &self.namespace))?;
-        socket.connect(address).await.map_err(Error::io("connect to", address.to_string()))
+        socket.await.map_err(|_| gone())?.map_err(Error::io("make a socket in", &self.namespace))
     }
 }
 

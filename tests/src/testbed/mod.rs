@@ -7,6 +7,7 @@
 //! Programs that are left running are known by pid files; there is no daemon.
 
 pub mod addon;
+mod applied;
 mod cgroup;
 mod config;
 pub mod down;

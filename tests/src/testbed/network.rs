@@ -3,6 +3,7 @@
 //! Nothing is added to the host's own network: no address, route or rule. There is no default route inside, so that unknown
 //! destinations fail at once.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -45,6 +46,25 @@ pub(crate) fn inside(instance: &Instance, side: Side) -> Command {
 
 pub(crate) fn enter(instance: &Instance, side: Side) -> Vec<String> {
     vec![format!("--net={}", instance.netns_file(side).display())]
+}
+
+/// Gives one side an address, unless it has it, so that the other one reaches it.
+///
+/// # Errors
+/// The kernel refuses.
+pub(crate) async fn add_address(instance: &Instance, side: Side, address: IpAddr) -> Result<(), Error> {
+    let (cluster, here) = (instance.netns(Side::Cluster), instance.netns(side));
+    let known = [CONTROL_PLANE_IP, CLUSTER_IP, NODE_IP];
+    if known.contains(&address.to_string().as_str()) {
+        return Ok(());
+    }
+    match side {
+        Side::Cluster => ip(&format!("-n {here} addr replace {address}/32 dev node0")).await.map(drop),
+        Side::ControlPlane => {
+            ip(&format!("-n {here} addr replace {address}/32 dev down0")).await?;
+            ip(&format!("-n {cluster} route replace {address}/32 via {CONTROL_PLANE_IP}")).await.map(drop)
+        }
+    }
 }
 
 /// Makes namespaces, link and firewall; what is there already stays.

@@ -15,7 +15,7 @@ pub enum Sample {
     HttpbinOld,
     /// go-httpbin, the newer version.
     HttpbinNew,
-    /// A client for use inside pods: `probe get URL`, `probe dial HOST:PORT`, `probe load URL`, `probe sleep`.
+    /// A client for use inside pods: `probe get URL`, `probe dial HOST:PORT`, `probe reach TARGET…`, `probe load URL`, `probe sleep`.
     Probe,
 }
 

@@ -2,15 +2,14 @@
 //! that `up` on a healthy cluster verifies it and changes nothing.
 
 use std::future::Future;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::{Api, Client};
 use prepare::{Recipe, Wanted};
 
 use super::addon::Addon;
+use super::applied::{deployment_available, kubectl_apply};
 use super::config::{self, Record};
 use super::instance::{API_PORT, NODE_IP};
 use super::parts::{self, Part};
@@ -204,12 +203,6 @@ async fn api_ready(instance: &Instance) -> Result<(), Error> {
     .await
 }
 
-pub(crate) async fn kubectl_apply(instance: &Instance, file: &Path) -> Result<(), Error> {
-    let mut apply = kubectl(instance)?;
-    apply.args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(file);
-    run(&format!("applying {}", file.display()), &mut apply).await.map(drop)
-}
-
 fn node_ready(client: &Client) -> impl Future<Output = Result<(), Error>> {
     let nodes: Api<Node> = Api::all(client.clone());
     wait_until(Duration::from_secs(60), "the node to be Ready", move || {
@@ -224,18 +217,6 @@ fn node_ready(client: &Client) -> impl Future<Output = Result<(), Error>> {
             }
         }
     })
-}
-
-pub(crate) async fn deployment_available(client: &Client, namespace: &str, name: &str) -> Result<(), Error> {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    wait_until(Duration::from_secs(90), &format!("Deployment {namespace}/{name}"), async || {
-        let found = api.get(name).await.map_err(|error| error.to_string())?;
-        let (generation, status) = (found.metadata.generation, found.status.unwrap_or_default());
-        let current = status.observed_generation >= generation;
-        let available = status.available_replicas.unwrap_or_default();
-        if current && available > 0 { Ok(()) } else { Err(format!("{available} replicas are available")) }
-    })
-    .await
 }
 
 /// CoreDNS runs, and its Service is programmed.

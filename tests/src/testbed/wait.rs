@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 
-/// Time between two looks at a condition.
+/// Time between the first looks at a condition, and between later ones: many of them start a program.
 const PAUSE: Duration = Duration::from_millis(60);
+const LATER: Duration = Duration::from_millis(250);
+
+/// How many are the first ones.
+const FIRST: usize = 20;
 
 /// Looks until `look` returns `Ok`, at most for `limit`. An `Err` means "not yet" and says what was seen instead.
 ///
@@ -23,6 +27,7 @@ where
 {
     let end = Instant::now() + limit;
     let mut last = "the look itself did not return".to_owned();
+    let mut looks = 0;
     loop {
         let rest = end.saturating_duration_since(Instant::now());
         match tokio::time::timeout(rest.max(PAUSE), look()).await {
@@ -34,7 +39,8 @@ where
         if Instant::now() >= end {
             return Err(Error::Timeout { what: what.to_owned(), seconds: limit.as_secs(), last });
         }
-        tokio::time::sleep(PAUSE).await;
+        looks += 1;
+        tokio::time::sleep(if looks < FIRST { PAUSE } else { LATER }).await;
     }
 }
 

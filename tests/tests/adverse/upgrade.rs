@@ -53,7 +53,7 @@ async fn install(agent: &Installation) {
     agent.connected(LIMIT).await.unwrap();
 }
 
-/// Uid and version of every Deployment and Service, uid of every pod, once the last rollout is over to its end.
+/// Uid and version of every Deployment (its generation: a controller writes its status) and Service, uid of every pod, once the last rollout is over to its end.
 async fn versions(place: &Place) -> Vec<String> {
     wait_until(LIMIT, "the rollout to be over", || async {
         let pods = objects(place, "pods").await.map_err(|error| error.to_string())?.len();
@@ -64,7 +64,7 @@ async fn versions(place: &Place) -> Vec<String> {
     .await
     .unwrap();
     let mut all = Vec::new();
-    for (kind, field) in [("deployments", "resourceVersion"), ("services", "resourceVersion"), ("pods", "uid")] {
+    for (kind, field) in [("deployments", "generation"), ("services", "resourceVersion"), ("pods", "uid")] {
         for object in objects(place, kind).await.unwrap() {
             let metadata = &object["metadata"];
             all.push(format!("{kind} {} {} {}", metadata["name"], metadata["uid"], metadata[field]));

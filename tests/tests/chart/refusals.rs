@@ -30,6 +30,9 @@ fn a_value_that_cannot_be_is_refused_with_its_place_and_the_fix() {
         ("policy.logs.mode=Sometimes", &["/policy/logs/mode", "'ThroughLink'"]),
         ("policy.environments[0].security=Privileged", &["/policy/environments/0/security", "'Baseline'"]),
         ("policy.vault.address=https://v.test", &["/policy/vault", "missing properties", "'role'"]),
+        ("policy.dns.port=0", &["/policy/dns/port", "minimum"]),
+        ("policy.dns.namespace=Kube_System", &["/policy/dns/namespace"]),
+        ("policy.dns.service=kube-dns", &["/policy/dns", "'service'"]),
         ("proxy.url=https://p.test:3128", &["proxy.url is https://", "http:// only", "Give that address of the proxy"]),
         (
             "proxy.url=http://me:pw@p.test:3128",

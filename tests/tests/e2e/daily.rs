@@ -34,12 +34,14 @@ async fn pods(place: &Place) -> Vec<Value> {
 async fn a_version_that_dies_just_after_its_start_goes_back_and_deploy_says_so() {
     let place = place("dies").await;
     assert_eq!(component(&place, &script("Worker", FOREVER, "").await).await.code, 0);
-    let ended = component(&place, &script("Worker", "sleep 2; echo FATAL; exit 1", "").await).await;
+    let ended = component(&place, &script("Worker", "sleep 2; echo FATAL; sleep 1; exit 1", "").await).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(format!("{}{}", ended.stdout, ended.stderr).contains("ends again and again"), "{ended:?}");
     phase(&place, "app", "RolledBack").await;
+    let last = place.cli.ended(&["logs", "app", "--environment", "dev", "--failed"]).await.unwrap();
+    assert!(last.code == 0 && last.stdout.contains("FATAL"), "{last:?}");
     // It lives for longer than a pod has to stay ready.
-    let ended = component(&place, &script("Worker", "sleep 20; exit 1", "").await).await;
+    let ended = component(&place, &script("Worker", "sleep 40; exit 1", "").await).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     let row = phase(&place, "app", "RolledBack").await;
     assert!(row.to_string().contains("ended within 60 s"), "{row}");
@@ -80,10 +82,12 @@ async fn what_a_person_sets_for_the_main_container_is_taken_back() {
     let bed = &agent().await.bed;
     let target = format!("deployment/{deployment}");
     bed.kubectl(&["set", "env", &target, "-n", &place.namespace, "DEBUG=1", "GREETING=evil"]).await.unwrap();
-    wait_until(LIMIT, "the variables to be as they were", || async {
+    let probe = r#"{"spec": {"template": {"spec": {"containers": [{"name": "main", "livenessProbe": {"exec": {"command": ["true"]}}}]}}}}"#;
+    bed.kubectl(&["patch", &target, "-n", &place.namespace, "-p", probe]).await.unwrap();
+    wait_until(LIMIT, "the variables and probes to be as they were", || async {
         let now = object(&place, "deployment", &deployment).await.map_err(|error| error.to_string())?;
-        let env = now["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
-        if env.contains("DEBUG") || env.contains("evil") { Err(env) } else { Ok(()) }
+        let main = now["spec"]["template"]["spec"]["containers"][0].to_string();
+        if ["DEBUG", "evil", "livenessProbe"].iter().any(|set| main.contains(set)) { Err(main) } else { Ok(()) }
     })
     .await
     .unwrap();
@@ -97,7 +101,8 @@ async fn a_deleted_namespace_is_whole_again() {
     bed.vault_put(&format!("{}/app", place.namespace), json!({ "token": "x" })).await.unwrap();
     let text = script("Worker", FOREVER, "env:\n- name: TOKEN\n  secretRef: {path: app, key: token}\n").await;
     assert_eq!(component(&place, &text).await.code, 0);
-    let kinds = "serviceaccounts,limitranges,networkpolicies,rolebindings,secrets,configmaps,deployments";
+    let kinds =
+        "serviceaccounts,limitranges,networkpolicies,rolebindings,secrets,configmaps,controllerrevisions,deployments";
     let names = async || {
         let found = bed.kubectl(&["get", kinds, "-n", &place.namespace, "-o", "name"]).await;
         let found = found.map_err(|error| error.to_string())?;
@@ -123,7 +128,7 @@ async fn a_deleted_namespace_is_whole_again() {
 async fn a_run_that_took_too_long_keeps_its_log() {
     let place = place("slow").await;
     let text =
-        script("ManualTask", "echo began; sleep 60", "task: {timeoutSeconds: 3}\nterminationGraceSeconds: 1\n").await;
+        script("ManualTask", "echo began; sleep 120", "task: {timeoutSeconds: 15}\nterminationGraceSeconds: 1\n").await;
     assert_eq!(component(&place, &text).await.code, 0);
     let ended = place.cli.ended(&["run", "app", "--environment", "dev", "--wait"]).await.unwrap();
     assert_eq!(ended.code, 1, "{ended:?}");
@@ -135,13 +140,40 @@ async fn a_run_that_took_too_long_keeps_its_log() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_cancelled_leaves_its_last_lines() {
+    let place = place("cancelled").await;
+    // As process 1 a shell ends at a signal only if it has a trap for it.
+    let hangs = "trap 'echo told; sleep 1; exit 3' TERM; echo began; while :; do sleep 1; done";
+    assert_eq!(component(&place, &script("ManualTask", hangs, "").await).await.code, 0);
+    assert_eq!(place.cli.ended(&["run", "app", "--environment", "dev"]).await.unwrap().code, 0);
+    let runs = wait_until(LIMIT, "the run to run", || async {
+        let runs = place.cli.json(&["get", "runs", "app", "--environment", "dev"]).await;
+        let runs = runs.map_err(|error| error.to_string())?;
+        if runs[0]["started"].is_null() { Err(runs.to_string()) } else { Ok(runs) }
+    });
+    let runs = runs.await.unwrap();
+    let run = runs[0]["id"].as_str().unwrap();
+    assert_eq!(place.cli.ended(&["cancel", "app", run]).await.unwrap().code, 0);
+    let log = ["logs", "app", "--environment", "dev", "--run", run];
+    wait_until(LIMIT, "the pod to be gone and its last lines to be there", || async {
+        let log = place.cli.ended(&log).await.map_err(|error| error.to_string())?;
+        let gone = objects(&place, "pods").await.map_err(|error| error.to_string())?.is_empty();
+        let whole = ["began", "told"].iter().all(|line| log.stdout.contains(line));
+        if gone && whole && log.code == 0 { Ok(()) } else { Err(format!("{log:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn a_program_writes_to_its_volumes_and_reads_its_files_as_their_modes_say() {
     let place = place("volumes").await;
     agent().await.bed.vault_put(&format!("{}/app", place.namespace), json!({ "token": "secret-value" })).await.unwrap();
     let check = "set -e; echo kept > /data/file; cat /data/file; echo x > /tmp/file; [ -x /etc/run.sh ]; read T < /etc/token || true; [ -n \"$T\" ]; \
-                 [ ! -w /etc/run.sh ]; echo done";
+                 [ ! -w /etc/run.sh ]; read B < /etc/bytes; [ \"$B\" = \"$(printf '\\351')\" ]; echo done";
     let more = "volumes:\n- {path: /data, size: 16Mi}\n- {path: /tmp, medium: Memory, size: 8Mi}\n\
-                files:\n- {path: /etc/run.sh, content: \"true\\n\", mode: \"0755\"}\n- {path: /etc/token, secretRef: {path: app, key: token}}\n";
+                files:\n- {path: /etc/run.sh, content: \"true\\n\", mode: \"0755\"}\n\
+                - {path: /etc/bytes, content: 6Qo=, encoding: Base64}\n- {path: /etc/token, secretRef: {path: app, key: token}}\n";
     assert_eq!(component(&place, &script("ManualTask", check, more).await).await.code, 0);
     let ended = place.cli.ended(&["run", "app", "--environment", "dev", "--wait"]).await.unwrap();
     assert_eq!(ended.code, 0, "{ended:?}\n{}", diagnose(&place).await);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::installation::Place;
 use tests::testbed::{Sample, Testbed, wait_until};
 
-use tests::support::{LIMIT, agent, ask, component, deploy, phase, place, put_secrets, release};
+use tests::support::{LIMIT, agent, ask, component, component_within, deploy, phase, place, put_secrets, release};
 
 #[tokio::test]
 async fn a_crashing_version_goes_back_by_itself_once_and_says_why() {
@@ -29,7 +29,7 @@ async fn an_absent_image_stalls_while_the_old_version_serves() {
     put_secrets(&place, "s").await;
     assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
     let image = format!("registry.customer.test:5000/httpbin@sha256:{}", "0".repeat(64));
-    let ended = component(&place, &format!("{SERVICE}image: {image}\n")).await;
+    let ended = component_within(&place, &format!("{SERVICE}image: {image}\n"), "30s").await;
     assert_eq!(ended.code, 3, "{ended:?}");
     says(&place, "Stalled", &["image"]).await;
     assert!(ask(&place, "/version").await.unwrap().contains(Testbed::sample_version(Sample::HttpbinOld)));
@@ -69,7 +69,7 @@ async fn a_quota_that_is_used_up_stalls_with_its_words() {
     let project = format!("quota-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
     let place = agent.environment_with(&project, &["--quota-pods", "1"]).await.unwrap();
     let image = agent.bed.sample(Sample::HttpbinOld).unwrap();
-    let ended = component(&place, &format!("{SERVICE}image: {image}\nscaling: {{replicas: 4}}\n")).await;
+    let ended = component_within(&place, &format!("{SERVICE}image: {image}\nscaling: {{replicas: 4}}\n"), "50s").await;
     assert_eq!(ended.code, 3, "{ended:?}");
     says(&place, "Stalled", &["quota"]).await;
 }

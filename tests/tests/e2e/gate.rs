@@ -72,7 +72,7 @@ async fn behind_the_start_gate_no_program_meets_an_open_network() {
 /// Exit codes of some runs of a task, one after the other.
 async fn tries(place: &Place, task: &str) -> Vec<i64> {
     for _ in 0..TRIES {
-        place.cli.ended(&["run", task, "--environment", "dev", "--wait", "--timeout", "60s"]).await.unwrap();
+        place.cli.ended(&["run", task, "--environment", "dev", "--wait", "--timeout", "120s"]).await.unwrap();
     }
     let runs = place.cli.json(&["get", "runs", task, "--environment", "dev"]).await.unwrap();
     runs.as_array().unwrap().iter().map(|run| run["exitCode"].as_i64().unwrap_or_else(|| panic!("{runs}"))).collect()

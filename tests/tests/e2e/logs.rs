@@ -1,12 +1,11 @@
 //! Logs through the link: what a pod says is at the console at once, in order, and nothing is doubled.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use tests::testbed::{Sample, wait_until};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use tests::support::{LIMIT, ask, deploy, place, put_secrets};
+use tests::support::{LIMIT, answered, ask, deploy, place, put_secrets};
 
 #[tokio::test]
 async fn every_request_is_in_the_followed_log_once_and_in_order() {
@@ -16,6 +15,7 @@ async fn every_request_is_in_the_followed_log_once_and_in_order() {
     let mut follower =
         place.cli.command(&["logs", "httpbin", "--environment", "dev", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    answered(&place, "/version").await;
     let asking = async {
         for number in 0..50 {
             ask(&place, &format!("/status/200?n={number:03}")).await.unwrap();
@@ -30,7 +30,7 @@ async fn every_request_is_in_the_followed_log_once_and_in_order() {
             }
         }
     };
-    let (_, read) = tokio::join!(asking, tokio::time::timeout(Duration::from_secs(60), reading));
+    let (_, read) = tokio::join!(asking, tokio::time::timeout(2 * LIMIT, reading));
     follower.kill().await.unwrap();
     assert!(read.is_ok(), "only {seen:?}");
     let expected: Vec<String> = (0..50).map(|number| format!("{number:03}")).collect();
@@ -42,6 +42,7 @@ async fn the_last_lines_are_printed_without_following() {
     let place = place("tail").await;
     put_secrets(&place, "s").await;
     assert_eq!(deploy(&place, Sample::HttpbinOld, &[]).await.code, 0);
+    answered(&place, "/version").await;
     for number in 0..5 {
         ask(&place, &format!("/status/200?m={number}")).await.unwrap();
     }

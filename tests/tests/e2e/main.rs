@@ -20,6 +20,7 @@ mod gate;
 mod hostile;
 mod logs;
 mod paused;
+mod reach;
 mod refusals;
 mod removal;
 mod secrets;

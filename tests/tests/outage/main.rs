@@ -17,7 +17,7 @@ use serde_json::Value;
 use tests::chaos::plan::Role;
 use tests::chaos::replicas::replicas;
 use tests::installation::Place;
-use tests::support::{LIMIT, agent, ask, deploy, objects, phase, place, put_secrets};
+use tests::support::{LIMIT, agent, answered, ask, deploy, objects, phase, place, put_secrets};
 use tests::testbed::{Cut, Instance, Part, Sample, Testbed, wait_until};
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_cut_longer_than_the_certificates_life_needs_no_person() {
     .await
     .unwrap();
     agent.bed.restore_link().await.unwrap();
-    agent.connected(Duration::from_secs(60)).await.unwrap();
+    agent.connected(2 * LIMIT).await.unwrap();
     wait_until(LIMIT, "a new certificate", || async {
         if self::certificate().await == certificate { Err("the old one") } else { Ok(()) }
     })
@@ -146,17 +146,17 @@ async fn around_the_store(work: impl AsyncFnOnce(&std::path::Path)) {
 /// elsewhere a kubelet or systemd does that.
 async fn until_it_answers(bed: &Testbed) {
     let instance = bed.instance().unwrap();
-    let answered = wait_until(LIMIT, "the API server", async || {
+    let ready = wait_until(2 * LIMIT, "the API server", async || {
         for part in [Part::Etcd, Part::Apiserver] {
             if part.process(instance).is_none() {
                 println!("{} has ended, and is started again:\n{}", part.name(), last_lines(instance, part));
                 bed.restart(part).await?;
             }
         }
-        bed.kubectl(&["get", "--raw", "/readyz"]).await
+        bed.kubectl(&["get", "--raw", "/readyz", "--request-timeout=5s"]).await
     })
     .await;
-    if let Err(error) = answered {
+    if let Err(error) = ready {
         let logs =
             [Part::Etcd, Part::Apiserver].map(|part| format!("{}:\n{}", part.name(), last_lines(instance, part)));
         panic!("{error}\n{}", logs.join("\n"));
@@ -213,7 +213,7 @@ async fn running(name: &str, sample: Sample) -> Place {
     put_secrets(&place, "s").await;
     let ended = deploy(&place, sample, &[]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ask(&place, "/version").await.unwrap().contains(Testbed::sample_version(sample)));
+    assert!(answered(&place, "/version").await.contains(Testbed::sample_version(sample)));
     place
 }
 

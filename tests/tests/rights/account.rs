@@ -67,17 +67,17 @@ impl Account {
     }
 
     pub(crate) async fn send(&self, attack: &Attack) -> Answer {
-        self.ask(attack.method, &attack.path, attack.body.as_ref(), attack.headers).await
+        self.ask(attack.method, &attack.path, attack.body.as_ref(), &attack.headers).await
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>, headers: &[(&'static str, String)]) -> Answer {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let mut request = Request::builder().method(method).uri(path).header("content-type", kind);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
         let body = body.map(Value::to_string).unwrap_or_default();
-        let request = request.body(kube::client::Body::from(body.into_bytes())).unwrap();
+        let mut request = request.body(kube::client::Body::from(body.into_bytes())).unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
         let response = self.client.send(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.into_body().collect_bytes().await.unwrap();

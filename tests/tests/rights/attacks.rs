@@ -1,4 +1,5 @@
-//! What an attacker with the operator's token would try, as data: one request and the reason for which it must be refused.
+//! What an attacker with the operator's token would try, as data: one request and the reason for which it must be refused. The link's
+//! are in [`links`](super::links).
 
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub(crate) struct Attack {
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) body: Option<Value>,
-    pub(crate) headers: &'static [(&'static str, &'static str)],
+    pub(crate) headers: Vec<(&'static str, String)>,
     /// Part of the refusal; `|` stands between those of two policies that both refuse.
     pub(crate) refusal: &'static str,
 }
@@ -33,11 +34,29 @@ pub(crate) fn attack(
     body: Option<Value>,
     refusal: &'static str,
 ) -> Attack {
-    Attack { title: title.to_owned(), method, path, body, headers: &[], refusal }
+    Attack { title: title.to_owned(), method, path, body, headers: Vec::new(), refusal }
 }
+
+/// The chart's admission policies, without the name of the release.
+pub(crate) const POLICIES: [&str; 11] = [
+    "definitions",
+    "isolation",
+    "link",
+    "namespaces",
+    "objects",
+    "pod-templates",
+    "pods",
+    "rbac",
+    "secrets",
+    "services",
+    "tokens",
+];
 
 /// What RBAC says.
 pub(crate) const NO_RIGHT: &str = "cannot";
+
+/// What the policy on the operator's account says of marks that are not its own.
+pub(crate) const MARKS: &str = "only its own labels|only its own annotations|neither finalizers nor owners";
 
 /// Everything that comes to mind.
 pub(crate) fn all(places: &Places) -> Vec<Attack> {
@@ -104,6 +123,7 @@ fn reading(places: &Places) -> Vec<Attack> {
     ] {
         let title = format!("reads the Secret as {:?}", headers.iter().map(|(_, value)| *value).collect::<Vec<_>>());
         let path = format!("{system}/secrets/{secret}");
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         attacks.push(Attack { title, method: "GET", path, body: None, headers, refusal: "impersonate" });
     }
     attacks

@@ -1,8 +1,11 @@
 //! What an upgrade, uninstalling and installing again leave as it is.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::asking::LIMIT;
 use super::installation::Installation;
+use super::running;
+use tests::testbed::wait_until;
 
 /// Everything that is the customer's stays.
 pub(crate) async fn uninstalled_and_installed_again(installation: Installation) {
@@ -57,5 +60,39 @@ pub(crate) async fn uninstalled_and_installed_again(installation: Installation) 
 
     installation.upgrade(&[]).await;
     assert_eq!(kept().await, before, "installing again did not find what was there");
+    installation.close().await;
+}
+
+pub(crate) async fn enrolled_later(installation: Installation) {
+    let (name, admin) = (&installation.name, installation.admin());
+    let kinds = format!("/apis/pdp-agent.dev/v1alpha1/namespaces/{}", installation.namespace);
+    let made = pdp_agent::operator::object::fixed::namespace_name("acme", name, "dev");
+    let environment = json!({
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "dev"},
+        "spec": {"state": "Present", "organization": "acme", "project": name, "environment": "dev"},
+    });
+    assert_eq!(admin.post(&format!("{kinds}/environments"), &environment).await.status, 201);
+    let operator = installation.account("operator").await;
+    let running = running::start(&installation, &operator);
+    let ready_as = async |id: &str| {
+        wait_until(2 * LIMIT, &format!("the environment of {id} to be ready"), async || {
+            let environment = admin.get(&format!("{kinds}/environments/dev")).await.json();
+            let mut conditions = environment["status"]["conditions"].as_array().into_iter().flatten();
+            let ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
+            let namespace = admin.get(&format!("/api/v1/namespaces/{made}")).await.json();
+            let account = admin.get(&format!("/api/v1/namespaces/{made}/serviceaccounts/pdp-vault")).await.json();
+            let id_of = |object: &Value, key: &str| object["metadata"]["labels"][key] == id;
+            let named = id_of(&namespace, "pdp-agent.dev/installation")
+                && [&namespace, &account].iter().all(|object| id_of(object, "pdp-agent.dev/data-plane"));
+            if ready && named { Ok(()) } else { Err(format!("{environment} {namespace} {account}")) }
+        })
+        .await
+        .unwrap();
+    };
+    ready_as("local").await;
+    installation.enrolled_as(name).await;
+    ready_as(name).await;
+    running.stop().await;
+    installation.remove_namespace(&made).await;
     installation.close().await;
 }

@@ -30,6 +30,7 @@ impl Installation {
                 "environments": [{"organization": "acme"}, {"organization": "acme", "environment": "legacy", "security": "Baseline"}],
                 "internalRanges": super::rendered::RANGES,
                 "reachableRanges": super::rendered::REACHABLE,
+                "dns": {"namespace": super::rendered::DNS.0, "port": super::rendered::DNS.1},
                 "defaultQuota": {"pods": 20},
             },
         });
@@ -67,10 +68,17 @@ impl Installation {
         let left = self.testbed.kubectl(&["get", "namespace", "-l", &mine, "-o", "name"]).await.unwrap();
         for namespace in left.split_whitespace() {
             let free = ["patch", namespace, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#];
-            self.testbed.kubectl(&free).await.unwrap();
+            match self.testbed.kubectl(&free).await {
+                // One that was being deleted already may go meanwhile.
+                Err(error) if error.to_string().contains("NotFound") => {}
+                other => drop(other.unwrap()),
+            }
         }
-        self.testbed.kubectl(&["delete", "namespace", "-l", &mine, "--wait"]).await.unwrap();
-        self.testbed.kubectl(&["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait"]).await.unwrap();
+        // All at once, since the cluster takes some seconds for each.
+        let own = format!("namespace/{}", self.namespace);
+        let mut delete = vec!["delete", "--ignore-not-found", "--wait", &own];
+        delete.extend(left.split_whitespace());
+        self.testbed.kubectl(&delete).await.unwrap();
         let canary = self.canary_name();
         self.testbed.kubectl(&["-n", "kube-system", "delete", "secret", &canary, "--ignore-not-found"]).await.unwrap();
     }

@@ -20,6 +20,11 @@ pub(crate) fn isolation(places: &Places) -> Vec<Attack> {
         attacks.push(attack(&format!("removes {name}"), "DELETE", format!("{policies}/{name}?dryRun=All"), None, only));
     }
     let change = |spec: Value| Some(json!({"spec": spec}));
+    let dns = |namespace: &str, port: u16| {
+        let on = |port: u16| json!([{"protocol": "UDP", "port": port}, {"protocol": "TCP", "port": port}]);
+        let pods = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
+        json!({"egress": [{"to": [pods], "ports": on(port)}, {"to": [{"ipBlock": {"cidr": "169.254.20.10/32"}}], "ports": on(53)}]})
+    };
     let all = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]});
     for (title, name, spec, refusal) in [
         ("lets everything in", "pdp-default-deny", json!({"ingress": [{}]}), exactly),
@@ -27,6 +32,8 @@ pub(crate) fn isolation(places: &Places) -> Vec<Attack> {
         ("denies no pod", "pdp-default-deny", json!({"podSelector": {"matchLabels": {"a": "b"}}}), exactly),
         ("asks every resolver", "pdp-dns", json!({"egress": [{"ports": [{"port": 53, "protocol": "UDP"}]}]}), exactly),
         ("reaches every port as if it were DNS", "pdp-dns", json!({"egress": [{}]}), exactly),
+        ("asks another namespace as if it were the DNS's", "pdp-dns", dns("kube-system", 5353), exactly),
+        ("reaches another port of the DNS's namespace", "pdp-dns", dns("openshift-dns", 8080), exactly),
         (
             "is at home everywhere",
             "pdp-own-namespace",
@@ -311,15 +318,6 @@ pub(crate) fn heads(places: &Places) -> Vec<Attack> {
         };
         attacks.push(attack(&title, method, path, Some(made), refusal));
     }
-    let mut binary = plain("ConfigMap");
-    binary["binaryData"] = json!({"x": "AA=="});
-    attacks.push(attack(
-        "a file of bytes",
-        "POST",
-        core("configmaps"),
-        Some(binary),
-        "configmaps of pdp-agent: it has only",
-    ));
     let config = json!({"metadata": {"name": "thief"}, "data": {"a": "b"}});
     for namespace in ["kube-system", agent] {
         for plural in ["configmaps", "secrets", "services", "serviceaccounts", "resourcequotas", "limitranges"] {

@@ -1,7 +1,9 @@
 //! The table of attacks as docs/rights.md shows it.
 
+use serde_json::json;
+
 use super::attacks::{self, Places};
-use super::neighbours;
+use super::{links, neighbours};
 
 /// Every attack that is tried, and who refuses it.
 pub(crate) fn attacks() -> String {
@@ -11,19 +13,25 @@ pub(crate) fn attacks() -> String {
         secret: "the-secret".to_owned(),
     };
     let places = named("pdp-agent");
-    let mut all = attacks::all(&places);
+    let mut operators = attacks::all(&places);
     for bound in [false, true] {
-        all.extend(neighbours::all(&places, "dp-acme-shop-east", bound));
+        operators.extend(neighbours::all(&places, "dp-acme-shop-east", bound));
     }
-    all.extend(neighbours::old(&places, "dp-acme-shop-old"));
-    let mut table = String::from("| Attack | Refused by |\n|---|---|\n");
-    for attack in &all {
-        let by = match attack.refusal {
-            attacks::NO_RIGHT => "RBAC".to_owned(),
-            "impersonate" | "forbidden" | "not currently held" => "RBAC (escalation)".to_owned(),
-            words => format!("policy: *… {} …*", words.replace('|', " …* or *… ")),
-        };
-        table.push_str(&format!("| {} | {by} |\n", attack.title.replace('|', "/").replace('<', "&lt;")));
+    operators.extend(neighbours::old(&places, "dp-acme-shop-old"));
+    operators.extend(links::on_lease(&places, "operator", &json!({}), attacks::MARKS));
+    let mut table = String::from("| Token of | Attack | Refused by |\n|---|---|---|\n");
+    for (account, attacks) in [("operator", operators), ("link", links::all(&places, "dp-acme-shop-prod", &json!({})))]
+    {
+        for attack in &attacks {
+            let by = match attack.refusal {
+                attacks::NO_RIGHT => "RBAC".to_owned(),
+                "impersonate" | "forbidden" | "not currently held" => "RBAC (escalation)".to_owned(),
+                words if words.contains("should match") => "schema".to_owned(),
+                words => format!("policy: *… {} …*", words.replace('|', " …* or *… ")),
+            };
+            let title = attack.title.replace('|', "/").replace('<', "&lt;");
+            table.push_str(&format!("| {account} | {title} | {by} |\n"));
+        }
     }
     table
 }

@@ -3,8 +3,8 @@
 use pdp_agent::kinds::{SecurityLevel, StartGate};
 use pdp_agent::operator::environment::objects;
 use pdp_agent::operator::reconcile::rendering::{SECRETS, Slots};
+use pdp_agent::operator::release::parsed::ValidRelease;
 use pdp_agent::operator::release::render::{Input, build};
-use pdp_agent::operator::release::valid::ValidRelease;
 use protocol::document::{Quota, ReleaseSpec};
 use serde_json::{Value, json};
 
@@ -15,6 +15,9 @@ pub(crate) const RANGES: [&str; 2] = ["10.96.0.0/12", "fd00:96::/112"];
 
 /// Private ranges that pods may reach all the same.
 pub(crate) const REACHABLE: [&str; 3] = ["10.0.0.0/8", "192.168.7.0/24", "fd00::/8"];
+
+/// Where the installation's policy has the cluster's DNS.
+pub(crate) const DNS: (&str, u16) = ("openshift-dns", 5353);
 
 /// Everything of an environment but its namespace.
 pub(crate) fn environment(places: &Places) -> Vec<Value> {
@@ -33,6 +36,7 @@ pub(crate) fn environment(places: &Places) -> Vec<Value> {
         egress: true,
         internal_ranges: Some(&ranges),
         reachable_ranges: &REACHABLE.map(str::to_owned),
+        dns: DNS,
         logs: true,
     });
     wanted.present.into_iter().skip(1).collect()

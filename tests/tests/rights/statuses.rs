@@ -39,6 +39,14 @@ pub(crate) fn all() -> Vec<Written> {
             status: json!({"namespace": "dp-acme-shop-dev-fd039d72", "conditions": ready, "facts": facts, "lastFact": 2}),
         },
         Written {
+            plural: "taskruns",
+            name: "nightly",
+            spec: json!({"release": "web"}),
+            status: json!({"namespace": "dp-acme-shop-dev-fd039d72", "job": "nightly-1", "revision": "web-1", "result": "Succeeded",
+                "exitCode": 0, "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z",
+                "conditions": [condition("Ended")], "facts": facts, "lastFact": 2}),
+        },
+        Written {
             plural: "dataplanes",
             name: "default",
             spec: json!({}),
@@ -58,6 +66,7 @@ impl Written {
         let kind = match self.plural {
             "environments" => "Environment",
             "releases" => "Release",
+            "taskruns" => "TaskRun",
             _ => "DataPlane",
         };
         let body = json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": kind, "metadata": {"name": self.name}, "spec": self.spec});

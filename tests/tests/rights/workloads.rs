@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::attacks::{Attack, NO_RIGHT, Places, attack};
+use super::attacks::{Attack, NO_RIGHT, POLICIES, Places, attack};
 use super::bodies::{pod, service, workload};
 use super::shapes::shapes;
 
@@ -303,18 +303,7 @@ pub(crate) fn cluster(places: &Places) -> Vec<Attack> {
             NO_RIGHT,
         ));
     }
-    for name in [
-        "namespaces",
-        "rbac",
-        "tokens",
-        "pods",
-        "pod-templates",
-        "objects",
-        "isolation",
-        "secrets",
-        "services",
-        "definitions",
-    ] {
+    for name in POLICIES {
         for plural in ["validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
             let title = format!("removes {plural} {name}");
             attacks.push(attack(

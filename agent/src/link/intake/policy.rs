@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::kinds::{DataPlanePolicySpec, Limits};
 use crate::policy::limits::{self, Beside};
 use crate::policy::{self, secrets};
+use crate::secrets::Source;
 
 /// The policy as it stands in the cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,16 +170,15 @@ fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option
     let mut reasons = Vec::new();
     reasons.extend(environment.and_then(|owner| environment_objection(policy, owner, "/environment")));
     reasons.extend(spec.image.as_ref().and_then(|image| image_objection(policy, image, "/image")));
-    let objections = environment
-        .and_then(|owner| rule(policy, owner))
-        .map(|rule| secrets::objections(rule, &secrets::Pod::of_release(spec)));
-    reasons.extend(
-        objections
-            .into_iter()
-            .flatten()
-            .map(|secrets::Objection { field, sentence }| FieldError { field, message: sentence }),
-    );
-    if policy.vault.is_none() {
+    if let Some(rule) = environment.and_then(|owner| rule(policy, owner)) {
+        let pod = secrets::Pod::of_release(spec);
+        let disk = rule.disk(pod.on_disk.iter().map(String::as_str)).err();
+        reasons.extend(disk.map(|message| FieldError { field: "/volumes".to_owned(), message }));
+        let objections = secrets::objections(rule, &pod).into_iter();
+        reasons
+            .extend(objections.map(|secrets::Objection { field, sentence }| FieldError { field, message: sentence }));
+    }
+    if Source::of(policy).is_none() {
         let env = spec.env.iter().flatten().enumerate();
         let files = spec.files.iter().flatten().enumerate();
         let fields =
@@ -187,7 +187,11 @@ fn release(policy: &DataPlanePolicySpec, spec: &ReleaseSpec, environment: Option
             );
         reasons.extend(fields.map(|field| FieldError {
             field,
-            message: "DataPlanePolicy/default names no vault, so secret references cannot be resolved; ask the platform team to set spec.vault".to_owned(),
+            message: format!(
+                "DataPlanePolicy/default names {}, so secret references cannot be resolved; ask the platform team to set {}",
+                Source::LACKING,
+                Source::SETTINGS
+            ),
         }));
     }
     reasons
@@ -216,6 +220,7 @@ mod tests {
                 organization: Some("acme".into()),
                 project: None,
                 environment: Some("dev".into()),
+                max_disk: Some("1Gi".into()),
                 ..EnvironmentRule::default()
             }]),
             ..DataPlanePolicySpec::default()
@@ -225,6 +230,7 @@ mod tests {
             "image": "evil.example/web@sha256:0",
             "env": [{"name": "A", "value": "1"}, {"name": "B", "secretRef": {"path": "p", "key": "k"}}],
             "files": [{"path": "/f", "secretRef": {"path": "p", "key": "k"}}],
+            "volumes": [{"path": "/data", "size": "1Gi"}, {"path": "/tmp", "size": "1Mi"}],
         }))
         .unwrap();
         let owner = |environment: &str| Handles {
@@ -240,7 +246,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(fields(Some(&owner("prod"))), ["/environment", "/image", "/env/1/secretRef", "/files/0/secretRef"]);
-        assert_eq!(fields(Some(&owner("dev"))), ["/image", "/env/1/secretRef", "/files/0/secretRef"]);
+        assert_eq!(fields(Some(&owner("dev"))), ["/image", "/volumes", "/env/1/secretRef", "/files/0/secretRef"]);
         assert_eq!(fields(None), ["/image", "/env/1/secretRef", "/files/0/secretRef"]);
     }
 

@@ -18,9 +18,9 @@ const LEAST: u64 = 16 * 1024;
 const MOST: u64 = 2 * 1024 * 1024;
 /// What a round trip may be above the shortest one.
 const SLACK: Duration = Duration::from_millis(10);
-/// The shortest round trip is taken over this many spans.
+/// The minimum round trip is taken over this many spans.
 const SPANS: usize = 4;
-/// Length of one span: a path that has become longer is known as such after all spans.
+/// Length of one span: after all spans a longer path is the new baseline.
 const SPAN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]

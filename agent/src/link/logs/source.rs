@@ -50,7 +50,7 @@ pub(super) struct Views {
 
 /// Which lines are wanted of a source without a cursor.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Wish {
+pub(super) struct ReadRequest {
     pub(super) follow: bool,
     pub(super) tail: Option<u32>,
     pub(super) since_seconds: Option<u32>,
@@ -90,14 +90,14 @@ pub(super) struct Source {
     pub(super) client: Client,
     pub(super) namespace: String,
     pub(super) instance: Instance,
-    pub(super) wish: Wish,
+    pub(super) request: ReadRequest,
     pub(super) output: Output,
     /// Asks for a look at the pods now.
     pub(super) look: Arc<Notify>,
 }
 
 /// How one read of the API ended.
-enum ReadEnd {
+pub(super) enum ReadEnd {
     /// The stream ended as one that is whole.
     Eof,
     /// It could not begin, or broke.
@@ -120,9 +120,9 @@ impl Source {
         loop {
             let view = views.borrow_and_update().containers.get(&key).cloned();
             let next =
-                if self.wish.previous { previous(view.as_ref(), &progress) } else { plan(view.as_ref(), &progress) };
+                if self.request.previous { previous(view.as_ref(), &progress) } else { plan(view.as_ref(), &progress) };
             let (id, as_previous, live, gap) = match next {
-                Plan::Wait if self.wish.follow => {
+                Plan::Wait if self.request.follow => {
                     if views.changed().await.is_err() {
                         return SourceEnd::Gone;
                     }
@@ -130,7 +130,7 @@ impl Source {
                 }
                 Plan::Wait | Plan::Ended => return SourceEnd::Complete,
                 Plan::Deleted => return SourceEnd::Deleted,
-                Plan::Read { id, previous, live, gap } => (id, previous, live && self.wish.follow, gap),
+                Plan::Read { id, previous, live, gap } => (id, previous, live && self.request.follow, gap),
             };
             if gap && let Err(gone) = self.gap("Restarted", self.cursor(&progress)).await {
                 return gone.into();
@@ -158,7 +158,7 @@ impl Source {
                 }
                 ReadEnd::Eof => {
                     progress.complete = true;
-                    if !self.wish.follow {
+                    if !self.request.follow {
                         return SourceEnd::Complete;
                     }
                     continue;
@@ -183,7 +183,7 @@ impl Source {
 
     /// Waits for pods that were asked for at `time` or later.
     async fn seen(&self, views: &mut watch::Receiver<Views>, time: Instant) -> Result<(), Gone> {
-        if !self.wish.follow {
+        if !self.request.follow {
             // Without `follow` the pods are never listed again.
             tokio::time::sleep(SETTLE).await;
             return Ok(());
@@ -231,7 +231,7 @@ impl Source {
     }
 
     async fn open(&self, progress: &Progress, previous: bool, live: bool, fresh: bool) -> Result<Body, ReadEnd> {
-        let Wish { tail, since_seconds, .. } = self.wish;
+        let ReadRequest { tail, since_seconds, .. } = self.request;
         let from = progress.position.as_ref().map(since).and_then(|second| jiff::Timestamp::from_second(second).ok());
         let parameters = LogParams {
             container: Some(self.instance.container.clone()),
@@ -243,51 +243,19 @@ impl Source {
             tail_lines: tail.filter(|_| fresh).map(i64::from),
             ..LogParams::default()
         };
-        let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        let request = kube::core::Request::new(path)
-            .logs(&self.instance.pod, &parameters)
-            .map_err(|error| ReadEnd::Broken(error.to_string()))?;
-        let answer = timeout(ANSWER, self.client.send(request.map(Body::from))).await;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(ReadEnd::Broken(crate::telemetry::chain(&error))),
-            Err(_) => return Err(ReadEnd::Broken("the API server did not answer in time".to_owned())),
-        };
-        match response.status().as_u16() {
-            200..=299 => Ok(response.into_body()),
-            401 | 403 => Err(ReadEnd::NotAllowed),
-            code => Err(ReadEnd::Broken(format!("the API server answered {code}"))),
-        }
+        open(&self.client, &self.namespace, &self.instance.pod, &parameters).await
     }
 
     /// Sends what is ready; `progress` follows what was queued.
     async fn send(&self, reading: &mut Reading, progress: &mut Progress) -> Result<(), Gone> {
-        for item in reading.take() {
-            let Chunk { cursor, lines, partial } = match item {
-                Item::Chunk(chunk) => chunk,
-                Item::Gap => {
-                    self.gap("Rotated", self.cursor(progress)).await?;
-                    continue;
-                }
-            };
-            let position = cursor.position;
-            let head = LogChunkHead { source: self.instance.source.clone(), cursor: cursor.to_string() };
-            let Ok(payload) = (LogChunk { head, lines: &lines }).encode() else { continue };
-            let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
-            let stream = self.output.stream;
-            let kind = BulkKind::Data { payload: &payload, partial };
-            // The payload was checked when it was encoded.
-            let frame = |offset| BulkFrame { stream, offset, kind }.encode().unwrap_or_default();
-            self.output.flow.data(stream, length, frame).await?;
-            progress.position = position;
-        }
+        let mut at = self.cursor(progress);
+        send(&self.output, reading, &mut at).await?;
+        progress.position = at.position;
         Ok(())
     }
 
     async fn gap(&self, reason: &str, from: Cursor) -> Result<(), Gone> {
-        let from = from.position.is_some().then(|| from.to_string());
-        let gap = Gap { source: self.instance.source.clone(), from, to: None, reason: reason.to_owned() };
-        note_gap(&self.output, &gap).await
+        gap(&self.output, reason, &from).await
     }
 
     fn cursor(&self, progress: &Progress) -> Cursor {
@@ -298,6 +266,53 @@ impl Source {
             position: progress.position,
         }
     }
+}
+
+/// Begins to read a log. Errors say how that ended.
+pub(super) async fn open(client: &Client, namespace: &str, pod: &str, parameters: &LogParams) -> Result<Body, ReadEnd> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
+    let request =
+        kube::core::Request::new(path).logs(pod, parameters).map_err(|error| ReadEnd::Broken(error.to_string()))?;
+    let response = match timeout(ANSWER, client.send(request.map(Body::from))).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(ReadEnd::Broken(crate::telemetry::chain(&error))),
+        Err(_) => return Err(ReadEnd::Broken("the API server did not answer in time".to_owned())),
+    };
+    match response.status().as_u16() {
+        200..=299 => Ok(response.into_body()),
+        401 | 403 => Err(ReadEnd::NotAllowed),
+        code => Err(ReadEnd::Broken(format!("the API server answered {code}"))),
+    }
+}
+
+/// Sends what is ready; `at` follows what was queued.
+pub(super) async fn send(output: &Output, reading: &mut Reading, at: &mut Cursor) -> Result<(), Gone> {
+    for item in reading.take() {
+        let Chunk { cursor, lines, partial } = match item {
+            Item::Chunk(chunk) => chunk,
+            Item::Gap => {
+                gap(output, "Rotated", at).await?;
+                continue;
+            }
+        };
+        let position = cursor.position;
+        let head = LogChunkHead { source: at.source.clone(), cursor: cursor.to_string() };
+        let Ok(payload) = (LogChunk { head, lines: &lines }).encode() else { continue };
+        let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        let stream = output.stream;
+        let kind = BulkKind::Data { payload: &payload, partial };
+        // The payload was checked when it was encoded.
+        let frame = |offset| BulkFrame { stream, offset, kind }.encode().unwrap_or_default();
+        output.flow.data(stream, length, frame).await?;
+        at.position = position;
+    }
+    Ok(())
+}
+
+async fn gap(output: &Output, reason: &str, from: &Cursor) -> Result<(), Gone> {
+    let source = from.source.clone();
+    let from = from.position.is_some().then(|| from.to_string());
+    note_gap(output, &Gap { source, from, to: None, reason: reason.to_owned() }).await
 }
 
 /// Sends a gap record.

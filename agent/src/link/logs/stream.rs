@@ -1,34 +1,27 @@
 //! One log stream: finds the pods of a release or a task run, reads each container, takes in those that join.
 //!
-//! Rights: `pods` (get, list) and `pods/log` in the environment's namespace only, where the customer's policy bound the role.
-//! There is no right to watch, so pods are listed again while somebody follows, and never otherwise.
+//! Rights: those of `target`, and `pods/log` in the environment's namespace. There is no right to watch, so pods are listed again while
+//! somebody follows, and never otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
-use kube::{Api, Client};
 use protocol::bulk::{Gap, StreamEnd};
 use protocol::message::{EndReason, StreamStart};
 use protocol::name::Kind;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use super::source::{Output, Source, SourceEnd, Views, Wish, note_gap};
-use crate::kinds::labels::TASK_RUN;
-use crate::kinds::{DataPlanePolicy, Environment, LogMode, Release, TaskRun};
+use super::last::{LastLines, nothing_kept};
+use super::source::{Output, ReadRequest, Source, SourceEnd, Views, note_gap};
+use super::target::{Look, Lookup, PodSet, bulk_lost, end, not_allowed};
 use crate::logs::cursor::Cursor;
 use crate::logs::pods::{Instance, instances};
-use crate::telemetry::chain;
 
 /// Time between two looks at the pods of a stream that is followed.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// Longest time of one call.
-const CALL: Duration = Duration::from_secs(10);
 
 /// Looks in a row that may fail before the stream ends.
 const TRIES: u32 = 15;
@@ -36,26 +29,23 @@ const TRIES: u32 = 15;
 /// Most containers that one stream reads.
 const MAX_SOURCES: usize = 64;
 
-/// Where the pods of a stream are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct PodSet {
-    namespace: String,
-    selector: String,
-    /// No pods will join any more.
-    over: bool,
-}
-
-/// What a look-up came to.
-enum Look<T> {
-    Found(T),
-    /// Not there yet.
-    NotYet(&'static str),
-    End(StreamEnd),
-    Failed(String),
-}
-
 /// Runs a stream to its end.
-pub(super) async fn run(client: Client, own_namespace: String, mut start: StreamStart, output: Output) -> StreamEnd {
+pub(super) async fn run(lookup: Lookup, kept: LastLines, mut start: StreamStart, output: Output) -> StreamEnd {
+    if start.stopped {
+        match lookup.policy().await {
+            Look::Found(()) => {}
+            Look::End(end) => return end,
+            Look::NotYet(reason) => return end(EndReason::ServerCut, reason),
+            Look::Failed(reason) => return end(EndReason::ServerCut, reason),
+        }
+        if let Some(end) = kept.send(&lookup.key, start.tail, &output).await {
+            return end;
+        }
+        if !lookup.failed_pods_stay().await {
+            return nothing_kept();
+        }
+        (start.follow, start.previous, start.since_seconds) = (false, false, None);
+    }
     let mut cursors = BTreeMap::new();
     for text in std::mem::take(&mut start.resume) {
         match text.parse::<Cursor>() {
@@ -63,7 +53,7 @@ pub(super) async fn run(client: Client, own_namespace: String, mut start: Stream
             Err(error) => return end(EndReason::BadCursor, error.to_string()),
         }
     }
-    let wish = Wish {
+    let request = ReadRequest {
         follow: start.follow && !start.previous,
         tail: start.tail,
         since_seconds: start.since_seconds,
@@ -72,15 +62,14 @@ pub(super) async fn run(client: Client, own_namespace: String, mut start: Stream
     let resumed = !cursors.is_empty();
     let empty = Views { asked: Instant::now(), containers: Arc::default() };
     let (publish, views) = watch::channel(empty);
-    let stream = Streaming { client, own_namespace, start, wish, output, views, wanted: Arc::default() };
+    let stream = Streaming { lookup, kept, request, output, views, wanted: Arc::default() };
     stream.run(cursors, resumed, &publish).await
 }
 
 struct Streaming {
-    client: Client,
-    own_namespace: String,
-    start: StreamStart,
-    wish: Wish,
+    lookup: Lookup,
+    kept: LastLines,
+    request: ReadRequest,
     output: Output,
     views: watch::Receiver<Views>,
     /// A source asks for the present state of its pod.
@@ -102,11 +91,19 @@ impl Streaming {
         loop {
             let asked = Instant::now();
             let mut over = false;
-            match self.look().await {
-                Look::Found((found, target)) => {
+            match self.lookup.pods().await {
+                Look::Found((pods, target)) => {
                     failures = 0;
                     over = target.over;
-                    if found.is_empty() && !self.wish.follow {
+                    let found = instances(&pods);
+                    if found.is_empty()
+                        && over
+                        && known.is_empty()
+                        && let Some(end) = self.of_a_run().await
+                    {
+                        return end;
+                    }
+                    if found.is_empty() && !self.request.follow {
                         return end(EndReason::NotFound, "there are no pods; nothing runs, or it was scaled to zero");
                     }
                     // Published before the sources start: a source takes a pod that is not listed for a deleted one.
@@ -117,7 +114,7 @@ impl Streaming {
                         .await
                         .is_err()
                     {
-                        return gone();
+                        return bulk_lost();
                     }
                     if first {
                         for (_, cursor) in std::mem::take(&mut cursors) {
@@ -128,18 +125,21 @@ impl Streaming {
                                 reason: "PodDeleted".to_owned(),
                             };
                             if note_gap(&self.output, &gap).await.is_err() {
-                                return gone();
+                                return bulk_lost();
                             }
                         }
                     }
                     first = false;
                 }
-                Look::NotYet(_) if self.wish.follow => failures = 0,
+                Look::NotYet(_) if self.request.follow => failures = 0,
                 Look::NotYet(message) => return end(EndReason::NotFound, message),
+                Look::End(end) if end.reason == EndReason::NotFound && known.is_empty() => {
+                    return self.of_a_run().await.unwrap_or(end);
+                }
                 Look::End(end) => return end,
                 Look::Failed(reason) => {
                     failures += 1;
-                    if failures >= TRIES || !self.wish.follow {
+                    if failures >= TRIES || !self.request.follow {
                         return end(EndReason::ServerCut, reason);
                     }
                 }
@@ -148,18 +148,18 @@ impl Streaming {
             loop {
                 let joined = tokio::select! {
                     joined = sources.join_next(), if !sources.is_empty() => joined,
-                    () = sleep_until(next), if self.wish.follow => break,
-                    () = self.wanted.notified(), if self.wish.follow => break,
+                    () = sleep_until(next), if self.request.follow => break,
+                    () = self.wanted.notified(), if self.request.follow => break,
                     else => None,
                 };
                 match joined {
                     Some(Ok((_, SourceEnd::NotAllowed))) => return not_allowed(),
-                    Some(Ok((_, SourceEnd::Gone))) => return gone(),
+                    Some(Ok((_, SourceEnd::Gone))) => return bulk_lost(),
                     Some(Ok((source, end))) => {
                         if matches!(end, SourceEnd::Failed(_)) {
                             let gap = Gap { source, from: None, to: None, reason: "Unreadable".to_owned() };
                             if note_gap(&self.output, &gap).await.is_err() {
-                                return gone();
+                                return bulk_lost();
                             }
                         }
                         last_end = Some(end);
@@ -168,10 +168,18 @@ impl Streaming {
                     None => break,
                 }
             }
-            if sources.is_empty() && (over || !self.wish.follow) {
+            if sources.is_empty() && (over || !self.request.follow) {
                 return finished(last_end);
             }
         }
+    }
+
+    /// A run that was cancelled has no pods; what it said last is kept for a while.
+    async fn of_a_run(&self) -> Option<StreamEnd> {
+        if self.lookup.key.kind != Kind::TaskRun {
+            return None;
+        }
+        self.kept.send(&self.lookup.key, self.request.tail, &self.output).await
     }
 
     /// Starts reading containers that are new.
@@ -207,163 +215,20 @@ impl Streaming {
             };
             // `tail` and `since` were chosen for the containers that ran at the start; those that join later are read from their
             // first line.
-            let wish = if from_the_end { self.wish } else { Wish { tail: None, since_seconds: None, ..self.wish } };
-            let (client, namespace, instance) = (self.client.clone(), target.namespace.clone(), instance.clone());
+            let request = if from_the_end {
+                self.request
+            } else {
+                ReadRequest { tail: None, since_seconds: None, ..self.request }
+            };
+            let (client, namespace, instance) =
+                (self.lookup.client.clone(), target.namespace.clone(), instance.clone());
             let look = self.wanted.clone();
-            let source = Source { client, namespace, instance, wish, output, look };
+            let source = Source { client, namespace, instance, request, output, look };
             let (name, views) = (source.instance.source.clone(), self.views.clone());
             sources.spawn(async move { (name, source.run(cursor, views).await) });
         }
         Ok(())
     }
-
-    /// The policy, the target and its pods, as they are now.
-    async fn look(&self) -> Look<(Vec<Instance>, PodSet)> {
-        match self.policy().await {
-            Look::Found(()) => {}
-            Look::NotYet(reason) => return Look::NotYet(reason),
-            Look::End(end) => return Look::End(end),
-            Look::Failed(reason) => return Look::Failed(reason),
-        }
-        let target = match self.target().await {
-            Look::Found(target) => target,
-            Look::NotYet(reason) => return Look::NotYet(reason),
-            Look::End(end) => return Look::End(end),
-            Look::Failed(reason) => return Look::Failed(reason),
-        };
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
-        let parameters = ListParams::default().labels(&target.selector).match_any();
-        match call(pods.list(&parameters)).await {
-            Ok(list) => {
-                let found = instances(&list.items);
-                Look::Found((found, target))
-            }
-            Err(Unread::NotAllowed) => Look::End(not_allowed()),
-            Err(Unread::NotFound) => Look::NotYet("the namespace of the workloads is gone"),
-            Err(Unread::Failed(reason)) => Look::Failed(reason),
-        }
-    }
-
-    async fn policy(&self) -> Look<()> {
-        let policies: Api<DataPlanePolicy> = Api::namespaced(self.client.clone(), &self.own_namespace);
-        match call(policies.get("default")).await {
-            Ok(policy) => match policy.spec.logs.mode {
-                LogMode::ThroughLink => Look::Found(()),
-                LogMode::Disabled | LogMode::InCluster => Look::End(not_allowed()),
-            },
-            Err(Unread::NotFound | Unread::NotAllowed) => Look::End(not_allowed()),
-            Err(Unread::Failed(reason)) => Look::Failed(reason),
-        }
-    }
-
-    async fn target(&self) -> Look<PodSet> {
-        let name = &self.start.key.name;
-        match self.start.key.kind {
-            Kind::Release => {
-                let releases: Api<Release> = Api::namespaced(self.client.clone(), &self.own_namespace);
-                match call(releases.get(name)).await {
-                    Ok(release) => {
-                        let over = release.spec.body.state == protocol::document::Desired::Absent;
-                        let selector = format!("pdp-agent.dev/release={name}");
-                        located(release.status.and_then(|status| status.namespace), Some(selector), over)
-                    }
-                    Err(error) => missing(error),
-                }
-            }
-            Kind::TaskRun => {
-                let runs: Api<TaskRun> = Api::namespaced(self.client.clone(), &self.own_namespace);
-                match call(runs.get(name)).await {
-                    Ok(run) => {
-                        let status = run.status.unwrap_or_default();
-                        let selector = status.job.map(|job| format!("batch.kubernetes.io/job-name={job}"));
-                        located(status.namespace, selector, status.result.is_some())
-                    }
-                    Err(Unread::NotFound) => self.forgotten(name).await,
-                    Err(error) => missing(error),
-                }
-            }
-            Kind::DataPlane | Kind::Environment => {
-                Look::End(end(EndReason::NotFound, "only releases and task runs have logs"))
-            }
-        }
-    }
-
-    /// Finds the pods of a run whose TaskRun is deleted: the control plane forgets it once its end is recorded, while its Job stays
-    /// for a while and the pods carry the run's name. They are looked for in the environment that the control plane names, since a
-    /// search in all of them would cost one list each for every made-up name.
-    async fn forgotten(&self, run: &str) -> Look<PodSet> {
-        let Some(environment) = &self.start.environment else {
-            return Look::End(end(
-                EndReason::NotFound,
-                "there is no such run here; name its environment, where its pods may still be",
-            ));
-        };
-        let environments: Api<Environment> = Api::namespaced(self.client.clone(), &self.own_namespace);
-        let namespace = match call(environments.get(environment)).await {
-            Ok(environment) => environment.status.and_then(|status| status.namespace).unwrap_or_default(),
-            Err(error) => return missing(error),
-        };
-        let selector = format!("{TASK_RUN}={run}");
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-        match call(pods.list(&ListParams::default().labels(&selector).limit(1).match_any())).await {
-            Ok(list) if !list.items.is_empty() => Look::Found(PodSet { namespace, selector, over: true }),
-            Err(Unread::Failed(reason)) => Look::Failed(reason),
-            // NotFound and NotAllowed: the link's role is not bound there yet, or not any more.
-            Ok(_) | Err(Unread::NotFound | Unread::NotAllowed) => Look::End(end(
-                EndReason::NotFound,
-                "there is no such run here, and no pod of it: pods stay an hour after the end of a run",
-            )),
-        }
-    }
-}
-
-fn located(namespace: Option<String>, selector: Option<String>, over: bool) -> Look<PodSet> {
-    match (namespace, selector) {
-        (Some(namespace), Some(selector)) => Look::Found(PodSet { namespace, selector, over }),
-        (_, _) if over => Look::End(end(EndReason::NotFound, "it never ran")),
-        (_, _) => Look::NotYet("it has not been started yet"),
-    }
-}
-
-fn missing(error: Unread) -> Look<PodSet> {
-    match error {
-        Unread::NotFound => Look::End(end(EndReason::NotFound, "there is no such resource on this data plane")),
-        Unread::NotAllowed => Look::Failed("the agent may not read its own resources".to_owned()),
-        Unread::Failed(reason) => Look::Failed(reason),
-    }
-}
-
-enum Unread {
-    NotFound,
-    NotAllowed,
-    Failed(String),
-}
-
-async fn call<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Unread> {
-    match timeout(CALL, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(match if let kube::Error::Api(status) = &error { status.code } else { 0 } {
-            404 => Unread::NotFound,
-            401 | 403 => Unread::NotAllowed,
-            _ => Unread::Failed(chain(&error)),
-        }),
-        Err(_) => Err(Unread::Failed("the API server did not answer in time".to_owned())),
-    }
-}
-
-pub(super) fn end(reason: EndReason, message: impl Into<String>) -> StreamEnd {
-    StreamEnd { reason, message: message.into() }
-}
-
-fn not_allowed() -> StreamEnd {
-    end(
-        EndReason::NotAllowed,
-        "the customer's policy does not let logs of this environment through the link (DataPlanePolicy, spec.logs.mode)",
-    )
-}
-
-fn gone() -> StreamEnd {
-    end(EndReason::BulkLost, "the bulk connection was lost; ask again with the cursors of the last chunks")
 }
 
 fn finished(last: Option<SourceEnd>) -> StreamEnd {

@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::*;
 
 mod cluster;
+mod last;
 
 use cluster::{Cluster, ended, lines, restarted, running};
 
@@ -53,12 +54,7 @@ async fn connect(cluster: &Cluster) -> Receiver {
         let socket = agent.lock().unwrap().take();
         async move { socket.ok_or(Error::ConnectionClosed) }
     };
-    let context = LogContext {
-        client: cluster.client(),
-        namespace: "pdp".into(),
-        metrics: LogMetrics::new(&Metrics::default()),
-        starts: Arc::default(),
-    };
+    let context = cluster.context();
     let mut service = JoinSet::new();
     let (round_trip, _) = watch::channel(None);
     service.spawn(serve(context, open, incoming, ends, round_trip, CancellationToken::new()));
@@ -75,6 +71,7 @@ fn start(follow: bool) -> StreamStart {
         tail: None,
         since_seconds: None,
         previous: false,
+        stopped: false,
         resume: Vec::new(),
         credit: WINDOW,
     }

@@ -1,14 +1,14 @@
 //! The open WebSocket: frames in, and a writer of its own, so that a slow network never keeps the loop from reading.
 //!
 //! A peer that takes no bytes holds the writer up, and nothing else: the close frame has room of its own, and a writer whose
-//! connection was dropped ends soon.
+//! connection was dropped ends soon. At the end the writer also reads what the peer still sends, so that the close frame arrives.
 
 use std::time::Duration;
 
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use protocol::session::{AgentSession, Transmit};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -26,7 +26,10 @@ pub(super) struct Connection {
     pub(super) number: u64,
     /// The identity of this end.
     pub(super) client: ClientIdentity,
-    reader: SplitStream<Socket>,
+    /// Always there until the end.
+    reader: Option<SplitStream<Socket>>,
+    /// Takes the reader at the end.
+    last: Option<oneshot::Sender<SplitStream<Socket>>>,
     writer: mpsc::Sender<Transmit>,
     /// Room for the close frame, whatever else waits.
     farewell: Option<mpsc::OwnedPermit<Transmit>>,
@@ -46,6 +49,7 @@ pub(super) enum Ready {
 pub(super) struct Writer {
     sink: SplitSink<Socket, Message>,
     frames: mpsc::Receiver<Transmit>,
+    reader: oneshot::Receiver<SplitStream<Socket>>,
     over: CancellationToken,
 }
 
@@ -54,14 +58,16 @@ impl Connection {
         let (sink, reader) = socket.split();
         let (writer, frames) = mpsc::channel(FRAMES + 1);
         let (farewell, over) = (writer.clone().try_reserve_owned().ok(), CancellationToken::new());
-        let writing = Writer { sink, frames, over: over.clone() };
-        (Self { number, client, reader, writer, farewell, full: false, _over: over.drop_guard() }, writing)
+        let (last, unread) = oneshot::channel();
+        let writing = Writer { sink, frames, reader: unread, over: over.clone() };
+        let (reader, last, _over) = (Some(reader), Some(last), over.drop_guard());
+        (Self { number, client, reader, last, writer, farewell, full: false, _over }, writing)
     }
 
     /// Waits for a frame, or for room after [`Self::flush`] found none. Cancel safe.
     pub(super) async fn ready(&mut self) -> Ready {
         tokio::select! {
-            frame = self.reader.next() => Ready::Frame(frame),
+            frame = next(&mut self.reader) => Ready::Frame(frame),
             _permit = self.writer.reserve(), if self.full => Ready::Writable,
         }
     }
@@ -85,10 +91,24 @@ impl Connection {
     }
 }
 
+/// The next frame. Cancel safe.
+async fn next(reader: &mut Option<SplitStream<Socket>>) -> Option<Result<Message, Error>> {
+    reader.as_mut()?.next().await
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let (Some(last), Some(reader)) = (self.last.take(), self.reader.take()) {
+            // A writer that has ended needs it no more.
+            drop(last.send(reader));
+        }
+    }
+}
+
 impl Writer {
     /// Writes until the connection is dropped, closed or broken. Returns how it broke.
     pub(super) async fn run(self) -> Option<String> {
-        let Self { mut sink, mut frames, over } = self;
+        let Self { mut sink, mut frames, reader, over } = self;
         let writing = async {
             while let Some(frame) = frames.recv().await {
                 let (message, last) = match frame {
@@ -105,6 +125,10 @@ impl Writer {
                 }
             }
             let _unheard = sink.close().await;
+            // A connection that is closed with bytes unread is reset, and the close frame may be lost with its reason.
+            if let Ok(mut unread) = reader.await {
+                while let Some(Ok(_)) = unread.next().await {}
+            }
             None
         };
         // Best effort: without the last frames the other side notices the end a little later.

@@ -113,7 +113,7 @@ impl<S: Store> Term<'_, S> {
             }
             Done::Replaced(Ok(None)) => {}
             Done::Replaced(Err(error)) => {
-                // Why nothing takes the place of the key says more than the rejection did; a question that was not answered says less.
+                // If the control plane refused another key, report that refusal; if it gave no answer, keep the rejection.
                 let open = self.session.as_ref().is_some_and(AgentSession::is_open);
                 let answered = !matches!(error, KeepError::Dial(_) | KeepError::NotLeading(_) | KeepError::NoToken);
                 if !open && answered {
@@ -141,7 +141,7 @@ impl<S: Store> Term<'_, S> {
                 self.renew_at = Some(certificate.renew_at().max(now() + RENEW_PAUSE));
             }
             Done::Renewed(Err(error)) => warn!(%error, "a renewed certificate could not be kept"),
-            Done::Promoted(Ok(())) => {}
+            Done::Promoted(Ok(())) | Done::LinesRead => {}
             Done::Proposed(Ok(proposed)) => self.status.set_proposed(proposed),
             Done::Proposed(Err(error)) => debug!(%error, "the handed-out CA cannot be read now"),
             Done::Promoted(Err(error)) => {

@@ -1,14 +1,16 @@
 //! How the session begins, and how it learns what is stored: from watches and from own writes.
 
-use protocol::message::Window;
+use protocol::message::{LAST_LINES, Window};
 use protocol::name::Kind;
 use protocol::session::{AgentSession, AgentSettings};
 use tracing::warn;
 
 use super::status_writer::WAITING;
 use super::term::Term;
+use super::work::Done;
 use crate::kinds::SCHEMA_REVISION;
 use crate::link::cache::News;
+use crate::link::logs;
 use crate::link::reporter::Report;
 use crate::link::store::{Change, Store, Table};
 
@@ -20,12 +22,15 @@ impl<S: Store> Term<'_, S> {
     pub(super) fn tell(&mut self, news: Vec<News>) {
         for news in news {
             match news {
-                News::Report(report) => match &mut self.session {
-                    Some(session) => tell_report(session, *report),
-                    None => {
-                        self.unsent.insert(report.key.clone(), *report);
+                News::Report(report) => {
+                    self.keep_last_lines(&report);
+                    match &mut self.session {
+                        Some(session) => tell_report(session, *report),
+                        None => {
+                            self.unsent.insert(report.key.clone(), *report);
+                        }
                     }
-                },
+                }
                 News::Removed(key) => {
                     self.acknowledged.remove(&key);
                     match &mut self.session {
@@ -58,6 +63,17 @@ impl<S: Store> Term<'_, S> {
         self.tell(news);
     }
 
+    /// Reads what pods say that the operator is about to stop.
+    fn keep_last_lines(&mut self, report: &Report) {
+        if let (Some(logs), Some(since)) = (&self.parts.logs, logs::stopping(&report.state)) {
+            let reading = logs.clone().read_last_lines(report.key.clone(), since.to_owned());
+            self.tasks.spawn(async move {
+                reading.await;
+                Done::LinesRead
+            });
+        }
+    }
+
     /// Starts the session once everything that hello contains is known.
     pub(super) fn begin_session(&mut self) {
         if self.session.is_some() || !self.cache.is_complete() {
@@ -79,7 +95,7 @@ impl<S: Store> Term<'_, S> {
             instance: self.parts.settings.instance.clone(),
             cluster,
             schema: Kind::ALL.into_iter().map(|kind| (kind, revision)).collect(),
-            capabilities: Vec::new(),
+            capabilities: vec![LAST_LINES.to_owned()],
             window: WINDOW,
         };
         let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();

@@ -302,7 +302,7 @@ async fn a_frame_of_which_no_message_can_be_made_ends_the_connection_and_says_wh
     let (plane, api, agent) = pair(Config::default()).await;
     let running = agent.run();
     for (before, (binary, bytes, why)) in
-        [(true, 1, "carries text only"), (false, 33 * 1024, "too long")].into_iter().enumerate()
+        [(true, 1, "carries text only"), (false, 33 * 1024, "32768 are allowed")].into_iter().enumerate()
     {
         // The frame is for this session, and not for the one that it ended before.
         until("the next session", async || (sessions(&plane) > before).then_some(())).await;

@@ -77,6 +77,8 @@ pub(super) enum Done {
     Promoted(Result<(), KeepError>),
     /// The CA bundle may have been replaced: fingerprints of what the control plane hands out and is not trusted now.
     Proposed(Result<Vec<String>, KeepError>),
+    /// The last lines of pods that are being stopped were read.
+    LinesRead,
 }
 
 /// Why there is no connection.
@@ -233,7 +235,7 @@ pub(super) async fn connect<S: Store>(
             credentials = keeper.credentials(true).await?;
         }
         tried = Some(credentials.client.certificate.clone());
-        let limits = Limits { frame: protocol::message::MAX_FRAME, write_buffer: 4 * protocol::message::MAX_FRAME };
+        let limits = Limits { frame: protocol::message::LONGEST_READ, write_buffer: 4 * protocol::message::MAX_FRAME };
         let socket =
             dialer.websocket(&url, LINK_PATH, protocol::message::SUBPROTOCOL, &credentials.client, limits).await?;
         Ok((socket, credentials))

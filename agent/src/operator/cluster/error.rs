@@ -107,7 +107,7 @@ impl ApiError {
 
     /// The API server's own message, if it answered.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub fn message(&self) -> String {
         match self {
             Self::Refused { message, .. } => message.clone(),
             Self::NotLeading(_) | Self::NoAnswer { .. } => self.to_string(),
@@ -153,7 +153,7 @@ mod tests {
             };
             let withheld = refused().withheld();
             assert_eq!(withheld.class(), refused().class(), "{message}");
-            assert!(!format!("{withheld} {withheld:?} {}", withheld.words()).contains("s3cret"), "{withheld:?}");
+            assert!(!format!("{withheld} {withheld:?} {}", withheld.message()).contains("s3cret"), "{withheld:?}");
         }
     }
 }

@@ -1,13 +1,11 @@
-//! Managed fields: who set what, and how what we once wrote by update, and what others set of the start of our container, becomes ours by
-//! apply. Pure.
+//! Managed fields: turns our old Update entry, and others' entries for how our container starts, into our Apply entry. Pure.
 
 use serde_json::{Value, json};
 
 use crate::kinds::labels::MANAGER;
 use crate::operator::object::compare::STARTED_WITH;
 
-/// The list of managed fields with our `Update` entry turned into `Apply`, and with what others set of the start of our container made
-/// ours: the next apply removes it. None if there is nothing to turn.
+/// The managed fields after that, so that the next apply removes what others set there. None if nothing changes.
 pub(super) fn converted(live: &Value) -> Option<Value> {
     let mut entries = live.pointer("/metadata/managedFields")?.as_array()?.clone();
     let taken = take_over(&mut entries);

@@ -32,7 +32,7 @@ struct Open {
 
 impl Unanswered {
     /// Another process led before this one: it may have left creates of any owner under way.
-    pub fn took_over(&mut self, now: Duration) {
+    pub fn leadership_acquired(&mut self, now: Duration) {
         self.inherited = Some(now + SETTLED);
     }
 
@@ -108,7 +108,7 @@ mod tests {
     fn after_a_takeover_everything_may_be_under_way() {
         let mut unanswered = Unanswered::default();
         assert_eq!(unanswered.left(OwnerKind::TaskRun.named("r"), at(0)), None);
-        unanswered.took_over(at(100));
+        unanswered.leadership_acquired(at(100));
         assert_eq!(unanswered.left(OwnerKind::TaskRun.named("r"), at(101)), Some(at(39)));
         assert_eq!(unanswered.left(OwnerKind::TaskRun.named("r"), at(140)), None);
     }

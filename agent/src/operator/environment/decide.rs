@@ -109,14 +109,14 @@ pub fn decide(
     let why = if ready && !done { Reason::new("Prepared", "the namespace is ready for releases") } else { why };
     conditions.set("Ready", ready, &why);
     // Reported once per generation, also when the namespace is deleted and comes back afterwards.
-    let said = reported(observed, PREPARED) || (was_ready && reported(observed, "Ready"));
-    if ready || said {
+    let already_reported = reported(observed, PREPARED) || (was_ready && reported(observed, "Ready"));
+    if ready || already_reported {
         conditions.set(PREPARED, true, &Reason::new("Prepared", "the namespace was ready for releases"));
     }
     let ledger = Ledger { uid: observed.uid, facts: &mut status.facts, last: &mut status.last_fact };
     modified::tell(observed.modified, &mut conditions, ledger);
     status.conditions = conditions.finish();
-    if ready && !said {
+    if ready && !already_reported {
         let fact = NewFact { kind: FactKind::Ready, what: why, exit_code: None };
         conditions::append(&mut status.facts, &mut status.last_fact, observed.uid, observed.fact_generation, fact, now);
     }
@@ -180,7 +180,7 @@ pub enum Obstacle {
 /// Whether the namespace exists and is ours. Only then may its content be listed: the rights to that are in the namespace and are
 /// deleted with it.
 #[must_use]
-pub fn stands(namespace: &str, live: &BTreeMap<ObjectRef, Live>) -> bool {
+pub fn exists_and_ours(namespace: &str, live: &BTreeMap<ObjectRef, Live>) -> bool {
     live.get(&ObjectKind::Namespace.named(namespace)).is_some_and(|live| live.ours && !live.terminating)
 }
 
@@ -234,8 +234,8 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     }
     conditions.paused(observed.paused);
     // Reported once per generation, also when a namespace that was created late appears and is removed afterwards.
-    let said = reported(observed, REMOVED);
-    if gone || said {
+    let already_reported = reported(observed, REMOVED);
+    if gone || already_reported {
         let what = Reason::new("Deleted", "everything that this environment had made was removed");
         conditions.set(REMOVED, true, &what);
     }
@@ -243,7 +243,7 @@ pub fn remove(observed: &Observed<'_>, obstacle: &Obstacle, now: Timestamp) -> D
     modified::tell(observed.modified, &mut conditions, ledger);
     status.conditions = conditions.finish();
     if gone {
-        if !said {
+        if !already_reported {
             let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
             conditions::append(
                 &mut status.facts,

@@ -38,7 +38,7 @@ type Unmade = (&'static str, &'static str, &'static str);
 /// At most this many are named.
 const NAMED: usize = 10;
 
-/// How many objects of one kind may be left out, at most: so many are listed beside.
+/// Expected objects (kube-root-ca.crt and the like) share the page with foreign ones, so the page is longer by this many.
 const MOST_EVERYWHERE: usize = 64 + EVERYWHERE.len();
 
 /// What clusters put into every namespace: Kubernetes itself, OpenShift, Istio. Sources: their documentation.

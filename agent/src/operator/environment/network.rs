@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use crate::kinds::DNS;
+
 /// Link-local address of a node-local DNS cache. Source: Kubernetes documentation, "Using NodeLocal DNSCache".
 const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
 
@@ -12,14 +14,20 @@ const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
 const PRIVATE: [&str; 7] =
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
 
-/// The names of the cluster and of the world.
-pub(super) fn dns() -> Value {
-    let ports = json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]);
-    let cluster = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}});
-    json!({"to": [cluster, {"ipBlock": {"cidr": NODE_LOCAL_DNS}}], "ports": ports})
+/// The names of the cluster and of the world. The pods of the cluster's DNS listen where the customer says, a cache on the node always
+/// on 53.
+pub(super) fn dns((namespace, port): (&str, u16)) -> Value {
+    let on = |port: u16| json!([{"protocol": "UDP", "port": port}, {"protocol": "TCP", "port": port}]);
+    let cluster = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
+    let cache = json!({"ipBlock": {"cidr": NODE_LOCAL_DNS}});
+    if (namespace, port) == DNS {
+        // As one rule, as it stands in environments that were made before the customer could say so: none of them is written again.
+        return json!([{"to": [cluster, cache], "ports": on(port)}]);
+    }
+    json!([{"to": [cluster], "ports": on(port)}, {"to": [cache], "ports": on(53)}])
 }
 
-/// Everywhere but private and internal ranges, for both families; then the private ranges that are named, but for internal ones.
+/// Egress peers: 0.0.0.0/0 and ::/0 except private and internal ranges, then each reachable range except internal ones.
 pub(super) fn world(internal: &[String], reachable: &[String]) -> Value {
     let everywhere = |all: &str| {
         let private = PRIVATE.iter().copied().filter(|range| contains(all, range));
@@ -71,6 +79,38 @@ mod tests {
     #[test]
     fn the_admission_policies_leave_out_the_same_private_ranges() {
         assert_eq!(crate::operator::object::shape::private(), PRIVATE);
+    }
+
+    #[test]
+    fn names_are_asked_of_pods_where_the_customer_says_on_their_port_and_of_the_nodes_cache_on_its_own() {
+        let opened = |place| {
+            let mut opened = Vec::new();
+            for rule in dns(place).as_array().unwrap() {
+                for (peer, port) in rule["to"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .flat_map(|peer| rule["ports"].as_array().unwrap().iter().map(move |port| (peer, port)))
+                {
+                    let namespace = &peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"];
+                    let whom = namespace.as_str().or(peer["ipBlock"]["cidr"].as_str()).unwrap();
+                    opened.push(format!("{whom} {} {}", port["protocol"].as_str().unwrap(), port["port"]));
+                }
+            }
+            opened
+        };
+        let cache = [format!("{NODE_LOCAL_DNS} UDP 53"), format!("{NODE_LOCAL_DNS} TCP 53")];
+        for (namespace, port) in [DNS, ("openshift-dns", 5353), ("kube-system", 8053), ("dns", 53)] {
+            let pods = ["UDP", "TCP"].map(|protocol| format!("{namespace} {protocol} {port}"));
+            assert_eq!(opened((namespace, port)), [pods, cache.clone()].concat());
+        }
+    }
+
+    #[test]
+    fn the_admission_policies_let_names_be_asked_of_the_same_pods() {
+        for place in [DNS, ("openshift-dns", 5353), ("kube-system", 8053), ("dns", 53)] {
+            assert_eq!(dns(place), crate::operator::object::shape::dns(place));
+        }
     }
 
     #[test]

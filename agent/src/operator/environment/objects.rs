@@ -41,6 +41,8 @@ pub struct Input<'a> {
     pub internal_ranges: Option<&'a [String]>,
     /// Private ranges that they may reach beside the world, but for internal ones.
     pub reachable_ranges: &'a [String],
+    /// Namespace and port of the pods of the cluster's DNS.
+    pub dns: (&'a str, u16),
     /// Whether the link may read logs.
     pub logs: bool,
 }
@@ -127,7 +129,7 @@ pub fn wanted(input: &Input<'_>) -> Wanted {
     // Set as empty lists: a field that we leave out could be set by others and would not count as drift.
     let nothing = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": []});
     present.push(policy("pdp-default-deny", nothing));
-    present.push(policy("pdp-dns", json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [dns()]})));
+    present.push(policy("pdp-dns", json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": dns(input.dns)})));
     let own = json!([{"podSelector": {}}]);
     present.push(policy(
         "pdp-own-namespace",
@@ -199,6 +201,8 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
+    use crate::kinds::DNS;
+    use crate::operator::object::compare::drift;
 
     fn input() -> Input<'static> {
         Input {
@@ -214,6 +218,7 @@ mod tests {
             egress: false,
             internal_ranges: None,
             reachable_ranges: &[],
+            dns: DNS,
             logs: false,
         }
     }
@@ -224,6 +229,24 @@ mod tests {
         let ranges = ["10.0.0.0/8".to_owned(), "fd00::/8".to_owned(), "169.254.0.0/16".to_owned()];
         let input = Input { quota: Some(&quota), egress: true, internal_ranges: Some(&ranges), logs: true, ..input() };
         insta::assert_yaml_snapshot!(wanted(&input).present);
+    }
+
+    fn pdp_dns(place: (&'static str, u16)) -> Value {
+        let wanted = wanted(&Input { dns: place, ..input() }).present;
+        wanted.into_iter().find(|object| object["metadata"]["name"] == "pdp-dns").unwrap()
+    }
+
+    #[test]
+    fn names_of_a_cluster_whose_dns_is_elsewhere_are_asked_as_recorded() {
+        insta::assert_yaml_snapshot!(pdp_dns(("openshift-dns", 5353)));
+    }
+
+    #[test]
+    fn when_the_customer_says_another_place_of_the_dns_what_stood_before_is_a_difference() {
+        let places = [DNS, ("openshift-dns", 5353), ("openshift-dns", 53), ("kube-system", 5353)];
+        for (one, other) in places.iter().flat_map(|one| places.map(|other| (*one, other))) {
+            assert_eq!(drift(&pdp_dns(one), &pdp_dns(other)).is_empty(), one == other, "{one:?} {other:?}");
+        }
     }
 
     #[test]
@@ -262,7 +285,9 @@ mod tests {
         let quota = Quota { cpu: Some("4".to_owned()), memory: Some("8Gi".to_owned()), pods: Some(20) };
         let ranges = ["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()];
         let full = Input { quota: Some(&quota), egress: true, internal_ranges: Some(&ranges), logs: true, ..input() };
-        for object in wanted(&full).present.iter().skip(1).chain(&wanted(&input()).present[1..]) {
+        let elsewhere = Input { dns: ("openshift-dns", 5353), ..input() };
+        let all = [full, input(), elsewhere].map(|input| wanted(&input).present);
+        for object in all.iter().flat_map(|present| &present[1..]) {
             let outside = crate::operator::object::shape::outside(object);
             assert_eq!(outside, [""; 0], "{} is refused", object["metadata"]["name"]);
         }

@@ -77,7 +77,9 @@ pub async fn confinement(cluster: &Cluster, settings: &Settings) -> Result<Confi
         let refusal = match cluster.try_create(&trial).await {
             Ok(()) => None,
             Err(error) => match error.class() {
-                Class::Policy | Class::Rights | Class::Invalid | Class::Quota | Class::Conflict => Some(error.words()),
+                Class::Policy | Class::Rights | Class::Invalid | Class::Quota | Class::Conflict => {
+                    Some(error.message())
+                }
                 Class::Missing | Class::NotLeading | Class::Transient => return Err(error),
             },
         };

@@ -1,10 +1,9 @@
 //! Whether an object in the cluster still is what was rendered.
 //!
 //! Only fields that we set are compared: what others add, and what the API server fills in, is left alone, but for what says how our
-//! container is started. Lists whose items have
-//! an identity are compared item by item, the others as wholes. Where an additional member changes the meaning (of a selector, the
-//! peers of a network policy, the subjects of a binding), what others add is a difference too. Names paths that differ, never
-//! values.
+//! container is started and when it counts as well. Lists whose items have an identity are compared item by item, the others as wholes.
+//! Where an additional member changes the meaning (of a selector, the peers of a network policy, the subjects of a binding), what others
+//! add is a difference too. Names paths that differ, never values.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +14,20 @@ use serde_json::Value;
 /// server merges none of them, so an apply takes back what others added. Source: `atomic` in the types of k8s.io/api.
 const WHOLE: [&str; 6] = ["selector", "podSelector", "namespaceSelector", "ingress", "egress", "subjects"];
 
-/// Members of our container that say what the program is started with. Somebody else's item in them is a difference, unlike a container
-/// beside ours: it would be in every later release, and nothing would show it.
-pub const STARTED_WITH: [&str; 5] = ["args", "command", "env", "envFrom", "volumeMounts"];
+/// Fields that decide how our container starts and when it counts as well. What another manager added to them is drift, unlike a
+/// container beside ours: server-side apply would keep it in every later release.
+pub const STARTED_WITH: [&str; 10] = [
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "lifecycle",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "volumeMounts",
+    "workingDir",
+];
 
 /// Where our container is in the paths here.
 const OURS: &str = "/spec/template/spec/containers/main";
@@ -156,6 +166,10 @@ mod tests {
             (
                 json!({"env": [{"name": "A"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/b"}]}),
                 "volumeMounts",
+            ),
+            (
+                json!({"env": [{"name": "A"}], "volumeMounts": [{"name": "v", "mountPath": "/a"}], "livenessProbe": {"exec": {"command": ["true"]}}}),
+                "livenessProbe",
             ),
         ] {
             let mut main = main;

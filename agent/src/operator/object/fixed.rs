@@ -1,5 +1,6 @@
 //! Names and amounts that are the same everywhere: what environments and pods get, whoever makes or looks for it.
 
+use protocol::document::MEMORY_LIMIT;
 use protocol::name::joined;
 
 /// ServiceAccount by which the environment's secrets are read from the vault.
@@ -8,7 +9,7 @@ pub const VAULT_ACCOUNT: &str = "pdp-vault";
 /// What one pod gets when its release says nothing; the environment's LimitRange says the same for foreign pods.
 pub const DEFAULT_REQUESTS: (&str, &str) = ("50m", "64Mi");
 /// Limits when a release says nothing.
-pub const DEFAULT_LIMITS: (&str, &str) = ("1", "512Mi");
+pub const DEFAULT_LIMITS: (&str, &str) = ("1", MEMORY_LIMIT);
 
 /// Name of the namespace of an environment, 63 characters at most.
 #[must_use]

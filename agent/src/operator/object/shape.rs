@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::ObjectKind;
+use crate::kinds::DNS;
 
 const LIST: &str = include_str!("../../../../helm/pdp-agent/files/shape.yaml");
 
@@ -14,6 +15,24 @@ fn list() -> Value {
 /// Ranges that `pdp-world` always leaves out.
 pub(crate) fn private() -> Vec<String> {
     serde_json::from_value(list()["private"].clone()).unwrap()
+}
+
+/// Egress of `pdp-dns` where the pods of the cluster's DNS are in this namespace and listen on this port.
+pub(crate) fn dns((namespace, port): (&str, u16)) -> Value {
+    let list = list();
+    if (namespace, port) == DNS {
+        return list["fixed"]["networkpolicies"]["pdp-dns"]["egress"].clone();
+    }
+    let text = list["dns"].to_string();
+    let said = text.replace("\"PORT\"", &port.to_string()).replace("\"NAMESPACE\"", &json!(namespace).to_string());
+    serde_json::from_str(&said).unwrap()
+}
+
+/// Where `pdp-dns` says that the pods of the cluster's DNS are.
+fn said(spec: &Value) -> Option<(&str, u16)> {
+    let rule = spec.pointer("/egress/0")?;
+    let namespace = rule.pointer("/to/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name")?;
+    Some((namespace.as_str()?, u16::try_from(rule.pointer("/ports/0/port")?.as_u64()?).ok()?))
 }
 
 /// What of `object` the policies would not let through, as paths. Namespaces and RoleBindings have policies of their own.
@@ -38,8 +57,12 @@ pub(crate) fn outside(object: &Value) -> Vec<String> {
         let mut spec = object["spec"].clone();
         // The API server drops what is empty before the policies see it.
         spec.as_object_mut().unwrap().retain(|_, value| *value != json!([]));
-        if name != "pdp-world" && fixed[name] != spec {
-            found.push(format!("{plural}/{name} is {spec} and not {}", fixed[name]));
+        let mut fixed = fixed[name].clone();
+        if let ("pdp-dns", Some(place)) = (name, said(&spec)) {
+            fixed["egress"] = dns(place);
+        }
+        if name != "pdp-world" && fixed != spec {
+            found.push(format!("{plural}/{name} is {spec} and not {fixed}"));
         }
         return found;
     }

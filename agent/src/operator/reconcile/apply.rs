@@ -276,7 +276,7 @@ mod tests {
         let conflict = CallError::Refused(status);
         let script = vec![Err(conflict), Err(CallError::NoAnswer("cut".to_owned())), Ok(object.clone())];
         let epoch = Epoch { lease: "lease".to_owned(), transitions: 1 };
-        let (_teller, leadership) = Leadership::told(State::Leading(epoch));
+        let (_publisher, leadership) = Leadership::channel(State::Leading(epoch));
         let cluster = Cluster::new(Arc::new(Script(Mutex::new(script))), leadership, &Metrics::default());
         let settings = Settings {
             namespace: "pdp-agent".to_owned(),

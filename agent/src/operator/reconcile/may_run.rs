@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::kinds::conditions::{self, Reason};
 use crate::kinds::labels::ENVIRONMENT;
-use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, SecurityLevel};
+use crate::kinds::{DataPlanePolicySpec, EnvironmentRule, LogMode, SecurityLevel};
 use crate::operator::object;
 use crate::operator::object::fixed::namespace_name;
 use crate::operator::world::index::{Contents, Own};
 use crate::policy::{self, secrets::Pod};
-use crate::vault::Reader;
+use crate::secrets::Reader;
 
 pub mod room;
 
@@ -30,7 +30,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The reader of secrets that the vault knows.
+    /// As whom its secrets are read.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         let [organization, project, environment] = &self.owner;
@@ -53,7 +53,10 @@ pub fn may_run<'a>(
     let place = place(contents, environment, policy)?;
     let registry =
         policy::registry(policy, &pod.image).map_err(|sentence| denied(format!("spec.image: {sentence}")))?;
-    let objections = policy::secrets::objections(rule(policy, &place.owner)?, pod);
+    let rule = rule(policy, &place.owner)?;
+    rule.disk(pod.on_disk.iter().map(String::as_str))
+        .map_err(|sentence| denied(format!("spec.volumes: {sentence}")))?;
+    let objections = policy::secrets::objections(rule, pod);
     if !objections.is_empty() {
         let sentences: Vec<_> = objections.into_iter().map(|objection| objection.sentence).collect();
         return Err(denied(sentences.join("; ")));
@@ -70,6 +73,12 @@ pub fn tells_exit_codes(contents: &Contents, environment: Option<&str>) -> bool 
         Some(rule(policy, &find_owner(contents, environment?)?).ok()?.tells_exit_codes())
     };
     rule().unwrap_or(false)
+}
+
+/// Whether the customer lets logs through the link: the last lines of pods can be read before they are stopped.
+#[must_use]
+pub fn logs_leave(contents: &Contents) -> bool {
+    contents.policy.as_ref().is_some_and(|policy| policy.spec.logs.mode == LogMode::ThroughLink)
 }
 
 fn find_owner(contents: &Contents, environment: &str) -> Option<[String; 3]> {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::kinds::conditions::{self, Conditions, NewFact, Reason};
 use crate::kinds::fields;
 
-/// Condition that stands while the stored document is not the one that came.
+/// Condition that is set while the stored spec differs from the document as sent.
 pub const MODIFIED: &str = "Modified";
 
 /// How a stored document differs from what came.
@@ -125,7 +125,7 @@ mod tests {
         DocumentStamp { generation, hash, provenance: None }
     }
 
-    fn words(came: &Value, note: bool, stored: &Value) -> Option<String> {
+    fn message(came: &Value, note: bool, stored: &Value) -> Option<String> {
         let stamp = super::tests::came(7, came);
         let note = note.then(|| fields::note(&stamp.hash, &Tree::of(came).unwrap()));
         let modified = Modified::of(&key(), Some(&stamp), note.as_deref(), stored)?;
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn the_sentence_names_what_was_changed_if_that_is_known() {
         let came = json!({ "state": "Present", "image": "a", "scaling": { "replicas": 1 } });
-        assert_eq!(words(&came, true, &came), None);
+        assert_eq!(message(&came, true, &came), None);
         for (stored, expected) in [
             (
                 json!({ "state": "Present", "image": "b", "scaling": { "replicas": 1 } }),
@@ -144,10 +144,10 @@ mod tests {
             (json!({ "state": "Present" }), "spec.image and spec.scaling are not as"),
             (json!({ "state": "Absent" }), "spec.image, spec.scaling and spec.state are not as"),
         ] {
-            let said = words(&came, true, &stored).unwrap();
+            let said = message(&came, true, &stored).unwrap();
             assert!(said.starts_with(expected), "{said}");
         }
-        let said = words(&came, false, &json!({})).unwrap();
+        let said = message(&came, false, &json!({})).unwrap();
         assert!(said.starts_with("the spec is not as generation 7 came"), "{said}");
     }
 

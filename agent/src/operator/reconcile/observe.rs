@@ -113,8 +113,8 @@ pub async fn existing(
     Ok(Some(plain(shared, owner, &found)))
 }
 
-/// Changes when what no watch shows is to be looked at again: of an environment, on which all releases in it depend, several times a
-/// minute; of a release in every full pass.
+/// Mark that changes when unwatched objects must be read again: every 25 s for environments, on which all releases in them depend, and
+/// every full pass for releases.
 fn unwatched(shared: &Shared, owner: Owner<'_>) -> Mark {
     match owner.kind {
         OwnerKind::Environment if !mutant::is(Mutant::FoundInAnotherNamespace) => shared.glance(),

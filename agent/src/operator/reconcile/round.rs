@@ -23,7 +23,7 @@ pub trait Reconcile: OwnKind {
         now: Timestamp,
     ) -> impl Future<Output = Result<Option<Duration>, ApiError>> + Send;
 
-    /// Its object vanished. Nobody asked for a removal, so what runs goes on; what is remembered of it may go.
+    /// The object was deleted, which is no removal request: the workload keeps running; drop memory about it.
     fn vanished(_shared: &Shared, _name: &str) {}
 }
 

@@ -19,8 +19,8 @@ use crate::operator::world::index::{Contents, Index, Mark};
 use crate::operator::world::queue::{Key, Queue};
 use crate::operator::world::tracked::Place;
 use crate::policy::limits::Budget;
+use crate::secrets::Sources;
 use crate::settings::Settings;
-use crate::vault::Vault;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -39,8 +39,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Id of the data plane.
     pub id: String,
-    /// The customer's vault.
-    pub vault: Vault,
+    /// Where secret values are read.
+    pub secrets: Sources,
     pass: AtomicU64,
     began: Instant,
     memory: Mutex<Memory>,
@@ -51,6 +51,8 @@ struct Memory {
     renderings: rendering::Memory,
     fights: Fights,
     refusals: HashMap<Key, Refusal>,
+    /// Objects that do not fit their type: which content was marked as such, and until when it is not marked again.
+    marked: HashMap<Key, (Mark, Instant)>,
     starts: Budget,
     deletions: Budget,
 }
@@ -75,21 +77,20 @@ impl Shared {
     /// Everything a leader starts with.
     #[must_use]
     pub fn new(cluster: Cluster, index: Arc<Index>, queue: Arc<Queue>, settings: Settings, id: String) -> Self {
-        let vault = Vault::default();
         Self {
             cluster,
             index,
             queue,
             settings,
             id,
-            vault,
+            secrets: Sources::default(),
             pass: AtomicU64::new(0),
             began: Instant::now(),
             memory: Mutex::default(),
         }
     }
 
-    /// The present full pass: what is not watched is looked at once in each.
+    /// Mark of the current full pass: what is not watched is read once in each.
     #[must_use]
     pub fn pass(&self) -> Mark {
         Mark::of(&self.pass.load(Ordering::Relaxed))
@@ -194,6 +195,17 @@ impl Shared {
         self.memory().refusals.insert(key, refusal);
     }
 
+    /// Whether the status of an unreadable object says so already: `mark` stands for its uid and generation.
+    #[must_use]
+    pub fn is_marked(&self, key: &Key, mark: Mark) -> bool {
+        self.memory().marked.get(key).is_some_and(|(marked, until)| *marked == mark && *until > Instant::now())
+    }
+
+    /// Remembers for an hour that the status says it.
+    pub fn remember_marked(&self, key: Key, mark: Mark) {
+        self.memory().marked.insert(key, (mark, Instant::now() + HOUR));
+    }
+
     /// The resource was admitted or is gone.
     pub fn forget_refusal(&self, key: &Key) {
         self.memory().refusals.remove(key);
@@ -204,7 +216,7 @@ impl Shared {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
     /// For people: where and until when.
-    pub words: String,
+    pub message: String,
     /// Time left, where it is known.
     pub left: Option<Duration>,
 }
@@ -213,14 +225,15 @@ pub struct Pause {
 #[must_use]
 pub fn pause_of<K: ResourceExt>(what: &str, object: &K, now: Timestamp) -> Option<Pause> {
     let until = object.annotations().get(PAUSED_UNTIL)?;
-    let words = format!("{PAUSED_UNTIL}={until} on {what} {}", object.name_any());
+    let message = format!("{PAUSED_UNTIL}={until} on {what} {}", object.name_any());
     match until.parse::<Timestamp>() {
         Ok(end) if end <= now => None,
-        Ok(end) => Some(Pause { words, left: Some(end.duration_since(now).unsigned_abs()) }),
+        Ok(end) => Some(Pause { message, left: Some(end.duration_since(now).unsigned_abs()) }),
         // A person wanted a pause; what they wrote is not a time, so it has no end.
-        Err(_) => {
-            Some(Pause { words: format!("{words} (not a time as 2030-01-31T12:00:00Z, so it has no end)"), left: None })
-        }
+        Err(_) => Some(Pause {
+            message: format!("{message} (not a time as 2030-01-31T12:00:00Z, so it has no end)"),
+            left: None,
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use super::shared::Shared;
 use crate::kinds::conditions::{Conditions, Reason};
 use crate::operator::cluster::ApiError;
 use crate::operator::world::own_kind::OwnKind;
+use crate::operator::world::tracked::Mark;
 
 /// Says in status what does not fit. Nothing else of it is known, so nothing else is kept.
 ///
@@ -21,9 +22,9 @@ pub async fn mark<K: OwnKind>(
     now: Timestamp,
 ) -> Result<(), ApiError> {
     let (Some(name), Some(uid)) = (&metadata.name, &metadata.uid) else { return Ok(()) };
-    let about = format!("unreadable {}", metadata.generation.unwrap_or_default());
     let key = K::key(name.clone());
-    if shared.refusal(&key, &about).is_some() {
+    let mark = Mark::of(&(uid, metadata.generation));
+    if shared.is_marked(&key, mark) {
         return Ok(());
     }
     let mut conditions = Conditions::new(&[], metadata.generation.unwrap_or_default(), now);
@@ -39,6 +40,6 @@ pub async fn mark<K: OwnKind>(
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
     };
     apply::merge_status::<K>(shared, &subject, &patch).await?;
-    shared.remember_refusal(key, about, why, std::time::Duration::from_secs(3600));
+    shared.remember_marked(key, mark);
     Ok(())
 }

@@ -39,25 +39,17 @@ pub enum Write<S> {
     Create(Value),
     /// A new Secret of that name, with the values that were resolved. The values are not part of the decision.
     CreateSecret(String),
-    /// Our fields of an existing object, by server-side apply.
+    /// Our fields of an existing object, by server-side apply. Precondition: uid and resource version as seen.
     Apply {
         /// What it shall be.
         object: Value,
-        /// Of what was seen.
         uid: String,
-        /// Of what was seen.
         resource_version: String,
         /// Whether this undoes a change by somebody else.
         repairs: bool,
     },
-    /// Removal.
-    Delete {
-        object: ObjectRef,
-        /// Of what was seen.
-        uid: String,
-        /// Of what was seen.
-        resource_version: String,
-    },
+    /// Precondition: uid and resource version as seen.
+    Delete { object: ObjectRef, uid: String, resource_version: String },
 }
 
 impl<S> Write<S> {

@@ -12,10 +12,9 @@ use super::{Admitted, REFUSAL_WAIT, Work};
 use super::{check, resolve};
 use crate::kinds::DataPlanePolicySpec;
 use crate::kinds::conditions::Reason;
-use crate::kinds::labels::RELEASE;
 use crate::operator::cluster::ApiError;
 use crate::operator::environment::pull;
-use crate::operator::object::{self, ObjectKind};
+use crate::operator::object::ObjectKind;
 use crate::operator::reconcile::apply::Material;
 use crate::operator::reconcile::halt::Halt;
 use crate::operator::reconcile::may_run::Prepared;
@@ -155,8 +154,7 @@ impl Work<'_> {
         if self.shared.rendering(namespace, revision).is_some() {
             return Ok(());
         }
-        let mut labels = object::environment_labels(&self.shared.id, &place.environment);
-        labels.insert(RELEASE.to_owned(), self.identity.name.clone());
+        let labels = self.labels(&place.environment);
         let object = rendering.stored(revision, namespace, self.identity.generation, &labels);
         let answer = self.shared.cluster.create(&object).await?;
         if !mutant::is(Mutant::RenderingNotSeen) {

@@ -1,5 +1,6 @@
 //! What shall run, with the slots of its rendering filled: names of objects whose names depend on secret values.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::{Admitted, CONFIG, REFUSAL_WAIT, Work, decide, resolve};
 use crate::kinds::DataPlanePolicySpec;
 use crate::kinds::conditions::Reason;
-use crate::kinds::labels::RELEASE;
+use crate::kinds::labels::{ENVIRONMENT, RELEASE};
 use crate::operator::cluster::ApiError;
 use crate::operator::environment::KEY_SECRET;
 use crate::operator::object::{self, ObjectKind};
@@ -19,6 +20,8 @@ use crate::operator::reconcile::may_run::{self, Prepared};
 use crate::operator::reconcile::observe;
 use crate::operator::reconcile::rendering::{Rendering, SECRETS, Slots, Unbound};
 use crate::operator::reconcile::shared::Pause;
+use crate::operator::reconcile::write::Live;
+use crate::operator::world::index::Place;
 
 /// What shall run now, and what stands in the way of it or of newer content.
 pub(super) struct Bound {
@@ -34,6 +37,7 @@ pub(super) struct Bound {
 
 /// A rendering with its slots filled.
 pub(super) struct Running {
+    pub(super) revision: String,
     pub(super) rendering: Arc<Rendering>,
     pub(super) objects: Vec<Value>,
     pub(super) secret: Option<String>,
@@ -83,7 +87,7 @@ impl Work<'_> {
         if let Some(name) = slots.get(SECRETS).cloned()
             && pause.is_none()
             && material.is_none()
-            && observe::secret(self.shared, self.owner(), namespace, &name).await?.is_none()
+            && self.secret(namespace, &name).await?.is_none()
         {
             let (place, policy) = {
                 let contents = self.shared.index.lock();
@@ -91,6 +95,13 @@ impl Work<'_> {
                 let environment = self.release.spec.body.environment.as_deref().unwrap_or_default();
                 (may_run::place(&contents, environment, &policy)?, policy)
             };
+            // Its spec may name another environment already, while its pods are still here: that one's values are not for them.
+            if place.namespace != namespace {
+                let message = format!(
+                    "its Secret is gone, and its objects are still in namespace {namespace}; make it Absent and wait until it is Deleted"
+                );
+                return Err(Reason::new("StillElsewhere", message).into());
+            }
             let (rebound, values) = self.slots(&rendering, &policy, &place).await?;
             if rebound != slots {
                 // The values in the vault have changed since, so the Secret of the old name cannot be made again.
@@ -106,7 +117,38 @@ impl Work<'_> {
             material = values;
         }
         let (objects, _) = filled(&rendering, revision, &slots)?;
-        Ok((Running { rendering, objects, secret: slots.get(SECRETS).cloned() }, material))
+        let secret = slots.get(SECRETS).cloned();
+        Ok((Running { revision: revision.to_owned(), rendering, objects, secret }, material))
+    }
+
+    /// Whether its Secret is there. No watch follows Secrets, so it is asked anew where a pod waits for what it shall be given.
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Live>, ApiError> {
+        let rolling = self.status.rollout.is_some();
+        {
+            let mut contents = self.shared.index.lock();
+            if contents.workload(&self.identity.name, namespace).pods.iter().any(|pod| pod.lacks_its_secret(rolling)) {
+                contents.forget_verified(&Place::new(ObjectKind::Secret, namespace, name));
+            }
+        }
+        observe::secret(self.shared, self.owner(), namespace, name).await
+    }
+
+    /// The ControllerRevision of what runs, as it was stored.
+    pub(super) fn stored_again(&self, namespace: &str, running: &Running) -> Value {
+        let Running { revision, rendering, .. } = running;
+        let rollout = self.status.rollout.as_ref().filter(|rollout| rollout.revision == *revision);
+        let effective = self.status.effective.as_ref().and_then(|effective| effective.generation);
+        let generation = rollout.map(|rollout| rollout.generation).or(effective).unwrap_or(self.identity.generation);
+        let first = rendering.objects.first().or(rendering.job.as_ref());
+        let environment = first.and_then(|object| object::label(object, ENVIRONMENT)).unwrap_or_default();
+        rendering.stored(revision, namespace, generation, &self.labels(environment))
+    }
+
+    /// Labels of what belongs to the release and is made for no rendering in particular.
+    pub(super) fn labels(&self, environment: &str) -> BTreeMap<String, String> {
+        let mut labels = object::environment_labels(&self.shared.id, environment);
+        labels.insert(RELEASE.to_owned(), self.identity.name.clone());
+        labels
     }
 
     /// The stored rendering of `revision`.
@@ -135,13 +177,12 @@ impl Work<'_> {
         };
         let values = resolve::secrets(self.shared, policy, place, &rendering.secrets).await.map_err(|error| {
             let release = &self.identity.name;
-            tracing::warn!(release, namespace = place.namespace, %error, "the vault gives no secret values");
-            Reason::new(error.reason(), error.outside())
+            tracing::warn!(release, namespace = place.namespace, %error, "secret values cannot be read");
+            Reason::new(error.reason, error.outside)
         })?;
         let name = resolve::secret_name(&self.identity.name, &key, &values);
         slots.insert(SECRETS.to_owned(), name.clone());
-        let mut labels = object::environment_labels(&self.shared.id, &place.environment);
-        labels.insert(RELEASE.to_owned(), self.identity.name.clone());
+        let labels = self.labels(&place.environment);
         Ok((slots, Some(Material { name, labels, values })))
     }
 

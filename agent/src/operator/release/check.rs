@@ -14,8 +14,8 @@ use crate::operator::reconcile::observe;
 use crate::operator::reconcile::shared::Shared;
 use crate::operator::reconcile::write::Live;
 
-/// Asks the cluster whether `objects` would be taken. While nothing serves yet (`serves` is false), objects that are created right
-/// after are not tried before: there is nothing that a refusal in the middle could hurt, and the creation itself says why.
+/// Dry-runs `objects`. Before a first revision serves (`serves` is false), objects that are about to be created are left out: their
+/// creation reports the same refusal.
 ///
 /// # Errors
 /// They would not be accepted, or the cluster could not be asked, or our account may not ask.
@@ -26,7 +26,7 @@ pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value], serves:
         match result {
             Ok(()) => {}
             Err(error) => match error.class() {
-                Class::Policy | Class::Quota | Class::Invalid => refusals.push((error.class(), error.words())),
+                Class::Policy | Class::Quota | Class::Invalid => refusals.push((error.class(), error.message())),
                 // The object is there or gone meanwhile: apply will find out.
                 Class::Conflict => {}
                 Class::Missing | Class::NotLeading | Class::Rights | Class::Transient => return Err(error.into()),
@@ -67,6 +67,10 @@ fn changes_pods(live: &Live) -> bool {
 
 async fn try_pod(shared: &Shared, workload: &Value, pod: &Value, runs: bool) -> Result<(), ApiError> {
     let Err(error) = shared.cluster.try_create(pod).await else { return Ok(()) };
+    // A task makes its pod when it is run, and a release of no replicas makes none: what is full now may have room then.
+    if error.class() == Class::Quota && (is(workload, ObjectKind::Job) || replicas(workload) == 0) {
+        return Ok(());
+    }
     if !runs {
         return Err(error);
     }
@@ -75,10 +79,11 @@ async fn try_pod(shared: &Shared, workload: &Value, pod: &Value, runs: bool) -> 
     let Some(present) = shared.cluster.get(kind, namespace, &reference.name).await? else { return Err(error) };
     let (class, wanted, now) = (error.class(), replicas(workload), replicas(&present));
     // A rolling update to fewer pods needs no room, or makes it.
-    if class == Class::Quota && (wanted < now || wanted == 0) {
+    if class == Class::Quota && wanted < now {
         return Ok(());
     }
-    // Some policies look at who creates the pod. One that refuses a pod which runs already meets only this trial.
+    // A policy may refuse the operator as the creator of a Pod. If it also refuses a Pod that already runs, the refusal is about the
+    // dry run and is ignored.
     if class == Class::Policy
         && now > 0
         && let Some(running) = one_pod(&present)

@@ -34,7 +34,7 @@ use rollout::{RolloutStep, probation, rolled_back};
 /// Revisions that are kept, with their renderings and what they are bound to.
 pub const KEPT_REVISIONS: usize = 10;
 
-/// How often an object in the way is looked at again: no watch follows what is not ours.
+/// Poll interval for a foreign object in our way: watches show only our label.
 const IN_THE_WAY_RETRY: Duration = Duration::from_secs(10);
 
 /// Where the newest content of a release stands.
@@ -121,14 +121,17 @@ pub fn admit(admission: &Admission<'_>, now: Timestamp) -> ReleaseStatus {
         target: Some(target),
         live: &BTreeMap::new(),
         revisions: &BTreeMap::new(),
+        lost: None,
         in_use: None,
         workload,
+        last_lines: false,
     };
     let seen = outcome::Seen {
         verdict: &Verdict::Progressing(APPLYING.to_owned()),
         contested: None,
         in_the_way: None,
         reported: outcome::reported(&observed),
+        stopping: None,
     };
     outcome::describe(&observed, &seen, &mut next, now);
     next
@@ -170,32 +173,34 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
         failed_now = true;
     }
     let of_invalid = |rollout: &Rollout| failed_now && rollout.generation == observed.identity.generation;
+    let mut failing = None;
     if status.rollout.as_ref().is_some_and(of_invalid) {
         status.rollout = None;
     } else if let Some(rollout) = status.rollout.clone() {
         let progress = RolloutStep { observed, rollout: &rollout, now };
         match &verdict {
             Verdict::Serving if applied.switches.is_empty() => progress.served(&mut status, &mut reported),
-            Verdict::Serving => {}
-            Verdict::Failed(why) => {
-                progress.failed(&mut status, &mut reported, why);
-                failed_now = true;
-            }
-            Verdict::Stalled(_) => {}
+            Verdict::Serving | Verdict::Stalled(_) => {}
+            Verdict::Failed(why) => failing = Some(why.clone()),
             Verdict::Progressing(doing) => match progress.deadline(&mut status, doing) {
                 Ok(left) => wake = Some(left),
-                Err(why) => {
-                    progress.failed(&mut status, &mut reported, &why);
-                    failed_now = true;
-                }
+                Err(why) => failing = Some(why),
             },
         }
     } else if let Some(why) = probation(observed, now) {
-        status.effective = status.probation.take().map(|probation| probation.previous);
-        rollout::conclude_failed(observed, &mut status, &mut reported, &why, now);
-        failed_now = true;
+        failing = Some(why);
     } else if verdict == Verdict::Serving {
         rolled_back(observed, &mut status, &mut reported, now);
+    }
+    let mut stopping = None;
+    if let Some(why) = failing {
+        wake = rollout::last_lines(observed, now);
+        if wake.is_some() {
+            stopping = Some(why);
+        } else {
+            rollout::failed(observed, &mut status, &mut reported, &why, now);
+            failed_now = true;
+        }
     }
     if applied.in_the_way.is_some() {
         wake = Some(IN_THE_WAY_RETRY);
@@ -212,11 +217,18 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     if writes.is_empty() && status.rollout.is_none() && verdict == Verdict::Serving && observed.paused.is_none() {
         writes.extend(prune::prune(observed, &mut status));
     }
+    // After a restart, or for a run, it would be found nowhere else.
+    if observed.paused.is_none()
+        && let Some(lost) = observed.lost
+    {
+        writes.push(Write::Create(lost.clone()));
+    }
     let seen = outcome::Seen {
         verdict: &verdict,
         contested: applied.contested.as_ref(),
         in_the_way: applied.in_the_way.as_ref(),
         reported,
+        stopping: stopping.as_ref(),
     };
     outcome::describe(observed, &seen, &mut status, now);
     if status != *observed.status {

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::Work;
 use super::binding::Bound;
 use super::decide::{Observed, Target, prune};
 use crate::kinds::ObjectRef;
 use crate::operator::cluster::ApiError;
 use crate::operator::object::{self, ObjectKind};
+use crate::operator::reconcile::may_run;
 use crate::operator::reconcile::observe;
 use crate::operator::reconcile::shared::Pause;
 use crate::operator::reconcile::write::Live;
@@ -20,9 +23,12 @@ pub(super) struct Seen {
     pub(super) namespace: String,
     live: BTreeMap<ObjectRef, Live>,
     revisions: BTreeMap<ObjectRef, Live>,
+    /// The stored rendering of what shall run, where it is remembered and not there.
+    lost: Option<Value>,
     /// Names of what pods use; not looked at while a rollout is under way.
     in_use: Option<BTreeSet<String>>,
     workload: Workload,
+    last_lines: bool,
 }
 
 impl Seen {
@@ -33,7 +39,7 @@ impl Seen {
             status: &work.status,
             blocked: self.bound.blocked.as_ref(),
             invalid: self.bound.invalid.as_ref(),
-            paused: pause.map(|pause| pause.words.as_str()),
+            paused: pause.map(|pause| pause.message.as_str()),
             target: self.bound.running.as_ref().map(|running| Target {
                 rendering: &running.rendering,
                 objects: &running.objects,
@@ -41,8 +47,10 @@ impl Seen {
             }),
             live: &self.live,
             revisions: &self.revisions,
+            lost: self.lost.as_ref(),
             in_use: self.in_use.as_ref(),
             workload: &self.workload,
+            last_lines: self.last_lines,
         }
     }
 }
@@ -81,13 +89,17 @@ impl Work<'_> {
             }
         }
         let contents = self.shared.index.lock();
-        let revisions = contents
+        let revisions: BTreeMap<_, _> = contents
             .of_owner(self.owner())
             .filter(|(place, _)| place.kind == ObjectKind::ControllerRevision && *place.namespace == *namespace)
             .map(|(place, tracked)| (place.reference(), observe::plain(self.shared, self.owner(), tracked)))
             .collect();
         let workload = contents.workload(&self.identity.name, &namespace);
+        let last_lines = may_run::logs_leave(&contents);
         drop(contents);
-        Ok(Seen { bound, namespace, live, revisions, in_use, workload })
+        let lost = running
+            .filter(|running| !revisions.contains_key(&ObjectKind::ControllerRevision.named(&running.revision)))
+            .map(|running| self.stored_again(&namespace, running));
+        Ok(Seen { bound, namespace, live, revisions, lost, in_use, workload, last_lines })
     }
 }

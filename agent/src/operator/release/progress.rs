@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::kinds::conditions::Reason;
+use crate::operator::world::cluster_words::ClusterWords;
 use crate::operator::world::workload::{GateView, PodView, Waiting, Workload};
 
 impl Waiting {
@@ -29,6 +30,13 @@ pub const APPLYING: &str = "objects are being applied";
 
 /// What is under way while the start gate tries.
 pub const AT_THE_GATE: &str = "the start gate still waits: the network plugin has not closed the new pod yet";
+
+/// Why a container is not started whose files or volumes cannot be put at their paths.
+pub(in crate::operator) const CANNOT_MOUNT: &str = "CannotMount";
+
+/// Why the kubelet evicts a pod, as far as anybody here can tell, and what to do: the end of a sentence.
+pub(in crate::operator) const WHY_EVICTED: &str =
+    "it wrote more than a volume's size, or the node lacks room; raise volumes[].size or write less";
 
 /// How it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +108,22 @@ impl Workload {
             }
             return self.reachable(services, &ready, wanted);
         }
-        if let Some(why) = self.newest_pods().find_map(waiting_for_others).or_else(|| self.refused()) {
+        let present = || self.newest_pods().filter(|pod| !pod.evicted);
+        if let Some(why) = present().find_map(waiting_for_others).or_else(|| self.refused()) {
             return Verdict::Stalled(why);
         }
-        let gated = self.newest_pods().any(|pod| pod.gate == Some(GateView::Tries));
-        Verdict::Progressing(if gated { AT_THE_GATE } else { "new pods are starting" }.to_owned())
+        // It stays in the list beside the one that takes its place.
+        if self.newest_pods().any(|pod| pod.evicted) {
+            return Verdict::Progressing(format!("new pods are starting; one of them was evicted: {WHY_EVICTED}"));
+        }
+        if present().any(|pod| pod.gate == Some(GateView::Tries)) {
+            return Verdict::Progressing(AT_THE_GATE.to_owned());
+        }
+        let again = present().filter(|pod| pod.restarts > 0 && !pod.ready).max_by_key(|pod| pod.restarts);
+        Verdict::Progressing(again.map_or_else(
+            || "new pods are starting".to_owned(),
+            |pod| format!("new pods are starting; a container ended and is started again, last{}", death(pod)),
+        ))
     }
 
     fn reachable(&self, services: &[String], ready: &BTreeSet<&str>, wanted: usize) -> Verdict {
@@ -134,10 +153,17 @@ impl Workload {
 
 /// Why a pod fails by itself.
 fn hopeless(pod: &PodView) -> Option<Reason> {
+    // Another one takes its place, perhaps on another node.
+    if pod.evicted {
+        return None;
+    }
     let waiting = pod.waiting.as_ref();
     let reason = waiting.map_or("", |waiting| waiting.reason.reason());
     // Between two starts some kubelets show the wait, others only that the container has ended.
     if (pod.finished.is_some() || reason == "CrashLoopBackOff") && pod.restarts >= CRASH_LOOP_RESTARTS {
+        if let Some(message) = &pod.cannot_start {
+            return Some(cannot_start(pod, message));
+        }
         return Some(Reason::new("CrashLoop", format!("the new container ends again and again{}", death(pod))));
     }
     let message = &waiting?.message;
@@ -147,28 +173,45 @@ fn hopeless(pod: &PodView) -> Option<Reason> {
         }
         "CreateContainerConfigError" if message.speaks_of_root() => Some(Reason::new(
             "RootImage",
-            "the image runs as root or its user is not numeric, and this environment does not allow it; set a numeric USER in \
-             the image or security.runAsUser in the release",
+            "the image runs as root, or names its user by name so that nobody can tell, and this environment does not allow it; \
+             set a numeric USER in the image, or security.runAsUser in the component file",
         )),
         "RunContainerError" | "CreateContainerError" | "StartError" if pod.restarts >= 1 => {
-            let sentence = format!("{}; check command and args", message.start_failure());
-            Some(Reason::new("CannotStart", pod.explained(&sentence)))
+            Some(cannot_start(pod, message))
         }
         _ => None,
     }
 }
 
+fn cannot_start(pod: &PodView, message: &ClusterWords) -> Reason {
+    let class = if message.speaks_of_mounts() { CANNOT_MOUNT } else { "CannotStart" };
+    Reason::new(class, pod.explained(message.start_failure()))
+}
+
+/// That the container of a pod used too much memory: the end of a sentence.
+pub(in crate::operator) fn out_of_memory(pod: &PodView) -> Option<String> {
+    pod.out_of_memory.as_ref().map(|limit| {
+        let limit = if limit.is_empty() { String::new() } else { format!(" of {limit}") };
+        format!(": it used more memory than its limit{limit} (OOMKilled); raise resources.memoryLimit, or have the program use less")
+    })
+}
+
 /// How the container of a pod ended last, and where to look: the end of a sentence.
 pub(super) fn death(pod: &PodView) -> String {
-    if let Some(limit) = &pod.out_of_memory {
-        return format!(
-            ": it used more memory than its limit of {limit} (OOMKilled); raise resources.memoryLimit, or have the program use less"
-        );
+    if let Some(memory) = out_of_memory(pod) {
+        return memory;
     }
+    let code = pod.terminated.as_ref().and_then(|(_, code)| *code);
     let exit = pod.terminated.as_ref().map_or_else(String::new, |(reason, code)| match code {
         Some(code) => format!(" with exit code {code} ({})", reason.reason()),
         None => format!(" ({})", reason.reason()),
     });
+    // 128 and the number of SIGKILL or SIGTERM: somebody stopped it.
+    if matches!(code, Some(137 | 143)) {
+        return format!(
+            "{exit}; if a liveness probe stops it while it starts, give it probes.startup; else its log says why"
+        );
+    }
     format!("{exit}; its log says why")
 }
 

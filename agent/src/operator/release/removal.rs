@@ -73,7 +73,7 @@ impl Work<'_> {
         let remains = Remains {
             identity: &self.identity,
             status: &self.status,
-            paused: pause.as_ref().map(|pause| pause.words.as_str()),
+            paused: pause.as_ref().map(|pause| pause.message.as_str()),
             waits: waits.as_ref(),
             live: &live,
             pods,

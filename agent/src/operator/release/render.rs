@@ -11,7 +11,7 @@ use protocol::document::{Endpoint, Workload};
 use protocol::name::joined;
 use serde_json::Value;
 
-use super::valid::ValidRelease;
+use super::parsed::ValidRelease;
 use crate::kinds::labels::{DATA_PLANE, ENVIRONMENT, MANAGER, RELEASE};
 use crate::kinds::{SecurityLevel, StartGate};
 use crate::operator::object;

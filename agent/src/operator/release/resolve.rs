@@ -7,7 +7,7 @@ use protocol::document::{ReleaseSpec, SecretRef};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::Sha256;
 
-use super::valid::ValidRelease;
+use super::parsed::ValidRelease;
 use crate::kinds::conditions::Reason;
 use crate::kinds::{DataPlanePolicySpec, StartGate};
 use crate::operator::object;
@@ -18,7 +18,7 @@ use crate::operator::reconcile::shared::Shared;
 use crate::operator::world::index::Contents;
 use crate::policy;
 use crate::policy::secrets::Pod;
-use crate::vault::VaultError;
+use crate::secrets::{SecretError, Source};
 
 /// A release that may run, and where.
 #[derive(Debug, Clone)]
@@ -44,8 +44,12 @@ pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result
     let environment = spec.environment.as_deref().unwrap_or_default();
     let (place, pull_secret) = may_run(contents, &policy.spec, environment, &Pod::of_release(spec))?;
     room::for_release(contents, &policy.spec, name, environment)?;
-    if release.secret_refs().next().is_some() && policy.spec.vault.is_none() {
-        return Err(denied("secretRef is used and DataPlanePolicy names no vault; set spec.vault".to_owned()));
+    if release.secret_refs().next().is_some() && Source::of(&policy.spec).is_none() {
+        return Err(denied(format!(
+            "secretRef is used and DataPlanePolicy names {}; set {}",
+            Source::LACKING,
+            Source::SETTINGS
+        )));
     }
     let gate = policy::start_gate(&policy.spec).map_err(denied)?;
     let of_gate = gate.and_then(|(_, registry)| registry.pull_secret.as_deref());
@@ -56,22 +60,18 @@ pub fn admissible(contents: &Contents, name: &str, spec: &ReleaseSpec) -> Result
 /// Reads secret values as the environment.
 ///
 /// # Errors
-/// Vault, account, missing path or key.
+/// Source, account, missing path or key.
 pub async fn secrets(
     shared: &Shared,
     policy: &DataPlanePolicySpec,
     place: &Prepared,
     references: &BTreeMap<String, SecretRef>,
-) -> Result<BTreeMap<String, SecretSlice<u8>>, VaultError> {
-    let Some(vault) = &policy.vault else {
-        return Err(VaultError::Settings("DataPlanePolicy names no vault".to_owned()));
-    };
-    let account = || {
+) -> Result<BTreeMap<String, SecretSlice<u8>>, SecretError> {
+    let account = |audience: String| {
         let namespace = place.namespace.clone();
-        let audience = vault.audience.clone();
         async move { shared.cluster.token(&namespace, VAULT_ACCOUNT, &audience, TOKEN_SECONDS).await }
     };
-    shared.vault.read(vault, &place.reader(), references, account).await
+    shared.secrets.read(policy, &place.reader(), references, account).await
 }
 
 /// Life of the account's token: the shortest that the API server gives.

@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use protocol::mutant::{self, Mutant};
-use protocol::report::FactKind;
+use protocol::report::{Condition, FactKind};
 use serde_json::{Value, json};
 
 use crate::kinds::TaskRunStatus;
-use crate::kinds::conditions::{self, Conditions, NewFact, Reason};
+use crate::kinds::conditions::{self, Conditions, NewFact, Reason, STOPPING};
 use crate::operator::cluster::unanswered;
 use crate::operator::reconcile::modified::{self, Ledger, Modified};
 use crate::operator::reconcile::write::{Decision, Write};
 use crate::operator::release::progress;
 use crate::operator::world::index::JobView;
-use crate::operator::world::workload::{GateView, PodView, Waiting};
+use crate::operator::world::workload::{GateView, PodView};
+use words::Began;
+
+mod words;
 
 /// What one decision looks at.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +50,11 @@ pub struct Observed<'a> {
     pub paused: Option<&'a str>,
     /// How long its Job may still be created.
     pub settles: Option<Duration>,
+    /// Whether anybody may read the last lines of its pods before they are stopped.
+    pub last_lines: bool,
 }
 
-/// What a run would be.
+/// The Job that a run will create.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blueprint {
     pub namespace: String,
@@ -86,15 +91,25 @@ const OUTLIVED: Duration = Duration::from_secs(10);
 /// How long the pod of a run stays that has ended while another container of it runs on: its log can be read until then.
 pub const KEPT_OUTLIVED: Duration = Duration::from_secs(600);
 
+/// How long a Job may take to make a pod: longer, and something refuses it.
+const NO_POD: Duration = Duration::from_secs(10);
+
 /// Decides.
 #[must_use]
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<TaskRunStatus> {
     let mut next = observed.status.clone();
     next.observed_generation = Some(observed.generation);
-    let mut step = Draft { observed, now, writes: Vec::new(), wake: None, next };
+    let mut step = Draft { observed, now, writes: Vec::new(), wake: None, stopping: false, next };
     let said = step.take();
     let mut conditions = Conditions::new(&observed.status.conditions, observed.generation, now);
     conditions.paused(observed.paused);
+    if step.stopping {
+        conditions.set(
+            STOPPING,
+            true,
+            &Reason::new("Cancelled", "its pods are stopped once their last lines were read"),
+        );
+    }
     match said {
         RunState::Waits(why) => {
             conditions.set("Stalled", true, &why);
@@ -127,6 +142,8 @@ struct Draft<'a> {
     now: Timestamp,
     writes: Vec<Write<TaskRunStatus>>,
     wake: Option<Duration>,
+    /// Its pods are stopped once their last lines were read.
+    stopping: bool,
     next: TaskRunStatus,
 }
 
@@ -172,9 +189,12 @@ impl Draft<'_> {
 
     /// The Job was recorded and is not there: it was never created, or somebody removed it.
     fn vanished(&mut self) -> RunState {
-        let was_seen = self.observed.status.conditions.iter().any(|condition| {
-            condition.condition_type == "Ended" && matches!(condition.reason.as_str(), "Running" | "Pending")
-        });
+        let was_seen = self
+            .observed
+            .status
+            .conditions
+            .iter()
+            .any(|condition| condition.condition_type == "Ended" && words::tells_of_a_job(&condition.reason));
         if self.observed.cancel {
             let settles = self.observed.settles.filter(|_| !was_seen && !mutant::is(Mutant::CreateForgotten));
             if let Some(left) = settles {
@@ -234,19 +254,8 @@ impl Draft<'_> {
             );
         }
         if let Some(reason) = &job.failed {
-            let why = if reason.is("DeadlineExceeded") || last.is_some_and(|pod| pod.timed_out) {
-                Reason::new("TimedOut", "the task took longer than task.timeoutSeconds; its log says how far it came")
-            } else if self.next.started.is_none() && pods.iter().any(|pod| pod.gate == Some(GateView::GaveUp)) {
-                Reason::new(
-                    "StartGate",
-                    "the task did not start: its start gate ended before the network plugin had closed the pod, or the \
-                     cluster's DNS does not answer; have the platform team look, and run it again",
-                )
-            } else if reason.is("BackoffLimitExceeded") {
-                Reason::new("Failed", "the task failed and is not tried again; its log says why")
-            } else {
-                Reason::new("Failed", "the task failed; its log says why")
-            };
+            let began = if self.next.started.is_some() { Began::Yes } else { Began::Never(self.waited()) };
+            let why = words::failed(reason, last, pods, &began);
             return self.ended(job, (known, exit), "Failed", why);
         }
         if !self.observed.cancel
@@ -259,21 +268,50 @@ impl Draft<'_> {
             if job.suspended && job.active == 0 {
                 return self.end("Cancelled", exit, Reason::new("Cancelled", "cancelled; its pods are gone"));
             }
-            if !job.suspended && !terminating && self.observed.paused.is_none() {
+            if !job.suspended && !terminating && self.observed.paused.is_none() && !self.waits_for_last_lines(pods) {
                 self.suspend(uid, version);
             }
             return RunState::Goes(Reason::new("Cancelling", "its pods are being stopped"));
         }
         // In an earlier attempt of a run that has started the gate may have given up.
         let starting = pods.iter().filter(|pod| self.next.started.is_none() || pod.gate.is_none());
-        match starting.clone().find_map(waits) {
+        match starting.clone().find_map(words::waits) {
             Some(why) => RunState::Waits(why),
-            None if self.next.started.is_some() => RunState::Goes(Reason::new("Running", "the task runs")),
+            None if self.next.started.is_some() => RunState::Goes(words::running()),
             None if starting.clone().any(|pod| pod.gate == Some(GateView::Tries)) => {
                 RunState::Goes(Reason::new("Pending", progress::AT_THE_GATE))
             }
-            None => RunState::Goes(Reason::new("Pending", "the task's pod is being started")),
+            // The Job is about to end, or to try again: until then what is known stays.
+            None if !pods.is_empty() && pods.iter().all(|pod| pod.timed_out) => self.waits_on(words::starting()),
+            None if pods.is_empty() && self.makes_no_pod(job) => {
+                RunState::Waits(words::no_pod(self.next.namespace.as_deref().unwrap_or_default()))
+            }
+            None => RunState::Goes(words::starting()),
         }
+    }
+
+    /// Why it waited until now, by what status says.
+    fn waited(&self) -> Option<Reason> {
+        let stalled = |condition: &&Condition| condition.condition_type == "Stalled" && condition.status == "True";
+        let stalled = self.observed.status.conditions.iter().find(stalled)?;
+        Some(Reason::new(&stalled.reason, stalled.message.clone()))
+    }
+
+    /// What is known stays: why it waited, if it has not begun.
+    fn waits_on(&self, otherwise: Reason) -> RunState {
+        let waited = self.waited().filter(|_| self.next.started.is_none());
+        waited.map_or(RunState::Goes(otherwise), RunState::Waits)
+    }
+
+    /// Whether the Job has begun a while ago and no pod of it was ever made.
+    fn makes_no_pod(&mut self, job: &JobView) -> bool {
+        let none = !job.suspended && job.active == 0 && job.attempts == 0;
+        let Some(begun) = job.started.as_deref().and_then(conditions::parse_time).filter(|_| none) else {
+            return false;
+        };
+        let since = Duration::try_from(self.now.duration_since(begun)).unwrap_or_default();
+        self.wake = NO_POD.checked_sub(since).filter(|left| !left.is_zero());
+        self.wake.is_none()
     }
 
     /// Why the run has ended although its Job goes on: the task's container has ended, and another one of the pod, which a mesh put there
@@ -292,8 +330,17 @@ impl Draft<'_> {
         Some(if success {
             Reason::new("Succeeded", format!("the task ended with success; {others}"))
         } else {
-            Reason::new("Failed", format!("the task failed and is not tried again; its log says why; {others}"))
+            Reason::new("Failed", format!("the task failed and is not tried again{}; {others}", words::death(pod)))
         })
+    }
+
+    fn waits_for_last_lines(&mut self, pods: &[PodView]) -> bool {
+        if !self.observed.last_lines || !pods.iter().any(|pod| pod.started.is_some() && !pod.terminating) {
+            return false;
+        }
+        self.wake = conditions::last_lines_wait(&self.observed.status.conditions, self.now);
+        self.stopping = self.wake.is_some();
+        self.stopping
     }
 
     /// Applies the whole Job with `suspend`: applying a part of it would remove our other fields.
@@ -310,7 +357,7 @@ impl Draft<'_> {
         let left = since.and_then(|since| EXIT_CODE_WAIT.checked_sub(since)).filter(|left| !left.is_zero());
         if !known && let Some(left) = left {
             self.wake = Some(left);
-            return RunState::Goes(Reason::new("Running", "the task runs"));
+            return self.waits_on(words::running());
         }
         self.next.ended.clone_from(&job.ended);
         self.end(result, exit, why)
@@ -341,22 +388,6 @@ pub fn suspended(job: &Value) -> Value {
         spec.insert("suspend".to_owned(), json!(true));
     }
     job
-}
-
-/// Why a pod of the run does not start.
-fn waits(pod: &PodView) -> Option<Reason> {
-    if let Some(why) = progress::waiting_for_others(pod) {
-        return Some(why);
-    }
-    let Waiting { reason, message } = pod.waiting.as_ref()?;
-    match reason.reason() {
-        reason @ ("CreateContainerError" | "RunContainerError" | "StartError") => {
-            let sentence = format!("{}; check command and args", message.start_failure());
-            Some(Reason::new(reason, pod.explained(&sentence)))
-        }
-        reason @ "InvalidImageName" => Some(Reason::new(reason, pod.explained("the kubelet refuses the image's name"))),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

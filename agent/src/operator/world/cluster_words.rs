@@ -132,15 +132,24 @@ impl ClusterWords {
         "the kubelet tries again"
     }
 
-    /// Why a container cannot be started, for a sentence.
+    /// Whether a file or a volume cannot be mounted: `error mounting "…" to rootfs at "…"` of runc, ``mount `…` to `…`:`` of crun.
+    #[must_use]
+    pub fn speaks_of_mounts(&self) -> bool {
+        self.says(&["error mounting ", " to rootfs at ", "crun: mount `"])
+    }
+
+    /// Why a container cannot be started and what to check, for a sentence.
     #[must_use]
     pub fn start_failure(&self) -> &'static str {
-        if self.says(&["no such file or directory", "not found in $path", "executable file not found"]) {
-            "the program that command names is not in the image"
+        // A mount fails in the same words as a program that is not there, so it is looked for first.
+        if self.speaks_of_mounts() {
+            "a file or a volume cannot be put at its path; check the paths of files, secret files and volumes"
+        } else if self.says(&["no such file or directory", "not found in $path", "executable file not found"]) {
+            "the program that command names is not in the image; check command and args"
         } else if self.says(&["permission denied"]) {
-            "the program that command names may not be run by the container's user"
+            "the program that command names may not be run by the container's user; check command and args"
         } else {
-            "the container cannot be started"
+            "the container cannot be started; check command and args"
         }
     }
 }
@@ -207,5 +216,21 @@ mod tests {
         );
         assert!(words("Container image will run as root").speaks_of_root());
         assert!(words("exec: \"/x\": stat /x: no such file or directory").start_failure().contains("not in the image"));
+    }
+
+    #[test]
+    fn a_mount_that_fails_is_not_taken_for_a_program_that_is_not_there() {
+        let lead = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error \
+                    during container init: error mounting \"/var/lib/kubelet/pods/u/volumes/x\" to rootfs at \"/bin/busybox/x\": ";
+        for end in ["not a directory", "mkdir /bin/busybox/x: read-only file system", "no such file or directory"] {
+            let words = ClusterWords::new(format!("{lead}{end}"));
+            assert!(words.speaks_of_mounts() && words.start_failure().contains("check the paths of files"), "{end}");
+        }
+        let crun = ClusterWords::new(
+            "crun: mount `/var/lib/kubelet/x` to `bin/busybox/x`: Not a directory: OCI runtime error",
+        );
+        assert!(crun.start_failure().starts_with("a file or a volume cannot be put at its path"));
+        let program = ClusterWords::new("exec: \"/x\": permission denied");
+        assert!(!program.speaks_of_mounts() && program.start_failure().ends_with("check command and args"));
     }
 }

@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::operator::object::owner::{Owner, OwnerKind};
-use lines::{Line, Lines};
+use priority::{Line, Lines};
 
-mod lines;
+mod priority;
 
 /// One of our resources.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,13 +2,13 @@
 //!
 //! An installation has thousands of them: strings that repeat are held once, and what is only compared is held as its digest.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster_words::ClusterWords;
 use super::interned::Names;
+pub use super::mark::Mark;
 use super::workload::{DeploymentView, PodView, ReplicaSetView, SliceView};
 use crate::kinds::ObjectRef;
 use crate::kinds::labels::{AGENT, DATA_PLANE};
@@ -35,18 +35,6 @@ impl Place {
     #[must_use]
     pub fn reference(&self) -> ObjectRef {
         self.kind.named(&self.name)
-    }
-}
-
-/// Stands for a value that is only ever compared within this process: 64 bits, with keys that nobody outside knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(u64);
-
-impl Mark {
-    #[must_use]
-    pub fn of(value: &(impl Hash + ?Sized)) -> Self {
-        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Self(KEYS.hash_one(value))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster_words::ClusterWords;
 use super::index::JobView;
+use super::mark::Mark;
 use super::workload::{DeploymentView, GateView, PodView, ReplicaSetView, SliceView, Waiting};
 use crate::kinds::conditions::timestamp;
 use crate::kinds::labels::{CONTAINER, GATE};
@@ -60,6 +61,7 @@ pub fn pod(object: &Pod) -> PodView {
     let unschedulable = condition("PodScheduled")
         .filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"))
         .map(|condition| ClusterWords::of(condition.message.as_ref()));
+    let ended_for = |reason: &str| status.and_then(|status| status.reason.as_deref()) == Some(reason);
     let container = status.and_then(|status| find(status.container_statuses.as_deref(), CONTAINER));
     let gate = status.and_then(|status| find(status.init_container_statuses.as_deref(), GATE));
     PodView {
@@ -82,8 +84,11 @@ pub fn pod(object: &Pod) -> PodView {
             .and_then(|container| container.state.as_ref()?.terminated.as_ref())
             .map(|ended| ended.finished_at.as_ref().map(|time| timestamp(time.0)).unwrap_or_default()),
         running: status.and_then(|status| status.phase.as_deref()) == Some("Running"),
-        timed_out: status.and_then(|status| status.reason.as_deref()) == Some("DeadlineExceeded"),
+        timed_out: ended_for("DeadlineExceeded"),
+        evicted: ended_for("Evicted"),
+        cannot_start: container.and_then(cannot_start),
         gate: gate.and_then(shut),
+        image: ours(object).and_then(|container| container.image.as_deref()).map(Mark::of),
     }
 }
 
@@ -91,9 +96,12 @@ fn find<'a>(all: Option<&'a [ContainerStatus]>, name: &str) -> Option<&'a Contai
     all?.iter().find(|container| container.name == name)
 }
 
+fn ours(pod: &Pod) -> Option<&Container> {
+    pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)
+}
+
 fn memory_limit(pod: &Pod) -> Option<String> {
-    let container = pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)?;
-    Some(container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.clone())
+    Some(ours(pod)?.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.clone())
 }
 
 fn waiting(container: &ContainerStatus) -> Option<Waiting> {
@@ -115,11 +123,19 @@ fn shut(gate: &ContainerStatus) -> Option<GateView> {
 }
 
 fn terminated(container: &ContainerStatus) -> Option<(ClusterWords, Option<i32>)> {
-    let of = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
-        state.as_ref().and_then(|state| state.terminated.clone())
-    };
-    let ended = of(&container.state).or_else(|| of(&container.last_state))?;
+    let ended = last_end(container)?;
     Some((ClusterWords::of(ended.reason.as_ref()), Some(ended.exit_code)))
+}
+
+/// Both runtimes and the kubelet have a word for it.
+fn cannot_start(container: &ContainerStatus) -> Option<ClusterWords> {
+    let ended = last_end(container)?;
+    let never_began = matches!(ended.reason.as_deref(), Some("StartError" | "ContainerCannotRun"));
+    never_began.then(|| ClusterWords::of(ended.message.as_ref()))
+}
+
+fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    [&container.state, &container.last_state].into_iter().find_map(|state| state.as_ref()?.terminated.as_ref())
 }
 
 fn started(container: Option<&ContainerStatus>) -> Option<String> {
@@ -129,12 +145,13 @@ fn started(container: Option<&ContainerStatus>) -> Option<String> {
     running.or(ended).map(|time| timestamp(time.0))
 }
 
-/// Of an EndpointSlice.
+/// Of an EndpointSlice. One without ports sends nobody anywhere: its Service asks for a port that its pods do not have.
 #[must_use]
 pub fn slice(object: &EndpointSlice) -> SliceView {
+    let served = object.ports.as_ref().is_some_and(|ports| !ports.is_empty());
     let ready = object.endpoints.iter().filter(|endpoint| {
         let conditions = endpoint.conditions.as_ref();
-        conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
+        served && conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
     });
     SliceView {
         service: label(&object.metadata, "kubernetes.io/service-name").unwrap_or_default(),
@@ -159,5 +176,23 @@ pub fn job(object: &Job) -> JobView {
         failed: failed.map(|condition| ClusterWords::of(condition.reason.as_ref())),
         started: status.and_then(|status| status.start_time.clone()).map(|time| timestamp(time.0)),
         ended: ended.map(|time| timestamp(time.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_slice_without_ports_sends_nobody_anywhere() {
+        let of = |ports: Value| {
+            let endpoint =
+                json!({"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"name": "web-1"}});
+            let object = json!({"addressType": "IPv4", "metadata": {}, "endpoints": [endpoint], "ports": ports});
+            slice(&serde_json::from_value(object).unwrap()).ready.len()
+        };
+        assert_eq!([of(json!([{"name": "http", "port": 8080}])), of(json!([])), of(json!(null))], [1, 0, 0]);
     }
 }

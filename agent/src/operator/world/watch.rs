@@ -62,7 +62,7 @@ impl Watches {
         watches.single::<DataPlanePolicy, S>(source, namespace, &sink, |contents| &mut contents.policy);
 
         let labels = format!("{DATA_PLANE} in ({id},{LOCAL})");
-        for kind in ObjectKind::FOLLOWED {
+        for kind in ObjectKind::followed() {
             watches.follow(source, &labels, &sink, kind);
         }
         watches

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::cluster_words::ClusterWords;
+use super::mark::Mark;
 
 /// What is known of a release's workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,8 +88,15 @@ pub struct PodView {
     pub running: bool,
     /// Whether the kubelet ended it since it took too long.
     pub timed_out: bool,
+    /// Whether the kubelet ended it for room: a volume held more than its size, or the node had too little left.
+    pub evicted: bool,
+    /// Message of the runtime, if the last termination of its container is that it could not be started.
+    pub cannot_start: Option<ClusterWords>,
     /// The start gate, while it holds the pod back.
     pub gate: Option<GateView>,
+    /// Image of its container, as the API server has it. What a webhook makes of an image is the customer's own name, so of it only this is
+    /// kept.
+    pub image: Option<Mark>,
 }
 
 /// A start gate that has not let its pod through.
@@ -121,6 +129,18 @@ pub struct SliceView {
 }
 
 impl PodView {
+    /// Whether it may wait for a Secret that is gone. A pod of a rollout waits a little for anything, and its Secret was just made.
+    #[must_use]
+    pub fn lacks_its_secret(&self, rolling: bool) -> bool {
+        let waits = self.waiting.as_ref().map(|waiting| waiting.reason.reason());
+        match waits {
+            Some("CreateContainerConfigError") => true,
+            // A file of a Secret that is gone: the kubelet tries to mount it, and says no more than this.
+            Some("ContainerCreating") => !rolling,
+            Some(_) | None => false,
+        }
+    }
+
     /// Removes the exit code that the process chose, and keeps the reason.
     pub fn withhold_exit_code(&mut self) {
         if let Some((_, code)) = &mut self.terminated {

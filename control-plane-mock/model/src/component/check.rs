@@ -32,7 +32,7 @@ pub fn check(component: &Component) -> Vec<Problem> {
 /// # Errors
 /// `Invalid` at `field`.
 pub fn check_track(field: &str, track: &str) -> Result<(), Problem> {
-    let (what, fix) = pattern::words(pattern::TRACK);
+    let (what, fix) = pattern::hint(pattern::TRACK);
     if pattern::matches(pattern::TRACK, track) { Ok(()) } else { Err(Problem::invalid(field, what).hint(fix)) }
 }
 

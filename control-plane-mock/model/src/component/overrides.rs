@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::problem::Problem;
 
 /// Keys that may be replaced, besides `env.NAME`; whether their values are numbers.
-const KEYS: [(&str, bool); 10] = [
+const KEYS: [(&str, bool); 13] = [
     ("image", false),
     ("track", false),
     ("scaling.replicas", true),
@@ -13,6 +13,9 @@ const KEYS: [(&str, bool); 10] = [
     ("resources.cpuLimit", false),
     ("resources.memoryRequest", false),
     ("resources.memoryLimit", false),
+    ("security.runAsUser", true),
+    ("security.runAsGroup", true),
+    ("security.fsGroup", true),
     ("progressDeadlineSeconds", true),
     ("minReadySeconds", true),
     ("terminationGraceSeconds", true),
@@ -61,6 +64,12 @@ impl Override {
         Ok(Self { keys, value })
     }
 
+    /// The key, if the value has `pointer` in the file's tree. Variables are told by the file alone.
+    pub(super) fn at(&self, pointer: &str) -> Option<String> {
+        let is_here = self.keys.iter().map(String::as_str).eq(pointer.split('/').skip(1));
+        is_here.then(|| self.keys.join("."))
+    }
+
     /// Puts the value into a file's tree. Where the tree has something else than a mapping nothing is set; the checks report it.
     pub(super) fn apply(&self, tree: &mut Value) {
         match self.keys.as_slice() {
@@ -71,8 +80,7 @@ impl Override {
             }
             [list, name] if list == "env" => self.variable(tree, name),
             [outer, inner] => {
-                let object =
-                    tree.as_object_mut().map(|object| object.entry(outer).or_insert_with(|| Map::new().into()));
+                let object = entry(tree, outer, Map::new().into());
                 if let Some(object) = object.and_then(Value::as_object_mut) {
                     object.insert(inner.clone(), self.value.clone());
                 }
@@ -83,7 +91,7 @@ impl Override {
 
     /// Replaces a variable at its place in the list, which drops its secret reference, or appends a new one.
     fn variable(&self, tree: &mut Value, name: &str) {
-        let list = tree.as_object_mut().map(|object| object.entry("env").or_insert_with(|| Value::Array(Vec::new())));
+        let list = entry(tree, "env", Value::Array(Vec::new()));
         let Some(list) = list.and_then(Value::as_array_mut) else { return };
         let new = serde_json::json!({ "name": name, "value": self.value });
         match list.iter_mut().find(|variable| variable.get("name").and_then(Value::as_str) == Some(name)) {
@@ -91,6 +99,15 @@ impl Override {
             None => list.push(new),
         }
     }
+}
+
+/// What stands at `key`; `empty` where nothing does. A key whose entries are all commented out is null.
+fn entry<'a>(tree: &'a mut Value, key: &str, empty: Value) -> Option<&'a mut Value> {
+    let entry = tree.as_object_mut()?.entry(key).or_insert(Value::Null);
+    if entry.is_null() {
+        *entry = empty;
+    }
+    Some(entry)
 }
 
 #[cfg(test)]
@@ -108,10 +125,14 @@ mod tests {
     fn a_value_takes_the_place_of_the_files() {
         assert_eq!(changed(json!({ "image": "x" }), "image=r/i@sha256:1=2"), json!({ "image": "r/i@sha256:1=2" }));
         assert_eq!(changed(json!({}), "scaling.replicas=3"), json!({ "scaling": { "replicas": 3 } }));
+        assert_eq!(changed(json!({ "scaling": null }), "scaling.replicas=3"), json!({ "scaling": { "replicas": 3 } }));
+        assert_eq!(changed(json!({}), "security.runAsUser=33"), json!({ "security": { "runAsUser": 33 } }));
     }
 
     #[test]
     fn a_variable_is_replaced_by_name_or_added() {
+        let one = json!({ "env": [{ "name": "A", "value": "1" }] });
+        assert_eq!(changed(json!({ "env": null }), "env.A=1"), one);
         let tree = json!({ "env": [{ "name": "A", "secretRef": {} }] });
         assert_eq!(changed(tree.clone(), "env.A=5"), json!({ "env": [{ "name": "A", "value": "5" }] }));
         assert_eq!(

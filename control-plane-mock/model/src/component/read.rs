@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use super::{API_VERSION, Component, KIND, Located, Override, check, shape, tree};
+use super::beside::Beside;
+use super::{API_VERSION, Component, KIND, Located, Override, beside, check, shape, tree};
 use crate::problem::Problem;
 
 /// Longest file that is read, in bytes. A Release document may have 256 KiB.
@@ -24,20 +25,41 @@ pub fn from_yaml(text: &str) -> Result<Component, Vec<Located>> {
 /// # Errors
 /// Everything that is wrong with it, in the order of lines.
 pub fn from_yaml_with(text: &str, overrides: &[Override]) -> Result<Component, Vec<Located>> {
+    from_yaml_beside(text, overrides, &beside::nothing)
+}
+
+/// The same, with the files that lie beside it.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of lines; files that `read` cannot give.
+pub fn from_yaml_beside(text: &str, overrides: &[Override], read: &Beside<'_>) -> Result<Component, Vec<Located>> {
     if text.len() > MAX_FILE {
         let sentence = format!("the file has {} bytes, {MAX_FILE} are allowed", text.len());
         return Err(vec![Problem::invalid("", sentence).into()]);
     }
     let (mut tree, lines) = tree::read(text).map_err(|located| vec![located])?;
     overrides.iter().for_each(|change| change.apply(&mut tree));
-    let problems = match from_json(&tree) {
-        Ok(component) => return Ok(component),
-        Err(problems) => problems,
+    let missing = beside::put(&mut tree, read);
+    let problems = if missing.is_empty() {
+        match judged(&tree) {
+            Ok(component) => return Ok(component),
+            Err(problems) => problems,
+        }
+    } else {
+        missing
     };
-    let mut located: Vec<_> = problems
-        .into_iter()
-        .map(|problem| Located { line: problem.field.as_deref().and_then(|field| lines.of(field)), problem })
-        .collect();
+    let place = |problem: Problem| {
+        let field = problem.field.as_deref();
+        // What the command line put there stands on no line of the file.
+        match field.and_then(|field| overrides.iter().find_map(|change| change.at(field))) {
+            Some(key) => {
+                let problem = Problem { message: format!("{} (--set {key})", problem.message), ..problem };
+                Located { line: None, problem }
+            }
+            None => Located { line: field.and_then(|field| lines.of(field)), problem },
+        }
+    };
+    let mut located: Vec<_> = problems.into_iter().map(place).collect();
     located.sort_by_key(|problem| problem.line);
     Err(located)
 }
@@ -47,6 +69,12 @@ pub fn from_yaml_with(text: &str, overrides: &[Override]) -> Result<Component, V
 /// # Errors
 /// Everything that is wrong with it.
 pub fn from_json(value: &Value) -> Result<Component, Vec<Problem>> {
+    let mut value = value.clone();
+    let problems = beside::put(&mut value, &beside::nothing);
+    if problems.is_empty() { judged(&value) } else { Err(problems) }
+}
+
+fn judged(value: &Value) -> Result<Component, Vec<Problem>> {
     let problems = complaints(value);
     if !problems.is_empty() {
         return Err(problems);

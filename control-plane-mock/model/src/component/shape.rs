@@ -74,7 +74,13 @@ pub(super) fn complaints(value: &Value, pointer: &str, found: &mut Vec<Problem>)
         }
         (Some(_), Value::Null) => refuse("there is nothing here".into(), "give it a value, or remove it"),
         (Some("object"), _) => {
-            refuse("keys and values are expected here".into(), "write `key: value`, one below the other")
+            let needed: Vec<&str> = required(schema).collect();
+            let hint = if needed.is_empty() {
+                "write `key: value`, one below the other".to_owned()
+            } else {
+                format!("write `key: value`, one below the other; needed here: {}", needed.join(", "))
+            };
+            refuse("keys and values are expected here".into(), &hint)
         }
         (Some("array"), _) => refuse("a list is expected here".into(), "begin each item with `- `, or write [a, b]"),
         (Some("string"), _) => refuse("text is expected here".into(), "put quotes around it"),
@@ -84,11 +90,14 @@ pub(super) fn complaints(value: &Value, pointer: &str, found: &mut Vec<Problem>)
 }
 
 fn missing(schema: &Value, members: &Map<String, Value>, pointer: &str, found: &mut Vec<Problem>) {
-    let needed = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    for name in needed.filter(|name| members.get(*name).is_none_or(Value::is_null)) {
+    for name in required(schema).filter(|name| members.get(*name).is_none_or(Value::is_null)) {
         let what = if members.contains_key(name) { "is empty" } else { "is missing" };
         found.push(Problem::invalid(format!("{pointer}/{name}"), format!("`{name}` {what}")).hint("give it a value"));
     }
+}
+
+fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn unknown_key(key: &str, pointer: &str, known: &[String]) -> Problem {

@@ -8,10 +8,10 @@ use protocol::document::ComponentType;
 
 use super::kind::{DeleteNamed, GetNamed, Help, Kind, New, created};
 use crate::age::since;
-use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
 use crate::output::Format;
+use crate::session::Session;
 use crate::views::{View, joined, or_dash};
 
 impl Kind for ComponentRow {

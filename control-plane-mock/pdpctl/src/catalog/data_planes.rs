@@ -8,10 +8,10 @@ use super::enrolments::enrolled;
 use super::kind::{DeleteNamed, GetNamed, Help, Kind, New, agreed, now_is};
 use crate::age::since;
 use crate::args::Global;
-use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
 use crate::output::Format;
+use crate::session::Session;
 use crate::views::{View, or_dash};
 
 impl Kind for DataPlane {

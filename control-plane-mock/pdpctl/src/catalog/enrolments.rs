@@ -4,10 +4,10 @@ use clap::Args;
 use control_plane_model::{DataPlane, Enrolment};
 
 use super::kind::names_of;
-use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
 use crate::output::{self, Format};
+use crate::session::Session;
 
 /// A new enrolment token for a data plane that exists
 #[derive(Debug, Args)]

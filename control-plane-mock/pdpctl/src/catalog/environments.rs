@@ -10,10 +10,10 @@ use protocol::document::Quota;
 
 use super::kind::{DeleteNamed, GetNamed, Help, Kind, agreed, created, names_of, now_is};
 use crate::age::since;
-use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
 use crate::output::{self, Format};
+use crate::session::Session;
 use crate::views::{View, joined, or_dash};
 use crate::wait::{End, Line, Snapshot, Wait, watch};
 

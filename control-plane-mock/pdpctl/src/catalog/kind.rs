@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use crate::age::since;
-use crate::complete;
-use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
+use crate::names;
 use crate::output::{self, Format};
+use crate::session::Session;
 use crate::views::{View, one_or_rows, or_dash, rows_of};
 
 /// What the help says of a command, and the other names of the command.
@@ -38,7 +38,7 @@ pub(crate) trait Kind: View + DeserializeOwned + Debug + 'static {
 
 /// Completes to the names that there are.
 pub(crate) fn names_of<K: Kind>() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| complete::names(K::path))
+    ArgValueCandidates::new(|| names::of(K::path))
 }
 
 #[derive(Debug, Args)]

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kind::{DeleteNamed, GetNamed, Help, Kind, NAMED, New, created, named_cells};
-use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
 use crate::output::Format;
+use crate::session::Session;
 use crate::views::View;
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -7,20 +7,21 @@ use jiff::Timestamp;
 use super::kind::{names_of, now_is, show};
 use crate::age::since;
 use crate::args::FileArgs;
-use crate::context::Session;
+use crate::deployments::component_file;
 use crate::error::Error;
 use crate::io::Io;
 use crate::output::{self, Format};
-use crate::rollout::component_file;
+use crate::session::Session;
 use crate::views::{View, joined, or_dash, short_image};
 
 impl View for Release {
-    const HEAD: &'static [&'static str] = &["RELEASE", "DEPLOYED TO", "ACTOR", "AGE", "IMAGE"];
+    const HEAD: &'static [&'static str] = &["RELEASE", "DEPLOYED TO", "OUTCOME", "ACTOR", "AGE", "IMAGE"];
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
         vec![
             format!("{}/{}", self.track, self.number),
             joined(&self.deployed_to),
+            joined(&self.outcomes.iter().map(|(place, outcome)| format!("{place}:{outcome}")).collect::<Vec<_>>()),
             or_dash(self.actor.as_deref()),
             since(&self.created, now),
             short_image(&self.image),

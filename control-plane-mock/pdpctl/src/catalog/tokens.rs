@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::kind::{DeleteNamed, GetNamed, Help, Kind};
 use crate::age::since;
-use crate::context::Session;
 use crate::error::Error;
 use crate::io::Io;
 use crate::output::{self, Format};
+use crate::session::Session;
 use crate::views::View;
 
 impl Kind for AccessTokenRow {

@@ -70,3 +70,15 @@ async fn lists_have_every_form() {
     let json: Value = serde_json::from_str(&fake.run("list releases httpbin -o json").await.out).unwrap();
     assert_eq!(json[1]["number"], 1);
 }
+
+#[tokio::test]
+async fn what_is_deployed_nowhere_is_said_in_one_line() {
+    let fake = Fake::start().await;
+    fake.reply(&format!("GET {PROJECT}/status?component=web"), [(200, json!([]))]);
+    fake.reply(&format!("GET {PROJECT}/components/web"), [(200, json!({ "name": "web" }))]);
+    let outcome = fake.run("status web").await;
+    assert_eq!(
+        (outcome.code, outcome.err.as_str()),
+        (0, "web is deployed nowhere. Deploy it: pdpctl deploy -f component.yaml --environment NAME\n")
+    );
+}

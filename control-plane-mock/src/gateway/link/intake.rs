@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::message::{ControlMessage, Hello, Renew, RenewRefused, Renewed, Welcome, Window};
+use protocol::message::{ControlMessage, Hello, LAST_LINES, Renew, RenewRefused, Renewed, Welcome, Window};
 use protocol::session::{CloseCode, ControlEvent};
 use serde_json::json;
 
@@ -115,12 +115,12 @@ impl Link {
             }
             Err(error) => return self.store_failed(&error),
         };
-        self.join(&id);
+        self.join(&id, &hello);
         let welcome = Welcome {
             session: id.clone(),
             store_id: self.shared.store_id.clone(),
             counter,
-            capabilities: vec!["logs".into()],
+            capabilities: vec!["logs".into(), LAST_LINES.into()],
             window: WINDOW,
             bulk: self.bulk(&id),
             reconnect_spread_ms: self.shared.reconnect_spread_ms(),

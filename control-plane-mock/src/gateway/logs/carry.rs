@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use control_plane_model::LogLine;
 use protocol::bulk::StreamEnd;
 use protocol::message::{EndReason, StreamStart, StreamStop};
 use protocol::name::ResourceKey;
@@ -18,29 +19,9 @@ const LONGEST: usize = 256 * 1024;
 /// Sources of one stream with the beginning of a line that goes on; an agent reads as many at a time.
 const SOURCES: usize = 64;
 
-/// One line of output.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LogLine {
-    /// Data plane's handle.
-    pub data_plane: String,
-    /// Pod and container, `pod/container`; empty for notes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub source: String,
-    /// Time as the log API gives it, RFC 3339.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub time: String,
-    /// The text.
-    #[serde(default)]
-    pub line: String,
-    /// `Gap`, `End` or `Interrupted` for notes of ours; none for lines.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
 /// What a reader wants.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Wish {
+pub struct StreamRequest {
     /// Data plane's id.
     pub data_plane: String,
     /// Data plane's handle.
@@ -57,6 +38,9 @@ pub struct Wish {
     pub since_seconds: Option<u32>,
     /// The container instance before.
     pub previous: bool,
+    /// The last lines of pods that were stopped.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// One piece of a stream on its way to the reader, here or at another gateway.
@@ -79,19 +63,28 @@ pub(super) enum Piece {
 /// One stream of a session that is here, from its start to its end.
 pub(super) async fn pass(
     handle: &Handle,
-    wish: &Wish,
+    request: &StreamRequest,
     cursors: &BTreeMap<String, String>,
     pieces: mpsc::Sender<Piece>,
 ) {
+    if request.stopped && !handle.last_lines {
+        let message =
+            "the agent of this data plane does not keep the last lines of pods that were stopped; a newer version does";
+        let end = StreamEnd { reason: EndReason::NotFound, message: message.to_owned() };
+        // A reader that is gone needs no end.
+        drop(pieces.send(Piece::End(end)).await);
+        return;
+    }
     let (stream, mut items) = handle.streams.open();
     let start = StreamStart {
         stream,
-        key: wish.key.clone(),
-        environment: wish.environment.clone(),
-        follow: wish.follow,
-        tail: if cursors.is_empty() { wish.tail } else { None },
-        since_seconds: wish.since_seconds,
-        previous: wish.previous,
+        key: request.key.clone(),
+        environment: request.environment.clone(),
+        follow: request.follow,
+        tail: if cursors.is_empty() { request.tail } else { None },
+        since_seconds: request.since_seconds,
+        previous: request.previous,
+        stopped: request.stopped,
         resume: cursors.values().cloned().collect(),
         credit: WINDOW,
     };
@@ -105,7 +98,7 @@ pub(super) async fn pass(
             let Some(item) = item else { break };
             let going = match item {
                 Item::Lines { head, lines, partial, upto } => {
-                    let sent = lines_out(wish, &pieces, &head.source, &lines, partial, &mut parts).await;
+                    let sent = lines_out(request, &pieces, &head.source, &lines, partial, &mut parts).await;
                     handle.streams.read(stream, upto);
                     let cursor = Piece::Cursor { source: head.source, cursor: head.cursor };
                     sent && pieces.send(cursor).await.is_ok()
@@ -113,7 +106,7 @@ pub(super) async fn pass(
                 Item::Gap(gap) => {
                     handle.streams.gap_read(stream);
                     let text = format!("{}: lines are missing here ({})", gap.source, gap.reason);
-                    pieces.send(Piece::Line(noted(wish, "Gap", &text))).await.is_ok()
+                    pieces.send(Piece::Line(noted(request, "Gap", &text))).await.is_ok()
                 }
                 Item::End(reason) => pieces.send(Piece::End(reason)).await.is_ok(),
             };
@@ -129,9 +122,9 @@ pub(super) async fn pass(
 }
 
 /// A note of ours among the lines.
-pub(super) fn noted(wish: &Wish, what: &str, text: &str) -> LogLine {
+pub(super) fn noted(request: &StreamRequest, what: &str, text: &str) -> LogLine {
     LogLine {
-        data_plane: wish.data_plane_name.clone(),
+        data_plane: request.data_plane_name.clone(),
         source: String::new(),
         time: String::new(),
         line: text.to_owned(),
@@ -141,7 +134,7 @@ pub(super) fn noted(wish: &Wish, what: &str, text: &str) -> LogLine {
 
 /// Cuts a chunk into lines; what goes on in the next chunk is kept. False when the reader is gone.
 async fn lines_out(
-    wish: &Wish,
+    request: &StreamRequest,
     out: &mpsc::Sender<Piece>,
     source: &str,
     chunk: &Bytes,
@@ -163,7 +156,7 @@ async fn lines_out(
             Some(_) | None => ("", text.as_ref()),
         };
         let line = LogLine {
-            data_plane: wish.data_plane_name.clone(),
+            data_plane: request.data_plane_name.clone(),
             source: source.to_owned(),
             time: time.to_owned(),
             line: text.to_owned(),

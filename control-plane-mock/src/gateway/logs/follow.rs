@@ -1,16 +1,18 @@
 //! One log stream for one reader, started again where it was lost.
 //!
-//! Cursors stay here: after a lost connection the stream goes on behind the last chunk that came. What the log API does not
-//! serve any more is told as a gap, never skipped silently. A session that another gateway holds is read through that one.
+//! Cursors stay here: after a lost connection the stream goes on behind the last chunk that came. What the log API does not serve any
+//! more is told as a gap, never skipped silently. A session that another gateway holds is read through that one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control_plane_model::LogLine;
 use protocol::bulk::StreamEnd;
+use protocol::message::EndReason;
 use tokio::sync::mpsc;
 
-use super::carry::{LogLine, Piece, Wish, noted, pass};
+use super::carry::{Piece, StreamRequest, noted, pass};
 use super::forward;
 use crate::desired::sessions;
 use crate::domain::gateways;
@@ -20,8 +22,13 @@ use crate::shared::Shared;
 /// How long a reader who follows waits for a data plane that is away.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long to look for a session that the store has as live: it may be moving to another gateway.
-const ONE_LOOK: Duration = Duration::from_secs(2);
+/// How long any other waits for one that was here a moment ago: within that an agent has dialled again after its certificate, its
+/// process or its gateway changed.
+const MOMENT: Duration = Duration::from_secs(10);
+
+/// Pause after a stream that brought nothing, and how many of them in a row one who does not follow sees.
+const PAUSE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 3;
 
 /// Pieces buffered within one stream. While the buffer is full no credit is granted, which slows the sender down.
 const PIECES: usize = 256;
@@ -60,13 +67,16 @@ enum Held {
 }
 
 /// Carries lines to `out` until the stream ends, its reader goes, or the server stops.
-pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
+pub async fn run(shared: Arc<Shared>, request: StreamRequest, out: mpsc::Sender<LogLine>) {
     let mut cursors = Cursors::default();
-    let mut first = true;
+    let mut fruitless = 0;
+    if request.follow && now_at(&shared, &request).await.is_none() {
+        note(&request, &out, "Waiting", "the data plane is not connected; its log comes when it is").await;
+    }
     loop {
-        let Some(held) = held(&shared, &wish, first).await else {
+        let Some(held) = held(&shared, &request, &out).await else {
             note(
-                &wish,
+                &request,
                 &out,
                 "End",
                 "NotConnected: the data plane is not connected; its logs are there when it is back",
@@ -75,29 +85,46 @@ pub async fn run(shared: Arc<Shared>, wish: Wish, out: mpsc::Sender<LogLine>) {
             return;
         };
         let (pieces, coming) = mpsc::channel(PIECES);
-        let resume = cursors.newest();
+        let (resume, heard) = (cursors.newest(), cursors.heard);
         let carry = async {
             match held {
-                Held::Here(handle) => pass(&handle, &wish, &resume, pieces).await,
-                Held::There(address) => forward::ask(&shared, &address, &wish, resume, pieces).await,
+                Held::Here(handle) => pass(&handle, &request, &resume, pieces).await,
+                Held::There(address) => forward::ask(&shared, &address, &request, resume, pieces).await,
             }
         };
         let ((), end) = tokio::join!(carry, take(coming, &out, &mut cursors));
         if out.is_closed() {
             return;
         }
-        let lost = end.as_ref().is_none_or(|end| end.reason.is_interruption());
-        if !lost || !wish.follow || shared.supervisor.stopping().is_cancelled() {
+        fruitless = if cursors.heard > heard { 0 } else { fruitless + 1 };
+        let reason = end.as_ref().map(|end| end.reason);
+        if shared.supervisor.stopping().is_cancelled() || !goes_on(&request, reason, cursors.heard > 0, fruitless) {
             let end = end.map_or_else(
                 || "the stream was lost".to_owned(),
                 |end| format!("{}: {}", end.reason.as_str(), end.message),
             );
-            note(&wish, &out, "End", &end).await;
+            note(&request, &out, "End", &end).await;
             return;
         }
-        note(&wish, &out, "Interrupted", "the data plane is away; the log goes on where it was when it is back").await;
-        first = false;
+        note(&request, &out, "Interrupted", "the data plane is away; the log goes on where it was when it is back")
+            .await;
+        if fruitless > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
+}
+
+/// Whether a stream that ended for this reason is asked for again; none is a connection that was lost on the way.
+fn goes_on(request: &StreamRequest, reason: Option<EndReason>, began: bool, fruitless: u32) -> bool {
+    if !reason.is_none_or(EndReason::is_interruption) {
+        return false;
+    }
+    // Lines of what has ended come whole: there is no going on within them.
+    if began && (request.previous || request.stopped) {
+        return false;
+    }
+    // Who does not follow waits for another connection, and is told what the data plane itself cannot do.
+    request.follow || (reason != Some(EndReason::ServerCut) && fruitless <= TRIES)
 }
 
 /// Hands lines on and keeps the cursors, until no more comes or the reader is gone. Returns the end record, if one came.
@@ -128,51 +155,89 @@ async fn take(
     }
 }
 
-/// The live session, here or at another gateway; a reader who follows waits for it.
-async fn held(shared: &Shared, wish: &Wish, first: bool) -> Option<Held> {
+/// The live session, here or at another gateway; nothing where it does not come in time, or nobody waits any more.
+async fn held(shared: &Shared, request: &StreamRequest, out: &mpsc::Sender<LogLine>) -> Option<Held> {
     let mut links = shared.hub.watch_links();
     // When a session opens at another gateway, this gateway sees an event in the store.
     let mut events = shared.hub.watch_events();
-    let wait = async {
-        loop {
-            if let Some(handle) = shared.hub.link(&wish.data_plane) {
-                return Some(Held::Here(Box::new(handle)));
-            }
-            let (id, own) = (wish.data_plane.clone(), shared.config.gateway.clone());
-            if let Ok(Some(other)) = shared.store.run(move |c| gateways::holding(c, &id, &own)).await {
-                return Some(Held::There(other.address));
-            }
-            tokio::select! {
-                changed = links.changed() => changed.ok()?,
-                changed = events.changed() => changed.ok()?,
-            }
-        }
-    };
-    // A first attempt only waits for the store; a reader who follows and was connected waits longer.
-    let patience = if first || !wish.follow { ONE_LOOK } else { PATIENCE };
     let there = async {
-        if first || !wish.follow {
-            let id = wish.data_plane.clone();
-            let live = move |c: &rusqlite::Connection| sessions::is_live(c, &id);
-            if !shared.store.run(live).await.unwrap_or(false) {
-                return None;
-            }
+        if let Some(held) = now_at(shared, request).await {
+            return Some(held);
         }
+        let patience = if request.follow {
+            PATIENCE
+        } else {
+            let id = request.data_plane.clone();
+            let recently = move |c: &rusqlite::Connection| sessions::was_live_within(c, &id, MOMENT);
+            shared.store.run(recently).await.unwrap_or(false).then_some(MOMENT)?
+        };
+        let wait = async {
+            loop {
+                // A session that came in between is in one of both.
+                if let Some(held) = now_at(shared, request).await {
+                    return Some(held);
+                }
+                tokio::select! {
+                    changed = links.changed() => changed.ok()?,
+                    changed = events.changed() => changed.ok()?,
+                }
+            }
+        };
         tokio::time::timeout(patience, wait).await.ok().flatten()
     };
     tokio::select! {
         found = there => found,
+        () = out.closed() => None,
         () = shared.supervisor.stopping().cancelled() => None,
     }
 }
 
-async fn note(wish: &Wish, out: &mpsc::Sender<LogLine>, what: &str, text: &str) {
-    drop(out.send(noted(wish, what, text)).await);
+/// Where the session is at the moment.
+async fn now_at(shared: &Shared, request: &StreamRequest) -> Option<Held> {
+    if let Some(handle) = shared.hub.link(&request.data_plane) {
+        return Some(Held::Here(Box::new(handle)));
+    }
+    let (id, own) = (request.data_plane.clone(), shared.config.gateway.clone());
+    let other = shared.store.run(move |c| gateways::holding(c, &id, &own)).await.ok().flatten()?;
+    Some(Held::There(other.address))
+}
+
+async fn note(request: &StreamRequest, out: &mpsc::Sender<LogLine>, what: &str, text: &str) {
+    drop(out.send(noted(request, what, text)).await);
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::name::{Kind, ResourceKey};
+
     use super::*;
+
+    #[test]
+    fn a_log_goes_on_over_another_connection_and_ends_where_the_data_plane_says_why() {
+        let request = |follow| StreamRequest {
+            data_plane: "dp-1".to_owned(),
+            data_plane_name: "home".to_owned(),
+            key: ResourceKey { kind: Kind::Release, name: "web".to_owned() },
+            environment: None,
+            follow,
+            tail: None,
+            since_seconds: None,
+            previous: false,
+            stopped: false,
+        };
+        let (once, follow) = (request(false), request(true));
+        let last = StreamRequest { stopped: true, ..request(false) };
+        for lost in [None, Some(EndReason::BulkLost), Some(EndReason::AgentStopping)] {
+            assert!(goes_on(&once, lost, true, 0) && goes_on(&once, lost, false, TRIES));
+            assert!(!goes_on(&once, lost, true, TRIES + 1) && goes_on(&follow, lost, true, TRIES + 1));
+            assert!(goes_on(&last, lost, false, 1) && !goes_on(&last, lost, true, 0));
+        }
+        assert!(
+            goes_on(&follow, Some(EndReason::ServerCut), false, 9)
+                && !goes_on(&once, Some(EndReason::ServerCut), false, 1)
+        );
+        assert!(!goes_on(&follow, Some(EndReason::NotAllowed), false, 0));
+    }
 
     #[test]
     fn of_too_many_sources_the_cursors_that_were_heard_of_last_are_kept() {

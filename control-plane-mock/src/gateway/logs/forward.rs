@@ -19,7 +19,7 @@ use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::carry::{Piece, Wish, pass};
+use super::carry::{Piece, StreamRequest, pass};
 use crate::shared::Shared;
 use crate::store::token_hash;
 use crate::web::Refusal;
@@ -33,7 +33,7 @@ const LONGEST: usize = 2 * 1024 * 1024;
 /// One stream as another gateway wants it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Wanted {
-    wish: Wish,
+    wish: StreamRequest,
     cursors: BTreeMap<String, String>,
 }
 
@@ -51,11 +51,11 @@ pub async fn handler(
     if given.map(token_hash) != Some(token_hash(&shared.gateway_secret)) {
         return Err(Problem::new(Code::Unauthenticated, "only a gateway of the same store may ask here").into());
     }
-    let Wanted { wish, cursors } = wanted;
-    let handle = shared.hub.link(&wish.data_plane);
+    let Wanted { wish: request, cursors } = wanted;
+    let handle = shared.hub.link(&request.data_plane);
     let handle = handle.ok_or_else(|| Problem::new(Code::NotConnected, "the data plane is not connected here"))?;
     let (pieces, coming) = mpsc::channel::<Piece>(64);
-    shared.supervisor.spawn("log stream", async move { pass(&handle, &wish, &cursors, pieces).await });
+    shared.supervisor.spawn("log stream", async move { pass(&handle, &request, &cursors, pieces).await });
     let body = futures::stream::unfold(coming, |mut coming| async move {
         let mut line = serde_json::to_vec(&coming.recv().await?).unwrap_or_default();
         line.push(b'\n');
@@ -68,19 +68,24 @@ pub async fn handler(
 pub(super) async fn ask(
     shared: &Shared,
     address: &str,
-    wish: &Wish,
+    request: &StreamRequest,
     cursors: BTreeMap<String, String>,
     pieces: mpsc::Sender<Piece>,
 ) {
-    if let Err(error) = carry(shared, address, wish, cursors, &pieces).await {
-        tracing::info!(error, address, data_plane = wish.data_plane, "a log stream through another gateway was lost");
+    if let Err(error) = carry(shared, address, request, cursors, &pieces).await {
+        tracing::info!(
+            error,
+            address,
+            data_plane = request.data_plane,
+            "a log stream through another gateway was lost"
+        );
     }
 }
 
 async fn carry(
     shared: &Shared,
     address: &str,
-    wish: &Wish,
+    request: &StreamRequest,
     cursors: BTreeMap<String, String>,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), String> {
@@ -89,7 +94,7 @@ async fn carry(
     let answer = client
         .post(format!("https://{address}{PATH}"))
         .bearer_auth(&shared.gateway_secret)
-        .json(&Wanted { wish: wish.clone(), cursors })
+        .json(&Wanted { wish: request.clone(), cursors })
         .send()
         .await
         .map_err(words)?

@@ -93,7 +93,7 @@ fn rules_that_span_fields_are_checked() {
         ("/env", r#"[{"name":"A","value":""},{"name":"A","value":""}]"#, "/env/1/name variable A stands twice"),
         ("/env", r#"[{"name":"A"}]"#, "/env/0 variable A has neither value nor secretRef; give one"),
         ("/env", r#"[{"name":"A","value":"","secretRef":{"path":"p","key":"k"}}]"#, "/env/0 variable A has both"),
-        ("/files", r#"[{"path":"/a","content":""},{"path":"/a","content":""}]"#, "/files/1/path file /a stands twice"),
+        ("/files", r#"[{"path":"/a","content":""},{"path":"/a","content":""}]"#, "/files/1/path path /a stands twice"),
         ("/files", r#"[{"path":"/etc/../x","content":""}]"#, "/files/0/path the path has an empty part"),
         (
             "/env",

@@ -44,6 +44,28 @@ fn judged(field: &str, make: impl Fn(&str) -> (&'static str, Value), good: &[&st
 }
 
 #[test]
+fn content_in_base64_is_canonical_and_stands_beside_its_encoding() {
+    let content = |content: &str| ("files", json!([{"path": "/logo.png", "encoding": "Base64", "content": content}]));
+    let bad = ["A", "AA", "AAA", "A===", "AB==", "AAB=", "AAAA\n", "AA==AAAA", "-_-_", "=", "===="];
+    let bad = bad.map(|bad| (bad, "the content is not base64: padded with =, and without line breaks"));
+    judged("/files/0/content", content, &["", "AA==", "AAA=", "AAAA", "iVBORw0KGgo=", "+/+/"], &bad);
+    let secret = json!([{"path": "/logo.png", "encoding": "Base64", "secretRef": {"path": "db", "key": "k"}}]);
+    let said = said(&with("files", secret));
+    assert!(said[0].starts_with("/files/0/encoding an encoding belongs to content"), "{said:?}");
+}
+
+#[test]
+fn a_probe_asks_in_one_way() {
+    let probe = |more: &str| {
+        let readiness: Value = serde_json::from_str(&format!("{{\"port\": 8080{more}}}")).unwrap();
+        ("probes", json!({ "readiness": readiness }))
+    };
+    let good = ["", ", \"path\": \"/ready\"", ", \"grpc\": {}", ", \"grpc\": {\"service\": \"acme.Orders\"}"];
+    let both = ", \"path\": \"/ready\", \"grpc\": {}";
+    judged("/probes/readiness", probe, &good, &[(both, "has both path and grpc")]);
+}
+
+#[test]
 fn images_are_named_by_registry_path_and_digest() {
     let image = |name: &str| ("image", json!(format!("{name}@sha256:{DIGEST}")));
     let name = "not the name of an image";
@@ -88,7 +110,7 @@ fn paths_of_files_are_plain() {
     judged(
         "/files/0/path",
         file,
-        &["/a", "/etc/app/settings.yaml", "/a b/.c/..d/e..", "/process/x", "/ä"],
+        &["/a", "/etc/app/settings.yaml", "/a b/.c/..d/e..", "/process/x", "/system/sys", "/ä"],
         &[
             ("/etc/app/", "empty part"),
             ("/etc//x", "empty part"),
@@ -103,6 +125,7 @@ fn paths_of_files_are_plain() {
             ("/a\nb", "control character"),
             ("/a\0b", "control character"),
             ("/proc/x", "below /proc"),
+            ("/sys/x", "below /sys"),
         ],
     );
 }
@@ -117,8 +140,8 @@ fn no_file_is_another_or_below_it() {
         &["/etc/app.conf2", "/etc/app.con", "/app.conf", "/etc/app"],
         &[
             ("/etc/app.conf", "stands twice"),
-            ("/etc//app.conf", "same file as /etc/app.conf"),
-            ("/etc/./app.conf", "same file"),
+            ("/etc//app.conf", "is the same as /etc/app.conf"),
+            ("/etc/./app.conf", "is the same"),
             ("/etc/app.conf/x", "one is below the other"),
             ("/etc", "one is below the other"),
         ],
@@ -128,14 +151,14 @@ fn no_file_is_another_or_below_it() {
 #[test]
 fn variables_have_names_that_fit_a_config_map() {
     let variable = |name: &str| ("env", json!([{"name": name, "value": ""}]));
-    let longest = "a".repeat(253);
+    let longest = "a".repeat(249);
     let longer = "a".repeat(254);
     judged(
         "/env/0/name",
         variable,
         &["A", "_a1", &longest],
         &[
-            (&longer, "253 are allowed"),
+            (&longer, "249 are allowed"),
             ("", "letters, digits and _"),
             ("1A", "digit"),
             ("A-B", "letters"),

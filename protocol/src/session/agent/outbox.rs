@@ -129,7 +129,7 @@ impl Outbox {
             .collect();
     }
 
-    /// It is not known whether what was in flight has arrived: it is in flight no more.
+    /// The connection ended: in-flight reports may not have arrived, so they are sent again.
     pub(super) fn disconnected(&mut self) {
         if mutant::is(Mutant::StateInFlightIsAcknowledged) {
             let sent = self.states.values_mut().filter(|slot| slot.sent.is_some());

@@ -7,6 +7,7 @@ use super::*;
 pub(super) struct Cluster {
     pub(super) inner: Arc<Mutex<Inner>>,
     pub(super) changed: Arc<Notify>,
+    pub(super) last_lines: LastLines,
 }
 
 #[derive(Default)]
@@ -80,6 +81,16 @@ impl Cluster {
         Client::new(service, "ns")
     }
 
+    pub(super) fn context(&self) -> LogContext {
+        LogContext {
+            client: self.client(),
+            namespace: "pdp".into(),
+            metrics: LogMetrics::new(&Metrics::default()),
+            starts: Arc::default(),
+            last_lines: self.last_lines.clone(),
+        }
+    }
+
     pub(super) fn answer(&self, request: &Request<Body>) -> Response<BoxedBody> {
         let path = request.uri().path().to_owned();
         self.lock().paths.push(path.clone());
@@ -96,6 +107,9 @@ impl Cluster {
         } else if path == kind("releases/web") {
             json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Release", "metadata": {"name": "web"},
                 "spec": {"state": "Present"}, "status": {"namespace": "env"}})
+        } else if path == kind("taskruns/web") && !self.lock().pods.is_empty() {
+            json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "TaskRun", "metadata": {"name": "web"},
+                "spec": {"release": "web"}, "status": {"namespace": "env", "job": "web"}})
         } else if path == kind("environments/dev") {
             json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "dev"},
                 "spec": {"state": "Present"}, "status": {"namespace": "env"}})

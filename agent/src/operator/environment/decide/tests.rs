@@ -181,10 +181,10 @@ fn a_namespace_whose_create_had_no_answer_is_waited_for() {
 #[test]
 fn a_namespace_that_is_going_is_not_asked_what_is_in_it() {
     let with = |live| BTreeMap::from([(ObjectKind::Namespace.named(NAMESPACE), live)]);
-    assert!(stands(NAMESPACE, &with(live(true, &[]))));
-    assert!(!stands(NAMESPACE, &with(live(false, &[]))));
-    assert!(!stands(NAMESPACE, &with(Live { terminating: true, ..live(true, &[]) })));
-    assert!(!stands(NAMESPACE, &BTreeMap::new()));
+    assert!(exists_and_ours(NAMESPACE, &with(live(true, &[]))));
+    assert!(!exists_and_ours(NAMESPACE, &with(live(false, &[]))));
+    assert!(!exists_and_ours(NAMESPACE, &with(Live { terminating: true, ..live(true, &[]) })));
+    assert!(!exists_and_ours(NAMESPACE, &BTreeMap::new()));
 }
 
 #[test]

@@ -78,6 +78,18 @@ async fn a_full_quota_stops_neither_fewer_pods_nor_none_nor_those_that_run() {
 }
 
 #[tokio::test]
+async fn a_full_quota_stops_no_first_release_that_makes_no_pod_when_it_is_deployed() {
+    assert_eq!(asked(no_room, None, &deployment("a@sha256:1", 0)).await, (None, vec![POD.to_owned()]));
+    let mut task = deployment("a@sha256:1", 1);
+    (task["apiVersion"], task["kind"]) = (json!("batch/v1"), json!("Job"));
+    task["spec"].as_object_mut().unwrap().remove("replicas");
+    let tried = vec!["POST /apis/batch/v1/namespaces/ns/jobs".to_owned(), POD.to_owned()];
+    assert_eq!(asked(no_room, None, &task).await, (None, tried.clone()));
+    let policy = asked(no_pod_of_the_operator, None, &task).await;
+    assert_eq!(policy, (Some("PolicyDenied".to_owned()), tried), "a policy would refuse its runs as well");
+}
+
+#[tokio::test]
 async fn a_policy_that_refuses_what_runs_already_meets_only_the_trial() {
     let runs = deployment("a@sha256:1", 2);
     let wanted = deployment("b@sha256:2", 2);

@@ -55,10 +55,14 @@ pub struct Observed<'a> {
     pub live: &'a BTreeMap<ObjectRef, Live>,
     /// Stored renderings of this release.
     pub revisions: &'a BTreeMap<ObjectRef, Live>,
+    /// The stored rendering of what shall run, where somebody deleted it and it is still remembered.
+    pub lost: Option<&'a Value>,
     /// Names of ConfigMaps and Secrets that replica sets, pods or jobs use. None: not looked up, nothing of them is pruned.
     pub in_use: Option<&'a BTreeSet<String>>,
     /// Pods, counts, addresses.
     pub workload: &'a Workload,
+    /// Whether anybody may read the last lines of pods before they are stopped.
+    pub last_lines: bool,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,12 @@ use protocol::report::{EndpointState, FactKind, PodState, Replicas};
 
 use super::{ContentState, Observed, content_state};
 use crate::kinds::ReleaseStatus;
-use crate::kinds::conditions::{self, Conditions, Reason};
+use crate::kinds::conditions::{self, Conditions, Reason, STOPPING};
+use crate::kinds::labels::RELEASE;
+use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::modified::{self, Ledger};
 use crate::operator::release::progress::Verdict;
+use crate::operator::world::mark::Mark;
 use crate::operator::world::workload::{DeploymentView, PodView};
 
 /// Condition that says whether the last good revision serves again after a failure.
@@ -16,6 +19,9 @@ pub(super) const ROLLED_BACK: &str = "RolledBack";
 /// Condition with the outcome of the generation that was reported: the first one, even if an edit in the cluster leads to another
 /// later.
 const CONCLUDED: &str = "Concluded";
+
+/// Condition that says that pods run another image than the one that was asked for.
+const IMAGE_REWRITTEN: &str = "ImageRewritten";
 
 /// The outcome of this generation that was reported, if one was.
 pub(super) fn reported(observed: &Observed<'_>) -> Option<FactKind> {
@@ -35,6 +41,8 @@ pub(super) struct Seen<'a> {
     pub(super) in_the_way: Option<&'a Reason>,
     /// The outcome that was reported.
     pub(super) reported: Option<FactKind>,
+    /// Why its pods are stopped once their last lines were read.
+    pub(super) stopping: Option<&'a Reason>,
 }
 
 pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut ReleaseStatus, now: Timestamp) {
@@ -67,8 +75,17 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
             conditions.set(ROLLED_BACK, back || already, &Reason::new("RolloutFailed", what));
         }
     }
+    if let Some(why) = seen.stopping {
+        let what = "goes back to the last good revision once the last lines of its pods were read";
+        conditions.set(STOPPING, true, &Reason::new(&why.reason, what));
+    }
     if let Some(why) = seen.contested {
         conditions.set("Contested", true, why);
+    }
+    let why = another_image(observed);
+    // While that cannot be told, what stands stays: pods come and go, and each change would be a write.
+    if rewritten(observed).unwrap_or_else(|| conditions.is_set(IMAGE_REWRITTEN, &why)) {
+        conditions.set(IMAGE_REWRITTEN, true, &why);
     }
     conditions.paused(observed.paused);
     if let Some(reported) = seen.reported {
@@ -79,6 +96,32 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
     modified::tell(observed.identity.modified.as_ref(), &mut conditions, ledger);
     status.conditions = conditions.finish();
     counts(observed, status);
+}
+
+/// Whether a pod of what shall run has another image than was asked for. None where it cannot be told: there is no such pod yet, or the
+/// Deployment itself differs, which is repaired or contested.
+fn rewritten(observed: &Observed<'_>) -> Option<bool> {
+    let target = observed.target?;
+    let mut wanted = target.objects.iter().filter_map(object::reference);
+    let (_, deployment) = wanted.find(|(kind, _)| *kind == ObjectKind::Deployment)?;
+    let is_as_wanted = observed.live.get(&deployment)?.drift.is_empty();
+    let is_observed = observed.workload.deployment.as_ref().is_some_and(DeploymentView::is_observed);
+    if !is_as_wanted || !is_observed {
+        return None;
+    }
+    let asked = Mark::of(target.rendering.image.as_str());
+    let mut images = observed.workload.newest_pods().filter_map(|pod| pod.image).peekable();
+    images.peek()?;
+    Some(images.any(|image| image != asked))
+}
+
+/// Without the image: what a webhook makes of one is the customer's own name for it.
+fn another_image(observed: &Observed<'_>) -> Reason {
+    let (name, namespace) = (&observed.identity.name, observed.status.namespace.as_deref().unwrap_or_default());
+    let sentence = "pods run another image than was asked for: an admission webhook of the cluster, or a person, changed it, and it is \
+                    left as it is";
+    let shown = format!("`kubectl get pods -n {namespace} -l {RELEASE}={name} -o yaml` shows which one");
+    Reason::new("ChangedInCluster", format!("{sentence}; {shown}"))
 }
 
 fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stands: ContentState) -> (bool, Reason) {
@@ -170,7 +213,9 @@ fn pod_state(pod: &PodView) -> Option<PodState> {
     let waiting = pod.waiting.as_ref().map(|waiting| waiting.reason.reason());
     let waiting = waiting.filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"));
     let unschedulable = pod.unschedulable.as_ref().map(|_| "Unschedulable");
-    let reason = waiting.or(unschedulable).or_else(|| pod.terminated.as_ref().map(|(reason, _)| reason.reason()));
+    let evicted = pod.evicted.then_some("Evicted");
+    let reason =
+        evicted.or(waiting).or(unschedulable).or_else(|| pod.terminated.as_ref().map(|(reason, _)| reason.reason()));
     if pod.terminating || (reason.is_none() && pod.restarts == 0) {
         return None;
     }

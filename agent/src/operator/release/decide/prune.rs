@@ -52,8 +52,8 @@ fn still_named(observed: &Observed<'_>, rendering: &Rendering, status: &ReleaseS
     is_configuration(reference) && (bound(status, rendering, reference) || used())
 }
 
-/// Whether a binding names it from which something may still be created. A revision that neither serves nor is rolled out is bound
-/// again, to the values of that time, when it is wanted again; only a run that was recorded before may still use its Secret.
+/// Whether a binding that can still create objects names it. A revision that comes back gets fresh values, so only a recorded TaskRun
+/// may need its old Secret.
 fn bound(status: &ReleaseStatus, rendering: &Rendering, reference: &ObjectRef) -> bool {
     let serving = status.effective.as_ref().map(|effective| &effective.revision);
     let coming = status.rollout.as_ref().map(|rollout| &rollout.revision);

@@ -55,7 +55,7 @@ pub fn remove(remains: &Remains<'_>, now: Timestamp) -> Decision<ReleaseStatus> 
         writes.extend(due.map(|(reference, live)| Write::delete(reference, live)));
     }
     // A rendering is created before anything is recorded. Once everything was reported as gone, nothing was created any more.
-    let over = said(remains) && status.objects.is_empty();
+    let over = already_reported(remains) && status.objects.is_empty();
     let settles = settles.filter(|_| !over && !mutant::is(Mutant::CreateForgotten));
     let left = match settles {
         _ if pods > 0 => Left::Pods,
@@ -82,7 +82,7 @@ enum Left {
 }
 
 /// Whether it was reported for this generation that everything is gone.
-fn said(remains: &Remains<'_>) -> bool {
+fn already_reported(remains: &Remains<'_>) -> bool {
     remains.status.conditions.iter().any(|condition| {
         condition.condition_type == REMOVED && condition.observed_generation == Some(remains.identity.generation)
     })
@@ -112,14 +112,14 @@ fn described(remains: &Remains<'_>, left: Left, now: Timestamp) -> ReleaseStatus
     conditions.paused(paused);
     conditions.set("Ready", false, &why);
     // Reported once per generation, also when something that was created late appears and is removed afterwards.
-    let said = said(remains);
-    if gone || said {
+    let reported = already_reported(remains);
+    if gone || reported {
         conditions.set(REMOVED, true, &Reason::new("Deleted", "everything that this release had made was removed"));
     }
     let ledger = Ledger { uid: &identity.uid, facts: &mut next.facts, last: &mut next.last_fact };
     modified::tell(identity.modified.as_ref(), &mut conditions, ledger);
     if gone {
-        if !said || mutant::is(Mutant::OutcomeSaidAgain) {
+        if !reported || mutant::is(Mutant::OutcomeSaidAgain) {
             let fact = NewFact { kind: FactKind::Deleted, what: why, exit_code: None };
             let generation = identity.fact_generation();
             conditions::append(&mut next.facts, &mut next.last_fact, &identity.uid, generation, fact, now);

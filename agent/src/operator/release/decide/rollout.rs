@@ -7,9 +7,10 @@ use protocol::mutant::{self, Mutant};
 use protocol::report::{Effective, FactKind};
 
 use super::{ContentState, Observed, content_state, outcome};
-use crate::kinds::conditions::{self, NewFact, Reason};
+use crate::kinds::conditions::{self, NewFact, Reason, STOPPING};
 use crate::kinds::{FailedGeneration, Probation, ReleaseStatus, Rollout};
 use crate::operator::release::progress;
+use crate::operator::world::workload::PodView;
 
 /// One step of a rollout.
 pub(super) struct RolloutStep<'a> {
@@ -49,24 +50,12 @@ impl RolloutStep<'_> {
         }
     }
 
-    pub(super) fn failed(&self, status: &mut ReleaseStatus, reported: &mut Option<FactKind>, why: &Reason) {
-        let identity = self.observed.identity;
-        status.rollout = None;
-        if mutant::is(Mutant::FailureNotRecorded) {
-            return;
-        }
-        // A superseded rollout does not decide about the newest generation.
-        if self.rollout.generation != identity.generation {
-            return;
-        }
-        conclude_failed(self.observed, status, reported, why, self.now);
-    }
-
-    /// Time left, or why it is over. The clock stands still while the rollout is stalled.
+    /// Time left, or why it is over. The clock stands still while the rollout is stalled, and begins anew with each new pod: pods take
+    /// turns, and the time is for one of them, as in Kubernetes.
     pub(super) fn deadline(&self, status: &mut ReleaseStatus, doing: &str) -> Result<Duration, Reason> {
         let seconds = self.observed.target.map_or(300, |target| target.rendering.deadline_seconds);
         let stalled = conditions::is_true(&self.observed.status.conditions, "Stalled");
-        let since = conditions::parse_time(&self.rollout.since).filter(|_| !stalled);
+        let since = conditions::parse_time(&self.rollout.since).filter(|_| !stalled && !self.advances());
         let Some(since) = since else {
             if let Some(rollout) = &mut status.rollout {
                 rollout.since = conditions::timestamp(self.now);
@@ -82,6 +71,45 @@ impl RolloutStep<'_> {
             format!("not ready after {seconds} s: {doing}; check the readiness probe and the log of the new pods"),
         ))
     }
+
+    /// Whether there are more pods of the newest template than status says. A node may end or refuse one after the other, and they all
+    /// stay in the list, so those beyond the wanted number do not count.
+    fn advances(&self) -> bool {
+        let Observed { workload, status, .. } = self.observed;
+        let Some(deployment) = workload.deployment.as_ref().filter(|deployment| deployment.is_observed()) else {
+            return false;
+        };
+        let pods = i32::try_from(workload.newest_pods().count()).unwrap_or(i32::MAX);
+        let before = status.replicas.as_ref().map_or(pods, |replicas| replicas.updated);
+        pods > before && pods <= deployment.desired
+    }
+}
+
+/// The newest content does not serve, or not any more: what served before shall run, if anything did.
+pub(super) fn failed(
+    observed: &Observed<'_>,
+    status: &mut ReleaseStatus,
+    reported: &mut Option<FactKind>,
+    why: &Reason,
+    now: Timestamp,
+) {
+    if let Some(rollout) = status.rollout.take() {
+        // A superseded rollout does not decide about the newest generation.
+        if mutant::is(Mutant::FailureNotRecorded) || rollout.generation != observed.identity.generation {
+            return;
+        }
+    } else {
+        status.effective = status.probation.take().map(|probation| probation.previous);
+    }
+    conclude_failed(observed, status, reported, why, now);
+}
+
+/// How long the last lines of the newest pods are still waited for before they make way. None: long enough, or there is nothing to read
+/// or nobody who may, or the pods stay.
+pub(super) fn last_lines(observed: &Observed<'_>, now: Timestamp) -> Option<Duration> {
+    let ran = |pod: &PodView| pod.started.is_some() || pod.terminated.is_some() || pod.restarts > 0;
+    let read = observed.last_lines && observed.status.effective.is_some() && observed.workload.newest_pods().any(ran);
+    conditions::last_lines_wait(&observed.status.conditions, now).filter(|_| read)
 }
 
 /// How long a new revision that serves is watched.
@@ -92,7 +120,9 @@ pub(super) fn probation(observed: &Observed<'_>, now: Timestamp) -> Option<Reaso
     let probation = observed.status.probation.as_ref()?;
     let since = conditions::parse_time(&probation.since)?;
     let newest = content_state(observed.status, observed.identity) == ContentState::Effective;
-    if !newest || now.duration_since(since) >= PROBATION || restarts(observed) <= probation.restarts {
+    // Its last lines may be read beyond the minute.
+    let over = now.duration_since(since) >= PROBATION && !conditions::is_true(&observed.status.conditions, STOPPING);
+    if !newest || over || restarts(observed) <= probation.restarts {
         return None;
     }
     let dead = observed.workload.newest_pods().max_by_key(|pod| pod.restarts)?;
@@ -142,14 +172,14 @@ pub(super) fn rolled_back(
     reported: &mut Option<FactKind>,
     now: Timestamp,
 ) {
-    let said = conditions::is_true(&observed.status.conditions, outcome::ROLLED_BACK)
+    let already_reported = conditions::is_true(&observed.status.conditions, outcome::ROLLED_BACK)
         || reported.is_some_and(|reported| reported != FactKind::Failed);
     // The failure of an earlier generation is no outcome of one that only waits for its admission.
     let failed = status
         .failed
         .as_ref()
         .filter(|failed| failed.generation == observed.identity.generation || mutant::is(Mutant::FailureOfAnother));
-    let (Some(_), Some(effective), false) = (failed, &status.effective, said) else { return };
+    let (Some(_), Some(effective), false) = (failed, &status.effective, already_reported) else { return };
     let message = match effective.generation {
         Some(generation) => format!("generation {generation} serves again"),
         None => "the last good revision serves again".to_owned(),

@@ -1,7 +1,7 @@
 //! Which changes wait until the new pods serve: those that move callers.
 //!
-//! A Service that exists already keeps its ports while the pods roll; it changes in one write once the new ones serve. A new
-//! Service moves nobody and is created at once. Target ports are named, so that pods of both generations are reached meanwhile.
+//! An existing Service keeps its ports until the new pods serve, and then changes in one write. Creating a Service redirects no traffic,
+//! so it is not delayed. Target ports are named, so that pods of both generations are reached meanwhile.
 //! A Service whose selector somebody changed reaches no pod, so the new ones would never serve: that is taken back at once.
 
 use protocol::mutant::{self, Mutant};

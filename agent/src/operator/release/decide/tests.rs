@@ -215,6 +215,35 @@ fn the_deadline_fails_a_rollout_and_stands_still_while_it_is_stalled() {
 }
 
 #[test]
+fn the_deadline_begins_anew_with_each_new_pod_and_not_with_one_in_the_place_of_another() {
+    let mut scene = Scene::serving();
+    scene.generation(2);
+    scene.admit();
+    scene.everything_is_there();
+    scene.pods("rev2", false);
+    scene.workload.deployment.as_mut().unwrap().desired = 4;
+    scene.step();
+    for number in 2..=4 {
+        scene.now += SignedDuration::from_secs(120);
+        scene.step();
+        let next = PodView { name: format!("web-{number}"), ..scene.workload.pods[0].clone() };
+        scene.workload.pods.push(next);
+        scene.step();
+    }
+    scene.now += SignedDuration::from_secs(299);
+    scene.step();
+    assert_eq!(content_state(&scene.status, &scene.identity), ContentState::Rolling, "{:?}", scene.status.rollout);
+    scene.workload.pods[3].evicted = true;
+    scene.workload.pods.push(PodView { name: "web-5".to_owned(), ..scene.workload.pods[0].clone() });
+    scene.step();
+    scene.now += SignedDuration::from_secs(2);
+    scene.step();
+    assert_eq!(scene.condition("Failed"), "True ProgressDeadlineExceeded");
+    assert!(scene.status.failed.as_ref().unwrap().message.contains("evicted: it wrote more than a volume's size"));
+    assert_eq!(scene.status.pods[0].reason.as_deref(), Some("Evicted"));
+}
+
+#[test]
 fn a_service_that_somebody_pointed_elsewhere_is_taken_back_while_new_pods_roll() {
     let mut scene = Scene::serving();
     scene.generation(2);

@@ -48,6 +48,11 @@ fn pods_that_cannot_start_say_why_at_once() {
         (waiting("CreateContainerConfigError", "secret \"x\" not found"), "stalled Configuration"),
         (waiting("InvalidImageName", ""), "failed InvalidImageName"),
         (waiting("RunContainerError", "no such file"), "failed CannotStart"),
+        (waiting("RunContainerError", "error mounting \"/a\" to rootfs at \"/b\": no such file"), "failed CannotMount"),
+        (
+            PodView { cannot_start: Some(ClusterWords::new("exec: no such file")), ..waiting("CrashLoopBackOff", "") },
+            "failed CannotStart",
+        ),
         (waiting("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: not found"), "stalled ImagePull"),
         (waiting("ContainerCreating", ""), "progressing"),
         (PodView { unschedulable: Some(ClusterWords::new("0/1 nodes")), ..pod("new") }, "stalled Unschedulable"),
@@ -82,8 +87,48 @@ fn a_container_that_used_too_much_memory_names_its_limit() {
         out_of_memory: Some("64Mi".to_owned()),
         ..pod("new")
     };
-    let said = format!("{:?}", rolling(vec![dead]).verdict(&[]));
+    let said = format!("{:?}", rolling(vec![dead.clone()]).verdict(&[]));
     assert!(said.contains("more memory than its limit of 64Mi (OOMKilled); raise resources.memoryLimit"), "{said}");
+    let dead = PodView { out_of_memory: Some(String::new()), ..dead };
+    let said = format!("{:?}", rolling(vec![dead]).verdict(&[]));
+    assert!(said.contains("more memory than its limit (OOMKilled)"), "{said}");
+}
+
+#[test]
+fn a_pod_that_was_evicted_makes_way_for_another_and_says_why_while_none_serves() {
+    use crate::operator::world::view;
+    let evicted = |reason: &str| {
+        let status = serde_json::json!({"phase": "Failed", "reason": reason, "message": "Usage of EmptyDir volume exceeds",
+            "containerStatuses": [{"name": "main", "ready": false, "restartCount": 3, "image": "i", "imageID": "i",
+                "state": {"terminated": {"reason": "Error", "exitCode": 137}}}]});
+        let pod = serde_json::json!({"metadata": {"name": "web-gone", "labels": {"pod-template-hash": "new"}}, "status": status});
+        view::pod(&serde_json::from_value(pod).unwrap())
+    };
+    let said = |pods| rolling(pods).verdict(&[]);
+    let Verdict::Progressing(doing) = said(vec![evicted("Evicted"), pod("new")]) else { panic!("it fails") };
+    assert!(doing.ends_with(
+        "evicted: it wrote more than a volume's size, or the node lacks room; raise volumes[].size or write less"
+    ));
+    assert_eq!(word(&said(vec![evicted("Evicted"), PodView { ready: true, ..pod("new") }])), "serving");
+    assert_eq!(word(&said(vec![evicted("Preempting"), pod("new")])), "failed CrashLoop");
+}
+
+#[test]
+fn a_container_that_is_stopped_again_and_again_while_it_starts_leads_to_the_startup_probe() {
+    let stopped =
+        |code: Option<i32>| PodView { restarts: 1, terminated: Some((ClusterWords::new("Error"), code)), ..pod("new") };
+    let said = |code| format!("{:?}", rolling(vec![stopped(code)]).verdict(&[]));
+    for code in [137, 143] {
+        let said = said(Some(code));
+        assert!(
+            said.contains(&format!("started again, last with exit code {code} (Error)"))
+                && said.contains("probes.startup"),
+            "{said}"
+        );
+    }
+    for code in [Some(1), None] {
+        assert!(!said(code).contains("probes.startup") && said(code).contains("its log says why"));
+    }
 }
 
 #[test]

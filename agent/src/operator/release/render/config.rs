@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Input;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::rendering::{self, SECRETS};
-use crate::operator::release::valid::{Setting, Source};
+use crate::operator::release::parsed::{Setting, Source};
 
 /// Permissions of a file with a secret: its owner is root, and the pod's group may read it.
 const SECRET_MODE: u32 = 0o440;
@@ -30,7 +30,7 @@ pub(super) struct Config {
 }
 
 pub(super) fn plan(input: &Input<'_>) -> Config {
-    let mut data = BTreeMap::new();
+    let (mut data, mut bytes) = (BTreeMap::new(), BTreeMap::new());
     let mut secrets = BTreeMap::new();
     let release = input.release;
     let keyed = |prefix: &str, index: usize, setting: &Setting| match prefix {
@@ -42,15 +42,19 @@ pub(super) fn plan(input: &Input<'_>) -> Config {
             let key = keyed(prefix, index, setting);
             match &setting.source {
                 Source::Plain(value) => drop(data.insert(key, value.clone())),
+                Source::Bytes(value) => drop(bytes.insert(key, value.clone())),
                 Source::Secret(reference) => drop(secrets.insert(key, reference.clone())),
             }
         }
     }
-    let config_map = (!data.is_empty()).then(|| {
-        let digest = object::short_digest(json!(data).to_string().as_bytes(), 10);
+    let config_map = (!data.is_empty() || !bytes.is_empty()).then(|| {
+        // Without bytes the name is that of versions that knew none.
+        let content = if bytes.is_empty() { json!(data) } else { json!([data, bytes]) };
+        let digest = object::short_digest(content.to_string().as_bytes(), 10);
         let mut map = super::head(input, ObjectKind::ConfigMap, &format!("{}-config-{digest}", input.name));
         map["immutable"] = json!(true);
-        map["data"] = json!(data);
+        super::set(&mut map, "data", (!data.is_empty()).then(|| json!(data)));
+        super::set(&mut map, "binaryData", (!bytes.is_empty()).then(|| json!(bytes)));
         map
     });
     let map_name = config_map.as_ref().and_then(|map| map.pointer("/metadata/name")).cloned().unwrap_or_default();
@@ -60,7 +64,7 @@ pub(super) fn plan(input: &Input<'_>) -> Config {
     let variable = |(index, setting): (usize, &Setting)| {
         let key = keyed("env", index, setting);
         match &setting.source {
-            Source::Plain(_) => {
+            Source::Plain(_) | Source::Bytes(_) => {
                 json!({"name": setting.target, "valueFrom": {"configMapKeyRef": {"name": map_name, "key": key}}})
             }
             Source::Secret(_) => {
@@ -70,7 +74,7 @@ pub(super) fn plan(input: &Input<'_>) -> Config {
     };
     let mount = |(index, setting): (usize, &Setting)| {
         let volume = match &setting.source {
-            Source::Plain(_) => "config",
+            Source::Plain(_) | Source::Bytes(_) => "config",
             Source::Secret(_) => "secret",
         };
         json!({"name": volume, "mountPath": setting.target, "subPath": keyed("file", index, setting), "readOnly": true})

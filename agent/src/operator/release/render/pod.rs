@@ -1,12 +1,10 @@
 //! What all pods have in common, whatever they run.
 
-use std::collections::BTreeSet;
-
-use protocol::document::{Probe, Resources};
+use protocol::document::{Endpoint, GrpcCheck, Probe, Resources};
 use protocol::quantity::larger;
 use serde_json::{Value, json};
 
-use super::super::valid::Source;
+use super::super::parsed::{Setting, Source};
 use super::config::Config;
 use super::literal::literals;
 use super::security::container_security;
@@ -15,7 +13,7 @@ use crate::kinds::SecurityLevel;
 use crate::kinds::labels::CONTAINER;
 use crate::operator::object::fixed::{DEFAULT_LIMITS, DEFAULT_REQUESTS};
 
-/// Group of files with secrets where the document names none. Any will do: the kubelet gives the files to it and puts the program into
+/// Group of files that not everybody may read, where the document names none. Any will do: the kubelet gives the files to it and puts the program into
 /// it.
 const FILES_GROUP: i64 = 65_532;
 
@@ -71,21 +69,28 @@ pub(super) fn template(input: &Input<'_>, config: &Config, purpose: Purpose) -> 
     json!({"metadata": metadata, "spec": spec})
 }
 
+/// What the container calls an endpoint's port. Two endpoints may be paths of one server; the API server merges ports by number and
+/// transport, so the port is named after the first of them.
+pub(super) fn port_name<'a>(input: &'a Input<'_>, endpoint: &'a Endpoint) -> &'a str {
+    let same = |other: &&Endpoint| (other.port, other.kind.transport()) == (endpoint.port, endpoint.kind.transport());
+    input.release.endpoints.iter().find(same).map_or(&endpoint.name, |first| &first.name)
+}
+
 fn serving(input: &Input<'_>, container: &mut Value) {
     let release = input.release;
-    // Two endpoints may be paths of one server; the API server merges ports by number and transport.
-    let mut seen = BTreeSet::new();
     let ports: Vec<Value> = release
         .endpoints
         .iter()
-        .filter(|endpoint| seen.insert((endpoint.port, endpoint.kind.transport())))
+        .filter(|endpoint| endpoint.name == port_name(input, endpoint))
         .map(|endpoint| {
             let protocol = endpoint.kind.transport();
             json!({"name": endpoint.name, "containerPort": endpoint.port, "protocol": protocol})
         })
         .collect();
     set(container, "ports", (!ports.is_empty()).then(|| json!(ports)));
-    let drain = DRAIN_SECONDS.min(release.termination_grace_seconds / 2);
+    // Nobody calls what has no endpoint.
+    let called = !release.endpoints.is_empty();
+    let drain = if called { DRAIN_SECONDS.min(release.termination_grace_seconds / 2) } else { 0 };
     set(container, "lifecycle", (drain > 0).then(|| json!({"preStop": {"sleep": {"seconds": drain}}})));
     let probes = release.probes.as_ref();
     let asked = |pick: fn(&protocol::document::Probes) -> Option<&Probe>| probes.and_then(pick).map(probe);
@@ -98,10 +103,13 @@ fn serving(input: &Input<'_>, container: &mut Value) {
 }
 
 fn probe(probe: &Probe) -> Value {
-    let Probe { port, path, period_seconds, timeout_seconds, failure_threshold } = probe;
-    let mut rendered = match path {
-        Some(path) => json!({"httpGet": {"path": path, "port": port}}),
-        None => json!({"tcpSocket": {"port": port}}),
+    let Probe { port, path, grpc, period_seconds, timeout_seconds, failure_threshold } = probe;
+    let mut rendered = match (path, grpc) {
+        (Some(path), _) => json!({"httpGet": {"path": path, "port": port}}),
+        (None, Some(GrpcCheck { service })) => {
+            json!({"grpc": {"port": port, "service": service.as_deref().unwrap_or_default()}})
+        }
+        (None, None) => json!({"tcpSocket": {"port": port}}),
     };
     set(&mut rendered, "periodSeconds", period_seconds.map(|value| json!(value)));
     set(&mut rendered, "timeoutSeconds", timeout_seconds.map(|value| json!(value)));
@@ -137,10 +145,13 @@ fn pod_security(input: &Input<'_>) -> Value {
     }
     let security = input.release.security.as_ref();
     set(&mut context, "runAsUser", security.and_then(|security| security.run_as_user).map(|id| json!(id)));
+    set(&mut context, "runAsGroup", security.and_then(|security| security.run_as_group).map(|id| json!(id)));
     let group = security.and_then(|security| security.fs_group);
-    // Files with secrets are nobody else's to read, so the program is in the group that they belong to.
-    let secret = input.release.files.iter().any(|file| matches!(file.source, Source::Secret(_)));
-    set(&mut context, "fsGroup", group.or_else(|| secret.then_some(FILES_GROUP)).map(|id| json!(id)));
+    // Files with secrets are nobody else's to read, and so are those whose mode says so: the program is in the group that they belong to.
+    let closed = |mode: Option<u32>| mode.is_some_and(|mode| mode & 0o004 == 0);
+    let group_only = |file: &Setting| matches!(file.source, Source::Secret(_)) || closed(file.mode);
+    let needed = input.release.files.iter().any(group_only);
+    set(&mut context, "fsGroup", group.or_else(|| needed.then_some(FILES_GROUP)).map(|id| json!(id)));
     context
 }
 

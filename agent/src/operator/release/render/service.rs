@@ -13,7 +13,7 @@ pub(super) fn service(input: &Input<'_>, endpoint: &Endpoint) -> Value {
         "name": endpoint.name,
         "port": endpoint.port,
         // By name: pods of two generations may listen on different ports.
-        "targetPort": endpoint.name,
+        "targetPort": pod::port_name(input, endpoint),
         "protocol": endpoint.kind.transport(),
     });
     super::set(&mut port, "appProtocol", endpoint.kind.app_protocol().map(|protocol| json!(protocol)));

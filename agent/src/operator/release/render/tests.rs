@@ -5,12 +5,14 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use protocol::document::{ComponentType, EndpointKind, ReleaseSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::*;
 use crate::operator::fixture;
 use crate::operator::object::shape;
 use crate::operator::reconcile::apply::Material;
 use crate::operator::reconcile::rendering::{Rendering, Slots, content_hash};
+use crate::policy::secrets::Pod;
 
 fn render(spec: &ReleaseSpec, level: SecurityLevel) -> Rendering {
     render_with(None, spec, level)
@@ -52,6 +54,24 @@ fn a_task_renders_as_recorded() {
     insta::assert_yaml_snapshot!(render(&fixture::task(), SecurityLevel::Restricted));
 }
 
+/// What is judged where a document comes in, and again before a run starts.
+#[test]
+fn a_document_and_what_is_rendered_of_it_make_the_same_choices() {
+    for spec in [fixture::service(), fixture::task()] {
+        let rendering = render(&spec, SecurityLevel::Restricted);
+        let workload = rendering
+            .job
+            .clone()
+            .or_else(|| rendering.objects.iter().find(|object| object["kind"] == "Deployment").cloned());
+        let sorted = |mut pod: Pod| {
+            pod.files.sort();
+            pod.folders.sort();
+            pod
+        };
+        assert_eq!(sorted(Pod::of_rendered(&workload.unwrap())), sorted(Pod::of_release(&spec)));
+    }
+}
+
 #[test]
 fn each_type_is_made_of_what_its_shape_says() {
     for spec in all_types() {
@@ -63,6 +83,8 @@ fn each_type_is_made_of_what_its_shape_says() {
         assert_eq!(has("PodDisruptionBudget"), shape.disruption_budget, "{component:?}");
         assert_eq!(has("Deployment"), shape.is_kept_running(), "{component:?}");
         assert_eq!(rendering.job.is_some(), shape.is_task(), "{component:?}");
+        let drains = rendering.objects.iter().any(|object| object.to_string().contains("preStop"));
+        assert_eq!(drains, shape.endpoints, "{component:?}: nobody calls what has no endpoint");
     }
 }
 
@@ -152,6 +174,47 @@ fn selectors_hold_no_version_and_no_hash() {
         objects.last().unwrap()["spec"]["selector"].clone()
     };
     assert_eq!(selector(&fixture::service()), selector(&newer));
+}
+
+#[test]
+fn each_service_asks_for_a_port_that_its_pods_have() {
+    let mut spec = fixture::small_service();
+    let endpoint = |name: &str, port: i32, kind: &str| {
+        serde_json::from_value(json!({"name": name, "port": port, "kind": kind})).unwrap()
+    };
+    spec.endpoints = Some(vec![
+        endpoint("api", 8080, "HTTP"),
+        endpoint("admin", 8080, "HTTP"),
+        endpoint("dns", 8080, "UDP"),
+        endpoint("other", 9090, "TCP"),
+    ]);
+    let rendering = render(&spec, SecurityLevel::Restricted);
+    let deployment = rendering.objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let ports = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"];
+    let named = |name: &Value| ports.as_array().unwrap().iter().find(|port| port["name"] == *name).cloned();
+    let services = rendering.objects.iter().filter(|object| object["kind"] == "Service");
+    let numbers = services.map(|service| {
+        let asked = &service["spec"]["ports"][0];
+        let found = named(&asked["targetPort"]).unwrap_or_else(|| panic!("{asked} is none of {ports}"));
+        assert_eq!((&found["containerPort"], &found["protocol"]), (&asked["port"], &asked["protocol"]), "{asked}");
+        found["containerPort"].as_i64().unwrap()
+    });
+    assert_eq!(numbers.collect::<Vec<_>>(), [8080, 8080, 8080, 9090]);
+}
+
+/// A file that only its group may read is of a group that the program is in.
+#[test]
+fn a_file_that_not_everybody_may_read_is_the_programs_to_read() {
+    for (mode, group) in
+        [("0755", json!(null)), ("0644", json!(null)), ("0750", json!(65_532)), ("0600", json!(65_532))]
+    {
+        let mut spec = fixture::small_service();
+        let file = json!({"path": "/run.sh", "content": "echo", "mode": mode});
+        spec.files = Some(vec![serde_json::from_value(file).unwrap()]);
+        let rendering = render(&spec, SecurityLevel::Restricted);
+        let deployment = rendering.objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        assert_eq!(deployment["spec"]["template"]["spec"]["securityContext"]["fsGroup"], group, "{mode}");
+    }
 }
 
 #[test]

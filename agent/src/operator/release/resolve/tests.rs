@@ -68,9 +68,21 @@ fn what_the_customer_does_not_allow_is_refused_with_what_to_do() {
             "does not allow environment dev",
         ),
         (no_vault(), true, "PolicyDenied", "names no vault"),
+        (
+            with("environments", json!([{"maxDisk": "1Gi"}])),
+            true,
+            "PolicyDenied",
+            "spec.volumes: DataPlanePolicy/default allows the volumes on disk of one pod here 1Gi together",
+        ),
         (Some(policy(open())), false, "EnvironmentNotReady", "Environment shop-dev is not ready"),
     ] {
-        let why = admissible(&contents(policy, ready), "web", &fixture::service()).unwrap_err();
+        let mut spec = fixture::service();
+        spec.volumes = serde_json::from_value(json!([
+            {"path": "/data", "size": "1Gi"}, {"path": "/tmp", "size": "1Mi", "medium": "Disk"},
+            {"path": "/run", "size": "64Mi", "medium": "Memory"},
+        ]))
+        .unwrap();
+        let why = admissible(&contents(policy, ready), "web", &spec).unwrap_err();
         assert_eq!(why.reason, reason);
         assert!(why.message.contains(part), "{part} in {}", why.message);
     }

@@ -1,6 +1,8 @@
 use super::*;
 use crate::operator::world::cluster_words::ClusterWords;
 
+mod ends;
+
 const NOW: &str = "2026-01-01T00:01:00Z";
 
 fn blueprint() -> Result<Blueprint, Reason> {
@@ -41,6 +43,18 @@ fn round_under(
     cancel: bool,
     settles: Option<Duration>,
 ) -> (String, TaskRunStatus) {
+    round_at(NOW, denied, status, job, cancel, settles, false)
+}
+
+fn round_at(
+    now: &str,
+    denied: Option<&Reason>,
+    status: &TaskRunStatus,
+    job: &JobSeen,
+    cancel: bool,
+    settles: Option<Duration>,
+    last_lines: bool,
+) -> (String, TaskRunStatus) {
     let blueprint = blueprint();
     let again = json!({"kind": "Job", "metadata": {"name": "j"}, "spec": {}});
     let observed = Observed {
@@ -57,8 +71,9 @@ fn round_under(
         job,
         paused: None,
         settles,
+        last_lines,
     };
-    let decision = decide(&observed, NOW.parse().unwrap());
+    let decision = decide(&observed, now.parse().unwrap());
     let last = decision.writes.iter().find_map(|write| match write {
         Write::Status(status) => Some((**status).clone()),
         Write::Create(_) | Write::CreateSecret(_) | Write::Apply { .. } | Write::Delete { .. } => None,
@@ -151,6 +166,24 @@ fn a_cancelled_run_is_suspended_and_ends_when_its_pods_are_gone() {
     assert_eq!(status.result.as_deref(), Some("Cancelled"));
     let (_, status) = round(&TaskRunStatus::default(), &JobSeen::Missing, true);
     assert_eq!((status.result.as_deref(), status.job), (Some("Cancelled"), None));
+}
+
+#[test]
+fn the_last_lines_of_a_cancelled_run_are_waited_for_where_somebody_may_read_them() {
+    let job = JobView { active: 1, ..JobView::default() };
+    let running = PodView { started: Some("2026-01-01T00:00:10Z".to_owned()), running: true, ..PodView::default() };
+    let pods = found(job.clone(), vec![running]);
+    let cancel =
+        |now: &str, status: &TaskRunStatus, pods: &JobSeen| round_at(now, None, status, pods, true, None, true);
+    let (writes, status) = cancel("2026-01-01T00:01:00Z", &recorded(), &pods);
+    assert_eq!(writes, "[status]");
+    assert!(conditions::is_true(&status.conditions, STOPPING));
+    assert_eq!(cancel("2026-01-01T00:01:01Z", &status, &pods).0, "[]", "not yet");
+    let (writes, status) = cancel("2026-01-01T00:01:02Z", &status, &pods);
+    assert_eq!(writes, "[apply Job/j, status]");
+    assert!(!conditions::is_true(&status.conditions, STOPPING));
+    let nothing_ran = found(job, vec![PodView::default()]);
+    assert!(cancel("2026-01-01T00:01:00Z", &recorded(), &nothing_ran).0.starts_with("[apply Job/j"));
 }
 
 #[test]

@@ -36,6 +36,39 @@ fn a_good_file_is_read() {
 }
 
 #[test]
+fn a_file_beside_is_read_as_text_or_as_base64_and_must_lie_beside() {
+    let text = format!(
+        "{GOOD}    files:\n    - {{ path: /etc/own.conf, contentFrom: own.conf }}\nfiles:\n- {{ path: /logo.png, contentFrom: img/logo.png }}\n\
+         - {{ path: /nul, contentFrom: nul }}\n"
+    );
+    let read = |name: &str| match name {
+        "own.conf" => Ok(b"a: 1\r\n".to_vec()),
+        "img/logo.png" => Ok(vec![0x89, b'P', b'N', b'G']),
+        "nul" => Ok(b"a\0".to_vec()),
+        other => Err(format!("{other} cannot be read: there is none")),
+    };
+    let component = from_yaml_beside(&text, &[], &read).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let contents = |files: Option<Vec<protocol::document::ConfigFile>>| -> Vec<_> {
+        files.unwrap().into_iter().map(|file| (file.content.unwrap(), file.encoding.is_some())).collect()
+    };
+    assert_eq!(contents(component.files), [("iVBORw==".to_owned(), true), ("YQA=".to_owned(), true)]);
+    let own = component.environments["dev"].files.clone();
+    assert_eq!(contents(own), [("a: 1\r\n".to_owned(), false)], "byte by byte");
+    for (path, words) in [
+        ("missing", "missing cannot be read: there is none"),
+        ("../secret", "does not lie beside"),
+        ("/etc/passwd", "does not lie beside"),
+        ("x, content: y", "contentFrom and content stand together"),
+    ] {
+        let text = format!("{GOOD}files:\n- {{ path: /a, contentFrom: {path} }}\n");
+        let found = from_yaml_beside(&text, &[], &read).unwrap_err();
+        assert!(found[0].problem.message.contains(words) && found[0].line.is_some(), "{path}: {found:?}");
+    }
+    // The server has no files beside.
+    assert!(from_yaml(&text).unwrap_err()[0].problem.message.contains("only pdpctl reads it"));
+}
+
+#[test]
 fn all_unknown_keys_are_named_with_line_and_nearest() {
     let text =
         GOOD.replace("image:", "imgae:").replace("    value: hello", "    vaule: hello").replace("replicas", "replica");
@@ -223,4 +256,19 @@ fn other_encodings_are_named() {
     let latin = decoded(b"a: 1\nb: \xfc\n".to_vec()).unwrap_err();
     assert_eq!((latin.line, latin.problem.message.as_str()), (Some(2), "the file is not in UTF-8"));
     assert_eq!(decoded(GOOD.as_bytes().to_vec()).unwrap(), GOOD);
+}
+
+#[test]
+fn what_a_command_line_put_there_is_told_without_a_line_of_the_file() {
+    let text = format!("{GOOD}resources:\n  memoryRequest: 1Gi\n");
+    let set = [Override::parse("resources.memoryLimit=64Mi").unwrap()];
+    let found = from_yaml_with(&text, &set).unwrap_err();
+    assert_eq!(found[0].line, None);
+    assert!(found[0].problem.message.ends_with("(--set resources.memoryLimit)"), "{found:?}");
+}
+
+#[test]
+fn a_list_of_names_where_volumes_belong_is_told_which_keys_are_needed() {
+    let found = lines(&format!("{GOOD}volumes: [/data]\n"));
+    assert!(found[0].contains("keys and values are expected here") && found[0].contains("path, size"), "{found:?}");
 }

@@ -44,7 +44,7 @@ pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cu
                 documents::unanswered(c, id, &wish.key)?;
             }
             None if wish.accepted && !cut => {
-                reports::task_run_lost(c, id, &wish.key.name, "the run is not in the cluster any more")?;
+                reports::task_run_lost(c, id, &wish.key.name, reports::RUN_GONE)?;
             }
             Some(_) | None => {}
         }

@@ -2,8 +2,8 @@
 
 use control_plane_model::Action;
 use protocol::document::{Desired, Provenance};
-use protocol::message::{DeferReason, Epoch, FactReport, InventoryEntry, Window};
-use protocol::report::{Fact, FactKind};
+use protocol::message::{DeferReason, Epoch, FactReport, InventoryEntry, StateReport, Window};
+use protocol::report::{Fact, FactKind, digest};
 use serde_json::json;
 
 use super::*;
@@ -76,6 +76,32 @@ fn a_run_that_is_listed_was_accepted_though_the_store_knows_of_a_refusal() {
     let inventory = ControlEvent::InventoryReceived { task_runs: vec![listed], local: Vec::new(), cut: false };
     core.handle(&c, told(inventory), SessionState { open: false, ..OPEN }).unwrap();
     assert!(documents::find(&c, "dp", &key).unwrap().unwrap().accepted);
+}
+
+/// A control plane that was put back to a copy waits for a run that the lost store still has forgotten.
+#[test]
+fn a_run_that_is_gone_while_its_end_is_unknown_is_not_waited_for() {
+    let gone = |key: &ResourceKey| {
+        told(ControlEvent::State(StateReport { key: key.clone(), digest: digest(None), state: None }))
+    };
+    let result = |c: &Connection| -> Option<String> {
+        c.query_row("SELECT result FROM task_run", [], |row| row.get(0)).unwrap()
+    };
+    let accepted = || Verdict::Accepted { stored_hash: None, modified: Vec::new() };
+
+    let (c, mut core) = opened();
+    let key = run(&c);
+    core.handle(&c, answer(&key, false, accepted()), OPEN).unwrap();
+    core.handle(&c, gone(&key), SessionState { held: true, ..OPEN }).unwrap();
+    assert_eq!(result(&c).as_deref(), Some("Unknown"));
+    assert!(documents::find(&c, "dp", &key).unwrap().is_none(), "it would be sent again");
+
+    let (c, mut core) = opened();
+    let key = run(&c);
+    core.handle(&c, answer(&key, false, accepted()), OPEN).unwrap();
+    core.handle(&c, fact(&key, FactKind::TaskEnded, "Succeeded"), OPEN).unwrap();
+    core.handle(&c, gone(&key), OPEN).unwrap();
+    assert_eq!(result(&c).as_deref(), Some("Succeeded"), "its forget is only not answered yet");
 }
 
 /// A removed release that is to be forgotten before its document was answered.

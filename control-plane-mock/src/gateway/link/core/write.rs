@@ -14,9 +14,25 @@ pub(super) fn state(c: &Connection, id: &str, report: StateReport) -> Result<Say
     let StateReport { key, digest, state } = report;
     reports::record_state(c, id, &key, &digest, state.as_ref())?;
     if state.is_none() {
-        forgotten::vanished(c, id, &key)?;
+        vanished(c, id, &key)?;
     }
     Ok(Say::AcknowledgeState { key, digest })
+}
+
+/// The data plane no longer has a resource that it had accepted: its document is sent again. Not that of a task run, which never runs
+/// twice, so its result is Unknown; and not one that is due to be forgotten: it is gone because it was removed.
+fn vanished(c: &Connection, data_plane: &str, key: &ResourceKey) -> Result<()> {
+    let Some(wish) = documents::find(c, data_plane, key)? else { return Ok(()) };
+    if forgotten::to_forget(c, data_plane)?.iter().any(|(known, _)| known == key) {
+        return Ok(());
+    }
+    match key.kind {
+        Kind::TaskRun if wish.accepted => reports::task_run_lost(c, data_plane, &key.name, reports::RUN_GONE),
+        Kind::DataPlane | Kind::Environment | Kind::Release if wish.is_accepted() => {
+            documents::unanswered(c, data_plane, key)
+        }
+        Kind::TaskRun | Kind::DataPlane | Kind::Environment | Kind::Release => Ok(()),
+    }
 }
 
 pub(super) fn fact(c: &Connection, id: &str, report: FactReport) -> Result<Say> {

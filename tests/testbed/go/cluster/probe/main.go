@@ -3,6 +3,9 @@
 //	probe get [-timeout 3s] [-ca FILE] URL     GET; prints the status code on the first line, then the body
 //	probe dial [-timeout 3s] HOST:PORT         TCP connect; prints "open", or "timeout", "refused", "unreachable", "unknown-host"
 //	probe load [-for 5s] [-rate 200] [-close] URL   GETs at a fixed rate; prints one JSON object of counts
+//	probe reach [-timeout 2s] [-closed HOST:PORT] TARGET...   dials each HOST:PORT and looks up each name, all at once; prints a line
+//	                                           "TARGET open" (or why not) for each, and a line "token FILE" for each file that holds
+//	                                           a token; with -closed it first waits until that address does not answer any more
 //	probe sleep                                does nothing until it is stopped
 //
 // Exit code 0 when an answer came (whatever its status), 1 when none came, 2 on wrong use.
@@ -17,10 +20,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,6 +43,8 @@ func main() {
 		dial(os.Args[2:])
 	case "load":
 		load(os.Args[2:])
+	case "reach":
+		reach(os.Args[2:])
 	case "sleep":
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -76,6 +84,74 @@ func dial(args []string) {
 	}
 	_ = connection.Close()
 	fmt.Println("open")
+}
+
+// reach ends with code 0 whatever it finds, and with 1 if the address of -closed stays open.
+func reach(args []string) {
+	flags := flag.NewFlagSet("reach", flag.ExitOnError)
+	timeout := flags.Duration("timeout", 2*time.Second, "for each target")
+	closed := flags.String("closed", "", "wait until this HOST:PORT is closed")
+	_ = flags.Parse(args)
+	if *closed != "" {
+		for end := time.Now().Add(30 * time.Second); try(*closed, *timeout) == "open"; time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(end) {
+				fmt.Println(*closed, "stays open")
+				os.Exit(1)
+			}
+		}
+	}
+	found := make([]string, flags.NArg())
+	var group sync.WaitGroup
+	for index, target := range flags.Args() {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			found[index] = try(target, *timeout)
+		}()
+	}
+	group.Wait()
+	for index, target := range flags.Args() {
+		fmt.Println(target, found[index])
+	}
+	tokens()
+}
+
+// try dials HOST:PORT, or looks up a name.
+func try(target string, timeout time.Duration) string {
+	if _, _, err := net.SplitHostPort(target); err != nil {
+		limit, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		if _, err := net.DefaultResolver.LookupHost(limit, target); err != nil {
+			return reason(err)
+		}
+		return "open"
+	}
+	connection, err := net.DialTimeout("tcp", target, timeout)
+	if err != nil {
+		return strings.ReplaceAll(reason(err), "\n", " ")
+	}
+	_ = connection.Close()
+	return "open"
+}
+
+// tokens prints every file that begins as a JSON web token does. What the kernel shows as files is left out.
+func tokens() {
+	_ = filepath.WalkDir("/", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if path == "/proc" || path == "/sys" || path == "/dev" {
+			return filepath.SkipDir
+		}
+		// A projected volume shows its files as links.
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > 1<<16 {
+			return nil
+		}
+		if content, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(content), "eyJ") {
+			fmt.Println("token", path)
+		}
+		return nil
+	})
 }
 
 // load sends at a fixed rate whatever the answers do (an open loop), so that a pause shows as failures or as latency.
@@ -166,6 +242,6 @@ func reason(err error) string {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: probe get|dial|load|sleep [flags] [URL or HOST:PORT]")
+	fmt.Fprintln(os.Stderr, "usage: probe get|dial|load|reach|sleep [flags] [URL or HOST:PORT]")
 	os.Exit(2)
 }

@@ -84,3 +84,61 @@ fn what_can_never_work_fails_once_and_what_served_serves_on() {
     assert_eq!((scene.condition("Failed"), scene.condition("Stalled")), ("True Invalid".to_owned(), "none".to_owned()));
     assert_eq!(scene.step(), "[]");
 }
+
+#[test]
+fn the_last_lines_of_what_makes_way_are_waited_for_where_somebody_may_read_them() {
+    for (name, before) in [("of a rollout", crashing()), ("in its first minute", dying())] {
+        let mut scene = before;
+        scene.last_lines = true;
+        assert_eq!(scene.step(), "[status]", "{name}");
+        assert!(scene.condition("Stopping").starts_with("True "), "{name}: {}", scene.condition("Stopping"));
+        assert_eq!(
+            (target(&scene.status), scene.status.failed.is_some()),
+            (Some("rev2"), false),
+            "{name}: it stays meanwhile"
+        );
+        let wake = scene.decide().wake;
+        assert!(wake.is_some_and(|wake| wake <= Duration::from_millis(2100)), "{name}: {wake:?}");
+        scene.now += SignedDuration::from_secs(1);
+        assert_eq!(scene.step(), "[]", "{name}: an event in between changes nothing");
+        scene.now += SignedDuration::from_secs(1);
+        assert_eq!(scene.step(), "[status]", "{name}");
+        assert_eq!((target(&scene.status), scene.condition("Stopping").as_str()), (Some("rev1"), "none"), "{name}");
+    }
+    // Its first minute may end while its last lines are read.
+    let mut scene = dying();
+    scene.last_lines = true;
+    scene.now += SignedDuration::from_secs(29);
+    scene.step();
+    scene.now += SignedDuration::from_secs(3);
+    scene.step();
+    assert_eq!(target(&scene.status), Some("rev1"));
+    // What never ran has said nothing.
+    let mut scene = crashing();
+    scene.last_lines = true;
+    for pod in &mut scene.workload.pods {
+        (pod.restarts, pod.terminated, pod.started) = (0, None, None);
+    }
+    scene.now += SignedDuration::from_secs(3600);
+    scene.step();
+    assert_eq!(target(&scene.status), Some("rev1"));
+}
+
+/// The second generation is rolled out, and its container ends again and again.
+fn crashing() -> Scene {
+    let mut scene = Scene::serving();
+    scene.generation(2);
+    scene.admit();
+    scene.everything_is_there();
+    scene.pods("rev2", false);
+    scene.crashes();
+    scene
+}
+
+/// The second generation served for half a minute, and a container of it has died.
+fn dying() -> Scene {
+    let mut scene = second();
+    scene.now += SignedDuration::from_secs(30);
+    scene.workload.pods[0].restarts = 1;
+    scene
+}

@@ -3,6 +3,7 @@
 use protocol::report::Replicas;
 
 use super::*;
+use crate::operator::world::mark::Mark;
 
 fn ready(scene: &Scene) -> &protocol::report::Condition {
     scene.status.conditions.iter().find(|condition| condition.condition_type == "Ready").unwrap()
@@ -49,4 +50,65 @@ fn pods_on_their_way_out_never_make_more_ready_pods_than_wanted() {
     scene.step();
     assert_eq!(scene.condition("Ready"), "True Serving");
     assert_eq!(scene.status.replicas, Some(Replicas { desired: 1, updated: 1, ready: 1 }));
+}
+
+#[test]
+fn pods_that_run_another_image_than_was_asked_for_are_told_of_without_its_name() {
+    let asked = "image-rev1";
+    let of = |scene: &Scene| scene.condition("ImageRewritten");
+    let mut scene = Scene::serving();
+    scene.workload.pods[0].image = Some(Mark::of(asked));
+    scene.step();
+    assert_eq!(of(&scene), "none");
+    scene.workload.pods[0].image = Some(Mark::of("mirror.customer.test/image-rev1"));
+    scene.step();
+    assert_eq!((of(&scene).as_str(), scene.condition("Ready").as_str()), ("True ChangedInCluster", "True Serving"));
+    let said = json!(scene.status).to_string();
+    assert!(said.contains("kubectl get pods -n ns -l pdp-agent.dev/release=web") && !said.contains("mirror"), "{said}");
+    // Pods come and go: nothing is written for it.
+    assert_eq!(scene.step(), "[]");
+    let pods = std::mem::take(&mut scene.workload.pods);
+    scene.step();
+    assert_eq!(of(&scene), "True ChangedInCluster");
+    scene.workload.pods = pods;
+    scene.workload.pods[0].image = Some(Mark::of(asked));
+    scene.step();
+    assert_eq!(of(&scene), "none", "the webhook is gone");
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_and_is_not_the_one_asked_for_is_told_of_while_it_waits() {
+    let mut scene = Scene::new();
+    scene.admit();
+    scene.everything_is_there();
+    scene.pods("rev1", false);
+    let waiting = Waiting { reason: ClusterWords::new("ImagePullBackOff"), message: ClusterWords::new(": not found") };
+    scene.workload.pods[0].waiting = Some(waiting);
+    scene.workload.pods[0].image = Some(Mark::of("mirror.customer.test/image-rev1"));
+    scene.step();
+    assert_eq!(scene.condition("Stalled"), "True ImagePull");
+    assert_eq!(scene.condition("ImageRewritten"), "True ChangedInCluster");
+}
+
+#[test]
+fn pods_of_what_ran_before_are_not_taken_for_pods_of_the_new_image() {
+    let mut scene = Scene::serving();
+    scene.workload.pods[0].image = Some(Mark::of("image-rev1"));
+    scene.generation(2);
+    scene.admit();
+    assert_eq!(scene.condition("ImageRewritten"), "none");
+    scene.everything_is_there();
+    // The Deployment is written, and its controller has not made new pods yet.
+    scene.workload.deployment.as_mut().unwrap().generation = 2;
+    scene.step();
+    assert_eq!(scene.condition("ImageRewritten"), "none");
+    // A person has the Deployment run something else: that is repaired, or contested.
+    let mut scene = Scene::serving();
+    scene.drifts(ObjectKind::Deployment, "web", true, fights::MAX);
+    scene.workload.pods[0].image = Some(Mark::of("image-of-a-person"));
+    scene.step();
+    assert_eq!(
+        (scene.condition("Contested").as_str(), scene.condition("ImageRewritten").as_str()),
+        ("True Contested", "none")
+    );
 }

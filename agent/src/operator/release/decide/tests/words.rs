@@ -41,6 +41,7 @@ fn no_word_of_kubelet_runtime_or_scheduler_leaves_the_cluster() {
             let pod = PodView { job: None, ..view::pod(&planted_pod(waiting, scheduled)) };
             let said = said(deployment("-"), vec![pod]);
             assert!(!said.contains(CANARY), "{waiting}, scheduled {scheduled}: {said}");
+            assert!(said.contains("ImageRewritten"), "{said}");
             let waits = matches!(waiting, "ImagePullBackOff" | "ErrImagePull") || (!scheduled && waiting == CANARY);
             assert!(!waits || said.contains("kubectl describe pod web-new-1 -n ns"), "{said}");
         }

@@ -1,5 +1,7 @@
 //! deploy, restart, rollback, undeploy: asking for a change and waiting for its end.
 
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 use control_plane_model::component::{self, Component, Override};
@@ -8,11 +10,11 @@ use control_plane_model::{Action, Deployment, NewDeployment, ResourceStatus};
 use serde::Serialize;
 
 use super::args::{Act, Deploy, FileArgs, Global, Rollback, Where};
-use super::context::Session;
 use super::error::Error;
 use super::io::{Io, named, text_of};
-use super::judge::{Wish, is_of, judge, title};
+use super::judge::{Expected, is_of, judge, title};
 use super::output::Format;
+use super::session::Session;
 use super::wait::{Wait, watch};
 use super::{output, table};
 
@@ -26,7 +28,30 @@ pub(super) fn component_file(ask: &FileArgs) -> Result<Component, Error> {
     };
     let text = text_of(path)?;
     let overrides = ask.sets.iter().map(|set| Override::parse(set)).collect::<Result<Vec<_>, Problem>>()?;
-    component::from_yaml_with(&text, &overrides).map_err(|problems| Error::File { path: named(path), problems })
+    let beside = |name: &str| beside(path, name);
+    component::from_yaml_beside(&text, &overrides, &beside)
+        .map_err(|problems| Error::File { path: named(path), problems })
+}
+
+/// Most that is read of a file beside a component file, in bytes: more than fits into a release.
+const MAX_BESIDE: u64 = 1024 * 1024;
+
+/// A file beside a component file; beside what comes from standard input lies what is in the current folder.
+fn beside(component: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let folder = component.parent().filter(|folder| *folder != Path::new("")).unwrap_or_else(|| Path::new("."));
+    let path = folder.join(name);
+    let failed = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
+    // A link in a checkout that somebody else made must not send out what lies elsewhere on the machine.
+    if !path.canonicalize().map_err(failed)?.starts_with(folder.canonicalize().map_err(failed)?) {
+        return Err(format!("{} leads out of the component file's folder; put the file itself there", path.display()));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&path).map_err(failed)?;
+    file.take(MAX_BESIDE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BESIDE) {
+        return Err(format!("{} has more than {MAX_BESIDE} bytes; put it into the image", path.display()));
+    }
+    Ok(bytes)
 }
 
 /// `deploy`.
@@ -62,25 +87,25 @@ pub(super) async fn deploy(io: &mut Io, global: &Global, ask: Deploy) -> Result<
     let new = NewDeployment { environment, file, release, track, reason };
     let made: Deployment =
         session.client.post(&session.in_project(&["components", &name, "deployments"])?, &new).await?;
-    follow(io, global, &session, made, &wait, Wish::Present).await
+    follow(io, global, &session, made, &wait, Expected::Present).await
 }
 
 /// `restart`.
 pub(super) async fn restart(io: &mut Io, global: &Global, ask: Act) -> Result<(), Error> {
     let Act { component, place, wait } = ask;
-    act(io, global, "restart", &component, action(place), &wait, Wish::Present).await
+    act(io, global, "restart", &component, action(place), &wait, Expected::Present).await
 }
 
 /// `rollback`.
 pub(super) async fn rollback(io: &mut Io, global: &Global, ask: Rollback) -> Result<(), Error> {
     let Rollback { component, to, place, wait } = ask;
-    act(io, global, "rollback", &component, Action { to, ..action(place) }, &wait, Wish::Present).await
+    act(io, global, "rollback", &component, Action { to, ..action(place) }, &wait, Expected::Present).await
 }
 
 /// `undeploy`.
 pub(super) async fn undeploy(io: &mut Io, global: &Global, ask: Act) -> Result<(), Error> {
     let Act { component, place, wait } = ask;
-    act(io, global, "undeploy", &component, action(place), &wait, Wish::Absent).await
+    act(io, global, "undeploy", &component, action(place), &wait, Expected::Absent).await
 }
 
 fn action(Where { environment, track, reason }: Where) -> Action {
@@ -94,11 +119,11 @@ async fn act(
     component: &str,
     action: Action,
     wait: &Wait,
-    wish: Wish,
+    expected: Expected,
 ) -> Result<(), Error> {
     let session = Session::open(io, &global.chosen())?;
     let made: Deployment = session.client.post(&session.in_project(&["components", component, verb])?, &action).await?;
-    follow(io, global, &session, made, wait, wish).await
+    follow(io, global, &session, made, wait, expected).await
 }
 
 /// A deployment and, after waiting, what became of it.
@@ -117,17 +142,20 @@ async fn follow(
     session: &Session,
     made: Deployment,
     wait: &Wait,
-    wish: Wish,
+    expected: Expected,
 ) -> Result<(), Error> {
     let started = tokio::time::Instant::now();
+    if let Some(note) = &made.note {
+        io.complain(note);
+    }
     let title = title(&made);
     let name = format!("deployment/{}", made.id);
     let status = format!("pdpctl status {} --environment {}", made.component, made.environment);
     if !wait.wait {
-        let sentence = match (made.unchanged, wish) {
+        let sentence = match (made.unchanged, expected) {
             (true, _) => format!("{title}: nothing had to change."),
-            (false, Wish::Present) => format!("{title}: asked for. Wait for it with --wait, or see: {status}"),
-            (false, Wish::Absent) => format!("{title}: asked for. See: {status}"),
+            (false, Expected::Present) => format!("{title}: asked for. Wait for it with --wait, or see: {status}"),
+            (false, Expected::Absent) => format!("{title}: asked for. See: {status}"),
         };
         return output::say(io, global.output, &Outcome { deployment: &made, resources: None }, &sentence, &name);
     }
@@ -138,7 +166,7 @@ async fn follow(
     let query = [("environment", made.environment.clone())];
     let result = watch(io, &title, &hint, wait.timeout, async || {
         resources = session.client.get::<Vec<ResourceStatus>>(&path, &query).await?;
-        Ok(judge(&made, wish, &resources))
+        Ok(judge(&made, expected, &resources))
     })
     .await;
     let rows: Vec<ResourceStatus> = resources.into_iter().filter(|row| is_of(&made, row)).collect();
@@ -147,8 +175,12 @@ async fn follow(
         Ok(()) => {
             let pods: Vec<String> =
                 rows.iter().map(|row| format!("{}: {}", row.data_plane, table::plain(&row.message))).collect();
-            let tail = if pods.is_empty() { String::new() } else { format!(" ({})", pods.join("; ")) };
-            let word = if wish == Wish::Present { "ready" } else { "removed" };
+            let tail = if pods.is_empty() || expected == Expected::Absent {
+                String::new()
+            } else {
+                format!(" ({})", pods.join("; "))
+            };
+            let word = if expected == Expected::Present { "ready" } else { "removed" };
             format!("{title}: {word} after {}{tail}", seconds(started.elapsed()))
         }
         Err(_) => String::new(),
@@ -162,4 +194,25 @@ async fn follow(
 
 fn seconds(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_out_of_the_folder_is_not_followed() {
+        let all = tempfile::tempdir().unwrap();
+        let folder = all.path().join("component");
+        std::fs::create_dir_all(folder.join("img")).unwrap();
+        for (file, text) in [(all.path().join("key"), "mine"), (folder.join("img/logo.png"), "logo")] {
+            std::fs::write(file, text).unwrap();
+        }
+        std::os::unix::fs::symlink("../key", folder.join("stolen")).unwrap();
+        std::os::unix::fs::symlink("img/logo.png", folder.join("also.png")).unwrap();
+        let read = |name: &str| beside(&folder.join("component.yaml"), name);
+        assert_eq!(read("also.png").unwrap(), b"logo");
+        assert!(read("stolen").unwrap_err().contains("leads out of the component file's folder"));
+        assert!(read("none").unwrap_err().contains("cannot be read"));
+    }
 }

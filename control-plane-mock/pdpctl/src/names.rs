@@ -7,15 +7,15 @@ use std::time::Duration;
 use clap_complete::engine::CompletionCandidate;
 use serde::Deserialize;
 
-use super::context::{self, Chosen, Session};
 use super::error::Error;
 use super::io::Io;
+use super::session::{self, Chosen, Session};
 
 /// Longest time that a person waits after the tabulator key.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 pub(super) fn contexts() -> Vec<CompletionCandidate> {
-    context::names(&Io::process()).into_iter().map(CompletionCandidate::new).collect()
+    session::context_names(&Io::process()).into_iter().map(CompletionCandidate::new).collect()
 }
 
 #[derive(Deserialize)]
@@ -24,7 +24,7 @@ struct Name {
 }
 
 /// Names that the list at `path` has.
-pub(super) fn names(path: impl for<'a> FnOnce(&'a Session) -> Result<Vec<&'a str>, Error>) -> Vec<CompletionCandidate> {
+pub(super) fn of(path: impl for<'a> FnOnce(&'a Session) -> Result<Vec<&'a str>, Error>) -> Vec<CompletionCandidate> {
     let ask = || -> Option<Vec<Name>> {
         let session = Session::open(&Io::process(), &typed()).ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;

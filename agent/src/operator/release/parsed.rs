@@ -5,8 +5,8 @@
 //! version accepted goes on.
 
 use protocol::document::{
-    Breach, ComponentType, Endpoint, Probes, ReleaseOwner, ReleaseSpec, Resources, SecretRef, SecurityOverrides,
-    TaskSettings, Volume, Weight, rules,
+    Breach, ComponentType, ConfigFile, Encoding, Endpoint, EnvVar, PROGRESS_DEADLINE_SECONDS, Probes, ReleaseOwner,
+    ReleaseSpec, Resources, SecretRef, SecurityOverrides, TaskSettings, Volume, Weight, rules,
 };
 
 /// A present release whose fields are there and fit together.
@@ -65,12 +65,11 @@ pub struct Setting {
 pub enum Source {
     /// Plain.
     Plain(String),
+    /// Plain, in base64.
+    Bytes(String),
     /// From the vault.
     Secret(SecretRef),
 }
-
-/// Seconds that a generation may take to become ready when the document says nothing.
-const DEFAULT_DEADLINE: i32 = 300;
 
 /// Seconds between SIGTERM and SIGKILL when the document says nothing, as in Kubernetes.
 const DEFAULT_GRACE: i64 = 30;
@@ -79,8 +78,9 @@ const DEFAULT_GRACE: i64 = 30;
 const DEFAULT_MIN_READY: i32 = 5;
 
 /// Whether readiness is what the program itself answers.
-fn asks_for_a_path(probes: Option<&Probes>) -> bool {
-    probes.and_then(|probes| probes.readiness.as_ref()).is_some_and(|probe| probe.path.is_some())
+fn asks_the_program(probes: Option<&Probes>) -> bool {
+    let readiness = probes.and_then(|probes| probes.readiness.as_ref());
+    readiness.is_some_and(|probe| probe.path.is_some() || probe.grpc.is_some())
 }
 
 impl ValidRelease {
@@ -126,10 +126,8 @@ impl ValidRelease {
             image: image.clone(),
             command: command.clone(),
             args: args.clone(),
-            env: settings(env.iter().flatten().map(|one| (&one.name, &one.value, &one.secret_ref, None))),
-            files: settings(
-                files.iter().flatten().map(|one| (&one.path, &one.content, &one.secret_ref, one.mode.as_deref())),
-            ),
+            env: env.iter().flatten().filter_map(variable).collect(),
+            files: files.iter().flatten().filter_map(file).collect(),
             volumes: volumes.clone().unwrap_or_default(),
             endpoints: endpoints.clone().unwrap_or_default(),
             replicas: scaling.as_ref().and_then(|scaling| scaling.replicas).unwrap_or(1),
@@ -137,9 +135,9 @@ impl ValidRelease {
             probes: probes.clone(),
             security: security.clone(),
             termination_grace_seconds: termination_grace_seconds.unwrap_or(DEFAULT_GRACE),
-            progress_deadline_seconds: progress_deadline_seconds.unwrap_or(DEFAULT_DEADLINE),
+            progress_deadline_seconds: progress_deadline_seconds.unwrap_or(PROGRESS_DEADLINE_SECONDS),
             min_ready_seconds: min_ready_seconds
-                .unwrap_or_else(|| if asks_for_a_path(probes.as_ref()) { 0 } else { DEFAULT_MIN_READY }),
+                .unwrap_or_else(|| if asks_the_program(probes.as_ref()) { 0 } else { DEFAULT_MIN_READY }),
             restart_token: restart_token.clone(),
             task: task.clone().unwrap_or(TaskSettings { retries: None, timeout_seconds: None }),
         })
@@ -149,25 +147,32 @@ impl ValidRelease {
     pub fn secret_refs(&self) -> impl Iterator<Item = &SecretRef> {
         self.env.iter().chain(&self.files).filter_map(|setting| match &setting.source {
             Source::Secret(reference) => Some(reference),
-            Source::Plain(_) => None,
+            Source::Plain(_) | Source::Bytes(_) => None,
         })
     }
 }
 
-type Raw<'a> = (&'a String, &'a Option<String>, &'a Option<SecretRef>, Option<&'a str>);
+fn variable(EnvVar { name, value, secret_ref }: &EnvVar) -> Option<Setting> {
+    let source = source(value.clone().map(Source::Plain), secret_ref.as_ref())?;
+    Some(Setting { target: name.clone(), source, mode: None })
+}
 
-/// Settings that have exactly one source; the others are among the broken rules.
-fn settings<'a>(raw: impl Iterator<Item = Raw<'a>>) -> Vec<Setting> {
-    let source = |value: &Option<String>, secret: &Option<SecretRef>| match (value, secret) {
-        (Some(value), None) => Some(Source::Plain(value.clone())),
+fn file(ConfigFile { path, content, encoding, secret_ref, mode }: &ConfigFile) -> Option<Setting> {
+    let plain = content.clone().map(|content| match encoding {
+        Some(Encoding::Base64) => Source::Bytes(content),
+        None => Source::Plain(content),
+    });
+    let mode = mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok());
+    Some(Setting { target: path.clone(), source: source(plain, secret_ref.as_ref())?, mode })
+}
+
+/// The one source that there is; both, or none, is among the broken rules.
+fn source(plain: Option<Source>, secret: Option<&SecretRef>) -> Option<Source> {
+    match (plain, secret) {
+        (Some(plain), None) => Some(plain),
         (None, Some(secret)) => Some(Source::Secret(secret.clone())),
         (Some(_), Some(_)) | (None, None) => None,
-    };
-    raw.filter_map(|(target, value, secret, mode)| {
-        let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
-        Some(Setting { target: target.clone(), source: source(value, secret)?, mode })
-    })
-    .collect()
+    }
 }
 
 /// With the field as `kubectl` shows it: `spec.env[1].name`.
@@ -181,8 +186,6 @@ fn sentence(breach: &Breach) -> String {
 
 #[cfg(test)]
 mod tests {
-    use protocol::document::EnvVar;
-
     use super::*;
     use crate::operator::fixture;
 

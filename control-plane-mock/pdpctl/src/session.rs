@@ -1,4 +1,4 @@
-//! Contexts: which server, whose token, which organization and project; kept in one file, mode 0600.
+//! The session of one command: which server, whose token, which organization and project; and the contexts that keep them in one file, mode 0600.
 //!
 //! Strongest first: a flag, an environment variable, the context. The file is replaced as a whole, by a rename.
 
@@ -241,6 +241,6 @@ pub(super) fn read_token(path: &Path) -> Result<SecretString, Error> {
 }
 
 /// Names of all contexts, for completion.
-pub(super) fn names(io: &Io) -> Vec<String> {
+pub(super) fn context_names(io: &Io) -> Vec<String> {
     load(io).map(|(_, file)| file.contexts.into_keys().collect()).unwrap_or_default()
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use vaultrs::client::{VaultClient, VaultClientSettingsBuilder};
 use vaultrs::error::ClientError;
 
+use super::{Endpoint, Health, Reader};
 use crate::kinds::VaultPolicy;
 
 mod error;
@@ -23,19 +24,6 @@ pub use error::VaultError;
 
 /// Longest a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Whose secrets are read.
-#[derive(Debug, Clone, Copy)]
-pub struct Reader<'a> {
-    /// Namespace of the environment.
-    pub namespace: &'a str,
-    /// Handle of the organization.
-    pub organization: &'a str,
-    /// Handle of the project.
-    pub project: &'a str,
-    /// Handle of the environment.
-    pub environment: &'a str,
-}
 
 /// A vault token that is still good.
 struct Session {
@@ -214,6 +202,25 @@ impl Vault {
 
 fn session_key(policy: &VaultPolicy, reader: &Reader<'_>) -> (String, String) {
     (format!("{} {} {}", policy.address, policy.auth_mount, policy.role), reader.namespace.to_owned())
+}
+
+/// Its resource that says whether it is open. Status codes of sys/health: HashiCorp Vault and OpenBao API documentation.
+pub(super) fn endpoint(policy: &VaultPolicy) -> Endpoint<'_> {
+    Endpoint {
+        server: "the vault",
+        address: &policy.address,
+        address_setting: "spec.vault.address of the DataPlanePolicy",
+        bundle: policy.ca_bundle.as_deref(),
+        bundle_setting: "spec.vault.caBundle of the DataPlanePolicy",
+        health_path: "/v1/sys/health",
+        health: |status| match status {
+            200 => Health::Usable("open and active"),
+            429 | 472 | 473 => Health::Usable("open, a standby answers"),
+            501 => Health::Unusable("not initialised", "initialise the vault"),
+            503 => Health::Unusable("sealed", "unseal the vault; what runs goes on, new secrets wait"),
+            _ => Health::Unknown,
+        },
+    }
 }
 
 /// Path below the mount, with the environment's prefix.

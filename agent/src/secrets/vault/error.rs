@@ -1,5 +1,7 @@
 //! Why a secret could not be read: in full for the operator's log, and as much of it as the control plane may hear.
 
+use crate::secrets::SecretError;
+
 /// Why a secret could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
@@ -126,5 +128,11 @@ impl VaultError {
             Self::MissingPath { .. } | Self::MissingKey { .. } => "SecretMissing",
             Self::Account(_) => "VaultAccount",
         }
+    }
+}
+
+impl From<VaultError> for SecretError {
+    fn from(error: VaultError) -> Self {
+        Self { reason: error.reason(), outside: error.outside(), detail: error.to_string() }
     }
 }
