@@ -29,6 +29,8 @@ pub fn watched() -> impl Iterator<Item = Table> {
 /// What the link needs of `DataPlane/default`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Installation {
+    /// Id from enrolment, which labels of objects carry.
+    pub id: Option<String>,
     /// Uid of `kube-system`, found by the operator.
     pub cluster: Option<String>,
     /// Schema revision of the installed definitions, found by the operator.
@@ -301,6 +303,7 @@ fn installation(object: &Value) -> Installation {
     let text = |field: &str| status.get(field).and_then(Value::as_str).map(str::to_owned);
     let spec = object.get("spec").cloned().unwrap_or_default();
     Installation {
+        id: text("id"),
         cluster: text("cluster"),
         schema: status.get("schema").and_then(Value::as_u64).and_then(|schema| u32::try_from(schema).ok()),
         store_id: text("storeId"),

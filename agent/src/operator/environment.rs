@@ -15,20 +15,21 @@ use super::cluster::{ApiError, Class};
 use super::object::owner::{Owner, OwnerKind};
 use super::object::{self, ObjectKind};
 use super::reconcile::apply::{self, Subject};
+use super::reconcile::fights;
 use super::reconcile::halt::INVALID;
 use super::reconcile::may_run;
 use super::reconcile::modified::{Modified, note};
 use super::reconcile::observe;
 use super::reconcile::round::Reconcile;
-use super::reconcile::shared::{self, Pause, Shared, Spending};
-use super::reconcile::write::Live;
-use super::world::index::{Own, Place};
+use super::reconcile::shared::{self, Pause, Shared};
+use super::reconcile::write::{Live, Write};
+use super::world::index::Place;
 use crate::kinds::conditions::Reason;
 use crate::kinds::labels::{AGENT, DATA_PLANE, ENVIRONMENT, INSTALLATION};
 use crate::kinds::{DataPlanePolicy, Environment, LogMode, ObjectRef};
 use crate::settings::Settings;
 use adopt::Adoption;
-use decide::{Observed, Obstacle};
+use decide::Observed;
 use objects::Wanted;
 
 mod adopt;
@@ -37,6 +38,7 @@ mod foreign;
 mod network;
 pub mod objects;
 pub mod pull;
+mod removal;
 mod secrets;
 
 pub use secrets::KEY_SECRET;
@@ -95,8 +97,8 @@ impl Round<'_> {
         };
         if ours && let Ok(wanted) = &wanted {
             match self.look_into(&namespace, wanted, &mut live).await {
-                // Somebody removed the binding, or the process that made the namespace ended before it bound its rights. Without them
-                // nothing that no watch shows can be looked at.
+                // Somebody removed or emptied the binding, or the process that made the namespace ended before it bound its rights.
+                // Without them nothing that no watch shows can be looked at.
                 Err(error) if error.class() == Class::Rights && self.pause.is_none() => {
                     return if self.take_rights(&namespace).await? { Ok(Some(RIGHTS)) } else { Err(error) };
                 }
@@ -105,8 +107,12 @@ impl Round<'_> {
         }
         let warning = if ours {
             match self.secrets(&namespace).await {
-                Err(error) if error.class() == Class::Policy => Some(denied(&error)),
-                other => other?,
+                // The binding went after everything else was looked at.
+                Err(error) if error.class() == Class::Rights && self.pause.is_none() => {
+                    return if self.take_rights(&namespace).await? { Ok(Some(RIGHTS)) } else { Err(error) };
+                }
+                Err(error) => Some(apply::refusal(&error).ok_or(error)?),
+                Ok(missing) => missing,
             }
         } else {
             None
@@ -121,24 +127,15 @@ impl Round<'_> {
         let done =
             apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &decision.writes).await;
         if let Err(error) = done {
-            if error.class() == Class::Policy {
-                let written = decision.writes.iter().find_map(|write| {
-                    if let super::reconcile::write::Write::Status(status) = write {
-                        Some((**status).clone())
-                    } else {
-                        None
-                    }
-                });
-                let written = written.unwrap_or_else(|| status.clone());
-                let why = denied(&error);
+            if let Some(why) = apply::refusal(&error) {
+                let written = decision.writes.iter().find_map(Write::status).unwrap_or(&status);
                 let refused =
-                    decide::decide(&Observed { status: &written, ..observed }, Err(&why), warning.as_ref(), self.now);
+                    decide::decide(&Observed { status: written, ..observed }, Err(&why), warning.as_ref(), self.now);
                 apply::perform::<Environment, _>(self.shared, &mut subject, &namespace, None, &refused.writes).await?;
             }
             return Err(error);
         }
-        let made_objects =
-            decision.writes.iter().any(|write| !matches!(write, super::reconcile::write::Write::Status(_)));
+        let made_objects = decision.writes.iter().any(|write| write.status().is_none());
         // The namespace was just made: its key and pull Secrets come in the next round.
         Ok(Some(match (made_objects, !ours || warning.is_some()) {
             (true, _) => Duration::ZERO,
@@ -251,84 +248,24 @@ impl Round<'_> {
         Ok(())
     }
 
-    async fn absent(&self) -> Result<Option<Duration>, ApiError> {
-        let status = self.environment.status.clone().unwrap_or_default();
-        let namespace = status.namespace.clone().unwrap_or_default();
-        let mut live = BTreeMap::new();
-        let mut obstacle = Obstacle::None;
-        let mut later = None;
-        if !namespace.is_empty() {
-            self.look_at_namespace(&namespace, None, &mut live).await?;
-            let ours = decide::exists_and_ours(&namespace, &live);
-            let adoption = self.adopt(&namespace, ours).await?;
-            if matches!(adoption, Adoption::Done) {
-                return Ok(Some(Duration::ZERO));
-            }
-            obstacle = match self.obstacle(&namespace, ours).await {
-                // The rights are missing because the preparation stopped before it bound them. Without them the namespace cannot be
-                // checked for foreign objects.
-                Err(error) if ours && error.class() == Class::Rights && self.pause.is_none() => {
-                    self.take_rights(&namespace).await?;
-                    return Ok(Some(RIGHTS));
-                }
-                other => other?,
-            };
-            if let Adoption::Refused(why) = adoption {
-                obstacle = Obstacle::Kept(why);
-            }
-            if ours
-                && obstacle == Obstacle::None
-                && self.pause.is_none()
-                && let Err((why, left)) =
-                    self.shared.spend(Spending::Deletion, &self.environment.uid().unwrap_or_default(), self.now)
-            {
-                later = Some(left);
-                obstacle = Obstacle::Kept(why);
-            }
-        }
-        let going = !live.is_empty();
-        let modified = self.modified();
-        let observed = self.observed(&status, modified.as_ref(), &namespace, &live);
-        let decision = decide::remove(&observed, &obstacle, self.now);
-        apply::perform::<Environment, _>(self.shared, &mut self.subject(), &namespace, None, &decision.writes).await?;
-        Ok(decision.wake.or(later).or(going.then_some(AGAIN)))
-    }
-
-    /// Binds the rights in its namespace. False if that was done before, and they are not in effect yet or not enough.
+    /// Binds the rights in its namespace, or makes the binding what it shall be. False where it is that already: its rights are not in
+    /// effect yet, or not enough.
     async fn take_rights(&self, namespace: &str) -> Result<bool, ApiError> {
         let Settings { namespace: agent_namespace, fullname, .. } = &self.shared.settings;
         let (data_plane, name) = (&self.shared.id, self.name);
         let binding = objects::rights(&objects::Grant { data_plane, name, namespace, agent_namespace, fullname });
-        match apply::create(self.shared, &binding).await {
-            Err(error) if error.class() == Class::Conflict => Ok(false),
-            made => made.map(|()| true),
+        match observe::wanted(self.shared, self.owner(), &binding).await? {
+            None => match apply::create(self.shared, &binding).await {
+                Err(error) if error.class() == Class::Conflict => Ok(false),
+                made => made.map(|()| true),
+            },
+            Some(live) if !live.ours || live.terminating || live.drift.is_empty() => Ok(false),
+            Some(live) if fights::contested(ObjectKind::RoleBinding, name, &live).is_some() => Ok(false),
+            Some(live) => {
+                apply::update(self.shared, &binding, &live.uid, &live.resource_version, live.was_equal).await?;
+                Ok(true)
+            }
         }
-    }
-
-    /// Releases in it first; then, while it is ours, objects that we may list and did not make.
-    async fn obstacle(&self, namespace: &str, ours: bool) -> Result<Obstacle, ApiError> {
-        let present: Vec<String> = {
-            let contents = self.shared.index.lock();
-            let within = contents.releases.iter().filter(|(_, release)| match release {
-                Own::Read(release) => {
-                    let spec = &release.spec.body;
-                    let here =
-                        release.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
-                    here || (spec.state == Desired::Present && spec.environment.as_deref() == Some(self.name))
-                }
-                Own::Unreadable { .. } => false,
-            });
-            within.map(|(name, _)| name.clone()).collect()
-        };
-        if !present.is_empty() {
-            return Ok(Obstacle::Releases(present));
-        }
-        if !ours {
-            return Ok(Obstacle::None);
-        }
-        let everywhere = self.policy.and_then(|policy| policy.spec.cluster_objects.as_deref()).unwrap_or_default();
-        let foreign = foreign::foreign(&self.shared.cluster, namespace, everywhere).await?;
-        Ok(if foreign.is_empty() { Obstacle::None } else { Obstacle::Foreign(foreign) })
     }
 
     const fn owner(&self) -> Owner<'_> {
@@ -371,10 +308,6 @@ impl Round<'_> {
             live,
         }
     }
-}
-
-fn denied(error: &ApiError) -> Reason {
-    Reason::new("PolicyDenied", format!("the cluster's policies refuse it: {}", error.message()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,14 @@
 //! Specs that the tests of this module share.
 
+use std::sync::Arc;
+
 use protocol::document::ReleaseSpec;
-use serde_json::json;
+use serde_json::{Value, json};
+
+use super::object::fixed::namespace_name;
+use super::reconcile::shared::Shared;
+use super::world::index::Own;
+use crate::kinds::Environment;
 
 pub(crate) mod server;
 
@@ -67,6 +74,26 @@ pub(crate) fn task() -> ReleaseSpec {
         "task": {"retries": 2, "timeoutSeconds": 60},
     }))
     .unwrap()
+}
+
+/// One of our kinds as stored.
+pub(crate) fn own(kind: &str, name: &str, spec: Value, status: Value) -> Value {
+    json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": kind, "spec": spec, "status": status,
+        "metadata": {"name": name, "uid": name, "resourceVersion": "1", "generation": 1}})
+}
+
+/// An environment of project `shop` that is ready.
+pub(crate) fn put_environment(shared: &Shared, handle: &str) {
+    let name = format!("shop-{handle}");
+    let environment: Environment = serde_json::from_value(own(
+        "Environment",
+        &name,
+        json!({"state": "Present", "organization": "acme", "project": "shop", "environment": handle}),
+        json!({"namespace": namespace_name("acme", "shop", handle), "conditions": [{"type": "Ready", "status": "True",
+            "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}),
+    ))
+    .unwrap();
+    shared.index.lock().environments.insert(name, Own::Read(Arc::new(environment)));
 }
 
 /// Stands in every text that a kubelet, a runtime, the scheduler or a controller writes into [`planted_pod`].

@@ -14,13 +14,15 @@ use super::clock::Clock;
 use super::cluster::{ApiError, Class, Cluster, Path};
 use super::context::{BEAT, OperatorContext, Pulse};
 use super::installation::{self, Clearance, Facts};
-use super::object::LOCAL;
+use super::object::{self, LOCAL, ObjectKind};
 use super::reconcile::round::round;
 use super::reconcile::shared::Shared;
 use super::world::index::Index;
 use super::world::queue::{CONFLICT_WAIT, Cause, FIRST_WAIT, Key, Queue};
 use super::world::watch::{self, Source, Watches};
+use crate::kinds::labels::{AGENT, DATA_PLANE};
 use crate::kinds::{Environment, Release, TaskRun, is_data_plane_id};
+use crate::settings::Settings;
 use crate::supervisor::joined;
 use crate::telemetry::LevelHandle;
 
@@ -57,7 +59,7 @@ pub(super) async fn lead<S: Source>(
     let id = tokio::select! {
         biased;
         () = stop.cancelled() => return End::Over,
-        id = pulse.during(data_plane_id(cluster, &context.settings.namespace)) => id,
+        id = pulse.during(data_plane_id(cluster, &context.settings)) => id,
     };
     let mut watches =
         Watches::start(&context.source, &context.settings.namespace, &id, Arc::clone(&index), Arc::clone(&queue));
@@ -79,32 +81,50 @@ pub(super) async fn lead<S: Source>(
     }
 }
 
-/// The id that labels carry. Waits until the API server can be asked.
-async fn data_plane_id(cluster: &Cluster, namespace: &str) -> String {
-    let found = async || cluster.get_path(&Path::own("dataplanes", namespace, "default")?).await;
+/// The id that labels carry. Waits until the API server can be asked, and while the id is missing with which namespaces were made: an
+/// operator without it would see nothing of what runs in them.
+async fn data_plane_id(cluster: &Cluster, settings: &Settings) -> String {
     loop {
-        match found().await {
-            Ok(found) => {
-                let Some(id) = found.pointer("/status/id").and_then(serde_json::Value::as_str) else {
-                    return LOCAL.to_owned();
-                };
-                if is_data_plane_id(id) {
-                    return id.to_owned();
-                }
-                tracing::warn!(
+        match written_id(cluster, &settings.namespace).await {
+            Ok(Some(id)) if is_data_plane_id(&id) => return id,
+            Ok(Some(id)) => tracing::warn!(
+                id,
+                "the id in the status of DataPlane/default is no DNS label or is reserved, and would select what belongs to \
+                 others; the operator does not begin until the data plane is enrolled again"
+            ),
+            Ok(None) => match enrolled_before(cluster, &settings.agent).await {
+                Ok(None) => return LOCAL.to_owned(),
+                Ok(Some((namespace, id))) => tracing::warn!(
+                    namespace,
                     id,
-                    "the id in the status of DataPlane/default is no DNS label or is reserved, and would select what belongs to \
-                     others; the operator does not begin until the data plane is enrolled again"
-                );
-                tokio::time::sleep(HELD_RETRY).await;
-            }
-            Err(error) if error.class() == Class::Missing => return LOCAL.to_owned(),
-            Err(error) => {
-                tracing::warn!(error = %error, "the data plane cannot be read; trying again");
-                tokio::time::sleep(HELD_RETRY).await;
-            }
+                    "the status of DataPlane/default has no id, and a namespace of this agent carries one; the operator begins once the \
+                     link has written the id again. If this data plane shall never be enrolled again, remove those namespaces"
+                ),
+                Err(error) => tracing::warn!(error = %error, "the namespaces cannot be read; trying again"),
+            },
+            Err(error) => tracing::warn!(error = %error, "the data plane cannot be read; trying again"),
         }
+        tokio::time::sleep(HELD_RETRY).await;
     }
+}
+
+/// The id in the status of `DataPlane/default`.
+async fn written_id(cluster: &Cluster, namespace: &str) -> Result<Option<String>, ApiError> {
+    match cluster.get_path(&Path::own("dataplanes", namespace, "default")?).await {
+        Ok(found) => Ok(found.pointer("/status/id").and_then(serde_json::Value::as_str).map(str::to_owned)),
+        Err(error) if error.class() == Class::Missing => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A namespace of this agent that was made under an id, and that id.
+async fn enrolled_before(cluster: &Cluster, agent: &str) -> Result<Option<(String, String)>, ApiError> {
+    let namespaces = cluster.list(ObjectKind::Namespace, "", &format!("{AGENT}={agent}")).await?;
+    Ok(namespaces.iter().find_map(|namespace| {
+        let id = object::label(namespace, DATA_PLANE).filter(|id| *id != LOCAL)?;
+        let name = namespace.pointer("/metadata/name").and_then(serde_json::Value::as_str)?;
+        Some((name.to_owned(), id.to_owned()))
+    }))
 }
 
 struct Term<'a> {
@@ -224,16 +244,53 @@ async fn installation(shared: &Shared, good: &AtomicBool, now: Timestamp) -> Res
     let data_plane = shared.index.lock().data_plane.clone();
     let clearance = installation::clearance(data_plane.as_ref(), &facts);
     let works = clearance == Clearance::Good;
+    // Before anything that may fail: what may not be worked on is left at once.
+    let changed = works != good.swap(works, Ordering::Relaxed);
     if let Clearance::Held(why) = &clearance {
         tracing::warn!(reason = why.reason, message = why.message, "the operator may not work");
     }
-    if let Some(data_plane) = &data_plane {
-        installation::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &clearance, now).await?;
-    }
-    if works != good.swap(works, Ordering::Relaxed) && works {
+    if changed && works {
         for key in watch::all(&shared.index.lock()).into_iter().filter(|key| *key != Key::DataPlane) {
             shared.queue.add(key, Cause::Wanted);
         }
     }
+    if let Some(data_plane) = &data_plane {
+        installation::record(&shared.cluster, &shared.settings.namespace, data_plane, &facts, &clearance, now).await?;
+    }
     Ok((!works).then_some(HELD_RETRY))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::operator::fixture::server::{self, Server};
+
+    const DATA_PLANE_PATH: &str = "/apis/pdp-agent.dev/v1alpha1/namespaces/pdp/dataplanes/default";
+
+    /// The object was deleted and made anew, without its status.
+    #[tokio::test(start_paused = true)]
+    async fn an_id_that_is_lost_is_waited_for_while_a_namespace_carries_it() {
+        let server: Arc<Mutex<Server>> = Arc::default();
+        let shared = server::shared(&server);
+        let id = || tokio::time::timeout(10 * HELD_RETRY, data_plane_id(&shared.cluster, &shared.settings));
+        let namespace = |id: &str| {
+            let labels = json!({AGENT: "pdp.pdp-agent", DATA_PLANE: id});
+            let object = json!({"kind": "Namespace", "metadata": {"name": "dp-a", "labels": labels}});
+            server.lock().unwrap().objects.insert("/api/v1/namespaces/dp-a".to_owned(), object);
+        };
+        assert_eq!(id().await.unwrap(), LOCAL, "nothing was ever made");
+        namespace(LOCAL);
+        assert_eq!(id().await.unwrap(), LOCAL, "never enrolled");
+        namespace("dp1");
+        id().await.unwrap_err();
+        server.lock().unwrap().objects.insert(DATA_PLANE_PATH.to_owned(), json!({"kind": "DataPlane"}));
+        id().await.unwrap_err();
+        let written = json!({"kind": "DataPlane", "status": {"id": "dp1"}});
+        server.lock().unwrap().objects.insert(DATA_PLANE_PATH.to_owned(), written);
+        assert_eq!(id().await.unwrap(), "dp1");
+    }
 }

@@ -168,24 +168,11 @@ impl<'a> Work<'a> {
         writes: &[Write<ReleaseStatus>],
     ) -> Result<(), ApiError> {
         let done = apply::perform::<Release, _>(self.shared, &mut self.subject, namespace, material, writes).await;
-        match done {
-            // What the cluster refuses at the last moment (a policy that came meanwhile) is said in status, not only in our log.
-            Err(error) if matches!(error.class(), Class::Policy | Class::Quota | Class::Invalid) => {
-                let reason = match error.class() {
-                    Class::Quota => "Quota",
-                    Class::Invalid => INVALID,
-                    Class::Policy
-                    | Class::NotLeading
-                    | Class::Conflict
-                    | Class::Missing
-                    | Class::Rights
-                    | Class::Transient => "PolicyDenied",
-                };
-                self.say(&Reason::new(reason, format!("the cluster refuses a write: {}", error.message()))).await?;
-                Err(error)
-            }
-            other => other,
+        // A policy may have come at the last moment.
+        if let Some(why) = done.as_ref().err().and_then(apply::refusal) {
+            self.say(&why).await?;
         }
+        done
     }
 
     /// Writes a reason into the conditions and nothing else: the other conditions stay as they were set for this generation.

@@ -22,6 +22,7 @@ use super::reconcile::modified::{Modified, note};
 use super::reconcile::observe;
 use super::reconcile::round::Reconcile;
 use super::reconcile::shared::{self, Shared, Spending};
+use super::reconcile::write::Write;
 use super::release::decide as releases;
 use super::release::render::literals;
 use super::world::index::{Own, Place, View};
@@ -116,7 +117,23 @@ impl Reconcile for TaskRun {
             resource_version: run.metadata.resource_version.clone().unwrap_or_default(),
         };
         let namespace = status.namespace.clone().unwrap_or_default();
-        apply::perform::<Self, _>(shared, &mut subject, &namespace, None, &decision.writes).await?;
+        let done = apply::perform::<Self, _>(shared, &mut subject, &namespace, None, &decision.writes).await;
+        if let Err(error) = done {
+            if let (Some(why), Some(starting)) = (apply::refusal(&error), starting) {
+                // The name was recorded before the Job was refused.
+                let written = decision.writes.iter().find_map(Write::status).unwrap_or(&status);
+                let seen = Observed {
+                    status: written,
+                    blueprint: None,
+                    denied: Some(&why),
+                    recorded: Some(starting),
+                    ..observed
+                };
+                let told = decide::decide(&seen, now);
+                apply::perform::<Self, _>(shared, &mut subject, &namespace, None, &told.writes).await?;
+            }
+            return Err(error);
+        }
         Ok([decision.wake, later, pause.and_then(|pause| pause.left)].into_iter().flatten().min())
     }
 }
@@ -141,9 +158,15 @@ async fn stop_outlived(
     if let Some(left) = decide::KEPT_OUTLIVED.checked_sub(since).filter(|left| !left.is_zero()) {
         return Ok(Some(left));
     }
-    if let Some(job) = recorded(shared, run, release).await? {
-        let job = decide::suspended(&job);
-        apply::update(shared, &job, &tracked.uid, &tracked.resource_version, false).await?;
+    match recorded(shared, run, release).await? {
+        Some(job) => {
+            let job = decide::suspended(&job);
+            apply::update(shared, &job, &tracked.uid, &tracked.resource_version, false).await?;
+        }
+        None => {
+            let job = ObjectKind::Job.named(name);
+            apply::delete(shared, namespace, &job, &tracked.uid, &tracked.resource_version).await?;
+        }
     }
     Ok(None)
 }
@@ -258,3 +281,6 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
         pods: pods.into_values().collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,6 +106,7 @@ fn the_installation_and_its_floor_are_read() {
     );
     assert!(news.contains(&News::Floor(7)) && news.contains(&News::Installation));
     let expected = Installation {
+        id: None,
         cluster: Some("c-1".into()),
         schema: Some(2),
         store_id: Some("s".into()),

@@ -45,6 +45,9 @@ impl<S: Store> Term<'_, S> {
                     if let Some(level) = level {
                         self.parts.level.set_level(level);
                     }
+                    if self.cache.installation().is_some_and(|installation| installation.id.is_none()) {
+                        self.status.lost();
+                    }
                 }
                 News::Floor(floor) => {
                     if let Some(session) = &mut self.session {
@@ -80,6 +83,8 @@ impl<S: Store> Term<'_, S> {
             return;
         }
         let Some(credentials) = &self.credentials else { return };
+        // Without it in the status the operator may wait, and then this waits for the operator.
+        self.status.set_id(credentials.data_plane.clone());
         let installation = self.cache.installation();
         let Some((cluster, installation)) =
             installation.and_then(|installation| Some((installation.cluster.clone()?, installation)))
@@ -105,7 +110,6 @@ impl<S: Store> Term<'_, S> {
         for report in std::mem::take(&mut self.unsent).into_values() {
             tell_report(&mut session, report);
         }
-        self.status.set_id(credentials.data_plane.clone());
         session.start(self.now());
         self.session = Some(session);
     }

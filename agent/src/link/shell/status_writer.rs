@@ -67,6 +67,13 @@ impl StatusWriter {
         self.wanted.id = Some(id);
     }
 
+    /// The status has no id: what is known is written again, if somebody has made the object anew.
+    pub(super) fn lost(&mut self) {
+        if self.wanted.id.is_some() {
+            self.write(Duration::ZERO);
+        }
+    }
+
     pub(super) fn set_store(&mut self, store_id: String) {
         self.wanted.store_id = Some(store_id);
         self.write(Duration::ZERO);

@@ -17,6 +17,7 @@ mod authority;
 mod descriptors;
 mod rejected;
 mod rotation;
+mod status;
 mod support;
 mod trickle;
 

@@ -127,6 +127,12 @@ async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str)
         Some(live) if live.drift.is_empty() || !live.ours => {}
         Some(live) => match fights::contested(ObjectKind::Secret, &name(source), &live) {
             Some(contested) => return Ok(Some(contested)),
+            // The type of a Secret cannot be changed.
+            None if live.drift.iter().any(|path| path == "/type") => {
+                let reference = ObjectKind::Secret.named(&name(source));
+                apply::delete(shared, namespace, &reference, &live.uid, &live.resource_version).await?;
+                apply::create(shared, &copy).await?;
+            }
             None => apply::update(shared, &copy, &live.uid, &live.resource_version, live.was_equal).await?,
         },
     }

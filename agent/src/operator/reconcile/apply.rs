@@ -10,10 +10,12 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::halt::INVALID;
 use super::observe;
 use super::shared::Shared;
 use super::write::Write;
 use crate::kinds::ObjectRef;
+use crate::kinds::conditions::Reason;
 use crate::operator::cluster::{ApiError, Class};
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::world::index::{self, Mark, Place};
@@ -82,7 +84,7 @@ pub async fn perform<K: OwnKind, S: Serialize>(
                     Some(wait) => tokio::time::sleep(Duration::from_millis(*wait)).await,
                     None => return Err(error),
                 },
-                Err(error) if is_refusal(&error) && !write.carries_all() => {
+                Err(error) if refusal(&error).is_some() && !write.carries_all() => {
                     refused = refused.or(Some(error));
                     break;
                 }
@@ -94,12 +96,16 @@ pub async fn perform<K: OwnKind, S: Serialize>(
     refused.map_or(Ok(()), Err)
 }
 
-/// Whether the cluster looked at the object and refused it.
-fn is_refusal(error: &ApiError) -> bool {
-    match error.class() {
-        Class::Quota | Class::Policy | Class::Invalid => true,
-        Class::NotLeading | Class::Conflict | Class::Missing | Class::Rights | Class::Transient => false,
-    }
+/// Why the cluster, which has looked at an object, refuses it; nothing for any other failure. It is said in status, not only in our log.
+#[must_use]
+pub fn refusal(error: &ApiError) -> Option<Reason> {
+    let (reason, who) = match error.class() {
+        Class::Quota => ("Quota", "the namespace's quota leaves no room for it"),
+        Class::Policy => ("PolicyDenied", "the cluster's policies refuse it"),
+        Class::Invalid => (INVALID, "the API server refuses it"),
+        Class::NotLeading | Class::Conflict | Class::Missing | Class::Rights | Class::Transient => return None,
+    };
+    Some(Reason::new(reason, format!("{who}: {}", error.message())))
 }
 
 async fn once<K: OwnKind, S: Serialize>(

@@ -70,6 +70,15 @@ impl<S> Write<S> {
         matches!(self, Self::Create(object) if object.get("kind").and_then(Value::as_str) == Some("Namespace"))
     }
 
+    /// The status that it writes.
+    #[must_use]
+    pub fn status(&self) -> Option<&S> {
+        match self {
+            Self::Status(status) => Some(status),
+            Self::Create(_) | Self::CreateSecret(_) | Self::Apply { .. } | Self::Delete { .. } => None,
+        }
+    }
+
     /// The removal of `object` as it was seen.
     #[must_use]
     pub fn delete(object: &ObjectRef, live: &Live) -> Self {

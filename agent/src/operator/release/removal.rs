@@ -9,10 +9,11 @@ use super::Work;
 use super::decide::{self, Remains};
 use crate::kinds::ObjectRef;
 use crate::operator::cluster::ApiError;
-use crate::operator::object::ObjectKind;
+use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::observe;
 use crate::operator::reconcile::shared::{Pause, Spending};
 use crate::operator::reconcile::write::Live;
+use crate::operator::world::index::Place;
 
 impl Work<'_> {
     /// The namespace of any object of it, for when none was recorded: the process died after creating a rendering and before
@@ -22,7 +23,14 @@ impl Work<'_> {
         let mut objects = contents.of_owner(self.owner()).filter(|(place, _)| {
             place.kind == ObjectKind::ControllerRevision || !mutant::is(Mutant::LateObjectForgotten)
         });
-        let found = objects.find(|(_, tracked)| observe::plain(self.shared, self.owner(), tracked).ours);
+        // What was never enrolled says `local`, in the namespaces of another installation too.
+        let at_home = |place: &Place| {
+            let namespace = contents.object(&Place::new(ObjectKind::Namespace, "", &place.namespace));
+            let agent = namespace.and_then(|namespace| namespace.agent());
+            agent.is_none_or(|agent| object::names(Some(agent), &self.shared.settings.agent))
+        };
+        let found =
+            objects.find(|(place, tracked)| observe::plain(self.shared, self.owner(), tracked).ours && at_home(place));
         found.map(|(place, _)| place.namespace.to_string())
     }
 

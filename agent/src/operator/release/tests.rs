@@ -6,34 +6,15 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use super::*;
-use crate::kinds::{DataPlanePolicy, Environment};
+use crate::kinds::DataPlanePolicy;
 use crate::operator::environment::KEY_SECRET;
-use crate::operator::fixture;
 use crate::operator::fixture::server::{self, Server};
+use crate::operator::fixture::{self, own, put_environment};
 use crate::operator::object::ObjectKind;
 use crate::operator::object::fixed::namespace_name;
 use crate::operator::world::index::{Own, Place, Tracked, View};
 use crate::operator::world::view;
 use crate::secrets::vault::fake;
-
-fn own(kind: &str, name: &str, spec: Value, status: Value) -> Value {
-    json!({"apiVersion": "pdp-agent.dev/v1alpha1", "kind": kind, "spec": spec, "status": status,
-        "metadata": {"name": name, "uid": name, "resourceVersion": "1", "generation": 1}})
-}
-
-/// An environment of project `shop` that is ready.
-fn put_environment(shared: &Shared, handle: &str) {
-    let name = format!("shop-{handle}");
-    let environment: Environment = serde_json::from_value(own(
-        "Environment",
-        &name,
-        json!({"state": "Present", "organization": "acme", "project": "shop", "environment": handle}),
-        json!({"namespace": namespace_name("acme", "shop", handle), "conditions": [{"type": "Ready", "status": "True",
-            "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}),
-    ))
-    .unwrap();
-    shared.index.lock().environments.insert(name, Own::Read(Arc::new(environment)));
-}
 
 /// An environment that is ready, and one release in it that nobody has looked at.
 fn put(shared: &Shared, vault: &str) -> Release {
@@ -206,4 +187,33 @@ async fn a_first_release_takes_at_most_ten_calls() {
     let asked = server.lock().unwrap().asked.clone();
     assert!(asked.iter().any(|line| line.ends_with("/deployments")), "{asked:#?}");
     assert!(asked.len() <= 10, "{asked:#?}");
+}
+
+/// Both were never enrolled, or this one was later: their objects say `local`.
+#[tokio::test]
+async fn an_absent_release_leaves_what_another_installation_made_for_one_of_its_name() {
+    let server: Arc<Mutex<Server>> = Arc::default();
+    let shared = server::shared(&server);
+    let mut release = put(&shared, "http://127.0.0.1:1");
+    release.spec.body.state = protocol::document::Desired::Absent;
+    let see = |kind: ObjectKind, namespace: &str, name: &str, labels: Value| {
+        let object = json!({"metadata": {"name": name, "namespace": namespace, "uid": name, "resourceVersion": "1", "labels": labels}});
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/controllerrevisions/{name}");
+        server.lock().unwrap().objects.insert(path, object.clone());
+        crate::operator::reconcile::observe::absorb(&shared, &Place::new(kind, namespace, name), &object);
+    };
+    for (namespace, agent) in [("dp-theirs", "other.pdp-agent"), ("dp-ours", "pdp.pdp-agent")] {
+        see(
+            ObjectKind::Namespace,
+            "",
+            namespace,
+            json!({"pdp-agent.dev/agent": agent, "pdp-agent.dev/data-plane": "local"}),
+        );
+        let labels = json!({"pdp-agent.dev/release": "web", "pdp-agent.dev/data-plane": "local"});
+        see(ObjectKind::ControllerRevision, namespace, &format!("web-in-{namespace}"), labels);
+    }
+    Release::reconcile(&shared, "web", &release, Timestamp::UNIX_EPOCH).await.unwrap();
+    let asked = server.lock().unwrap().asked.clone();
+    let deleted: Vec<_> = asked.iter().filter(|line| line.starts_with("DELETE")).collect();
+    assert_eq!(deleted, ["DELETE /apis/apps/v1/namespaces/dp-ours/controllerrevisions/web-in-dp-ours"], "{asked:?}");
 }

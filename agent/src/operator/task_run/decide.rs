@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::kinds::TaskRunStatus;
 use crate::kinds::conditions::{self, Conditions, NewFact, Reason, STOPPING};
 use crate::operator::cluster::unanswered;
+use crate::operator::object::ObjectKind;
 use crate::operator::reconcile::modified::{self, Ledger, Modified};
 use crate::operator::reconcile::write::{Decision, Write};
 use crate::operator::release::progress;
@@ -345,8 +346,13 @@ impl Draft<'_> {
 
     /// Applies the whole Job with `suspend`: applying a part of it would remove our other fields.
     fn suspend(&mut self, uid: &str, version: &str) {
-        let Some(object) = self.observed.recorded.map(suspended) else { return };
         let (uid, resource_version) = (uid.to_owned(), version.to_owned());
+        let Some(object) = self.observed.recorded.map(suspended) else {
+            // Its rendering is gone: the Job goes as a whole, its pods with it.
+            let object = ObjectKind::Job.named(self.next.job.as_deref().unwrap_or_default());
+            self.writes.push(Write::Delete { object, uid, resource_version });
+            return;
+        };
         self.writes.push(Write::Apply { object, uid, resource_version, repairs: false });
     }
 

@@ -116,3 +116,23 @@ fn a_pull_secret_is_needed_where_a_release_is_served_from_its_registry_or_shall_
     contents.policy = None;
     assert_eq!(sources(&contents, "shop-dev").len(), 0);
 }
+
+#[tokio::test]
+async fn a_source_of_another_type_makes_the_copy_anew() {
+    let api = Arc::<Mutex<Server>>::default();
+    let source = |kind: &str| {
+        let secret = json!({"kind": "Secret", "metadata": {"name": "reg"}, "type": kind, "data": {"k": "v"}});
+        api.lock().unwrap().objects.insert("/api/v1/namespaces/pdp/secrets/reg".to_owned(), secret);
+    };
+    let shared = shared(&api);
+    put(&mut shared.index.lock(), "web", &fixture::service(), &json!({}));
+    for kind in ["kubernetes.io/dockercfg", "kubernetes.io/dockerconfigjson"] {
+        source(kind);
+        api.lock().unwrap().asked.clear();
+        assert_eq!(keep(&shared, "shop-dev", "env").await.unwrap(), None);
+        let copy = format!("{COPY}{}", name("reg"));
+        let api = api.lock().unwrap();
+        assert_eq!(api.objects[&copy]["type"], kind);
+        assert!(!api.asked.iter().any(|line| line.starts_with("PATCH")), "a type cannot be changed: {:?}", api.asked);
+    }
+}

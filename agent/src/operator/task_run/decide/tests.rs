@@ -57,7 +57,20 @@ fn round_at(
 ) -> (String, TaskRunStatus) {
     let blueprint = blueprint();
     let again = json!({"kind": "Job", "metadata": {"name": "j"}, "spec": {}});
-    let observed = Observed {
+    let observed = observed(status, job, cancel, &blueprint);
+    let observed = Observed { denied, recorded: Some(&again), settles, last_lines, ..observed };
+    let decision = decide(&observed, now.parse().unwrap());
+    let last = decision.writes.iter().find_map(Write::status).cloned();
+    (format!("{:?}", decision.writes), last.unwrap_or_else(|| status.clone()))
+}
+
+fn observed<'a>(
+    status: &'a TaskRunStatus,
+    job: &'a JobSeen,
+    cancel: bool,
+    blueprint: &'a Result<Blueprint, Reason>,
+) -> Observed<'a> {
+    Observed {
         name: "run",
         uid: "t",
         generation: 3,
@@ -65,20 +78,14 @@ fn round_at(
         modified: None,
         cancel,
         status,
-        blueprint: status.job.is_none().then_some(&blueprint),
-        denied,
-        recorded: Some(&again),
+        blueprint: status.job.is_none().then_some(blueprint),
+        denied: None,
+        recorded: None,
         job,
         paused: None,
-        settles,
-        last_lines,
-    };
-    let decision = decide(&observed, now.parse().unwrap());
-    let last = decision.writes.iter().find_map(|write| match write {
-        Write::Status(status) => Some((**status).clone()),
-        Write::Create(_) | Write::CreateSecret(_) | Write::Apply { .. } | Write::Delete { .. } => None,
-    });
-    (format!("{:?}", decision.writes), last.unwrap_or_else(|| status.clone()))
+        settles: None,
+        last_lines: false,
+    }
 }
 
 #[test]
@@ -166,6 +173,18 @@ fn a_cancelled_run_is_suspended_and_ends_when_its_pods_are_gone() {
     assert_eq!(status.result.as_deref(), Some("Cancelled"));
     let (_, status) = round(&TaskRunStatus::default(), &JobSeen::Missing, true);
     assert_eq!((status.result.as_deref(), status.job), (Some("Cancelled"), None));
+}
+
+#[test]
+fn a_cancelled_run_whose_rendering_is_gone_is_stopped_with_its_job() {
+    let (blueprint, status, now) = (blueprint(), recorded(), NOW.parse().unwrap());
+    let active = found(JobView { active: 1, ..JobView::default() }, vec![]);
+    let decision = decide(&observed(&status, &active, true, &blueprint), now);
+    assert_eq!(format!("{:?}", decision.writes), "[delete Job/j, status]");
+    let status = decision.writes.iter().find_map(Write::status).unwrap();
+    let decision = decide(&observed(status, &JobSeen::Missing, true, &blueprint), now);
+    let ended = decision.writes.iter().find_map(Write::status).unwrap();
+    assert_eq!(ended.result.as_deref(), Some("Cancelled"));
 }
 
 #[test]
