@@ -196,8 +196,9 @@ async fn identity(notes: &mut Notes<'_>, client: &Client, args: &DoctorArgs) {
         }
     };
     let data = secret.data.unwrap_or_default();
-    let end = data
-        .get("active.crt")
+    // As the link chooses: a pending key is used first.
+    let newest = ["pending.crt", "active.crt"].into_iter().find_map(|slot| data.get(slot));
+    let end = newest
         .and_then(|pem| CertificateDer::from_pem_slice(&pem.0).ok())
         .and_then(|certificate| probe::not_after(&certificate));
     match end {

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, SinkExt, StreamExt};
 use http::{StatusCode, header};
-use protocol::message::{ControlMessage, EndReason, Hello, LAST_LINES, LONGEST_READ, SUBPROTOCOL};
+use protocol::message::{ControlMessage, Hello, LAST_LINES, LONGEST_READ, SUBPROTOCOL};
 use protocol::session::{CloseCode, ControlSession, ControlSettings, Disconnect, Millis, Transmit};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -98,7 +98,7 @@ struct Link {
     asking: mpsc::Sender<Request>,
     streams: Arc<Streams>,
     /// What decides, once the session is welcomed and until the store refuses it.
-    core: Option<Core>,
+    core: Option<Box<Core>>,
     /// Released when the comparison is over.
     admission: Option<Admission>,
     /// The session has ended.
@@ -303,7 +303,7 @@ impl Link {
     }
 
     async fn leave(mut self) {
-        self.streams.end_all(EndReason::BulkLost, "the link to the data plane was lost");
+        self.streams.leave();
         let Some(id) = self.id.take() else { return };
         self.shared.hub.leave(&self.peer.data_plane, &id);
         self.shared.record.add("Disconnect", Some(&self.peer.data_plane), json!({ "session": id }));

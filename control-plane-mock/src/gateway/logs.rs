@@ -67,7 +67,12 @@ struct Inner {
     credits: BTreeMap<u32, u64>,
     /// Number of the present bulk connection.
     connection: u64,
+    /// The session is over: no stream begins any more.
+    over: bool,
 }
+
+/// Why a stream ends with its session.
+const LOST: &str = "the link to the data plane was lost";
 
 /// Log streams of one session.
 #[derive(Debug, Default)]
@@ -87,8 +92,20 @@ impl Streams {
         let mut inner = self.inner();
         inner.last += 1;
         let number = inner.last;
+        let over = inner.over;
         inner.sinks.insert(number, Sink { items, read: 0, gaps: 0 });
+        drop(inner);
+        if over {
+            // Whoever asked has its handle from before.
+            self.end(number, EndReason::BulkLost, LOST);
+        }
         (number, reader)
+    }
+
+    /// The session is over, and all streams with it.
+    pub fn leave(&self) {
+        self.inner().over = true;
+        self.end_all(EndReason::BulkLost, LOST);
     }
 
     /// The reader has read up to this offset: more may be sent.
@@ -120,7 +137,7 @@ impl Streams {
     }
 
     /// All streams are over.
-    pub fn end_all(&self, reason: EndReason, message: &str) {
+    fn end_all(&self, reason: EndReason, message: &str) {
         let numbers: Vec<u32> = self.inner().sinks.keys().copied().collect();
         for number in numbers {
             self.end(number, reason, message);
@@ -250,6 +267,18 @@ mod tests {
             }
             streams.take(&frame).unwrap();
             offset += length;
+        }
+    }
+
+    #[test]
+    fn a_stream_that_begins_as_its_session_ends_ends_too() {
+        let streams = Streams::default();
+        let (_, mut before) = streams.open();
+        streams.leave();
+        let (_, mut after) = streams.open();
+        for reader in [&mut before, &mut after] {
+            assert!(matches!(reader.try_recv(), Ok(Item::End(end)) if end.reason == EndReason::BulkLost));
+            assert!(reader.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Disconnected));
         }
     }
 

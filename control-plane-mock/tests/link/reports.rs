@@ -169,11 +169,14 @@ async fn a_log_is_waited_for_while_the_agent_dials_again() {
     let plane = control_plane().await;
     let api = Api::of(&plane);
     let identity = enrol(&plane, &api.furnish().await).await;
-    let run = || Start::new(&plane, &identity).run(World { logs: vec!["a line".to_owned()], ..World::default() });
-    let mut agent = run();
+    let run = |transitions: i64| {
+        let world = World { logs: vec!["a line".to_owned()], ..World::default() };
+        Start { transitions, ..Start::new(&plane, &identity) }.run(world)
+    };
+    let mut agent = run(1);
     api.post(&format!("{SHOP}/components/web/deployments"), deploy(&component("web"), "dev")).await;
     api.phase("web", "dev", "Ready").await;
-    for follow in [false, true] {
+    for (follow, transitions) in [(false, 2), (true, 3)] {
         agent.stop().await;
         until("the session to be over", || async { (plane.connected() == 0).then_some(()) }).await;
         let mut reader =
@@ -184,7 +187,7 @@ async fn a_log_is_waited_for_while_the_agent_dials_again() {
             text.push_str(std::str::from_utf8(&chunk).unwrap());
             assert!(text.contains("Waiting"), "{text}");
         }
-        agent = run();
+        agent = run(transitions);
         while let Some(chunk) = soon("the log", reader.chunk()).await.unwrap() {
             text.push_str(std::str::from_utf8(&chunk).unwrap());
         }

@@ -99,25 +99,6 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// Whether more lines may come when the stream is asked for again with its cursors.
-    #[must_use]
-    pub const fn is_interruption(self) -> bool {
-        match self {
-            Self::BulkLost | Self::ServerCut | Self::AgentStopping => true,
-            Self::ContainerEnded
-            | Self::PodDeleted
-            | Self::Stopped
-            | Self::NotFound
-            | Self::NotAllowed
-            | Self::BadCursor
-            | Self::BadStream
-            | Self::TooMany
-            | Self::Busy
-            | Self::BulkUnavailable
-            | Self::Other => false,
-        }
-    }
-
     /// The word, as on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

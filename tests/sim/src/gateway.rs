@@ -17,7 +17,7 @@ pub(super) struct Wire {
     pub(super) at: usize,
     pub(super) gateway: Option<ControlSession>,
     /// What decides for it, from its hello on.
-    pub(super) core: Option<Core>,
+    pub(super) core: Option<Box<Core>>,
     /// It is to look into the store.
     pub(super) woken: bool,
     /// Of the gateway's process.

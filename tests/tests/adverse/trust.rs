@@ -60,6 +60,7 @@ async fn an_announced_ca_is_shown_until_it_is_in_the_bundle() {
     let mend = async {
         take(RotationStep::Back).await;
         plane.restart().await.unwrap();
+        agent().await.connected(LIMIT).await.unwrap();
     };
     then_mend(shown, mend).await;
 }
@@ -104,5 +105,9 @@ async fn an_identity_out_of_an_old_backup_is_locked_until_a_person_gives_a_token
         guest.connects().await;
         guest.close().await;
     };
-    then_mend(locked, async { plane.restart().await.unwrap() }).await;
+    let mend = async {
+        plane.restart().await.unwrap();
+        agent().await.connected(LIMIT).await.unwrap();
+    };
+    then_mend(locked, mend).await;
 }

@@ -109,9 +109,11 @@ async fn what_the_customer_took_back_neither_starts_nor_is_deployed() {
     assert_eq!(place.cli.ended(&run).await.unwrap().code, 0);
     let before = objects(&place, "jobs").await.unwrap().len();
     policy(&guest, json!({"environments": [{"organization": "acme", "environment": "prod"}]})).await;
+    known(&place, &file, "does not allow environment dev").await;
     refused(&place.cli.ended(&run).await.unwrap(), "does not allow environment dev");
     refused(&component(&place, &file("other")).await, "does not allow environment dev");
     policy(&guest, json!({"environments": [dev], "registries": [{"prefix": "other.customer.test/"}]})).await;
+    known(&place, &file, "no registry").await;
     refused(&place.cli.ended(&run).await.unwrap(), "no registry");
     assert_eq!(objects(&place, "jobs").await.unwrap().len(), before, "something was started");
     guest.close().await;
@@ -165,7 +167,13 @@ async fn amounts_are_the_customers() {
         Ok::<_, anyhow::Error>(())
     };
     wait_until(LIMIT, "three runs to wait for the minute to be over", waiting).await.unwrap();
-    assert_eq!(objects(&place, "jobs").await.unwrap().len(), 2);
+    wait_until(LIMIT, "the second Job to be there", || async {
+        let jobs = objects(&place, "jobs").await?.len();
+        ensure!(jobs == 2, "{jobs} Jobs");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+    .unwrap();
 
     // Three removals: the third waits, and what it would remove is there.
     for name in ["one", "two", "three"] {
@@ -219,6 +227,23 @@ async fn a_lie_about_the_id_or_the_address_of_bulk_connections_gains_nothing() {
         assert!(!said.to_lowercase().contains(word), "it says what listens there: {said}");
     }
     scanned.close().await;
+}
+
+/// Waits until the link, which judges by what its watch has shown, refuses another component with this word.
+async fn known(place: &Place, file: &impl Fn(&str) -> String, word: &str) {
+    let mut number = 0;
+    wait_until(LIMIT, "the new policy to be in effect", || {
+        number += 1;
+        let text = file(&format!("asked-{number}"));
+        async move {
+            let ended = component(place, &text).await;
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            ensure!(ended.code != 0 && said.contains(word), "{ended:?}");
+            Ok::<_, anyhow::Error>(())
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// An installation with this policy, connected.

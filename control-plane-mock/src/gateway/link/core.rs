@@ -4,7 +4,7 @@
 //! [`Say`]. Every input is one transaction of its owner, and fails with `Superseded` if this is not the data plane's current
 //! session any more. The shell around it runs that in the store's thread; the simulation calls it as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::inventory::Inventory;
 use protocol::message::{Adopted, Hello, Welcome};
@@ -132,7 +132,7 @@ pub enum Opening {
     /// The session is the data plane's current one.
     Current {
         /// Its decisions from now on.
-        core: Core,
+        core: Box<Core>,
         /// Highest generation drawn.
         counter: i64,
         /// Why the session is held, if it is.
@@ -167,6 +167,8 @@ pub struct Core {
     schema: HashMap<Kind, u32>,
     /// Highest generation that the comparison knew; later ones were not compared.
     compared_upto: i64,
+    /// What was told to be gone before the comparison was over. What is compared may be older, and still list it.
+    gone: HashSet<ResourceKey>,
 }
 
 impl Core {
@@ -203,8 +205,9 @@ impl Core {
                     offered: HashMap::new(),
                     schema: hello.schema.iter().map(|(kind, revision)| (*kind, *revision)).collect(),
                     compared_upto: 0,
+                    gone: HashSet::new(),
                 };
-                return Ok(Opening::Current { core, counter, held });
+                return Ok(Opening::Current { core: Box::new(core), counter, held });
             }
             Opened::Superseded => {
                 (CloseCode::Superseded, "a session with a higher epoch, or of another lease, is alive")
@@ -262,7 +265,8 @@ impl Core {
                     say.push(Say::Compare(desired));
                 }
                 ControlEvent::Compared { differences } => {
-                    let held = compare::settle(c, &self.data_plane, &differences, self.compared_upto)?;
+                    let gone = std::mem::take(&mut self.gone);
+                    let held = compare::settle(c, &self.data_plane, &differences, self.compared_upto, &gone)?;
                     say.push(Say::FinishComparison { held });
                     (session_state.open, session_state.held) = (true, session_state.held || held);
                     self.look(c, session_state, say)?;
@@ -276,6 +280,9 @@ impl Core {
                 }
                 ControlEvent::State(report) => {
                     look |= report.state.is_none();
+                    if report.state.is_none() && !session_state.open {
+                        self.gone.insert(report.key.clone());
+                    }
                     say.push(write::state(c, &self.data_plane, report)?);
                 }
                 ControlEvent::Fact(report) => say.push(write::fact(c, &self.data_plane, report)?),

@@ -30,6 +30,9 @@ const MOMENT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
 
+/// How many tries in a row one who follows sees refused for what may pass.
+const LATER: u32 = 30;
+
 /// Pieces buffered within one stream. While the buffer is full no credit is granted, which slows the sender down.
 const PIECES: usize = 256;
 
@@ -106,25 +109,40 @@ pub async fn run(shared: Arc<Shared>, request: StreamRequest, out: mpsc::Sender<
             note(&request, &out, "End", &end).await;
             return;
         }
-        note(&request, &out, "Interrupted", "the data plane is away; the log goes on where it was when it is back")
-            .await;
+        if fruitless <= 1 {
+            let text = "the data plane is away; the log goes on where it was when it is back";
+            note(&request, &out, "Interrupted", text).await;
+        }
         if fruitless > 0 {
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-/// Whether a stream that ended for this reason is asked for again; none is a connection that was lost on the way.
+/// Whether a stream that ended for this reason is asked for again; none is a connection that was lost on the way. `began`: some of it
+/// came; `fruitless`: ends in a row that brought nothing.
 fn goes_on(request: &StreamRequest, reason: Option<EndReason>, began: bool, fruitless: u32) -> bool {
-    if !reason.is_none_or(EndReason::is_interruption) {
-        return false;
-    }
     // Lines of what has ended come whole: there is no going on within them.
     if began && (request.previous || request.stopped) {
         return false;
     }
-    // Who does not follow waits for another connection, and is told what the data plane itself cannot do.
-    request.follow || (reason != Some(EndReason::ServerCut) && fruitless <= TRIES)
+    match reason {
+        None | Some(EndReason::BulkLost | EndReason::AgentStopping) => request.follow || fruitless <= TRIES,
+        // Who does not follow is told what the data plane itself cannot do.
+        Some(EndReason::ServerCut) => request.follow,
+        // After a lost connection all followers ask at once.
+        Some(EndReason::Busy | EndReason::TooMany | EndReason::BulkUnavailable) => request.follow && fruitless <= LATER,
+        Some(
+            EndReason::ContainerEnded
+            | EndReason::PodDeleted
+            | EndReason::Stopped
+            | EndReason::NotFound
+            | EndReason::NotAllowed
+            | EndReason::BadCursor
+            | EndReason::BadStream
+            | EndReason::Other,
+        ) => false,
+    }
 }
 
 /// Hands lines on and keeps the cursors, until no more comes or the reader is gone. Returns the end record, if one came.
@@ -237,6 +255,10 @@ mod tests {
                 && !goes_on(&once, Some(EndReason::ServerCut), false, 1)
         );
         assert!(!goes_on(&follow, Some(EndReason::NotAllowed), false, 0));
+        for later in [EndReason::Busy, EndReason::TooMany, EndReason::BulkUnavailable] {
+            assert!(goes_on(&follow, Some(later), true, LATER) && !goes_on(&follow, Some(later), true, LATER + 1));
+            assert!(!goes_on(&once, Some(later), false, 1));
+        }
     }
 
     #[test]

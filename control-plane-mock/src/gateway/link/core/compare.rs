@@ -52,8 +52,15 @@ pub(super) fn desired(c: &Connection, id: &str, task_runs: &[InventoryEntry], cu
     Ok((desired, upto))
 }
 
-/// Records what the comparison says about each wish. True if something was found that was never issued here.
-pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto: i64) -> Result<bool> {
+/// Records what the comparison says about each wish; `gone`: what was told to be gone since the session opened. True if something was
+/// found that was never issued here.
+pub(super) fn settle(
+    c: &Connection,
+    id: &str,
+    differences: &[Difference],
+    upto: i64,
+    gone: &HashSet<ResourceKey>,
+) -> Result<bool> {
     let adopted_below = sessions::adopted_below(c, id)?;
     let mut strange = None;
     for difference in differences {
@@ -93,6 +100,10 @@ pub(super) fn settle(c: &Connection, id: &str, differences: &[Difference], upto:
         }
         let accepted = wish.is_accepted();
         match differing.get(&wish.key) {
+            // It was listed before it went: it is sent again.
+            None if gone.contains(&wish.key) => {
+                documents::unanswered(c, id, &wish.key)?;
+            }
             None if !accepted => {
                 documents::record_answer(c, id, &wish.key, wish.generation, &Verdict::Already, 0)?;
             }

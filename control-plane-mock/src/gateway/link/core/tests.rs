@@ -81,9 +81,6 @@ fn a_run_that_is_listed_was_accepted_though_the_store_knows_of_a_refusal() {
 /// A control plane that was put back to a copy waits for a run that the lost store still has forgotten.
 #[test]
 fn a_run_that_is_gone_while_its_end_is_unknown_is_not_waited_for() {
-    let gone = |key: &ResourceKey| {
-        told(ControlEvent::State(StateReport { key: key.clone(), digest: digest(None), state: None }))
-    };
     let result = |c: &Connection| -> Option<String> {
         c.query_row("SELECT result FROM task_run", [], |row| row.get(0)).unwrap()
     };
@@ -102,6 +99,26 @@ fn a_run_that_is_gone_while_its_end_is_unknown_is_not_waited_for() {
     core.handle(&c, fact(&key, FactKind::TaskEnded, "Succeeded"), OPEN).unwrap();
     core.handle(&c, gone(&key), OPEN).unwrap();
     assert_eq!(result(&c).as_deref(), Some("Succeeded"), "its forget is only not answered yet");
+}
+
+fn gone(key: &ResourceKey) -> Happened {
+    told(ControlEvent::State(StateReport { key: key.clone(), digest: digest(None), state: None }))
+}
+
+/// Somebody deletes it while the inventory that lists it is on its way.
+#[test]
+fn what_goes_between_its_inventory_and_the_end_of_the_comparison_is_sent_again() {
+    let (c, mut core) = opened();
+    let key = ResourceKey { kind: Kind::Release, name: "web".to_owned() };
+    let (present, nobody) = (json!({ "state": "Present" }), Provenance::default());
+    documents::put(&c, "dp", &key, Desired::Present, &present, &nobody, &Belongs::default()).unwrap();
+    core.handle(&c, answer(&key, false, Verdict::Accepted { stored_hash: None, modified: Vec::new() }), OPEN).unwrap();
+    let comparing = SessionState { open: false, ..OPEN };
+    let inventory = ControlEvent::InventoryReceived { task_runs: Vec::new(), local: Vec::new(), cut: false };
+    core.handle(&c, told(inventory), comparing).unwrap();
+    core.handle(&c, gone(&key), comparing).unwrap();
+    let compared = told(ControlEvent::Compared { differences: Vec::new() });
+    assert_eq!(offers(&mut core, &c, compared), ["Document 1"]);
 }
 
 /// A removed release that is to be forgotten before its document was answered.
@@ -212,7 +229,7 @@ fn opens(c: &Connection, instance: &str, connection: i64) -> Core {
     };
     let identity = Identity { data_plane: "dp", key: "key", generation: 0 };
     match Core::open(c, identity, &hello, "session", "gateway", "store").unwrap() {
-        Opening::Current { core, .. } => core,
+        Opening::Current { core, .. } => *core,
         refused @ Opening::Refused { .. } => panic!("{refused:?}"),
     }
 }
