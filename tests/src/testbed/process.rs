@@ -60,15 +60,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with this id, if it runs.
+    /// The process with this id, if it runs. One that was killed runs until its last thread has ended: until then its ports and locks are
+    /// taken, though its first thread is a zombie already.
     pub(crate) fn with_pid(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the program's name in brackets and may hold blanks: count from the last bracket.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
         let state = fields.next()?;
-        let started = fields.nth(18)?.parse().ok()?;
-        (state != "Z" && state != "X").then_some(Self { pid, started })
+        let threads: u32 = fields.nth(16)?.parse().ok()?;
+        let started = fields.nth(1)?.parse().ok()?;
+        (!matches!(state, "Z" | "X") || threads > 1).then_some(Self { pid, started })
     }
 
     pub(crate) fn read(pid_file: &Path) -> Option<Self> {
@@ -277,6 +279,26 @@ mod tests {
         assert_eq!(Process::read(&folder.path().join("sleep.pid")), Some(process));
         assert!(process.alive());
         process.stop(Duration::from_secs(5)).await.unwrap();
+        assert!(!process.alive());
+    }
+
+    /// As a process that was killed and has much to give back.
+    #[tokio::test]
+    async fn a_process_runs_until_its_last_thread_has_ended() {
+        let program = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); \
+                       ctypes.CDLL(None).pthread_exit(None)";
+        let mut child = Command::new("python3").args(["-c", program]).kill_on_drop(true).spawn().unwrap();
+        let pid = child.id().unwrap().cast_signed();
+        wait_until(Duration::from_secs(20), "its first thread to end", async || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+        })
+        .await
+        .unwrap();
+        let process = Process::with_pid(pid).unwrap();
+        assert!(process.alive());
+        process.signal(Signal::SIGKILL).unwrap();
+        child.wait().await.unwrap();
         assert!(!process.alive());
     }
 
