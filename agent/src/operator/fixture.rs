@@ -1,14 +1,17 @@
 //! Specs that the tests of this module share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use protocol::document::ReleaseSpec;
 use serde_json::{Value, json};
 
 use super::object::fixed::namespace_name;
+use super::reconcile::round::Reconcile as _;
 use super::reconcile::shared::Shared;
 use super::world::index::Own;
-use crate::kinds::Environment;
+use crate::kinds::{DataPlanePolicy, Environment, Release};
+use server::{OWN, Server};
 
 pub(crate) mod server;
 
@@ -94,6 +97,23 @@ pub(crate) fn put_environment(shared: &Shared, handle: &str) {
     ))
     .unwrap();
     shared.index.lock().environments.insert(name, Own::Read(Arc::new(environment)));
+}
+
+/// A task `job` without secrets in environment `dev`, taken up by its own rounds.
+pub(crate) async fn ready_task(server: &Mutex<Server>, shared: &Shared) -> Release {
+    put_environment(shared, "dev");
+    let policy = json!({"registries": [{"prefix": "registry.example.com/"}], "logs": {"mode": "Disabled"}});
+    shared.index.lock().policy = Some(DataPlanePolicy::new("default", serde_json::from_value(policy).unwrap()));
+    let spec = ReleaseSpec { env: None, ..task() };
+    let mut release: Release = serde_json::from_value(own("Release", "job", json!(spec), json!({}))).unwrap();
+    while release.status.as_ref().is_none_or(|status| status.effective.is_none()) {
+        shared.index.lock().releases.insert("job".to_owned(), Own::Read(Arc::new(release.clone())));
+        Release::reconcile(shared, "job", &release, Timestamp::UNIX_EPOCH).await.unwrap();
+        let stored = server.lock().unwrap().objects[&format!("{OWN}/releases/job/status")]["status"].clone();
+        release.status = serde_json::from_value(stored).unwrap();
+    }
+    shared.index.lock().releases.insert("job".to_owned(), Own::Read(Arc::new(release.clone())));
+    release
 }
 
 /// Stands in every text that a kubelet, a runtime, the scheduler or a controller writes into [`planted_pod`].

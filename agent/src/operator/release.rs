@@ -39,6 +39,7 @@ pub mod progress;
 mod removal;
 pub mod render;
 pub mod resolve;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -129,7 +130,8 @@ impl<'a> Work<'a> {
         let seen = self.observe(bound, paused).await?;
         let decision = decide::decide(&seen.observed(self, paused), self.now);
         let again = self.apply(&seen, &decision, paused).await?;
-        Ok([pause.and_then(|pause| pause.left), seen.bound.wake, again].into_iter().flatten().min())
+        let runs = if paused.is_none() { self.remove_runs(&seen.namespace).await? } else { None };
+        Ok([pause.and_then(|pause| pause.left), seen.bound.wake, again, runs].into_iter().flatten().min())
     }
 
     /// Writes what was decided. Returns when to look again.

@@ -1,7 +1,7 @@
 //! Runs of tasks: one Job each, recorded before it is created.
 //!
 //! The driver: find the release's rendering, look at the Job, `decide`, apply. A TaskRun whose object vanished leaves its Job
-//! alone; only an ended run that is forgotten takes its Job along, and that does the Job's own time to live.
+//! alone; the Job of a run that is over goes with its release, or an hour after its end (`release::runs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -224,11 +224,15 @@ fn job_name(run: &TaskRun) -> String {
 /// Longest name of a Job. Its pods carry it as a label, and their own names get six more characters: 63 in all.
 const JOB_NAME: usize = 57;
 
-/// The rendered Job with this run's name, label and arguments.
+/// The rendered Job with this run's name, label and arguments, and without a time to live.
 pub(super) fn named(mut job: Value, run: &TaskRun, name: &str) -> Value {
     let run_name = run.name_any();
     if let Some(metadata) = job.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("name".to_owned(), json!(name));
+    }
+    // As renderings of an earlier version have it.
+    if let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("ttlSecondsAfterFinished");
     }
     for pointer in ["/metadata/labels", "/spec/template/metadata/labels"] {
         if let Some(labels) = job.pointer_mut(pointer).and_then(Value::as_object_mut) {

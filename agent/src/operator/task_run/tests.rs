@@ -3,11 +3,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::kinds::DataPlanePolicy;
-use crate::operator::fixture::server::{self, Server};
-use crate::operator::fixture::{self, own, put_environment};
-
-const OWN: &str = "/apis/pdp-agent.dev/v1alpha1/namespaces/pdp";
+use crate::operator::fixture::server::{self, OWN, Server};
+use crate::operator::fixture::{self, own};
 
 /// Conditions of the run as they were written last.
 fn said(server: &Arc<Mutex<Server>>) -> crate::kinds::TaskRunStatus {
@@ -20,20 +17,7 @@ fn said(server: &Arc<Mutex<Server>>) -> crate::kinds::TaskRunStatus {
 async fn a_job_that_the_cluster_refuses_is_said_and_made_once_it_is_let() {
     let server: Arc<Mutex<Server>> = Arc::default();
     let shared = server::shared(&server);
-    put_environment(&shared, "dev");
-    let policy = json!({"registries": [{"prefix": "registry.example.com/"}], "logs": {"mode": "Disabled"}});
-    let mut spec = fixture::task();
-    spec.env = None;
-    let mut release: Release = serde_json::from_value(own("Release", "job", json!(spec), json!({}))).unwrap();
-    shared.index.lock().policy = Some(DataPlanePolicy::new("default", serde_json::from_value(policy).unwrap()));
-    while release.status.as_ref().is_none_or(|status| status.effective.is_none()) {
-        let put = Own::Read(Arc::new(release.clone()));
-        shared.index.lock().releases.insert("job".to_owned(), put);
-        Release::reconcile(&shared, "job", &release, Timestamp::UNIX_EPOCH).await.unwrap();
-        let stored = server.lock().unwrap().objects[&format!("{OWN}/releases/job/status")]["status"].clone();
-        release.status = serde_json::from_value(stored).unwrap();
-    }
-    shared.index.lock().releases.insert("job".to_owned(), Own::Read(Arc::new(release)));
+    fixture::ready_task(&server, &shared).await;
     let mut run: TaskRun = serde_json::from_value(own("TaskRun", "run", json!({"release": "job"}), json!({}))).unwrap();
 
     server.lock().unwrap().judge = Some(|object| {
@@ -53,4 +37,12 @@ async fn a_job_that_the_cluster_refuses_is_said_and_made_once_it_is_let() {
     TaskRun::reconcile(&shared, "run", &run, Timestamp::UNIX_EPOCH).await.unwrap();
     assert!(server.lock().unwrap().objects.keys().any(|path| path.contains("/jobs/")));
     assert!(!said(&server).conditions.iter().any(|condition| condition.condition_type == "Stalled"));
+}
+
+/// Renderings that an earlier version stored have one, and a Job that goes by itself could be taken for one that was never made.
+#[test]
+fn no_job_of_a_run_has_a_time_to_live() {
+    let run: TaskRun = serde_json::from_value(own("TaskRun", "run", json!({"release": "job"}), json!({}))).unwrap();
+    let stored = json!({"metadata": {"labels": {}}, "spec": {"backoffLimit": 0, "ttlSecondsAfterFinished": 3600}});
+    assert_eq!(named(stored, &run, "run")["spec"], json!({"backoffLimit": 0}));
 }

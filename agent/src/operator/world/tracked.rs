@@ -95,7 +95,7 @@ pub struct JobView {
     pub failed: Option<ClusterWords>,
     /// Start, RFC 3339.
     pub started: Option<String>,
-    /// End, RFC 3339.
+    /// End, or since when it is suspended; RFC 3339.
     pub ended: Option<String>,
 }
 

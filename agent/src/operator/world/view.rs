@@ -167,7 +167,8 @@ pub fn job(object: &Job) -> JobView {
         conditions.and_then(|all| all.iter().find(|condition| condition.type_ == name && condition.status == "True"))
     };
     let failed = condition("Failed");
-    let ended = condition("Complete").or(failed).and_then(|condition| condition.last_transition_time.clone());
+    let over = condition("Complete").or(failed).or_else(|| condition("Suspended"));
+    let ended = over.and_then(|condition| condition.last_transition_time.clone());
     JobView {
         suspended: object.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default(),
         active: status.and_then(|status| status.active).unwrap_or_default(),

@@ -1,4 +1,7 @@
 //! One run of a task: the Job that a TaskRun takes, with its own name and arguments.
+//!
+//! It has no time to live: a Job that goes by itself while no operator runs could be taken for one that was never made, and the task
+//! would run twice. The operator removes it (`release::runs`).
 
 use serde_json::{Value, json};
 
@@ -6,9 +9,6 @@ use super::Input;
 use super::config::Config;
 use super::pod::{self, Purpose};
 use crate::operator::object::ObjectKind;
-
-/// Seconds that an ended Job stays, so that its log can still be read.
-const KEEP_SECONDS: i64 = 3600;
 
 pub(super) fn job(input: &Input<'_>, config: &Config) -> Value {
     let mut job = super::head(input, ObjectKind::Job, input.name);
@@ -19,7 +19,6 @@ pub(super) fn job(input: &Input<'_>, config: &Config) -> Value {
         "podFailurePolicy": {"rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         ]},
-        "ttlSecondsAfterFinished": KEEP_SECONDS,
         "template": pod::template(input, config, Purpose::Task),
     });
     if let Some(seconds) = input.release.task.timeout_seconds {
