@@ -11,6 +11,7 @@ mod breach;
 mod check;
 mod environment;
 pub mod pattern;
+mod probe;
 mod release;
 pub mod rules;
 mod schema;
@@ -22,10 +23,11 @@ pub use check::{
     Body, Checked, CheckedDocument, DATA_PLANE_NAME, MAX_BODY, MAX_REASONS, Refusal, breaches, check, check_document,
 };
 pub use environment::{DataPlaneSpec, EnvironmentSpec, LogLevel, Quota};
+pub use probe::{ExecCheck, GrpcCheck, Header, Probe, Probes};
 pub use release::{
-    ComponentType, ConfigFile, Encoding, Endpoint, EndpointKind, EnvVar, GrpcCheck, MEMORY_LIMIT, Medium,
-    PROGRESS_DEADLINE_SECONDS, Probe, Probes, ReleaseOwner, ReleaseSpec, Resources, Scaling, SecretRef,
-    SecurityOverrides, TaskSettings, Visibility, Volume,
+    ComponentType, ConfigFile, Encoding, Endpoint, EndpointKind, EnvVar, MEMORY_LIMIT, Medium,
+    PROGRESS_DEADLINE_SECONDS, ReleaseOwner, ReleaseSpec, Resources, Scaling, SecretRef, SecurityOverrides,
+    TaskSettings, Visibility, Volume,
 };
 pub use shape::{Shape, Workload};
 pub use task::TaskRunSpec;

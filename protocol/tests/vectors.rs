@@ -75,6 +75,20 @@ fn bodies() -> Value {
         ),
         ("neither value nor secret", json!({"env": [{"name": "A"}]})),
         ("a probe by path and gRPC", json!({"probes": {"liveness": {"port": 80, "path": "/", "grpc": {}}}})),
+        ("a probe by a command", json!({"probes": {"liveness": {"exec": {"command": ["/alive"]}}}})),
+        (
+            "a probe by a command and a port",
+            json!({"probes": {"liveness": {"port": 80, "exec": {"command": ["/alive"]}}}}),
+        ),
+        ("a probe of no port", json!({"probes": {"liveness": {"path": "/"}}})),
+        (
+            "a probe with headers",
+            json!({"probes": {"liveness": {"port": 80, "path": "/", "headers": [{"name": "A", "value": ""}]}}}),
+        ),
+        (
+            "headers without a path",
+            json!({"probes": {"liveness": {"port": 80, "headers": [{"name": "A", "value": ""}]}}}),
+        ),
         ("content in base64", json!({"files": [{"path": "/a", "encoding": "Base64", "content": "AA=="}]})),
         (
             "content in base64 without padding",

@@ -145,7 +145,8 @@ fn cases() -> Vec<(&'static str, Value, Verdict)> {
         ("endpoints", two(["TCP", "UDP"]), Good),
         ("endpoints", two(["TCP", "HTTP"]), Good),
         ("endpoints", two(["HTTP", "HTTP"]), Good),
-        ("endpoints", endpoint(&json!({"name": "Http"})), New),
+        ("endpoints", endpoint(&json!({"name": "My_API"})), Good),
+        ("endpoints", endpoint(&json!({"name": "my.api"})), New),
         ("endpoints", endpoint(&json!({"port": 0})), New),
         ("endpoints", endpoint(&json!({"basePath": "x"})), New),
         ("endpoints", endpoint(&json!({"basePath": format!("/{}", long(256))})), New),
@@ -265,7 +266,16 @@ fn planted(at: &str, text: &str) -> (String, Value) {
         ("volumes", _) => json!([{"path": "/a", "size": text}]),
         ("files", "0/secretRef/path") => json!([{"path": "/a", "secretRef": {"path": text, "key": "k"}}]),
         ("endpoints", below) => endpoint(&json!({below.trim_start_matches("0/"): text})),
-        ("probes", below) => json!({below.split('/').next().unwrap_or_default(): {"port": 1, "path": text}}),
+        ("probes", below) => {
+            let (probe, of) = below.split_once('/').unwrap_or((below, ""));
+            let mut asked = json!({"port": 1, "path": "/"});
+            match of {
+                "headers/0/name" => asked["headers"] = json!([{"name": text, "value": ""}]),
+                "headers/0/value" => asked["headers"] = json!([{"name": "A", "value": text}]),
+                of => asked[of] = json!(text),
+            }
+            json!({probe: asked})
+        }
         ("resources", below) => json!({below: text}),
         (_, _) => json!(text),
     };

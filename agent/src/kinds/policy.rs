@@ -197,7 +197,7 @@ pub struct SecretRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 512), regex(pattern = "^/")))]
     pub files: Option<Vec<String>>,
-    /// Whether a release may set command and arguments.
+    /// Whether a release may set command and arguments, and have commands as probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Permission>,
     /// Whether a run of a task may bring arguments of its own.

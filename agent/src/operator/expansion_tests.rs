@@ -16,9 +16,9 @@ use crate::kinds::{SecurityLevel, TaskRun};
 
 const PLANTS: &str = "$(SECRET) ${SECRET} $SECRET $$(SECRET) $$$(SECRET) $(SECRET $";
 
-/// Three documents that together have every field of a Release.
-fn releases() -> [Value; 3] {
-    let probe = json!({"port": 8080, "path": "/ready"});
+/// Documents that together have every field of a Release.
+fn releases() -> [Value; 4] {
+    let probe = json!({"port": 8080, "path": "/ready", "headers": [{"name": "X-Health", "value": "deep"}]});
     let mut service = json!(fixture::service());
     service["command"] = json!(["/app", "--serve"]);
     service["probes"] = json!({"startup": probe, "readiness": probe, "liveness": probe});
@@ -29,10 +29,13 @@ fn releases() -> [Value; 3] {
     let mut grpc = json!(fixture::small_service());
     let probe = json!({"port": 8080, "grpc": {"service": "acme.Orders"}});
     grpc["probes"] = json!({"startup": probe, "readiness": probe, "liveness": probe});
+    let mut asked = json!(fixture::small_service());
+    let probe = json!({"exec": {"command": ["/alive", "now"]}});
+    asked["probes"] = json!({"startup": probe, "readiness": probe, "liveness": probe});
     let mut task = json!(fixture::task());
     task["command"] = json!(["/app", "--migrate"]);
     task["args"] = json!(["now"]);
-    [service, grpc, task]
+    [service, grpc, asked, task]
 }
 
 fn render(spec: &ReleaseSpec) -> Result<Rendering, Vec<String>> {
@@ -104,6 +107,8 @@ fn expanded<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         Value::Object(members) => {
             for (key, member) in members {
                 match (key.as_str(), member) {
+                    // Sent as they are.
+                    ("httpHeaders", _) => {}
                     ("command" | "args", Value::Array(items)) => found.extend(items.iter().filter_map(Value::as_str)),
                     ("value" | "subPathExpr", Value::String(text)) => found.push(text),
                     (_, member) => expanded(member, found),
@@ -144,7 +149,8 @@ fn planted<T: JsonSchema>(documents: &[Value], take: impl Fn(Value, &str) -> Opt
             *place = json!(text);
             if let Some(given) = take(planted, &path) {
                 taken.insert(generic.clone());
-                let whole = matches!(generic.as_str(), "/command/*" | "/args/*");
+                let whole =
+                    matches!(generic.as_str(), "/command/*" | "/args/*") || generic.ends_with("/exec/command/*");
                 assert!(!whole || given.contains(&text), "{path}: the process gets {given:?}");
             }
         }
@@ -162,8 +168,15 @@ fn no_string_of_a_release_is_expanded_by_the_kubelet() {
         let rendering = render(&spec).ok()?;
         Some(nothing_expands(rendering.objects.iter().chain(&rendering.job), path))
     });
-    for field in ["/command/*", "/args/*", "/env/*/value", "/files/*/content", "/restartToken", "/probes/liveness/path"]
-    {
+    for field in [
+        "/command/*",
+        "/args/*",
+        "/env/*/value",
+        "/files/*/content",
+        "/restartToken",
+        "/probes/liveness/path",
+        "/probes/liveness/exec/command/*",
+    ] {
         assert!(taken.contains(field), "{field} was not taken: {taken:?}");
     }
 }

@@ -1,11 +1,11 @@
-//! The customer's rules for a pod that is given secrets: image, variables, files, command and arguments.
+//! The customer's rules for a pod that is given secrets: image, variables, files, command and arguments, also those of probes.
 //!
 //! Whoever chooses what a process does can have it reveal the values that it holds, through exit codes, timing or names that it
 //! asks the DNS for. So the customer may keep these choices. Variables and files count, since both bring code into a process: by
 //! the loader (`LD_PRELOAD`, `/etc/ld.so.preload`), by a runtime (`NODE_OPTIONS`, `JAVA_TOOL_OPTIONS`), or in place of a script.
 //! Pure.
 
-use protocol::document::{Medium, ReleaseSpec};
+use protocol::document::{Medium, Probe, Probes, ReleaseSpec};
 use protocol::mutant::{self, Mutant};
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ pub struct Pod {
     pub command: bool,
     /// Whether it has arguments of its own.
     pub args: bool,
+    /// Names of probes that run a command in it: their outcome is told.
+    pub commands_as_probes: Vec<&'static str>,
     /// Names of variables.
     pub env: Vec<String>,
     /// Paths of files.
@@ -53,6 +55,7 @@ impl Pod {
             image: spec.image.clone().unwrap_or_default(),
             command: is_given(spec.command.as_deref()),
             args: is_given(spec.args.as_deref()),
+            commands_as_probes: commands_as_probes(spec),
             env: env().map(|one| one.name.clone()).collect(),
             files: files().map(|one| one.path.clone()).collect(),
             folders: spec.volumes.iter().flatten().map(|one| one.path.clone()).collect(),
@@ -80,6 +83,10 @@ impl Pod {
             image: text(&container, "image"),
             command: given("command"),
             args: given("args"),
+            commands_as_probes: PROBES
+                .into_iter()
+                .filter(|name| container.pointer(&format!("/{name}Probe/exec")).is_some())
+                .collect(),
             env: env.iter().map(|one| text(one, "name")).collect(),
             files: paths(files),
             folders: paths(folders),
@@ -90,6 +97,15 @@ impl Pod {
                 .collect(),
         }
     }
+}
+
+const PROBES: [&str; 3] = ["startup", "readiness", "liveness"];
+
+fn commands_as_probes(spec: &ReleaseSpec) -> Vec<&'static str> {
+    let Some(Probes { startup, readiness, liveness }) = &spec.probes else { return Vec::new() };
+    let runs = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
+    let all = PROBES.into_iter().zip([startup, readiness, liveness]);
+    all.filter(|(_, probe)| runs(probe)).map(|(name, _)| name).collect()
 }
 
 /// Sizes of the volumes on a disk of the node.
@@ -124,6 +140,9 @@ pub fn objections(rule: &EnvironmentRule, pod: &Pod) -> Vec<Objection> {
             if given {
                 object(format!("/{field}"), format!("{field} of its own"), "command");
             }
+        }
+        for name in &pod.commands_as_probes {
+            object(format!("/probes/{name}/exec"), format!("a command as {name} probe"), "command");
         }
     }
     for (index, name) in pod.env.iter().enumerate() {
@@ -211,6 +230,11 @@ mod tests {
             (json!({"command": ["sh"]}), vec!["/command"]),
             (json!({"args": ["-c", "exit 7"]}), vec!["/args"]),
             (json!({"command": [], "args": []}), vec![]),
+            (json!({"probes": {"liveness": {"port": 80, "path": "/"}}}), vec![]),
+            (
+                json!({"probes": {"startup": {"exec": {"command": ["a"]}}, "liveness": {"exec": {"command": ["b"]}}}}),
+                vec!["/probes/startup/exec", "/probes/liveness/exec"],
+            ),
             (
                 json!({"env": [{"name": "LOG_LEVEL", "value": "debug"}, {"name": "LD_PRELOAD", "value": "/run/key"},
                     {"name": "NODE_OPTIONS", "secretRef": secret}]}),
@@ -229,6 +253,14 @@ mod tests {
         ] {
             assert_eq!(fields(more.clone()), expected, "{more}");
         }
+    }
+
+    #[test]
+    fn a_command_as_probe_is_found_in_what_is_rendered() {
+        let container =
+            json!({"livenessProbe": {"exec": {"command": ["a"]}}, "readinessProbe": {"httpGet": {"path": "/"}}});
+        let rendered = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+        assert_eq!(Pod::of_rendered(&rendered).commands_as_probes, ["liveness"]);
     }
 
     #[test]

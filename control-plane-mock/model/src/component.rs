@@ -98,7 +98,7 @@ pub struct Component {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline_seconds: Option<i32>,
     /// Seconds for which a new pod has to stay ready before it counts, and an old one goes. Without it: 0 where a readiness probe asks
-    /// for a path, else 5.
+    /// the program, else 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_ready_seconds: Option<i32>,
     /// Settings of tasks.

@@ -22,11 +22,17 @@ pub const FILE: &str = "^/[^:]+$";
 /// Path of a secret in the vault.
 pub const SECRET: &str = "^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$";
 
-/// Name of an endpoint, which names a port too.
-pub const PORT_NAME: &str = "^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$";
+/// Name of an endpoint.
+pub const ENDPOINT: &str = "^[A-Za-z]([A-Za-z0-9_-]{0,48}[A-Za-z0-9])?$";
 
 /// Path of a request.
 pub const ROOTED: &str = "^/";
+
+/// Name of a header.
+pub const HEADER: &str = "^[A-Za-z0-9-]+$";
+
+/// Value of a header: ASCII without control characters, and with a space at neither end.
+pub const HEADER_VALUE: &str = "^([!-~]([ -~]*[!-~])?)?$";
 
 /// Amount: the grammar of the API server, without a minus and as far as amounts can be compared here: up to 15 digits, nine
 /// decimals, exponents up to 18. Each is read by [`crate::quantity::Quantity`].
@@ -69,10 +75,14 @@ pub fn hint(pattern: &str) -> (&'static str, &'static str) {
              step out of the environment's prefix",
             "it is relative to the environment's own place in the vault, without a leading /",
         ),
-        PORT_NAME => (
-            "an endpoint's name has 1 to 15 lower-case letters, digits and dashes, begins with a letter and does not end with a dash",
+        ENDPOINT => (
+            "an endpoint's name has 1 to 50 letters, digits, dashes and _, begins with a letter and ends with a letter or digit",
             "write something like http",
         ),
+        HEADER => ("a header is named by letters, digits and dashes", "write something like X-Health"),
+        HEADER_VALUE => {
+            ("the value of a header is ASCII on one line, without a space at its ends", "encode other characters")
+        }
         ROOTED => ("a path starts with /", "put a / in front"),
         QUANTITY => (
             "this is not an amount of Kubernetes: up to 15 digits and nine decimals, then a suffix",

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Desired, pattern};
+use super::{Desired, Probes, pattern};
 
 /// Seconds that a generation may take to become ready when the document says nothing.
 pub const PROGRESS_DEADLINE_SECONDS: i32 = 300;
@@ -76,7 +76,7 @@ pub struct ReleaseSpec {
     #[schemars(range(min = 10, max = 3600))]
     pub progress_deadline_seconds: Option<i32>,
     /// Seconds for which a new pod has to stay ready before it counts, and an old one goes. Without it: 0 where a readiness probe asks
-    /// for a path, else 5, since an open port alone says little.
+    /// the program, else 5, since an open port alone says little.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 300))]
     pub min_ready_seconds: Option<i32>,
@@ -207,7 +207,7 @@ pub struct SecretRef {
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// Name, unique in the release.
-    #[schemars(regex(pattern = pattern::PORT_NAME))]
+    #[schemars(regex(pattern = pattern::ENDPOINT))]
     pub name: String,
     /// Port in the container.
     #[schemars(range(min = 1, max = 65535))]
@@ -287,59 +287,6 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = pattern::QUANTITY))]
     pub memory_limit: Option<String>,
-}
-
-/// Health checks of one pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Probes {
-    /// Until it succeeds, the others wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub startup: Option<Probe>,
-    /// While it fails, the pod gets no traffic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub readiness: Option<Probe>,
-    /// When it fails, the container is restarted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub liveness: Option<Probe>,
-}
-
-/// An HTTP check where `path` is given, one of the gRPC health service where `grpc` is, else a TCP check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Probe {
-    /// Port to ask.
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: i32,
-    /// Path of an HTTP check.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = pattern::ROOTED))]
-    pub path: Option<String>,
-    /// What to ask the health service `grpc.health.v1.Health` for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grpc: Option<GrpcCheck>,
-    /// Seconds between checks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 3600))]
-    pub period_seconds: Option<i32>,
-    /// Seconds one check may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 3600))]
-    pub timeout_seconds: Option<i32>,
-    /// Failures in a row that count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub failure_threshold: Option<i32>,
-}
-
-/// A check by the gRPC health service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GrpcCheck {
-    /// Name of the service that is asked about. Without it: the server as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub service: Option<String>,
 }
 
 /// Numeric identities only; everything else is fixed by the agent.

@@ -14,13 +14,13 @@ use form::{is_base64, is_image_name};
 use super::breach::{Breach, Weight};
 use super::{
     ComponentType, ConfigFile, DataPlaneSpec, Encoding, Endpoint, EnvVar, EnvironmentSpec, MEMORY_LIMIT, Medium,
-    PROGRESS_DEADLINE_SECONDS, Probes, ReleaseSpec, Resources, SecretRef, Shape, TaskRunSpec, Visibility, Volume,
-    pattern,
+    PROGRESS_DEADLINE_SECONDS, ReleaseSpec, Resources, SecretRef, Shape, TaskRunSpec, Visibility, Volume, pattern,
 };
 use crate::quantity::{Quantity, larger};
 use crate::text::steers;
 
 mod form;
+mod probes;
 
 /// Longest name of a variable: it is a key of a ConfigMap or Secret.
 const MAX_VARIABLE: usize = 249;
@@ -284,16 +284,6 @@ impl Found {
                 self.always(format!("{at}/name"), format!("endpoint {} stands twice", shown(name)), "rename one");
             }
             self.visibility(format!("{at}/visibility"), visibility.as_deref().unwrap_or_default());
-        }
-    }
-
-    fn probes(&mut self, probes: &Probes) {
-        let Probes { startup, readiness, liveness } = probes;
-        for (name, probe) in [("startup", startup), ("readiness", readiness), ("liveness", liveness)] {
-            if probe.as_ref().is_some_and(|probe| probe.path.is_some() && probe.grpc.is_some()) {
-                let what = "a probe asks by HTTP or by gRPC, and this one has both path and grpc";
-                self.always(format!("/probes/{name}"), what, "keep one of them");
-            }
         }
     }
 

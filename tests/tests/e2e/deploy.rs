@@ -3,7 +3,9 @@
 use serde_json::Value;
 use tests::testbed::{Sample, Testbed, wait_until};
 
-use tests::support::{LIMIT, agent, answered, ask, component, deploy, objects, phase, place, put_secrets, release};
+use tests::support::{
+    LIMIT, agent, answered, ask, component, deploy, objects, phase, place, put_secrets, release, shell,
+};
 
 #[tokio::test]
 async fn a_component_serves_with_its_configuration_and_secret_when_deploy_returns() {
@@ -102,6 +104,38 @@ async fn a_worker_has_no_address_and_holds_up_no_drain() {
     .unwrap();
     let ended = component(&place, &format!("{text}endpoints: [{{name: http, port: 8080, kind: HTTP}}]\n")).await;
     assert!(ended.code != 0 && ended.stderr.contains("a Worker has no endpoints"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_a_probe_asks_by_a_command_or_with_headers_says_when_a_component_serves() {
+    let place = place("probes").await;
+    let bed = &agent().await.bed;
+    let shell = shell::image(bed).await.unwrap();
+    let worker = serde_json::json!({
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": "worker", "type": "Worker", "image": shell,
+        "args": ["sleep 2; : > /run/up; while :; do sleep 1; done"],
+        "volumes": [{"path": "/run", "size": "1Mi", "medium": "Memory"}],
+        "probes": {"readiness": {"exec": {"command": ["/bin/dash", "-c", "[ -e /run/up ]"]}, "periodSeconds": 1}},
+        "terminationGraceSeconds": 1,
+    });
+    let ended = component(&place, &worker.to_string()).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let mut never = worker;
+    never["name"] = "never".into();
+    never["progressDeadlineSeconds"] = 15.into();
+    never["probes"]["readiness"]["exec"]["command"][2] = "exit 1".into();
+    let ended = component(&place, &never.to_string()).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+
+    let probe = serde_json::json!({"port": 8080, "path": "/status/200", "headers": [{"name": "X-Health", "value": "1"}], "initialDelaySeconds": 1});
+    let service = serde_json::json!({
+        "apiVersion": "pdp-agent.dev/v1alpha1", "kind": "Component", "name": "web", "type": "Service",
+        "image": bed.sample(Sample::HttpbinOld).unwrap(), "security": {"runAsUser": 65532},
+        "endpoints": [{"name": "My_Public-API_of_orders", "port": 8080, "kind": "HTTP"}], "probes": {"readiness": probe},
+    });
+    let ended = component(&place, &service.to_string()).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    answered(&place, "/version").await;
 }
 
 async fn pods(place: &tests::installation::Place) -> Vec<String> {

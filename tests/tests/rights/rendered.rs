@@ -46,7 +46,11 @@ pub(crate) fn environment(places: &Places) -> Vec<Value> {
 pub(crate) fn workloads(places: &Places) -> Vec<Value> {
     let image = format!("registry.customer.test:5000/none@sha256:{}", "0".repeat(64));
     let gate = StartGate { image: image.clone(), address: Some("10.96.0.1:443".to_owned()) };
-    let probe = json!({"port": 8080, "path": "/", "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3});
+    let probe = json!({
+        "port": 8080, "path": "/", "headers": [{"name": "X-Health", "value": "1"}], "initialDelaySeconds": 1,
+        "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3,
+    });
+    let command = json!({"exec": {"command": ["/alive"]}});
     let secret = json!({"path": "shop/db", "key": "password"});
     let common = json!({
         "state": "Present", "environment": "dev", "image": image, "command": ["/bin/web"], "args": ["-port", "8080"],
@@ -65,7 +69,7 @@ pub(crate) fn workloads(places: &Places) -> Vec<Value> {
                     {"name": "http", "port": 8080, "kind": "HTTP"}, {"name": "rpc", "port": 9090, "kind": "gRPC"},
                     {"name": "udp", "port": 5353, "kind": "UDP"},
                 ],
-                "probes": {"startup": probe, "liveness": probe, "readiness": {"port": 8080}},
+                "probes": {"startup": probe, "liveness": command, "readiness": {"port": 8080}},
             }),
         ),
         ("bare", json!({"owner": {"component": "bare", "track": "v1.0"}, "type": "Service"})),

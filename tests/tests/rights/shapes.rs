@@ -121,11 +121,6 @@ pub(crate) fn shapes() -> Vec<Shape> {
         ("no image of its own choosing but the node's", json!({"imagePullPolicy": "Never"}), container),
         ("a probe of another host", json!({"livenessProbe": host("/")}), "livenessProbe.httpGet has only the fields"),
         (
-            "a command as probe",
-            json!({"readinessProbe": {"exec": {"command": ["id"]}}}),
-            "readinessProbe has only the fields",
-        ),
-        (
             "a call of another host at its end",
             json!({"lifecycle": {"preStop": host("/")}}),
             "preStop has only the fields",

@@ -80,7 +80,7 @@ const DEFAULT_MIN_READY: i32 = 5;
 /// Whether readiness is what the program itself answers.
 fn asks_the_program(probes: Option<&Probes>) -> bool {
     let readiness = probes.and_then(|probes| probes.readiness.as_ref());
-    readiness.is_some_and(|probe| probe.path.is_some() || probe.grpc.is_some())
+    readiness.is_some_and(|probe| probe.path.is_some() || probe.grpc.is_some() || probe.exec.is_some())
 }
 
 impl ValidRelease {

@@ -124,7 +124,8 @@ pub fn service_name(component: &str, endpoint: &Endpoint, track: &str) -> String
     let version = track.replace('.', "-");
     let plain = format!("{component}-{}-{version}", endpoint.name);
     let starts_with_letter = plain.starts_with(|c: char| c.is_ascii_lowercase());
-    if !endpoint.name.contains('-') && starts_with_letter && plain.len() <= protocol::name::MAX_NAME {
+    let one_word = endpoint.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if one_word && starts_with_letter && plain.len() <= protocol::name::MAX_NAME {
         return plain;
     }
     joined(&[component, &endpoint.name, &version], protocol::name::MAX_NAME)

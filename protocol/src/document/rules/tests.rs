@@ -55,17 +55,6 @@ fn content_in_base64_is_canonical_and_stands_beside_its_encoding() {
 }
 
 #[test]
-fn a_probe_asks_in_one_way() {
-    let probe = |more: &str| {
-        let readiness: Value = serde_json::from_str(&format!("{{\"port\": 8080{more}}}")).unwrap();
-        ("probes", json!({ "readiness": readiness }))
-    };
-    let good = ["", ", \"path\": \"/ready\"", ", \"grpc\": {}", ", \"grpc\": {\"service\": \"acme.Orders\"}"];
-    let both = ", \"path\": \"/ready\", \"grpc\": {}";
-    judged("/probes/readiness", probe, &good, &[(both, "has both path and grpc")]);
-}
-
-#[test]
 fn images_are_named_by_registry_path_and_digest() {
     let image = |name: &str| ("image", json!(format!("{name}@sha256:{DIGEST}")));
     let name = "not the name of an image";
@@ -299,12 +288,13 @@ fn endpoints_may_share_a_port_and_not_a_name() {
     let named = |name: &str| {
         ("endpoints", json!([{"name": "a", "port": 1, "kind": "TCP"}, {"name": name, "port": 2, "kind": "TCP"}]))
     };
-    let name = "1 to 15 lower-case letters";
+    let name = "1 to 50 letters";
+    let (longest, longer) = ("a".repeat(50), "a".repeat(51));
     judged(
         "/endpoints/1/name",
         named,
-        &["b", "a-1", "abcdefghijklmno"],
-        &[("a", "stands twice"), ("", name), ("1a", name), ("a-", name), ("abcdefghijklmnop", name)],
+        &["b", "a-1", "A", "My_Orders-API", "a--b", &longest],
+        &[("a", "stands twice"), ("", name), ("1a", name), ("a-", name), ("a.b", name), (&longer, name)],
     );
 }
 

@@ -1,6 +1,7 @@
 //! What all pods have in common, whatever they run.
 
-use protocol::document::{Endpoint, GrpcCheck, Probe, Resources};
+use protocol::document::{Endpoint, ExecCheck, GrpcCheck, Probe, Resources};
+use protocol::name::joined;
 use protocol::quantity::larger;
 use serde_json::{Value, json};
 
@@ -71,20 +72,33 @@ pub(super) fn template(input: &Input<'_>, config: &Config, purpose: Purpose) -> 
 
 /// What the container calls an endpoint's port. Two endpoints may be paths of one server; the API server merges ports by number and
 /// transport, so the port is named after the first of them.
-pub(super) fn port_name<'a>(input: &'a Input<'_>, endpoint: &'a Endpoint) -> &'a str {
+pub(super) fn port_name(input: &Input<'_>, endpoint: &Endpoint) -> String {
     let same = |other: &&Endpoint| (other.port, other.kind.transport()) == (endpoint.port, endpoint.kind.transport());
-    input.release.endpoints.iter().find(same).map_or(&endpoint.name, |first| &first.name)
+    as_port(&input.release.endpoints.iter().find(same).unwrap_or(endpoint).name)
 }
+
+/// The name of an endpoint as one of a port, which has up to 15 lower-case letters, digits and single dashes. Another one gets a hash.
+pub(super) fn as_port(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.len() <= MAX_PORT_NAME && name.chars().all(plain) && !name.contains("--") {
+        return name.to_owned();
+    }
+    let hashed = joined(&[name], MAX_PORT_NAME);
+    hashed.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// Longest name of a port of a container (RFC 6335, which Kubernetes asks for).
+const MAX_PORT_NAME: usize = 15;
 
 fn serving(input: &Input<'_>, container: &mut Value) {
     let release = input.release;
     let ports: Vec<Value> = release
         .endpoints
         .iter()
-        .filter(|endpoint| endpoint.name == port_name(input, endpoint))
+        .filter(|endpoint| as_port(&endpoint.name) == port_name(input, endpoint))
         .map(|endpoint| {
             let protocol = endpoint.kind.transport();
-            json!({"name": endpoint.name, "containerPort": endpoint.port, "protocol": protocol})
+            json!({"name": as_port(&endpoint.name), "containerPort": endpoint.port, "protocol": protocol})
         })
         .collect();
     set(container, "ports", (!ports.is_empty()).then(|| json!(ports)));
@@ -103,14 +117,31 @@ fn serving(input: &Input<'_>, container: &mut Value) {
 }
 
 fn probe(probe: &Probe) -> Value {
-    let Probe { port, path, grpc, period_seconds, timeout_seconds, failure_threshold } = probe;
-    let mut rendered = match (path, grpc) {
-        (Some(path), _) => json!({"httpGet": {"path": path, "port": port}}),
-        (None, Some(GrpcCheck { service })) => {
+    let Probe {
+        port,
+        path,
+        headers,
+        grpc,
+        exec,
+        initial_delay_seconds,
+        period_seconds,
+        timeout_seconds,
+        failure_threshold,
+    } = probe;
+    let mut rendered = match (exec, path, grpc) {
+        // The kubelet expands variables here too.
+        (Some(ExecCheck { command }), _, _) => json!({"exec": {"command": literals(command)}}),
+        (None, Some(path), _) => {
+            let mut asked = json!({"path": path, "port": port});
+            set(&mut asked, "httpHeaders", headers.as_ref().map(|headers| json!(headers)));
+            json!({"httpGet": asked})
+        }
+        (None, None, Some(GrpcCheck { service })) => {
             json!({"grpc": {"port": port, "service": service.as_deref().unwrap_or_default()}})
         }
-        (None, None) => json!({"tcpSocket": {"port": port}}),
+        (None, None, None) => json!({"tcpSocket": {"port": port}}),
     };
+    set(&mut rendered, "initialDelaySeconds", initial_delay_seconds.map(|value| json!(value)));
     set(&mut rendered, "periodSeconds", period_seconds.map(|value| json!(value)));
     set(&mut rendered, "timeoutSeconds", timeout_seconds.map(|value| json!(value)));
     set(&mut rendered, "failureThreshold", failure_threshold.map(|value| json!(value)));

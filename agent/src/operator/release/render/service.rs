@@ -10,7 +10,7 @@ use crate::operator::object::ObjectKind;
 pub(super) fn service(input: &Input<'_>, endpoint: &Endpoint) -> Value {
     let mut service = super::head(input, ObjectKind::Service, &name(input, endpoint));
     let mut port = json!({
-        "name": endpoint.name,
+        "name": pod::as_port(&endpoint.name),
         "port": endpoint.port,
         // By name: pods of two generations may listen on different ports.
         "targetPort": pod::port_name(input, endpoint),

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -114,15 +116,18 @@ fn no_field_is_misspelt() {
 
 /// Everything that a document can say, for every type of component.
 fn all_types() -> Vec<ReleaseSpec> {
-    let probe =
-        serde_json::json!({"port": 8080, "path": "/", "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3});
+    let probe = serde_json::json!({
+        "port": 8080, "path": "/", "headers": [{"name": "X-Health", "value": "1"}], "initialDelaySeconds": 1,
+        "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3,
+    });
+    let command = serde_json::json!({"exec": {"command": ["/alive", "$(HOME)"]}});
     let all = ComponentType::ALL.map(|component| {
         let shape = component.shape();
         let mut spec = if shape.is_task() { fixture::task() } else { fixture::service() };
         spec.component_type = Some(component);
         if shape.is_kept_running() {
             spec.probes =
-                serde_json::from_value(serde_json::json!({"startup": probe, "liveness": probe, "readiness": probe}))
+                serde_json::from_value(serde_json::json!({"startup": probe, "liveness": command, "readiness": probe}))
                     .unwrap();
         }
         let endpoints = serde_json::json!([
@@ -252,6 +257,21 @@ fn no_secret_reference_reaches_an_object_but_by_slot() {
 }
 
 #[test]
+fn any_name_of_an_endpoint_gives_one_of_a_port() {
+    for plain in ["http", "a-1", "abcdefghijklmno"] {
+        assert_eq!(pod::as_port(plain), plain);
+    }
+    let names = ["My_API", "my-api-of-orders", "my_api_of_orders", "a--b", "A", "a_b", "a__b", &"x_".repeat(25)];
+    let ports: BTreeSet<String> = names.iter().map(|name| pod::as_port(name)).collect();
+    assert_eq!(ports.len(), names.len(), "{ports:?}");
+    for port in &ports {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(port.len() <= 15 && port.chars().all(allowed) && !port.contains("--"), "{port}");
+        assert!(port.starts_with(|c: char| c.is_ascii_lowercase()) && !port.ends_with('-'), "{port}");
+    }
+}
+
+#[test]
 fn names_of_services_cannot_collide() {
     let endpoint = |name: &str| Endpoint {
         name: name.to_owned(),
@@ -265,4 +285,6 @@ fn names_of_services_cannot_collide() {
     let long = service_name(&"x".repeat(63), &endpoint("http"), "v1.0");
     assert!(protocol::name::is_label(&long), "{long}");
     assert!(service_name("9lives", &endpoint("http"), "v1.0").starts_with('x'));
+    assert_ne!(service_name("a", &endpoint("B_c"), "v1.0"), service_name("a", &endpoint("b-c"), "v1.0"));
+    assert!(protocol::name::is_label(&service_name("a", &endpoint("B_c"), "v1.0")));
 }

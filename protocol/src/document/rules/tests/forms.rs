@@ -1,8 +1,10 @@
 //! Forms and rules over the same values agree, and each amount that a form takes can be compared.
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::super::*;
+use super::judged;
 use crate::name::is_label;
 
 fn form(pattern: &str) -> Regex {
@@ -133,4 +135,36 @@ fn volumes_in_memory_fit_together_into_the_limit_that_the_pod_gets() {
         let said = said(sizes, resources);
         assert!(said.contains(words), "{sizes:?}: {said}");
     }
+}
+
+#[test]
+fn a_probe_asks_in_one_way() {
+    let probe = |more: &str| {
+        let readiness: Value = serde_json::from_str(&format!("{{\"periodSeconds\": 5{more}}}")).unwrap();
+        ("probes", json!({ "readiness": readiness }))
+    };
+    let good = [
+        r#", "port": 80"#,
+        r#", "port": 80, "path": "/ready", "headers": [{"name": "X-Health", "value": "a b"}], "initialDelaySeconds": 0"#,
+        r#", "port": 80, "grpc": {}"#,
+        r#", "port": 80, "grpc": {"service": "acme.Orders"}"#,
+        r#", "exec": {"command": ["/ready", ""]}"#,
+    ];
+    let bad = [
+        (r#", "port": 80, "path": "/ready", "grpc": {}"#, "has path and grpc; keep one"),
+        (r#", "path": "/ready", "exec": {"command": ["/ready"]}"#, "has path and exec; keep one"),
+        (r#", "path": "/ready""#, "asks a port; name the port"),
+        ("", "asks a port; name the port"),
+        (r#", "port": 80, "exec": {"command": ["/ready"]}"#, "asks no port; leave it out"),
+        (r#", "port": 80, "headers": []"#, "with a path only; give it a path"),
+        (r#", "exec": {"command": []}"#, "/exec/command"),
+        (r#", "exec": {"command": ["a\u0000"]}"#, "has a NUL"),
+        (
+            r#", "port": 80, "path": "/", "headers": [{"name": "A:", "value": ""}]"#,
+            "named by letters, digits and dashes",
+        ),
+        (r#", "port": 80, "path": "/", "headers": [{"name": "A", "value": "b\r\nC: d"}]"#, "ASCII on one line"),
+        (r#", "port": 80, "path": "/", "initialDelaySeconds": -1"#, "/initialDelaySeconds"),
+    ];
+    judged("/probes/readiness", probe, &good, &bad);
 }
