@@ -82,7 +82,8 @@ pub(super) async fn lead<S: Source>(
 }
 
 /// The id that labels carry. Waits until the API server can be asked, and while the id is missing with which namespaces were made: an
-/// operator without it would see nothing of what runs in them.
+/// operator without it would see nothing of what runs in them. It is ready meanwhile: after a new installation the chart makes
+/// `DataPlane/default` once both roles are, and only then can the link write the id.
 async fn data_plane_id(cluster: &Cluster, settings: &Settings) -> String {
     loop {
         match written_id(cluster, &settings.namespace).await {
@@ -98,7 +99,7 @@ async fn data_plane_id(cluster: &Cluster, settings: &Settings) -> String {
                     namespace,
                     id,
                     "the status of DataPlane/default has no id, and a namespace of this agent carries one; the operator begins once the \
-                     link has written the id again. If this data plane shall never be enrolled again, remove those namespaces"
+                     link has written the id again (docs/troubleshooting.md says how to write it by hand)"
                 ),
                 Err(error) => tracing::warn!(error = %error, "the namespaces cannot be read; trying again"),
             },

@@ -20,6 +20,9 @@ use crate::operator::reconcile::shared::Shared;
 use crate::operator::world::index::{Contents, Own};
 use crate::policy;
 
+/// Types that the admission policies let a copy have.
+const TYPES: [&str; 2] = ["kubernetes.io/dockerconfigjson", "Opaque"];
+
 /// Name of the copy of a pull Secret in an environment.
 #[must_use]
 pub fn name(source: &str) -> String {
@@ -116,7 +119,11 @@ async fn copy(shared: &Shared, environment: &str, namespace: &str, source: &str)
     };
     let labels = object::environment_labels(&shared.id, environment);
     let mut copy = object::head(ObjectKind::Secret, &name(source), Some(namespace), &labels);
-    copy["type"] = found.get("type").cloned().unwrap_or_else(|| json!("kubernetes.io/dockerconfigjson"));
+    copy["type"] = found.get("type").cloned().unwrap_or_else(|| json!(TYPES[0]));
+    // Of any other none could be made, and the one that is there would be gone.
+    if !TYPES.iter().any(|known| copy["type"] == *known) {
+        return Ok(Some(missing("is not of type kubernetes.io/dockerconfigjson")));
+    }
     copy["data"] = found.get("data").cloned().unwrap_or_default();
     match observe::wanted(shared, OwnerKind::Environment.named(environment), &copy).await? {
         None => match apply::create(shared, &copy).await {

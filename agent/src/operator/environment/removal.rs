@@ -1,6 +1,6 @@
 //! Removing an absent environment: its namespace, once no release is in it and nothing that somebody else has put there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -36,11 +36,13 @@ impl Round<'_> {
                 // The rights are missing because the preparation stopped before it bound them. Without them the namespace cannot be
                 // checked for foreign objects.
                 Err(error) if ours && error.class() == Class::Rights && self.pause.is_none() => {
-                    self.take_rights(&namespace).await?;
-                    return Ok(Some(RIGHTS));
+                    return if self.take_rights(&namespace).await? { Ok(Some(RIGHTS)) } else { Err(error) };
                 }
                 other => other?,
             };
+            if status.namespace.is_none() && obstacle == Obstacle::None {
+                obstacle = self.workloads_of_unknown(&namespace);
+            }
             if let Adoption::Refused(why) = adoption {
                 obstacle = Obstacle::Kept(why);
             }
@@ -70,6 +72,19 @@ impl Round<'_> {
             contents.object(place).is_some_and(|known| observe::plain(self.shared, self.owner(), known).ours)
         });
         ours.next().map(|place| place.name.to_string())
+    }
+
+    /// Workloads of releases that are not known: where the status was lost, the releases may have been lost with it, and come back.
+    fn workloads_of_unknown(&self, namespace: &str) -> Obstacle {
+        let contents = self.shared.index.lock();
+        let kinds = [ObjectKind::Deployment, ObjectKind::Job];
+        let here = kinds.into_iter().flat_map(|kind| contents.places_of(kind)).map(|(place, _)| place);
+        let releases = here.filter(|place| *place.namespace == *namespace).filter_map(|place| {
+            let release = contents.object(&place)?.owners.of_kind(OwnerKind::Release)?;
+            (!contents.releases.contains_key(release)).then(|| release.to_owned())
+        });
+        let unknown: BTreeSet<String> = releases.collect();
+        if unknown.is_empty() { Obstacle::None } else { Obstacle::Releases(unknown.into_iter().collect()) }
     }
 
     /// Releases in it first; then, while it is ours, objects that we may list and did not make.

@@ -201,7 +201,11 @@ pub async fn delete(
     let Some(kind) = ObjectKind::of(&object.kind) else { return Ok(()) };
     // No watch follows Secrets: what is remembered of one would not go with it.
     shared.index.lock().forget_verified(&Place::new(kind, namespace, &object.name));
-    shared.cluster.delete(kind, namespace, &object.name, uid, resource_version).await
+    shared
+        .cluster
+        .delete(kind, namespace, &object.name, uid, resource_version)
+        .await
+        .map_err(|error| of_kind(kind, error))
 }
 
 /// A refusal may quote values of the object.

@@ -280,7 +280,10 @@ impl Core {
                 }
                 ControlEvent::State(report) => {
                     look |= report.state.is_none();
-                    if report.state.is_none() && !session_state.open {
+                    if report.state.is_none()
+                        && !session_state.open
+                        && documents::find(c, &self.data_plane, &report.key)?.is_some()
+                    {
                         self.gone.insert(report.key.clone());
                     }
                     say.push(write::state(c, &self.data_plane, report)?);

@@ -110,7 +110,12 @@ pub async fn run(shared: Arc<Shared>, request: StreamRequest, out: mpsc::Sender<
             return;
         }
         if fruitless <= 1 {
-            let text = "the data plane is away; the log goes on where it was when it is back";
+            let text = match reason {
+                Some(EndReason::Busy | EndReason::TooMany | EndReason::BulkUnavailable) => {
+                    "the data plane cannot serve the log now; it is asked again"
+                }
+                _ => "the data plane is away; the log goes on where it was when it is back",
+            };
             note(&request, &out, "Interrupted", text).await;
         }
         if fruitless > 0 {

@@ -38,7 +38,7 @@ fn put(contents: &mut Contents, name: &str, spec: &ReleaseSpec, status: &Value) 
 async fn a_copy_comes_with_the_first_release_of_its_registry_and_goes_when_nothing_needs_it() {
     let api = Arc::<Mutex<Server>>::default();
     for source in ["reg", "quay"] {
-        let secret = json!({"kind": "Secret", "metadata": {"name": source}, "type": "t", "data": {"k": source}});
+        let secret = json!({"kind": "Secret", "metadata": {"name": source}, "type": "Opaque", "data": {"k": source}});
         api.lock().unwrap().objects.insert(format!("/api/v1/namespaces/pdp/secrets/{source}"), secret);
     }
     let shared = shared(&api);
@@ -126,7 +126,7 @@ async fn a_source_of_another_type_makes_the_copy_anew() {
     };
     let shared = shared(&api);
     put(&mut shared.index.lock(), "web", &fixture::service(), &json!({}));
-    for kind in ["kubernetes.io/dockercfg", "kubernetes.io/dockerconfigjson"] {
+    for kind in ["Opaque", "kubernetes.io/dockerconfigjson"] {
         source(kind);
         api.lock().unwrap().asked.clear();
         assert_eq!(keep(&shared, "shop-dev", "env").await.unwrap(), None);
@@ -135,4 +135,11 @@ async fn a_source_of_another_type_makes_the_copy_anew() {
         assert_eq!(api.objects[&copy]["type"], kind);
         assert!(!api.asked.iter().any(|line| line.starts_with("PATCH")), "a type cannot be changed: {:?}", api.asked);
     }
+    source("kubernetes.io/dockercfg");
+    let told = keep(&shared, "shop-dev", "env").await.unwrap().unwrap();
+    assert!(told.message.contains("not of type kubernetes.io/dockerconfigjson"), "{}", told.message);
+    assert_eq!(
+        api.lock().unwrap().objects[&format!("{COPY}{}", name("reg"))]["type"],
+        "kubernetes.io/dockerconfigjson"
+    );
 }
