@@ -138,7 +138,7 @@ impl Reconcile for TaskRun {
     }
 }
 
-/// Stops the Job of a run that has ended while something else in its pod runs on, once its log could be read for a while.
+/// Stops the Job of a run that has ended before it: once its log could be read for a while, if it has written one.
 async fn stop_outlived(
     shared: &Shared,
     run: &TaskRun,
@@ -155,7 +155,8 @@ async fn stop_outlived(
     }
     let ended = status.ended.as_deref().and_then(parse_time).unwrap_or(now);
     let since = Duration::try_from(now.duration_since(ended)).unwrap_or_default();
-    if let Some(left) = decide::KEPT_OUTLIVED.checked_sub(since).filter(|left| !left.is_zero()) {
+    let kept = if status.started.is_some() { decide::KEPT_OUTLIVED } else { Duration::ZERO };
+    if let Some(left) = kept.checked_sub(since).filter(|left| !left.is_zero()) {
         return Ok(Some(left));
     }
     match recorded(shared, run, release).await? {

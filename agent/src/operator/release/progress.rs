@@ -166,19 +166,26 @@ fn hopeless(pod: &PodView) -> Option<Reason> {
         }
         return Some(Reason::new("CrashLoop", format!("the new container ends again and again{}", death(pod))));
     }
-    let message = &waiting?.message;
-    match reason {
+    let started_before =
+        pod.restarts >= 1 && matches!(reason, "RunContainerError" | "CreateContainerError" | "StartError");
+    if started_before {
+        return Some(cannot_start(pod, &waiting?.message));
+    }
+    never_starts(pod)
+}
+
+/// Why the container of a pod of a release or a run can never be started, whatever others do.
+pub(in crate::operator) fn never_starts(pod: &PodView) -> Option<Reason> {
+    let waiting = pod.waiting.as_ref()?;
+    match waiting.reason.reason() {
         "InvalidImageName" => {
             Some(Reason::new("InvalidImageName", pod.explained("the kubelet refuses the image's name")))
         }
-        "CreateContainerConfigError" if message.speaks_of_root() => Some(Reason::new(
+        "CreateContainerConfigError" if waiting.message.speaks_of_root() => Some(Reason::new(
             "RootImage",
             "the image runs as root, or names its user by name so that nobody can tell, and this environment does not allow it; \
              set a numeric USER in the image, or security.runAsUser in the component file",
         )),
-        "RunContainerError" | "CreateContainerError" | "StartError" if pod.restarts >= 1 => {
-            Some(cannot_start(pod, message))
-        }
         _ => None,
     }
 }

@@ -21,6 +21,7 @@ use crate::operator::world::index::JobView;
 use crate::operator::world::workload::{GateView, PodView};
 use words::Began;
 
+mod early;
 mod words;
 
 /// What one decision looks at.
@@ -85,9 +86,6 @@ pub enum JobSeen {
 
 /// How long a pod's last state is waited for after its Job has ended.
 const EXIT_CODE_WAIT: Duration = Duration::from_secs(2);
-
-/// How long a pod may take to end after its main container has: longer, and something else in it runs on.
-const OUTLIVED: Duration = Duration::from_secs(10);
 
 /// How long the pod of a run stays that has ended while another container of it runs on: its log can be read until then.
 pub const KEPT_OUTLIVED: Duration = Duration::from_secs(600);
@@ -260,10 +258,10 @@ impl Draft<'_> {
             return self.ended(job, (known, exit), "Failed", why);
         }
         if !self.observed.cancel
-            && let Some(why) = self.outlived(last)
+            && let Some((result, why)) = self.over_before_its_job(last, pods)
         {
             self.next.ended = last.and_then(|pod| pod.finished.clone());
-            return self.end(&why.reason.clone(), exit, why);
+            return self.end(result, exit, why);
         }
         if self.observed.cancel {
             if job.suspended && job.active == 0 {
@@ -313,26 +311,6 @@ impl Draft<'_> {
         let since = Duration::try_from(self.now.duration_since(begun)).unwrap_or_default();
         self.wake = NO_POD.checked_sub(since).filter(|left| !left.is_zero());
         self.wake.is_none()
-    }
-
-    /// Why the run has ended although its Job goes on: the task's container has ended, and another one of the pod, which a mesh put there
-    /// for instance, runs on.
-    fn outlived(&mut self, last: Option<&PodView>) -> Option<Reason> {
-        let pod = last.filter(|pod| pod.running && !pod.terminating)?;
-        let finished = pod.finished.as_deref().and_then(conditions::parse_time)?;
-        let since = Duration::try_from(self.now.duration_since(finished)).unwrap_or_default();
-        if let Some(left) = OUTLIVED.checked_sub(since).filter(|left| !left.is_zero()) {
-            self.wake = Some(left);
-            return None;
-        }
-        let others = "other containers of its pod run on, and are stopped later";
-        // The exit code may be withheld.
-        let success = pod.terminated.as_ref().is_some_and(|(reason, _)| reason.is("Completed"));
-        Some(if success {
-            Reason::new("Succeeded", format!("the task ended with success; {others}"))
-        } else {
-            Reason::new("Failed", format!("the task failed and is not tried again{}; {others}", words::death(pod)))
-        })
     }
 
     fn waits_for_last_lines(&mut self, pods: &[PodView]) -> bool {

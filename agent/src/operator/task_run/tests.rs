@@ -46,3 +46,31 @@ fn no_job_of_a_run_has_a_time_to_live() {
     let stored = json!({"metadata": {"labels": {}}, "spec": {"backoffLimit": 0, "ttlSecondsAfterFinished": 3600}});
     assert_eq!(named(stored, &run, "run")["spec"], json!({"backoffLimit": 0}));
 }
+
+#[tokio::test]
+async fn the_job_of_a_run_that_never_began_is_stopped_as_soon_as_the_run_is_over() {
+    let server: Arc<Mutex<Server>> = Arc::default();
+    let shared = server::shared(&server);
+    fixture::ready_task(&server, &shared).await;
+    let mut run: TaskRun = serde_json::from_value(own("TaskRun", "run", json!({"release": "job"}), json!({}))).unwrap();
+    TaskRun::reconcile(&shared, "run", &run, Timestamp::UNIX_EPOCH).await.unwrap();
+    let mut status = said(&server);
+    let (namespace, name) = (status.namespace.clone().unwrap(), status.job.clone().unwrap());
+    let path = format!("/apis/batch/v1/namespaces/{namespace}/jobs/{name}");
+    let mut job = server.lock().unwrap().objects[&path].clone();
+    job["status"] = json!({"active": 1});
+    observe::absorb(&shared, &Place::new(ObjectKind::Job, &namespace, &name), &job);
+    status.result = Some("Failed".to_owned());
+    status.ended = Some("1970-01-01T00:00:00Z".to_owned());
+
+    // It has written lines, which may still be read.
+    status.started = Some("1970-01-01T00:00:00Z".to_owned());
+    run.status = Some(status.clone());
+    let again = TaskRun::reconcile(&shared, "run", &run, Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(again, Some(decide::KEPT_OUTLIVED));
+
+    status.started = None;
+    run.status = Some(status);
+    TaskRun::reconcile(&shared, "run", &run, Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(server.lock().unwrap().objects[&path]["spec"]["suspend"], json!(true));
+}

@@ -63,7 +63,6 @@ pub(super) fn waits(pod: &PodView) -> Option<Reason> {
             let class = if message.speaks_of_mounts() { CANNOT_MOUNT } else { reason };
             Some(Reason::new(class, pod.explained(message.start_failure())))
         }
-        reason @ "InvalidImageName" => Some(Reason::new(reason, pod.explained("the kubelet refuses the image's name"))),
         _ => None,
     }
 }

@@ -41,7 +41,7 @@ fn a_job_that_makes_no_pod_for_long_leads_to_the_quota() {
 #[test]
 fn the_job_of_a_run_that_waited_for_its_pod_is_not_made_again_when_it_is_gone() {
     let active = JobView { active: 1, ..JobView::default() };
-    for reason in ["ErrImagePull", "CreateContainerConfigError", "RunContainerError", "InvalidImageName"] {
+    for reason in ["ErrImagePull", "CreateContainerConfigError", "RunContainerError"] {
         let (_, status) = round(&recorded(), &found(active.clone(), vec![waiting(reason, "")]), false);
         let (writes, status) = round(&status, &JobSeen::Missing, false);
         assert_eq!((writes.as_str(), status.result.as_deref()), ("[status]", Some("Unknown")), "{reason}");
@@ -120,4 +120,22 @@ fn a_run_whose_files_cannot_be_put_at_their_paths_says_so() {
         reason == "CannotMount" && message.contains("check the paths of files, secret files and volumes"),
         "{message}"
     );
+}
+
+#[test]
+fn a_run_whose_pod_can_never_start_has_failed_at_once() {
+    let active = JobView { active: 1, ..JobView::default() };
+    let root = "container has runAsNonRoot and image will run as root (pod: \"j-a_ns(u)\", container: main)";
+    for (waits, words, reason) in
+        [("CreateContainerConfigError", root, "RootImage"), ("InvalidImageName", "", "InvalidImageName")]
+    {
+        let (writes, status) = round(&recorded(), &found(active.clone(), vec![waiting(waits, words)]), false);
+        assert_eq!((writes.as_str(), status.result.as_deref()), ("[status]", Some("Failed")), "{reason}");
+        assert_eq!((condition(&status, "Ended").0.as_str(), condition(&status, "Stalled").0.as_str()), (reason, ""));
+        assert_eq!((status.started.as_deref(), status.exit_code), (None, None));
+    }
+    // A Secret may still come.
+    let config = waiting("CreateContainerConfigError", "secret \"x\" not found");
+    let (_, status) = round(&recorded(), &found(active, vec![config]), false);
+    assert_eq!((status.result.as_deref(), condition(&status, "Stalled").0.as_str()), (None, "Configuration"));
 }
