@@ -122,11 +122,15 @@ pub enum Mutant {
     KeyKept,
     /// An object that has the label of an owner counts as ours, whatever its value.
     LabelWithoutValue,
+    /// A major version leads to a newer minor version before that serves.
+    MajorTakenEarly,
+    /// A major version leads on to a minor version of which no pod is ready.
+    MajorNotGivenBack,
 }
 
 impl Mutant {
     /// Every mistake that the simulation finds.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::AcceptedOnReceipt,
         Self::AnswerOfAnOlderConnection,
         Self::SilenceIgnored,
@@ -174,6 +178,8 @@ impl Mutant {
         Self::LateObjectForgotten,
         Self::EnvironmentFoughtForEver,
         Self::ExitCodeOfFirstAttempt,
+        Self::MajorTakenEarly,
+        Self::MajorNotGivenBack,
     ];
 }
 

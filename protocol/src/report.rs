@@ -113,6 +113,9 @@ pub struct EndpointState {
     pub name: String,
     /// URL or host:port inside the cluster.
     pub address: String,
+    /// The same of its major version: leads to the newest minor version that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub major_address: Option<String>,
 }
 
 /// Something that happened once: sent until acknowledged, recorded once by `id`.

@@ -58,7 +58,8 @@ fn agent() -> Vec<(&'static str, AgentMessage)> {
         pods: vec![PodState { name: s("web-1"), restarts: 3, reason: Some(s("CrashLoopBackOff")), exit_code: Some(1) }],
         endpoints: vec![EndpointState {
             name: s("http"),
-            address: s("http://web-http.dp-acme-shop-dev-fd039d72.svc:8080"),
+            address: s("http://web-http-v1-2.dp-acme-shop-dev-fd039d72.svc:8080"),
+            major_address: Some(s("http://web-http-v1.dp-acme-shop-dev-fd039d72.svc:8080")),
         }],
         ..State::default()
     };

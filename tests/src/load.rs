@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub mod beside;
+
 /// What to send.
 #[derive(Debug, Clone)]
 pub struct Plan {

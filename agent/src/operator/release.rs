@@ -1,8 +1,8 @@
 //! One release: a round from what is stored to what runs, stage by stage.
 //!
 //! `admission` takes up new content (`resolve` → `render` → `check` → stored → recorded as being rolled out); `binding` fills the slots of
-//! what shall run; `observation` looks at the cluster; `decide` (pure) says what to write; `reconcile::apply` writes it. Each stage takes
-//! what the one before gives. What an absent release made is removed in `removal`. A round remembers nothing; the watches say when the
+//! what shall run; `observation` looks at the cluster; `decide` (pure) says what to write; `reconcile::apply` writes it; `majors` leads
+//! callers of the major version to the newest minor one. Each stage takes what the one before gives. What an absent release made is removed in `removal`. A round remembers nothing; the watches say when the
 //! next one is due.
 
 use std::time::Duration;
@@ -33,6 +33,7 @@ mod admission;
 mod binding;
 pub mod check;
 pub mod decide;
+mod majors;
 mod observation;
 pub mod parsed;
 pub mod progress;
@@ -130,8 +131,12 @@ impl<'a> Work<'a> {
         let seen = self.observe(bound, paused).await?;
         let decision = decide::decide(&seen.observed(self, paused), self.now);
         let again = self.apply(&seen, &decision, paused).await?;
-        let runs = if paused.is_none() { self.remove_runs(&seen.namespace).await? } else { None };
-        Ok([pause.and_then(|pause| pause.left), seen.bound.wake, again, runs].into_iter().flatten().min())
+        if let Some(pause) = pause {
+            return Ok([pause.left, seen.bound.wake, again].into_iter().flatten().min());
+        }
+        let led = self.lead(&seen).await?;
+        let runs = self.remove_runs(&seen.namespace).await?;
+        Ok([seen.bound.wake, again, led, runs].into_iter().flatten().min())
     }
 
     /// Writes what was decided. Returns when to look again.

@@ -9,6 +9,7 @@ use super::session::Session;
 
 mod components;
 pub(super) mod data_planes;
+mod endpoints;
 mod enrolments;
 mod environments;
 pub(super) mod kind;
@@ -57,4 +58,5 @@ catalog! {
     components: create Component get Components delete Component;
     releases: create Release get Releases delete Release;
     runs: get Runs;
+    endpoints: get Endpoints;
 }

@@ -64,6 +64,9 @@ fn details(row: &ResourceStatus) -> String {
     }
     for endpoint in &state.endpoints {
         say(format!("endpoint   {}  {}", endpoint.name, endpoint.address));
+        if let Some(major) = &endpoint.major_address {
+            say(format!("           {}  {major}  (newest minor version that serves)", " ".repeat(endpoint.name.len())));
+        }
     }
     for pod in &state.pods {
         let reason = pod.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();

@@ -16,7 +16,7 @@ use super::owner::owner_of;
 use super::plane::{Picture, Plane};
 use super::pods::CANARY;
 use super::rival::Edited;
-use super::truth::{floor, is_absent, untrue, untrue_exit};
+use super::truth::{floor, is_absent, misled, untrue, untrue_exit};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -327,7 +327,7 @@ impl Checks {
         let lost = |id: &Id| self.api_restored || self.restored || self.by_hand.contains_key(id);
         let edits = self.edits.finish(&picture, api, lost);
         let untaken = self.edited.finish(api);
-        edits.into_iter().chain(untrue(api)).chain(untaken).for_each(|what| self.broken("I7", what));
+        edits.into_iter().chain(untrue(api)).chain(misled(api)).chain(untaken).for_each(|what| self.broken("I7", what));
         // The Job of an ended run stays with its pod, for the log.
         let made = api.iter().filter(|(id, _)| !is_own(id)).filter_map(|(id, object)| Some((id, owner_of(object)?)));
         for (id, owner) in made.filter(|(_, owner)| owner.kind != "TaskRun") {

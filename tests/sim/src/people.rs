@@ -36,8 +36,10 @@ impl World {
         let (kind, name, body) = match user {
             User::Deploy { release, content, bad } => {
                 let image = if *bad { "bad" } else { "web" };
+                // Two minor versions of each component.
+                let (component, minor) = (release / 2, release % 2);
                 let body = format!(
-                    r#"{{"state":"Present","environment":"{ENVIRONMENT}","owner":{{"component":"c{release}","track":"v1.0"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
+                    r#"{{"state":"Present","environment":"{ENVIRONMENT}","owner":{{"component":"c{component}","track":"v1.{minor}"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
                 );
                 (Kind::Release, format!("r{release}"), body)
             }

@@ -1,6 +1,7 @@
 //! At the end, when everything is quiet: what an environment or a release says of itself is true of the cluster.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -43,6 +44,39 @@ pub(super) fn untrue(api: &Api) -> Vec<String> {
             if api.get(&wanted).is_none() {
                 wrong.push(format!("{id} says that it is ready, and {wanted} is missing"));
             }
+        }
+    }
+    wrong
+}
+
+/// Major versions that lead elsewhere than to the newest minor version that serves, or to one that is newer still and answers.
+pub(super) fn misled(api: &Api) -> Vec<String> {
+    let text =
+        |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let answers = |release: &Value| release.pointer("/status/replicas/ready").and_then(Value::as_u64) > Some(0);
+    let is_present = |release: &Value| text(release, "/spec/state") == "Present";
+    let track = |release: &Value| text(release, "/spec/owner/track");
+    let releases = || api.iter().filter(|(id, release)| id.kind == "Release" && is_present(release));
+    let mut wrong = Vec::new();
+    // What somebody insists on is left to them, by whichever version it belonged to.
+    let component = |release: &Value| text(release, "/spec/owner/component");
+    let contested: BTreeSet<String> =
+        releases().filter(|(_, release)| says(release, "Contested")).map(|(_, release)| component(release)).collect();
+    let counts = |release: &Value| says_ready(release) && answers(release) && !contested.contains(&component(release));
+    for (id, release) in releases().filter(|(_, release)| counts(release)) {
+        let name = format!("{}-http-v1", component(release));
+        let service =
+            Id { kind: "Service".to_owned(), namespace: text(release, "/status/namespace"), name: name.clone() };
+        let Some(service) = api.get(&service) else {
+            wrong.push(format!("{id} serves, and {name} is missing"));
+            continue;
+        };
+        let leads_to = text(service, "/spec/selector/pdp-agent.dev~1release");
+        let newer = |(other, release_of): &(&Id, &Arc<Value>)| {
+            other.name == leads_to && answers(release_of) && track(release_of) >= track(release)
+        };
+        if !releases().any(|one| newer(&one)) {
+            wrong.push(format!("{id} serves, and {name} leads to {leads_to}"));
         }
     }
     wrong

@@ -10,8 +10,8 @@ use tokio::process::Command;
 
 use super::Screen;
 use super::commands::enrolled;
-use super::programs::{finish_load, start_load};
 use crate::installation::{ControlPlane, Installation, Options, Pdpctl, artifacts};
+use crate::load::beside;
 use crate::testbed::{Cut, Sample, Side, Testbed, wait_until};
 
 const ORGANIZATION: &str = "acme";
@@ -242,8 +242,8 @@ impl Demo {
 
     async fn update_under_load(&mut self, bed: &Testbed, cli: &Pdpctl, service: &Service) -> Result<()> {
         self.screen.step("Update to the second version while requests keep coming, none repeated");
-        let kept = start_load(bed, service.address, true)?;
-        let single = start_load(bed, service.address, false)?;
+        let kept = beside::start(bed, service.address, true)?;
+        let single = beside::start(bed, service.address, false)?;
         let deployed = self.deploy_version(bed, cli, Sample::HttpbinNew).await;
         // Old pods may still drain: the load goes on until the last of them is gone.
         wait_until(Duration::from_secs(90), "the old pods to be gone", || async {
@@ -254,7 +254,7 @@ impl Demo {
             Ok::<_, anyhow::Error>(())
         })
         .await?;
-        let (kept, single) = (finish_load(kept).await?, finish_load(single).await?);
+        let (kept, single) = (beside::finish(kept).await?, beside::finish(single).await?);
         deployed?;
         let mut rate = 0.0;
         for (name, report) in [("100 requests a connection", &kept), ("a connection a request", &single)] {

@@ -25,3 +25,4 @@ mod refusals;
 mod removal;
 mod secrets;
 mod tasks;
+mod versions;

@@ -48,6 +48,12 @@ pub struct Rendering {
     /// Addresses by endpoint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addresses: BTreeMap<String, String>,
+    /// Services of its major version, as they are while they lead to this release. None in renderings of an earlier agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub majors: Vec<Value>,
+    /// Addresses of the major version by endpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub major_addresses: BTreeMap<String, String>,
 }
 
 /// Slot name to object name.
@@ -163,6 +169,8 @@ mod tests {
             job: None,
             secrets: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            majors: Vec::new(),
+            major_addresses: BTreeMap::new(),
         };
         assert_eq!(rendering.bound("r", &Slots::new()), Err(Unbound("secrets".to_owned())));
         let slots = Slots::from([("secrets".to_owned(), "web-secret-1".to_owned())]);

@@ -125,6 +125,7 @@ pub fn admit(admission: &Admission<'_>, now: Timestamp) -> ReleaseStatus {
         in_use: None,
         workload,
         last_lines: false,
+        contested: None,
     };
     let seen = outcome::Seen {
         verdict: &Verdict::Progressing(APPLYING.to_owned()),
@@ -225,7 +226,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
     }
     let seen = outcome::Seen {
         verdict: &verdict,
-        contested: applied.contested.as_ref(),
+        contested: applied.contested.as_ref().or(observed.contested),
         in_the_way: applied.in_the_way.as_ref(),
         reported,
         stopping: stopping.as_ref(),

@@ -8,6 +8,7 @@ use super::Work;
 use super::binding::Bound;
 use super::decide::{Observed, Target, prune};
 use crate::kinds::ObjectRef;
+use crate::kinds::conditions::Reason;
 use crate::operator::cluster::ApiError;
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::may_run;
@@ -29,6 +30,7 @@ pub(super) struct Seen {
     in_use: Option<BTreeSet<String>>,
     workload: Workload,
     last_lines: bool,
+    contested: Option<Reason>,
 }
 
 impl Seen {
@@ -51,6 +53,7 @@ impl Seen {
             in_use: self.in_use.as_ref(),
             workload: &self.workload,
             last_lines: self.last_lines,
+            contested: self.contested.as_ref(),
         }
     }
 }
@@ -88,6 +91,8 @@ impl Work<'_> {
                 in_use = Some(observe::in_use(self.shared, &namespace, &kinds, self.owner()).await?);
             }
         }
+        let majors = running.map_or(&[][..], |running| &running.rendering.majors);
+        let contested = self.contested_major(&namespace, majors).await?;
         let contents = self.shared.index.lock();
         let revisions: BTreeMap<_, _> = contents
             .of_owner(self.owner())
@@ -100,6 +105,6 @@ impl Work<'_> {
         let lost = running
             .filter(|running| !revisions.contains_key(&ObjectKind::ControllerRevision.named(&running.revision)))
             .map(|running| self.stored_again(&namespace, running));
-        Ok(Seen { bound, namespace, live, revisions, lost, in_use, workload, last_lines })
+        Ok(Seen { bound, namespace, live, revisions, lost, in_use, workload, last_lines, contested })
     }
 }

@@ -37,6 +37,10 @@ impl Work<'_> {
     pub(super) async fn absent(&mut self, pause: Option<Pause>) -> Result<Option<Duration>, ApiError> {
         self.shared.forget_refusal(&self.owner().into());
         let namespace = self.status.namespace.clone().or_else(|| self.namespace_of_objects()).unwrap_or_default();
+        if pause.is_none() {
+            // Before its pods go: whoever calls it goes on elsewhere.
+            self.give_all(&namespace).await?;
+        }
         let mut live: BTreeMap<ObjectRef, Live> = BTreeMap::new();
         let mut pods = 0;
         if !namespace.is_empty() {

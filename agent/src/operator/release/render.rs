@@ -71,8 +71,9 @@ pub fn build(input: &Input<'_>) -> Rendering {
         Workload::Deployment => objects.push(deployment::deployment(input, &config)),
         Workload::Job => job = Some(job::job(input, &config)),
     }
-    let addresses =
-        input.release.endpoints.iter().map(|endpoint| (endpoint.name.clone(), service::address(input, endpoint)));
+    let endpoints = &input.release.endpoints;
+    let addresses = endpoints.iter().map(|endpoint| (endpoint.name.clone(), service::address(input, endpoint)));
+    let majors = endpoints.iter().map(|endpoint| (endpoint.name.clone(), service::major_address(input, endpoint)));
     let rendering = Rendering {
         renderer: RENDERER,
         image: input.release.image.clone(),
@@ -80,6 +81,8 @@ pub fn build(input: &Input<'_>) -> Rendering {
         objects,
         job,
         addresses: addresses.collect(),
+        major_addresses: majors.collect(),
+        majors: endpoints.iter().map(|endpoint| service::of_major(input, endpoint)).collect(),
         secrets: config.secrets,
     };
     #[cfg(feature = "failpoints")]
@@ -117,11 +120,11 @@ fn set(object: &mut Value, key: &str, value: Option<Value>) {
     }
 }
 
-/// Name of the Service of one endpoint: `component-endpoint-vMAJOR-MINOR`. Where the words could be split in two ways, or would
+/// Name of the Service of one endpoint: `component-endpoint-vMAJOR-MINOR`, or `…-vMAJOR`. Where the words could be split in two ways, or would
 /// be too long, it gets a hash.
 #[must_use]
-pub fn service_name(component: &str, endpoint: &Endpoint, track: &str) -> String {
-    let version = track.replace('.', "-");
+pub fn service_name(component: &str, endpoint: &Endpoint, version: &str) -> String {
+    let version = version.replace('.', "-");
     let plain = format!("{component}-{}-{version}", endpoint.name);
     let starts_with_letter = plain.starts_with(|c: char| c.is_ascii_lowercase());
     let one_word = endpoint.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());

@@ -63,6 +63,8 @@ pub struct Observed<'a> {
     pub workload: &'a Workload,
     /// Whether anybody may read the last lines of pods before they are stopped.
     pub last_lines: bool,
+    /// Why the Service of its major version is left as somebody else keeps making it, if so.
+    pub contested: Option<&'a Reason>,
 }
 
 #[derive(Debug, Clone, Copy)]

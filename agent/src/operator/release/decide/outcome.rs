@@ -202,8 +202,12 @@ fn counts(observed: &Observed<'_>, status: &mut ReleaseStatus) {
     pods.truncate(MAX_PODS);
     status.pods = pods;
     if let Some(target) = &observed.target {
-        let address =
-            |(name, address): (&String, &String)| EndpointState { name: name.clone(), address: address.clone() };
+        let majors = &target.rendering.major_addresses;
+        let address = |(name, address): (&String, &String)| EndpointState {
+            name: name.clone(),
+            address: address.clone(),
+            major_address: majors.get(name).cloned(),
+        };
         status.endpoints = target.rendering.addresses.iter().map(address).collect();
     }
 }

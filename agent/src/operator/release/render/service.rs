@@ -1,4 +1,4 @@
-//! Addresses: one Service per endpoint and version.
+//! Addresses: one Service per endpoint and version, and one per endpoint and major version.
 
 use protocol::document::Endpoint;
 use serde_json::{Value, json};
@@ -7,8 +7,18 @@ use super::Input;
 use super::pod;
 use crate::operator::object::ObjectKind;
 
+/// The Service of this version alone.
 pub(super) fn service(input: &Input<'_>, endpoint: &Endpoint) -> Value {
-    let mut service = super::head(input, ObjectKind::Service, &name(input, endpoint));
+    named(input, endpoint, &name(input, endpoint))
+}
+
+/// The Service of the major version, as it is while it leads to this release.
+pub(super) fn of_major(input: &Input<'_>, endpoint: &Endpoint) -> Value {
+    named(input, endpoint, &super::service_name(&input.release.owner.component, endpoint, major(input)))
+}
+
+fn named(input: &Input<'_>, endpoint: &Endpoint, name: &str) -> Value {
+    let mut service = super::head(input, ObjectKind::Service, name);
     let mut port = json!({
         "name": pod::as_port(&endpoint.name),
         "port": endpoint.port,
@@ -21,9 +31,18 @@ pub(super) fn service(input: &Input<'_>, endpoint: &Endpoint) -> Value {
     service
 }
 
-/// Where the endpoint answers inside the cluster.
+/// Where the endpoint of this version answers inside the cluster.
 pub(super) fn address(input: &Input<'_>, endpoint: &Endpoint) -> String {
-    let authority = format!("{}.{}.svc:{}", name(input, endpoint), input.namespace, endpoint.port);
+    address_of(input, endpoint, &name(input, endpoint))
+}
+
+/// Where its major version answers.
+pub(super) fn major_address(input: &Input<'_>, endpoint: &Endpoint) -> String {
+    address_of(input, endpoint, &super::service_name(&input.release.owner.component, endpoint, major(input)))
+}
+
+fn address_of(input: &Input<'_>, endpoint: &Endpoint, service: &str) -> String {
+    let authority = format!("{service}.{}.svc:{}", input.namespace, endpoint.port);
     let path = endpoint.base_path.as_deref().unwrap_or("/");
     match endpoint.kind.scheme() {
         Some(scheme) => format!("{scheme}://{authority}{path}"),
@@ -33,4 +52,9 @@ pub(super) fn address(input: &Input<'_>, endpoint: &Endpoint) -> String {
 
 fn name(input: &Input<'_>, endpoint: &Endpoint) -> String {
     super::service_name(&input.release.owner.component, endpoint, &input.release.owner.track)
+}
+
+/// `v1` of track `v1.2`.
+fn major<'a>(input: &'a Input<'_>) -> &'a str {
+    input.release.owner.track.split('.').next().unwrap_or_default()
 }

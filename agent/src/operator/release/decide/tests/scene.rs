@@ -40,6 +40,8 @@ pub(super) fn rendering(revision: &str) -> Rendering {
         job: None,
         secrets: BTreeMap::new(),
         addresses: BTreeMap::from([("http".to_owned(), "http://web-http.ns.svc:8080".to_owned())]),
+        majors: Vec::new(),
+        major_addresses: BTreeMap::new(),
     }
 }
 
@@ -190,6 +192,7 @@ impl Scene {
                 in_use: self.in_use.as_ref(),
                 lost: None,
                 last_lines: self.last_lines,
+                contested: None,
                 workload: &self.workload,
             },
             self.now,
