@@ -127,8 +127,8 @@ fn flag(message: impl Into<String>, hint: impl Into<String>) -> Stop {
 
 /// A rule that is broken by what does not come from the lists of the file.
 fn of_flags(problem: Problem, own_name: bool) -> Stop {
-    let Problem { field, message, hint, code: _ } = problem;
-    let hint = hint.unwrap_or_default();
+    let Problem { field, message, hint, code: _ } = &problem;
+    let hint = hint.as_deref().unwrap_or_default();
     match field.as_deref() {
         Some("/name") if own_name => {
             flag(format!("the name in the file: {message}"), format!("give another with --name; {hint}"))
@@ -136,6 +136,6 @@ fn of_flags(problem: Problem, own_name: bool) -> Stop {
         Some(field @ ("/name" | "/image" | "/type")) => {
             flag(format!("--{}: {message}", field.trim_start_matches('/')), hint)
         }
-        Some(_) | None => flag(message, hint),
+        Some(_) | None => Stop::File(vec![problem.into()]),
     }
 }

@@ -58,7 +58,7 @@ fn propose_variable(at: &str, variable: &Value, ledger: &mut Ledger, draft: &mut
     let why = if value.is_some() { String::new() } else { DECLARED.to_owned() };
     item.need(&format!("{at}/name"), "name", name.map(|name| json!(name)), why);
     if let Some(value) = value {
-        item.have(&format!("{at}/value"), "value", value.clone(), String::new());
+        item.ask(&format!("{at}/value"), "value", value.clone(), "", "the variable is declared without a value");
     }
     let shown: String = name.unwrap_or("the variable").chars().take(64).collect();
     let from = format!("{at}/valueFrom");

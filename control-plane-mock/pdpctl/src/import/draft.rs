@@ -1,15 +1,22 @@
 //! A component file in parts, each of which knows the fields that it comes from. The reader of component files judges it; what that
 //! refuses is taken back, part by part, until the rest is good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control_plane_model::component::{API_VERSION, Beside, Component, KIND, from_json_beside};
 use control_plane_model::problem::Problem;
 use protocol::document::ComponentType;
 use serde_json::{Map, Value, json};
 
-use super::item::{Field, Item, List};
+use super::item::{Field, Item, List, is_meant};
 use super::ledger::{Ledger, shown};
+
+/// What was taken back in a round, by its index at the beginning of it.
+#[derive(Default)]
+struct Round {
+    items: BTreeSet<usize>,
+    fields: BTreeMap<usize, Vec<&'static str>>,
+}
 
 /// A component file in parts.
 pub(super) struct Draft {
@@ -62,14 +69,14 @@ impl Draft {
                 }
                 Err(problems) => problems,
             };
-            let mut gone = Vec::new();
+            let mut round = Round::default();
             for problem in problems {
-                self.take_back(&problem, &places, &mut gone, ledger)?;
+                self.take_back(&problem, &places, &mut round, ledger)?;
             }
             let mut index = 0;
             self.items.retain(|_| {
                 index += 1;
-                !gone.contains(&(index - 1))
+                !round.items.contains(&(index - 1))
             });
         }
     }
@@ -94,7 +101,7 @@ impl Draft {
         &mut self,
         problem: &Problem,
         places: &BTreeMap<List, Vec<usize>>,
-        gone: &mut Vec<usize>,
+        round: &mut Round,
         ledger: &mut Ledger,
     ) -> Result<(), Problem> {
         let Problem { field, message, hint, code: _ } = problem;
@@ -106,30 +113,36 @@ impl Draft {
             hint.as_deref().unwrap_or("correct it, and import again, or write it into the component file by hand");
         let Some(index) = index.and_then(|index| index.parse::<usize>().ok()) else {
             // The list as a whole cannot be.
+            let subject = if message.starts_with("has ") { format!("`{key}` ") } else { String::new() };
             for index in of_list {
-                if let Some(item) = self.items.get(*index).filter(|_| !gone.contains(index)) {
-                    item.refuse(None, message, hint, ledger);
-                    gone.push(*index);
+                if let Some(item) = self.items.get(*index).filter(|_| round.items.insert(*index)) {
+                    item.refuse(None, &format!("{subject}{message}"), hint, ledger);
                 }
             }
             return Ok(());
         };
         let Some(index) = of_list.get(index).copied() else { return Err(problem.clone()) };
-        let Some(item) = self.items.get_mut(index).filter(|_| !gone.contains(&index)) else { return Ok(()) };
-        let meant: Vec<bool> = item.fields.iter().map(|field| field.is_meant_by(below)).collect();
+        let Some(item) = self.items.get_mut(index) else { return Err(problem.clone()) };
+        // One word on each is enough, and what is gone breaks no further rule.
+        let is_gone = |key: &&str| is_meant(key, below);
+        if round.items.contains(&index) || round.fields.get(&index).is_some_and(|keys| keys.iter().any(is_gone)) {
+            return Ok(());
+        }
+        let meant: Vec<bool> = item.fields.iter().map(|field| is_meant(field.key, below)).collect();
         let doubtful: Vec<bool> =
             meant.iter().zip(&item.fields).map(|(meant, field)| *meant && field.without.is_some()).collect();
         let meant = if doubtful.contains(&true) { doubtful } else { meant };
         let needed = meant.iter().zip(&item.fields).any(|(meant, field)| *meant && field.is_needed);
         if needed || !meant.contains(&true) {
             item.refuse(meant.iter().position(|meant| *meant).or(Some(0)), message, hint, ledger);
-            gone.push(index);
+            round.items.insert(index);
             return Ok(());
         }
         let mut meant = meant.into_iter();
         item.fields.retain(|field| {
             let stays = !meant.next().unwrap_or(false);
             if !stays {
+                round.fields.entry(index).or_default().push(field.key);
                 let end = field.without.map(|without| format!("; {without}")).unwrap_or_default();
                 field.from.iter().for_each(|from| ledger.refuse(from, format!("{message}{end}"), hint));
             }

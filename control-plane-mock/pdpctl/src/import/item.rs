@@ -122,13 +122,10 @@ impl Item {
     }
 }
 
-impl Field {
-    /// Whether it is what `below` names, a part of it, or the whole of it.
-    pub(super) fn is_meant_by(&self, below: &str) -> bool {
-        let key = self.key;
-        let within = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
-        !below.is_empty() && (key == below || within(below, key) || within(key, below))
-    }
+/// Whether the field of a key is what `below` names, a part of it, or the whole of it.
+pub(super) fn is_meant(key: &str, below: &str) -> bool {
+    let within = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    !below.is_empty() && (key == below || within(below, key) || within(key, below))
 }
 
 fn field(from: &str, key: &'static str, value: Value, why: String) -> Field {

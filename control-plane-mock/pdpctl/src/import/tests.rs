@@ -6,6 +6,7 @@ use std::path::Path;
 use control_plane_model::component::from_yaml;
 use serde_json::{Value, json};
 
+use super::ledger::Fate;
 use super::*;
 
 const IMAGE: &str = "registry.test/web@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -113,5 +114,25 @@ fn an_item_that_is_refused_names_what_is_to_blame() {
     assert_eq!(
         said("configurations.env[1].value").why,
         "its variable is left out because of configurations.env[1].name"
+    );
+}
+
+#[test]
+fn what_breaks_several_rules_goes_alone_and_a_list_that_is_too_long_goes_whole() {
+    let value = format!("\0{}", "x".repeat(40_000));
+    let variables = json!([{"name": "A", "value": value}, {"name": "B", "value": "2"}]);
+    let endpoint = |n: usize| json!({"name": format!("e{n}"), "service": {"port": 8000 + n}, "type": "TCP"});
+    let endpoints: Vec<_> = (0..17).map(endpoint).collect();
+    let tree = json!({"schemaVersion": "1.2", "configurations": {"env": variables}, "endpoints": endpoints});
+    let Import { component, rows, .. } = imported(&tree).unwrap_or_else(|stop| panic!("{stop:?}"));
+    let Component { env, endpoints, .. } = component.unwrap();
+    let values: Vec<_> = env.unwrap().into_iter().map(|variable| (variable.name, variable.value)).collect();
+    assert_eq!(values, [("A".to_owned(), None), ("B".to_owned(), Some("2".to_owned()))]);
+    assert_eq!(endpoints, None);
+    let said = |field: &str| rows.iter().find(|row| row.field == field).unwrap();
+    assert_eq!(said("endpoints[16].service.port").why, "`endpoints` has 17 items, 16 are allowed");
+    assert_eq!(
+        (said("configurations.env[0].name").fate, said("configurations.env[0].value").fate),
+        (Fate::Mapped, Fate::Refused)
     );
 }

@@ -90,11 +90,18 @@ pub(super) fn propose(tree: &Value, ledger: &mut Ledger, draft: &mut Draft) {
 /// Value, secret or file, under `key` or beside it.
 fn contents(at: &str, source: &Value, key: &'static str, item: &mut Item) {
     if let Some(value) = source.get("value").filter(|value| !value.is_null()) {
-        item.have(&format!("{at}/value"), key, value.clone(), String::new());
+        item.ask(
+            &format!("{at}/value"),
+            key,
+            value.clone(),
+            "",
+            "it is declared without, and each environment must give it",
+        );
     }
     let Some(from) = source.get("valueFrom") else { return };
     if let Some(path) = from.get("path").filter(|path| !path.is_null()) {
-        let (why, without) = ("that of the file is taken over", "the file is declared without content");
+        let (why, without) =
+            ("that of the file is taken over", "it is declared without, and each environment must give it");
         item.ask(&format!("{at}/valueFrom/path"), "contentFrom", path.clone(), why, without);
     }
     if let Some(secret) = from.get("secretKeyRef").filter(|secret| secret.is_object()) {
