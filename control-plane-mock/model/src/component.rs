@@ -17,6 +17,7 @@ use crate::problem::Problem;
 
 mod beside;
 mod check;
+mod foreign;
 mod overrides;
 mod read;
 mod shape;
@@ -24,8 +25,9 @@ mod tree;
 
 pub use beside::Beside;
 pub use check::{check, check_track};
+pub use foreign::Foreign;
 pub use overrides::Override;
-pub use read::{from_json, from_yaml, from_yaml_beside, from_yaml_with};
+pub use read::{from_json, from_json_beside, from_yaml, from_yaml_beside, from_yaml_with};
 pub use shape::known_keys;
 pub use tree::{Located, decoded, yaml_words};
 

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 use control_plane_model::{ComponentRow, Environment};
+use protocol::document::ComponentType;
 
 use super::age::duration;
 use super::catalog::kind::names_of;
@@ -96,6 +98,31 @@ pub(super) struct FileArgs {
     /// Replace a value of the file, may be given several times: image=…, env.NAME=…, scaling.replicas=2
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "file")]
     pub(super) sets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// Folder of the component: the one that holds .choreo, or workload.yaml
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(super) folder: PathBuf,
+    /// Name of the component, which most of these files do not hold
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Image by digest, which none of these files holds
+    #[arg(long, value_name = "IMAGE")]
+    pub(super) image: String,
+    /// What it becomes in the cluster; Service when left out if it has endpoints, else Worker
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(ComponentType::ALL.map(ComponentType::as_str)))]
+    pub(super) component_type: Option<String>,
+    /// File of DIR to read; the newest form of those that are there when left out
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(super) file: Option<String>,
+    /// Where to write the component file; standard output when left out
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(super) write: Option<PathBuf>,
+    /// Replace that file if it exists
+    #[arg(long, requires = "write")]
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 use control_plane_model::{ComponentRow, DataPlane};
 
-use super::args::{Act, ContextCommand, Deploy, Events, Global, History, Login, Logs, Rollback, Run, Shell, Status};
+use super::args::{
+    Act, ContextCommand, Deploy, Events, Global, History, Import, Login, Logs, Rollback, Run, Shell, Status,
+};
 use super::catalog::kind::names_of;
 use super::catalog::{Create, Delete, Get, Update};
 
@@ -76,6 +78,8 @@ pub(super) enum Command {
         #[arg(add = names_of::<DataPlane>())]
         name: String,
     },
+    /// Make a component file of one of Choreo or OpenChoreo, and say what becomes of each of its fields
+    Import(Import),
     /// Deploy a component file, or a release that exists (promotion)
     Deploy(Deploy),
     /// Show what is wanted, what runs, and why they differ

@@ -1,6 +1,5 @@
 //! deploy, restart, rollback, undeploy: asking for a change and waiting for its end.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use serde::Serialize;
 
 use super::args::{Act, Deploy, FileArgs, Global, Rollback, Where};
 use super::error::Error;
-use super::io::{Io, named, text_of};
+use super::io::{Io, named, text_of, within};
 use super::judge::{Expected, is_of, judge, title};
 use super::output::Format;
 use super::session::Session;
@@ -33,25 +32,10 @@ pub(super) fn component_file(ask: &FileArgs) -> Result<Component, Error> {
         .map_err(|problems| Error::File { path: named(path), problems })
 }
 
-/// Most that is read of a file beside a component file, in bytes: more than fits into a release.
-const MAX_BESIDE: u64 = 1024 * 1024;
-
 /// A file beside a component file; beside what comes from standard input lies what is in the current folder.
 fn beside(component: &Path, name: &str) -> Result<Vec<u8>, String> {
     let folder = component.parent().filter(|folder| *folder != Path::new("")).unwrap_or_else(|| Path::new("."));
-    let path = folder.join(name);
-    let failed = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    // A link in a checkout that somebody else made must not send out what lies elsewhere on the machine.
-    if !path.canonicalize().map_err(failed)?.starts_with(folder.canonicalize().map_err(failed)?) {
-        return Err(format!("{} leads out of the component file's folder; put the file itself there", path.display()));
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(&path).map_err(failed)?;
-    file.take(MAX_BESIDE + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BESIDE) {
-        return Err(format!("{} has more than {MAX_BESIDE} bytes; put it into the image", path.display()));
-    }
-    Ok(bytes)
+    within(folder, name)
 }
 
 /// `deploy`.

@@ -143,6 +143,30 @@ pub(super) fn text_of(path: &Path) -> Result<String, Error> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
+/// Most that is read of a file in a folder that somebody else made, in bytes: more than fits into a release.
+const MAX_WITHIN: u64 = 1024 * 1024;
+
+/// A file in a folder, and nowhere else; an error says in words why not.
+pub(super) fn within(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let path = folder.join(name);
+    let failed = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
+    // A link in a checkout that somebody else made must not send out what lies elsewhere on the machine.
+    if !path.canonicalize().map_err(failed)?.starts_with(folder.canonicalize().map_err(failed)?) {
+        return Err(format!("{} leads out of the component file's folder; put the file itself there", path.display()));
+    }
+    // A pipe would be waited for.
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(format!("{} is no file", path.display()));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&path).map_err(failed)?;
+    file.take(MAX_WITHIN + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_WITHIN) {
+        return Err(format!("{} has more than {MAX_WITHIN} bytes; put it into the image", path.display()));
+    }
+    Ok(bytes)
+}
+
 /// What a file is called in complaints.
 pub(super) fn named(path: &Path) -> String {
     if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }

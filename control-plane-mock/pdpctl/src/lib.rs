@@ -2,8 +2,8 @@
 //!
 //! [`run`] takes arguments and an [`Io`] and returns an exit code, so that tests run whole commands in process. What is
 //! decided (tables, ages, when waiting ends, what a frame of progress shows) is pure and apart from what talks. Results go to
-//! standard output, progress and complaints to standard error. It reads its contexts, the component file and tokens' files,
-//! and writes the contexts only.
+//! standard output, progress and complaints to standard error. It reads its contexts, the component file, tokens' files and what
+//! is imported, and writes its contexts and imported component files only.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,6 +20,7 @@ mod contexts;
 mod deployments;
 mod error;
 mod events;
+mod import;
 mod io;
 mod judge;
 mod logs;
@@ -96,6 +97,7 @@ async fn command(cli: Cli, io: &mut Io) -> Result<(), Error> {
         Command::Delete { kind } => kind.run(io, &global).await,
         Command::Revoke { name, yes } => catalog::data_planes::revoke(io, &global, &name, yes).await,
         Command::Adopt { name } => catalog::data_planes::adopt(io, &global, &name).await,
+        Command::Import(ask) => import::command::run(io, &global, &ask),
         Command::Deploy(ask) => deployments::deploy(io, &global, ask).await,
         Command::Restart(ask) => deployments::restart(io, &global, ask).await,
         Command::Rollback(ask) => deployments::rollback(io, &global, ask).await,

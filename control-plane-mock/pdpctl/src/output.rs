@@ -59,7 +59,11 @@ pub(super) fn say(
     io.print(&text)
 }
 
-fn structured(format: Format, value: &impl Serialize) -> Result<String, Error> {
+/// `value` as JSON or YAML, with nothing in it that would steer a terminal.
+///
+/// # Errors
+/// It cannot be written so.
+pub(super) fn structured(format: Format, value: &impl Serialize) -> Result<String, Error> {
     let failed = |error: String| Error::Pipe(std::io::Error::other(error));
     let json = serde_json::to_string_pretty(value).map_err(|error| failed(error.to_string()))?;
     // JSON is YAML as well, and has an escape for every character.
@@ -74,6 +78,6 @@ fn structured(format: Format, value: &impl Serialize) -> Result<String, Error> {
 }
 
 /// Whether a character of JSON, which only strings have, would steer a terminal. Lines end outside of strings.
-fn is_escaped(c: char) -> bool {
+pub(super) fn is_escaped(c: char) -> bool {
     steers(c) && c != '\n'
 }

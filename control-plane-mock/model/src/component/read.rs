@@ -6,11 +6,9 @@
 use serde_json::Value;
 
 use super::beside::Beside;
-use super::{API_VERSION, Component, KIND, Located, Override, beside, check, shape, tree};
+use super::shape::Shape;
+use super::{API_VERSION, Component, KIND, Located, Override, beside, check, tree};
 use crate::problem::Problem;
-
-/// Longest file that is read, in bytes. A Release document may have 256 KiB.
-const MAX_FILE: usize = 512 * 1024;
 
 /// Reads a component file.
 ///
@@ -33,11 +31,7 @@ pub fn from_yaml_with(text: &str, overrides: &[Override]) -> Result<Component, V
 /// # Errors
 /// Everything that is wrong with it, in the order of lines; files that `read` cannot give.
 pub fn from_yaml_beside(text: &str, overrides: &[Override], read: &Beside<'_>) -> Result<Component, Vec<Located>> {
-    if text.len() > MAX_FILE {
-        let sentence = format!("the file has {} bytes, {MAX_FILE} are allowed", text.len());
-        return Err(vec![Problem::invalid("", sentence).into()]);
-    }
-    let (mut tree, lines) = tree::read(text).map_err(|located| vec![located])?;
+    let (mut tree, lines) = tree::read(text, Shape::of_components()).map_err(|located| vec![located])?;
     overrides.iter().for_each(|change| change.apply(&mut tree));
     let missing = beside::put(&mut tree, read);
     let problems = if missing.is_empty() {
@@ -69,8 +63,16 @@ pub fn from_yaml_beside(text: &str, overrides: &[Override], read: &Beside<'_>) -
 /// # Errors
 /// Everything that is wrong with it.
 pub fn from_json(value: &Value) -> Result<Component, Vec<Problem>> {
+    from_json_beside(value, &beside::nothing)
+}
+
+/// The same, with the files that lie beside it.
+///
+/// # Errors
+/// Everything that is wrong with it; files that `read` cannot give.
+pub fn from_json_beside(value: &Value, read: &Beside<'_>) -> Result<Component, Vec<Problem>> {
     let mut value = value.clone();
-    let problems = beside::put(&mut value, &beside::nothing);
+    let problems = beside::put(&mut value, read);
     if problems.is_empty() { judged(&value) } else { Err(problems) }
 }
 
@@ -104,7 +106,7 @@ fn complaints(tree: &Value) -> Vec<Problem> {
         }
     }
     let mut found = Vec::new();
-    shape::complaints(tree, "", &mut found);
+    Shape::of_components().complaints(tree, "", &mut found);
     found
 }
 

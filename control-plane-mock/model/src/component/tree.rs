@@ -7,8 +7,14 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess
 use serde_json::Value;
 use serde_saphyr::Error;
 
-use super::shape;
+use super::shape::Shape;
 use crate::problem::Problem;
+
+/// Longest file that is read, in bytes. A Release document may have 256 KiB.
+const MAX_FILE: usize = 512 * 1024;
+
+/// Most that the names of all places may take together, in bytes: deep below long keys each value has a long one.
+const MAX_PLACES: usize = 32 * 1024 * 1024;
 
 /// A problem and where it stands in the text.
 #[derive(Debug, Clone)]
@@ -45,10 +51,14 @@ pub fn decoded(bytes: Vec<u8>) -> Result<String, Located> {
 }
 
 /// Reads YAML, one document of it.
-pub(super) fn read(text: &str) -> Result<(Value, Lines), Located> {
+pub(super) fn read(text: &str, shape: Shape<'_>) -> Result<(Value, Lines), Located> {
+    if text.len() > MAX_FILE {
+        let sentence = format!("the file has {} bytes, {MAX_FILE} are allowed", text.len());
+        return Err(Problem::invalid("", sentence).into());
+    }
     let mut lines = Lines::default();
     let tree = serde_saphyr::with_deserializer_from_str(without_end(text), |input| {
-        Node { pointer: String::new(), lines: &mut lines }.deserialize(input)
+        Node { pointer: String::new(), lines: &mut lines, shape }.deserialize(input)
     });
     tree.map(|tree| (tree, lines)).map_err(|error| located(&error))
 }
@@ -128,32 +138,46 @@ pub fn yaml_words(error: &Error) -> Option<(String, &'static str)> {
 
 /// Lines of keys, by JSON pointer.
 #[derive(Default)]
-pub(super) struct Lines(BTreeMap<String, u64>);
+pub(super) struct Lines {
+    lines: BTreeMap<String, u64>,
+    /// What the names of all places have taken.
+    spent: usize,
+}
 
 impl Lines {
     /// Line of a pointer: its own, else that of the first thing below it, else its parent's.
     pub(super) fn of(&self, pointer: &str) -> Option<u64> {
         let below = format!("{pointer}/");
-        self.0
+        self.lines
             .get(pointer)
             .or_else(|| {
-                self.0.range(below.clone()..).next().filter(|(key, _)| key.starts_with(&below)).map(|(_, line)| line)
+                self.lines
+                    .range(below.clone()..)
+                    .next()
+                    .filter(|(key, _)| key.starts_with(&below))
+                    .map(|(_, line)| line)
             })
             .copied()
             .or_else(|| pointer.rsplit_once('/').and_then(|(parent, _)| self.of(parent)))
+    }
+
+    fn spend<E: serde::de::Error>(&mut self, pointer: &str) -> Result<(), E> {
+        self.spent += pointer.len();
+        if self.spent > MAX_PLACES { Err(E::custom("too much lies too deep")) } else { Ok(()) }
     }
 }
 
 struct Node<'a> {
     pointer: String,
     lines: &'a mut Lines,
+    shape: Shape<'a>,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
-        if shape::is_text(&self.pointer) {
+        if self.shape.is_text(&self.pointer) {
             return Ok(Option::<String>::deserialize(input)?.map_or(Value::Null, Value::String));
         }
         input.deserialize_any(self)
@@ -184,7 +208,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        let number = shape::is_number(&self.pointer).then(|| value.parse::<i64>().ok()).flatten();
+        let number = self.shape.is_number(&self.pointer).then(|| value.parse::<i64>().ok()).flatten();
         Ok(number.map_or_else(|| value.into(), Value::from))
     }
 
@@ -202,9 +226,11 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(item) = items
-            .next_element_seed(Node { pointer: format!("{}/{}", self.pointer, all.len()), lines: &mut *self.lines })?
-        {
+        loop {
+            let pointer = format!("{}/{}", self.pointer, all.len());
+            self.lines.spend(&pointer)?;
+            let node = Node { pointer, lines: &mut *self.lines, shape: self.shape };
+            let Some(item) = items.next_element_seed(node)? else { break };
             all.push(item);
         }
         Ok(Value::Array(all))
@@ -214,8 +240,9 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut all = serde_json::Map::new();
         while let Some(key) = members.next_key::<serde_saphyr::Spanned<String>>()? {
             let pointer = format!("{}/{}", self.pointer, key.value.replace('~', "~0").replace('/', "~1"));
-            self.lines.0.insert(pointer.clone(), key.referenced.line());
-            let value = members.next_value_seed(Node { pointer, lines: &mut *self.lines })?;
+            self.lines.spend(&pointer)?;
+            self.lines.lines.insert(pointer.clone(), key.referenced.line());
+            let value = members.next_value_seed(Node { pointer, lines: &mut *self.lines, shape: self.shape })?;
             all.insert(key.value, value);
         }
         Ok(Value::Object(all))

@@ -8,6 +8,7 @@ mod common;
 
 mod command_line;
 mod fake;
+mod import;
 mod scripted;
 mod server;
 mod shell;
