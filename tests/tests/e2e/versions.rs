@@ -1,7 +1,7 @@
 //! Versions beside each other: callers of a major version are led to its newest minor version, without a failed request.
 
 use serde_json::Value;
-use tests::installation::Place;
+use tests::installation::{Place, get};
 use tests::load::beside;
 use tests::support::{LIMIT, agent, component, diagnose, object, phase, place};
 use tests::testbed::{Sample, Testbed, wait_until};
@@ -14,6 +14,9 @@ async fn callers_of_a_major_version_are_led_to_its_newest_minor_version_without_
     let service = leads_to(&place, "v1", "v1.0").await;
     let address = service["spec"]["clusterIP"].as_str().unwrap();
     let address = format!("{address}:{}", service["spec"]["ports"][0]["port"]).parse().unwrap();
+    // The node takes up a new Service a moment after the pods are ready.
+    let answers = || async { get(bed, address, "/version").await.map_err(|error| error.to_string()) };
+    wait_until(LIMIT, "the new Service to answer", answers).await.unwrap();
     let kept = beside::start(bed, address, true).unwrap();
     let single = beside::start(bed, address, false).unwrap();
 
