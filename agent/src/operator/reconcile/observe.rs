@@ -169,6 +169,10 @@ pub async fn rendering(
         return Ok(None);
     };
     let ours = object::label(&object, RELEASE) == Some(release) && shared.is_ours(object::label(&object, DATA_PLANE));
+    if ours {
+        // While the watch is late it would count as lost.
+        absorb(shared, &Place::new(ObjectKind::ControllerRevision, namespace, revision), &object);
+    }
     let rendering = Rendering::read(&object).ok().filter(|_| ours);
     Ok(rendering.inspect(|rendering| shared.remember_rendering(namespace, revision, rendering)).map(Arc::new))
 }
