@@ -274,7 +274,8 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
                 | View::Deployment(_)
                 | View::ReplicaSet(_)
                 | View::Slice(_)
-                | View::Job(_) => None,
+                | View::Job(_)
+                | View::Autoscaler(_) => None,
             });
         of_job.collect()
     };

@@ -23,6 +23,7 @@ mod paused;
 mod reach;
 mod refusals;
 mod removal;
+mod scaled;
 mod secrets;
 mod tasks;
 mod versions;

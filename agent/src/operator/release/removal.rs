@@ -62,6 +62,7 @@ impl Work<'_> {
                     | ObjectKind::Service
                     | ObjectKind::Deployment
                     | ObjectKind::PodDisruptionBudget
+                    | ObjectKind::HorizontalPodAutoscaler
                     | ObjectKind::ControllerRevision
                     | ObjectKind::Job => {
                         live.insert(place.reference(), observe::plain(self.shared, self.owner(), tracked));

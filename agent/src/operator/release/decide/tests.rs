@@ -17,6 +17,7 @@ use crate::operator::world::workload::{DeploymentView, PodView, ReplicaSetView, 
 mod dies;
 mod edits;
 mod removal;
+mod scaling;
 mod scene;
 mod sentences;
 mod words;

@@ -22,6 +22,7 @@ fn rolling(pods: Vec<PodView>) -> Workload {
         replica_sets: vec![set("old", "1"), set("new", "2")],
         pods,
         slices: vec![],
+        autoscaler: None,
     }
 }
 
