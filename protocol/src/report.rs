@@ -68,7 +68,7 @@ pub fn digest(state: Option<&State>) -> String {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Replicas {
-    /// As the release asks, or an autoscaler has set.
+    /// As the release asks.
     pub desired: i32,
     /// Of the newest rendering.
     pub updated: i32,

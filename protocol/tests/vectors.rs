@@ -114,15 +114,6 @@ fn bodies() -> Value {
             json!({"type": "Worker", "endpoints": [{"name": "a", "port": 80, "kind": "HTTP"}]}),
         ),
         ("a task that scales", json!({"type": "ManualTask", "scaling": {"replicas": 2}})),
-        ("an autoscaler", json!({"scaling": {"min": 2, "max": 6, "cpu": 70, "memory": 80}})),
-        ("an autoscaler and a fixed number of pods", json!({"scaling": {"replicas": 2, "max": 6, "cpu": 70}})),
-        ("an autoscaler with bounds the wrong way round", json!({"scaling": {"min": 7, "max": 6, "cpu": 70}})),
-        ("an autoscaler that scales by nothing", json!({"scaling": {"max": 6}})),
-        ("bounds of no autoscaler", json!({"scaling": {"min": 2, "cpu": 70}})),
-        (
-            "an autoscaler by a part of no request",
-            json!({"scaling": {"max": 6, "cpu": 70}, "resources": {"cpuRequest": "0"}}),
-        ),
         ("a Service with settings of a task", json!({"task": {"retries": 1}})),
         (
             "an endpoint that others see",

@@ -84,8 +84,6 @@ kinds! {
     /// Pods that serve.
     Deployment: "apps/v1", "deployments", Watched;
     PodDisruptionBudget: "policy/v1", "poddisruptionbudgets", Watched;
-    /// Chooses how many pods serve.
-    HorizontalPodAutoscaler: "autoscaling/v2", "horizontalpodautoscalers", Watched;
     /// Stored renderings.
     ControllerRevision: "apps/v1", "controllerrevisions", Watched;
     /// Runs of tasks.

@@ -274,8 +274,7 @@ async fn look(shared: &Shared, status: &crate::kinds::TaskRunStatus) -> Result<J
                 | View::Deployment(_)
                 | View::ReplicaSet(_)
                 | View::Slice(_)
-                | View::Job(_)
-                | View::Autoscaler(_) => None,
+                | View::Job(_) => None,
             });
         of_job.collect()
     };

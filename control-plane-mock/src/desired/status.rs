@@ -206,7 +206,7 @@ fn accepted(
     let is_true = |kind: &str| state.and_then(|state| condition(state, kind));
     // Facts report the first outcome only. If an edit in the cluster made the release ready later, the state's condition counts.
     let fact = |kind: FactKind| fact(kind).filter(|_| is_true("Ready").is_none());
-    let changed = ["Modified", "ImageRewritten", "CannotScale"].into_iter().filter_map(is_true);
+    let changed = ["Modified", "ImageRewritten"].into_iter().filter_map(is_true);
     let changed: String = changed.map(|what| format!("; {}", what.message)).collect();
     let tail = format!("{changed}{stale}");
     let back = fact(FactKind::RolledBack).map(|fact| &fact.message);
@@ -265,7 +265,7 @@ fn worst(state: &State) -> Option<&Condition> {
     // Conditions that do not explain why it is not ready.
     let other = |c: &Condition| {
         let kind = c.condition_type.as_str();
-        matches!(kind, "Ready" | "Prepared" | "Removed" | "Concluded" | "Modified" | "ImageRewritten" | "CannotScale")
+        matches!(kind, "Ready" | "Prepared" | "Removed" | "Concluded" | "Modified" | "ImageRewritten")
     };
     let wrong = |c: &&Condition| !other(c) && c.status == "True";
     let named = |kind: &str| state.conditions.iter().find(|c| c.condition_type == kind);

@@ -257,7 +257,7 @@ pub enum Visibility {
     Public,
 }
 
-/// Number of pods: a fixed one, or with `max` one that an autoscaler chooses. Without both: one pod.
+/// Number of pods.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
@@ -265,22 +265,6 @@ pub struct Scaling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
-    /// Fewest pods that the autoscaler leaves; 1 when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub min: Option<i32>,
-    /// Most pods that the autoscaler makes. With it there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max: Option<i32>,
-    /// CPU that pods shall use on average, in percent of what each requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub cpu: Option<i32>,
-    /// Memory that pods shall use on average, in percent of what each requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub memory: Option<i32>,
 }
 
 /// Requests and limits of one pod, in Kubernetes quantities.

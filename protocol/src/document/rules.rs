@@ -21,7 +21,6 @@ use crate::text::steers;
 
 mod form;
 mod probes;
-mod scaling;
 
 /// Longest name of a variable: it is a key of a ConfigMap or Secret.
 const MAX_VARIABLE: usize = 249;
@@ -55,9 +54,6 @@ pub fn of_release(spec: &ReleaseSpec) -> Vec<Breach> {
     }
     if let Some(probes) = &spec.probes {
         found.probes(probes);
-    }
-    if let Some(scaling) = &spec.scaling {
-        found.scaling(scaling, spec.resources.as_ref());
     }
     found.volumes(spec);
     found.deadline(spec);

@@ -26,15 +26,7 @@ fn is_decided(kind: &str) -> bool {
 
 /// Kinds that are watched, and that are created for a release only.
 fn is_followed(kind: &str) -> bool {
-    matches!(
-        kind,
-        "Deployment"
-            | "Service"
-            | "ConfigMap"
-            | "PodDisruptionBudget"
-            | "HorizontalPodAutoscaler"
-            | "ControllerRevision"
-    )
+    matches!(kind, "Deployment" | "Service" | "ConfigMap" | "PodDisruptionBudget" | "ControllerRevision")
 }
 
 fn version(object: &Value) -> u64 {

@@ -38,9 +38,8 @@ impl World {
                 let image = if *bad { "bad" } else { "web" };
                 // Two minor versions of each component.
                 let (component, minor) = (release / 2, release % 2);
-                let scaling = if *content == 4 { r#","scaling":{"max":3,"cpu":70}"# } else { "" };
                 let body = format!(
-                    r#"{{"state":"Present","environment":"{ENVIRONMENT}","owner":{{"component":"c{component}","track":"v1.{minor}"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]{scaling}}}"#
+                    r#"{{"state":"Present","environment":"{ENVIRONMENT}","owner":{{"component":"c{component}","track":"v1.{minor}"}},"type":"Service","image":"registry.example/{image}@sha256:{content:064x}","endpoints":[{{"name":"http","port":8080,"kind":"HTTP"}}],"env":[{{"name":"CONTENT","value":"{content}"}}]}}"#
                 );
                 (Kind::Release, format!("r{release}"), body)
             }

@@ -183,6 +183,7 @@ fn id_at(path: &Path) -> Option<Id> {
         ("releases", "Release"),
         ("taskruns", "TaskRun"),
         ("customresourcedefinitions", "CustomResourceDefinition"),
+        ("horizontalpodautoscalers", "HorizontalPodAutoscaler"),
         ("persistentvolumeclaims", "PersistentVolumeClaim"),
         ("statefulsets", "StatefulSet"),
         ("daemonsets", "DaemonSet"),

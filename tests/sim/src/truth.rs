@@ -35,9 +35,7 @@ pub(super) fn untrue(api: &Api) -> Vec<String> {
             "Release" => {
                 let objects = object.pointer("/status/objects").and_then(Value::as_array).into_iter().flatten();
                 let named = objects.filter_map(|one| Some((one.get("kind")?.as_str()?, one.get("name")?.as_str()?)));
-                expected.extend(named.filter(|(kind, _)| {
-                    matches!(*kind, "Deployment" | "PodDisruptionBudget" | "HorizontalPodAutoscaler")
-                }));
+                expected.extend(named.filter(|(kind, _)| matches!(*kind, "Deployment" | "PodDisruptionBudget")));
             }
             _ => {}
         }

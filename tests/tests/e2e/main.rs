@@ -23,7 +23,6 @@ mod paused;
 mod reach;
 mod refusals;
 mod removal;
-mod scaled;
 mod secrets;
 mod tasks;
 mod versions;

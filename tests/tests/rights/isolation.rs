@@ -162,61 +162,7 @@ pub(crate) fn isolation(places: &Places) -> Vec<Attack> {
         ),
     ]);
     attacks.extend(budgets(ours));
-    attacks.extend(autoscalers(ours));
     attacks
-}
-
-fn autoscalers(ours: &str) -> Vec<Attack> {
-    let path =
-        |version: &str| format!("/apis/autoscaling/{version}/namespaces/{ours}/horizontalpodautoscalers?dryRun=All");
-    let cpu = || {
-        let target = json!({"type": "Utilization", "averageUtilization": 1});
-        json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}])
-    };
-    let asked = |target: Value, more: Value| {
-        let mut made = json!({
-            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "thief", "labels": {RELEASE: "thief"}},
-            "spec": {"scaleTargetRef": target, "maxReplicas": 1000, "metrics": cpu()},
-        });
-        made["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Some(made)
-    };
-    let deployment = |name: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
-    let database = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "thief"});
-    let address =
-        json!({"type": "External", "external": {"metric": {"name": "m"}, "target": {"type": "Value", "value": "1"}}});
-    let mut older = json!({
-        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "thief", "labels": {RELEASE: "thief"}},
-        "spec": {"scaleTargetRef": deployment("thief"), "maxReplicas": 1000},
-    });
-    older["spec"]["targetCPUUtilizationPercentage"] = 1.into();
-    let shape = "horizontalpodautoscalers of pdp-agent: spec";
-    let own = "scales the Deployment of its own release";
-    vec![
-        attack(
-            "scales a Deployment of the customer",
-            "POST",
-            path("v2"),
-            asked(deployment("customers"), json!({})),
-            own,
-        ),
-        attack("scales what is no Deployment", "POST", path("v2"), asked(database, json!({})), shape),
-        attack(
-            "scales by what is outside of the cluster",
-            "POST",
-            path("v2"),
-            asked(deployment("thief"), json!({"metrics": [address]})),
-            shape,
-        ),
-        attack(
-            "scales at a pace of its own",
-            "POST",
-            path("v2"),
-            asked(deployment("thief"), json!({"behavior": {"scaleDown": {"selectPolicy": "Disabled"}}})),
-            shape,
-        ),
-        attack("scales by an older version of the API", "POST", path("v1"), Some(older), shape),
-    ]
 }
 
 fn budgets(ours: &str) -> Vec<Attack> {

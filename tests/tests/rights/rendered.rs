@@ -70,7 +70,6 @@ pub(crate) fn workloads(places: &Places) -> Vec<Value> {
                     {"name": "udp", "port": 5353, "kind": "UDP"},
                 ],
                 "probes": {"startup": probe, "liveness": command, "readiness": {"port": 8080}},
-                "scaling": {"min": 2, "max": 6, "cpu": 70, "memory": 80},
             }),
         ),
         ("bare", json!({"owner": {"component": "bare", "track": "v1.0"}, "type": "Service"})),

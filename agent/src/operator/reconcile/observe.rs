@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use protocol::mutant::{self, Mutant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::autoscaler::{self, Bounds};
+use super::autoscaler;
 use super::rendering::Rendering;
 use super::shared::Shared;
 use super::write::Live;
@@ -35,29 +34,6 @@ fn owns(shared: &Shared, owner: Owner<'_>, found: &Tracked) -> bool {
 /// # Errors
 /// The API server refused or did not answer.
 pub async fn wanted(shared: &Shared, owner: Owner<'_>, wanted: &Value) -> Result<Option<Live>, ApiError> {
-    within(shared, owner, wanted, None).await
-}
-
-/// How `wanted`, one of `all` the objects of a release, is in the cluster; none if it is not there.
-///
-/// # Errors
-/// The API server refused or did not answer.
-pub async fn of_release(
-    shared: &Shared,
-    owner: Owner<'_>,
-    wanted: &Value,
-    all: &[Value],
-) -> Result<Option<Live>, ApiError> {
-    within(shared, owner, wanted, autoscaler::bounds(wanted, all)).await
-}
-
-/// `bounds`: between which numbers of pods an autoscaler of ours keeps it.
-async fn within(
-    shared: &Shared,
-    owner: Owner<'_>,
-    wanted: &Value,
-    bounds: Option<Bounds>,
-) -> Result<Option<Live>, ApiError> {
     let Some((kind, reference)) = object::reference(wanted) else { return Ok(None) };
     let place = place(wanted, kind, &reference);
     let fingerprint = Mark::of(wanted);
@@ -90,20 +66,13 @@ async fn within(
     };
     let found = absorb(shared, &place, &object);
     let mut drift = compare::drift(wanted, &object);
-    let differs = drift.iter().any(|path| path == autoscaler::REPLICAS);
-    let autoscaled = match bounds {
-        Some(bounds) => Some(bounds.kept(&object)),
-        None if differs => autoscaler::replicas(&shared.cluster, &place, &object).await?,
-        None => None,
-    };
-    if autoscaled.is_some() {
-        drift.retain(|path| path != autoscaler::REPLICAS);
-        if autoscaled != autoscaler::number(&object) {
-            drift.push(autoscaler::REPLICAS.to_owned());
-        }
+    let mut autoscaled = None;
+    if drift.iter().any(|path| path == autoscaler::REPLICAS) {
+        autoscaled = autoscaler::replicas(&shared.cluster, &place, &object).await?;
+        drift.retain(|path| path != autoscaler::REPLICAS || autoscaled.is_none());
     }
-    // Without one of ours, no event tells when an autoscaler is gone: the object is read again each time.
-    if drift.is_empty() && (autoscaled.is_none() || bounds.is_some()) {
+    // With an autoscaler the object is read again each time: no event tells when the autoscaler is gone.
+    if drift.is_empty() && autoscaled.is_none() {
         let mark = if !kind.is_followed() { unwatched(shared, owner) } else { found.mark };
         shared.index.lock().verify(place.clone(), mark, fingerprint);
     }
@@ -255,10 +224,6 @@ fn tracked(kind: ObjectKind, object: &Value) -> Tracked {
         }
         ObjectKind::Job => {
             Job::deserialize(object).map_or(View::Nothing, |object| View::Job(Box::new(view::job(&object))))
-        }
-        ObjectKind::HorizontalPodAutoscaler => {
-            let view = |object: HorizontalPodAutoscaler| View::Autoscaler(Box::new(view::autoscaler(&object)));
-            HorizontalPodAutoscaler::deserialize(object).map_or(View::Nothing, view)
         }
         ObjectKind::Namespace
         | ObjectKind::RoleBinding

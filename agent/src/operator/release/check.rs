@@ -20,7 +20,7 @@ use crate::operator::reconcile::write::Live;
 /// # Errors
 /// They would not be accepted, or the cluster could not be asked, or our account may not ask.
 pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value], serves: bool) -> Result<(), Halt> {
-    let tries = join_all(objects.iter().map(|object| one(shared, owner, object, objects, serves))).await;
+    let tries = join_all(objects.iter().map(|object| one(shared, owner, object, serves))).await;
     let mut refusals = Vec::new();
     for result in tries.into_iter().flatten() {
         match result {
@@ -37,14 +37,8 @@ pub async fn check(shared: &Shared, owner: Owner<'_>, objects: &[Value], serves:
 }
 
 /// The answers about one object, and about a pod of it.
-async fn one(
-    shared: &Shared,
-    owner: Owner<'_>,
-    object: &Value,
-    all: &[Value],
-    serves: bool,
-) -> [Result<(), ApiError>; 2] {
-    let live = match observe::of_release(shared, owner, object, all).await {
+async fn one(shared: &Shared, owner: Owner<'_>, object: &Value, serves: bool) -> [Result<(), ApiError>; 2] {
+    let live = match observe::wanted(shared, owner, object).await {
         Ok(live) => live,
         Err(error) => return [Err(error), Ok(())],
     };
@@ -59,7 +53,7 @@ async fn one(
     };
     let pod = async {
         match one_pod(object).filter(|_| live.as_ref().is_none_or(changes_pods)) {
-            Some(pod) => try_pod(shared, object, &pod, live.as_ref()).await,
+            Some(pod) => try_pod(shared, object, &pod, live.is_some()).await,
             None => Ok(()),
         }
     };
@@ -71,19 +65,19 @@ fn changes_pods(live: &Live) -> bool {
     !live.ours || live.drift.iter().any(|path| path.starts_with("/spec/template"))
 }
 
-async fn try_pod(shared: &Shared, workload: &Value, pod: &Value, runs: Option<&Live>) -> Result<(), ApiError> {
+async fn try_pod(shared: &Shared, workload: &Value, pod: &Value, runs: bool) -> Result<(), ApiError> {
     let Err(error) = shared.cluster.try_create(pod).await else { return Ok(()) };
     // A task makes its pod when it is run, and a release of no replicas makes none: what is full now may have room then.
     if error.class() == Class::Quota && (is(workload, ObjectKind::Job) || replicas(workload) == 0) {
         return Ok(());
     }
-    let Some(live) = runs else { return Err(error) };
+    if !runs {
+        return Err(error);
+    }
     let Some((kind, reference)) = object::reference(workload) else { return Err(error) };
     let namespace = workload.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
     let Some(present) = shared.cluster.get(kind, namespace, &reference.name).await? else { return Err(error) };
-    // As many as an autoscaler has made are rolled, whatever the release begins with.
-    let wanted = live.autoscaled.unwrap_or_else(|| replicas(workload));
-    let (class, now) = (error.class(), replicas(&present));
+    let (class, wanted, now) = (error.class(), replicas(workload), replicas(&present));
     // A rolling update to fewer pods needs no room, or makes it.
     if class == Class::Quota && wanted < now {
         return Ok(());

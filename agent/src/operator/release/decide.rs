@@ -216,12 +216,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision<ReleaseStatus
         writes.append(&mut applied.switches);
     }
     if writes.is_empty() && status.rollout.is_none() && verdict == Verdict::Serving && observed.paused.is_none() {
-        // While it was rolled out nobody looked for what it does not want any more: the next round does.
-        if observed.status.rollout.is_none() {
-            writes.extend(prune::prune(observed, &mut status));
-        } else if prune::is_due(observed) {
-            wake = Some(Duration::ZERO);
-        }
+        writes.extend(prune::prune(observed, &mut status));
     }
     // After a restart, or for a run, it would be found nowhere else.
     if observed.paused.is_none()
@@ -264,22 +259,7 @@ fn verdict(observed: &Observed<'_>, applied: &Applied) -> Verdict {
     if mutant::is(Mutant::ReadyTooEarly) {
         return Verdict::Serving;
     }
-    let services: Vec<_> = of_kind(ObjectKind::Service).collect();
-    if applied.writes.is_empty() && is_out(observed) {
-        observed.workload.verdict_once_out(&services)
-    } else {
-        observed.workload.verdict(&services)
-    }
-}
-
-/// Whether all pods of what shall run have served at once before.
-fn is_out(observed: &Observed<'_>) -> bool {
-    let is_back = || conditions::is_true(&observed.status.conditions, outcome::ROLLED_BACK);
-    match content_state(observed.status, observed.identity) {
-        ContentState::Effective => true,
-        ContentState::Failed => is_back(),
-        ContentState::New | ContentState::Rolling => false,
-    }
+    observed.workload.verdict(&of_kind(ObjectKind::Service).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -64,10 +64,9 @@ impl Work<'_> {
         let namespace = self.status.namespace.clone().unwrap_or_default();
         let running = bound.running.as_ref();
         let mut live = BTreeMap::new();
-        let wanted = running.map_or(&[][..], |running| running.objects.as_slice());
-        for object in wanted {
+        for object in running.iter().flat_map(|running| &running.objects) {
             if let (Some((_, reference)), Some(found)) =
-                (object::reference(object), observe::of_release(self.shared, self.owner(), object, wanted).await?)
+                (object::reference(object), observe::wanted(self.shared, self.owner(), object).await?)
             {
                 live.insert(reference, found);
             }

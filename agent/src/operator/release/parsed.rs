@@ -6,7 +6,7 @@
 
 use protocol::document::{
     Breach, ComponentType, ConfigFile, Encoding, Endpoint, EnvVar, PROGRESS_DEADLINE_SECONDS, Probes, ReleaseOwner,
-    ReleaseSpec, Resources, Scaling, SecretRef, SecurityOverrides, TaskSettings, Volume, Weight, rules,
+    ReleaseSpec, Resources, SecretRef, SecurityOverrides, TaskSettings, Volume, Weight, rules,
 };
 
 /// A present release whose fields are there and fit together.
@@ -30,10 +30,8 @@ pub struct ValidRelease {
     pub volumes: Vec<Volume>,
     /// Endpoints, names unique.
     pub endpoints: Vec<Endpoint>,
-    /// Number of pods, to begin with where there is an autoscaler.
+    /// Number of pods.
     pub replicas: i32,
-    /// Chooses the number of pods.
-    pub autoscaler: Option<Autoscaler>,
     /// As asked for; defaults are made when rendering.
     pub resources: Option<Resources>,
     /// As asked for.
@@ -50,24 +48,6 @@ pub struct ValidRelease {
     pub restart_token: Option<String>,
     /// Settings of a task.
     pub task: TaskSettings,
-}
-
-/// How many pods an autoscaler may make, and by what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Autoscaler {
-    pub min: i32,
-    pub max: i32,
-    /// Percent of the request.
-    pub cpu: Option<i32>,
-    /// Percent of the request.
-    pub memory: Option<i32>,
-}
-
-impl Autoscaler {
-    fn of(scaling: &Scaling) -> Option<Self> {
-        let Scaling { replicas: _, min, max, cpu, memory } = *scaling;
-        Some(Self { min: min.unwrap_or(1), max: max?, cpu, memory })
-    }
 }
 
 /// One variable or file: where it goes and where its value comes from.
@@ -140,8 +120,6 @@ impl ValidRelease {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        let autoscaler = scaling.as_ref().and_then(Autoscaler::of);
-        let fixed = scaling.as_ref().and_then(|scaling| scaling.replicas).unwrap_or(1);
         Ok(Self {
             owner: owner.clone(),
             component_type: *component_type,
@@ -152,8 +130,7 @@ impl ValidRelease {
             files: files.iter().flatten().filter_map(file).collect(),
             volumes: volumes.clone().unwrap_or_default(),
             endpoints: endpoints.clone().unwrap_or_default(),
-            replicas: autoscaler.map_or(fixed, |autoscaler| autoscaler.min),
-            autoscaler,
+            replicas: scaling.as_ref().and_then(|scaling| scaling.replicas).unwrap_or(1),
             resources: resources.clone(),
             probes: probes.clone(),
             security: security.clone(),

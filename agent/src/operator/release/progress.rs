@@ -79,22 +79,10 @@ impl Workload {
     /// The verdict on the newest template, when the Deployment is as wanted. `services` are the names that must reach the pods.
     #[must_use]
     pub fn verdict(&self, services: &[String]) -> Verdict {
-        self.with_at_least(services, None)
-    }
-
-    /// The same of what has served before and has an autoscaler: pods that this starts later are more than are needed.
-    #[must_use]
-    pub fn verdict_once_out(&self, services: &[String]) -> Verdict {
-        self.with_at_least(services, self.autoscaler.as_ref().map(|autoscaler| autoscaler.least))
-    }
-
-    /// `least`: so many pods are enough, though more are wanted.
-    fn with_at_least(&self, services: &[String], least: Option<i32>) -> Verdict {
         let Some(deployment) = &self.deployment else {
             return Verdict::Progressing(APPLYING.to_owned());
         };
-        // That the number was changed a moment ago says nothing of the pods that serve.
-        if !deployment.is_observed() && least.is_none() {
+        if !deployment.is_observed() {
             return Verdict::Progressing(APPLYING.to_owned());
         }
         if deployment.desired == 0 {
@@ -108,11 +96,10 @@ impl Workload {
             return Verdict::Failed(why);
         }
         let ready: BTreeSet<&str> = self.newest_pods().filter(|pod| pod.ready).map(|pod| pod.name.as_str()).collect();
-        let enough = least.map_or(deployment.desired, |least| deployment.desired.min(least));
-        let wanted = usize::try_from(enough).unwrap_or_default();
-        if ready.len() >= wanted && deployment.updated >= enough {
+        let wanted = usize::try_from(deployment.desired).unwrap_or_default();
+        if ready.len() >= wanted && deployment.updated >= deployment.desired {
             // Pods of older templates count as available too, so they have to be gone.
-            let stay = deployment.available >= enough && deployment.total <= deployment.updated;
+            let stay = deployment.available >= deployment.desired && deployment.total <= deployment.updated;
             if deployment.min_ready > 0 && !stay {
                 return Verdict::Progressing(format!(
                     "new pods are ready and have to stay so for {} s",
@@ -121,10 +108,10 @@ impl Workload {
             }
             return self.reachable(services, &ready, wanted);
         }
-        if let Some(why) = self.held_up() {
+        let present = || self.newest_pods().filter(|pod| !pod.evicted);
+        if let Some(why) = present().find_map(waiting_for_others).or_else(|| self.refused()) {
             return Verdict::Stalled(why);
         }
-        let present = || self.newest_pods().filter(|pod| !pod.evicted);
         // It stays in the list beside the one that takes its place.
         if self.newest_pods().any(|pod| pod.evicted) {
             return Verdict::Progressing(format!("new pods are starting; one of them was evicted: {WHY_EVICTED}"));
@@ -150,12 +137,6 @@ impl Workload {
             }
         }
         Verdict::Serving
-    }
-
-    /// What others have to provide before there are as many pods as are wanted.
-    pub(super) fn held_up(&self) -> Option<Reason> {
-        let mut present = self.newest_pods().filter(|pod| !pod.evicted);
-        present.find_map(waiting_for_others).or_else(|| self.refused())
     }
 
     /// Pods that the API server refused to the replica set.

@@ -62,7 +62,6 @@ impl Work<'_> {
                     | ObjectKind::Service
                     | ObjectKind::Deployment
                     | ObjectKind::PodDisruptionBudget
-                    | ObjectKind::HorizontalPodAutoscaler
                     | ObjectKind::ControllerRevision
                     | ObjectKind::Job => {
                         live.insert(place.reference(), observe::plain(self.shared, self.owner(), tracked));

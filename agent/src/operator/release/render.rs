@@ -1,7 +1,7 @@
 //! From a validated release to the objects of its rendering. Pure: no client, no clock, no secret value.
 //!
 //! Defaults are made here and nowhere else. Objects come in the order in which they are added: configuration, addresses,
-//! limits, then the workload that uses them, and what scales it.
+//! limits, then the workload that uses them.
 
 #![expect(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
 
@@ -17,7 +17,6 @@ use crate::kinds::{SecurityLevel, StartGate};
 use crate::operator::object;
 use crate::operator::reconcile::rendering::{RENDERER, Rendering};
 
-mod autoscaler;
 mod config;
 mod deployment;
 mod disruption;
@@ -69,10 +68,7 @@ pub fn build(input: &Input<'_>) -> Rendering {
         objects.push(disruption::budget(input));
     }
     match shape.workload {
-        Workload::Deployment => {
-            objects.push(deployment::deployment(input, &config));
-            objects.extend(input.release.autoscaler.map(|asked| autoscaler::autoscaler(input, asked)));
-        }
+        Workload::Deployment => objects.push(deployment::deployment(input, &config)),
         Workload::Job => job = Some(job::job(input, &config)),
     }
     let endpoints = &input.release.endpoints;

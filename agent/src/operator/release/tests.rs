@@ -189,48 +189,6 @@ async fn a_first_release_takes_at_most_ten_calls() {
     assert!(asked.len() <= 10, "{asked:#?}");
 }
 
-/// A Deployment is written anew with each revision; it must not say another number on the way.
-#[tokio::test]
-async fn an_autoscaler_takes_over_the_pods_that_run_and_they_stay_until_it_is_gone() {
-    let server: Arc<Mutex<Server>> = Arc::default();
-    let shared = server::shared(&server);
-    let mut release = put(&shared, "http://127.0.0.1:1");
-    let namespace = namespace_name("acme", "shop", "dev");
-    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/web");
-    let autoscaler = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/web");
-    let mut generation = 1;
-    let mut with = async |scaling: Value| {
-        generation += 1;
-        release.metadata.generation = Some(generation);
-        release.spec.body.clone_from(&fixture::small_service());
-        release.spec.body.scaling = serde_json::from_value(scaling).unwrap();
-        for _ in 0..3 {
-            Release::reconcile(&shared, "web", &release, Timestamp::UNIX_EPOCH).await.unwrap();
-            round(&server, &mut release);
-        }
-        server.lock().unwrap().objects[&path]["spec"]["replicas"].clone()
-    };
-    let becomes = |replicas: i64| {
-        let mut server = server.lock().unwrap();
-        let deployment = server.objects.get_mut(&path).unwrap();
-        (deployment["spec"]["replicas"], deployment["metadata"]["generation"]) = (json!(replicas), json!(replicas));
-        let place = Place::new(ObjectKind::Deployment, &namespace, "web");
-        crate::operator::reconcile::observe::absorb(&shared, &place, deployment);
-    };
-    assert_eq!(with(json!({"replicas": 2})).await, 2);
-    becomes(5);
-    assert_eq!(with(json!({"min": 2, "max": 6, "cpu": 70})).await, 5, "it begins with the pods that run");
-    assert_eq!(server.lock().unwrap().objects[&autoscaler]["spec"]["maxReplicas"], 6);
-    becomes(4);
-    assert_eq!(with(json!({"min": 2, "max": 7, "cpu": 70})).await, 4);
-    becomes(0);
-    assert_eq!(with(json!({"min": 2, "max": 6, "cpu": 80})).await, 2, "an autoscaler never begins with none");
-    becomes(6);
-    assert_eq!(with(json!({"replicas": 3})).await, 6, "the one that is no longer wanted still scales it");
-    server.lock().unwrap().objects.remove(&autoscaler);
-    assert_eq!(with(json!({"replicas": 3})).await, 3);
-}
-
 /// Both were never enrolled, or this one was later: their objects say `local`.
 #[tokio::test]
 async fn an_absent_release_leaves_what_another_installation_made_for_one_of_its_name() {

@@ -93,19 +93,6 @@ impl ClusterWords {
         self.says(&["exceeded quota"])
     }
 
-    /// Whether an autoscaler finds nobody who measures pods: `the server could not find the requested resource (get
-    /// pods.metrics.k8s.io)`, or `is currently unable to handle the request`.
-    #[must_use]
-    pub fn speaks_of_no_metrics(&self) -> bool {
-        self.says(&["(get pods.metrics.k8s.io)"])
-    }
-
-    /// Whether an autoscaler finds a container without a request: `missing request for cpu in container side of Pod web`.
-    #[must_use]
-    pub fn speaks_of_no_request(&self) -> bool {
-        self.says(&["missing request for "])
-    }
-
     /// What no node can give, for a sentence.
     #[must_use]
     pub fn lacking(&self) -> &'static str {
@@ -228,13 +215,6 @@ mod tests {
             "the node does not trust the registry's certificate"
         );
         assert!(words("Container image will run as root").speaks_of_root());
-        let metrics = "failed to get cpu utilization: unable to get metrics for resource cpu: ";
-        let nobody = "unable to fetch metrics from resource metrics API: the server could not find the requested resource (get \
-                      pods.metrics.k8s.io)";
-        assert!(ClusterWords::new(format!("{metrics}{nobody}")).speaks_of_no_metrics());
-        let not_yet = ClusterWords::new(format!("{metrics}no metrics returned from resource metrics API"));
-        assert!(!not_yet.speaks_of_no_metrics() && !not_yet.speaks_of_no_request());
-        assert!(words("missing request for cpu in container side of Pod web-1").speaks_of_no_request());
         assert!(words("exec: \"/x\": stat /x: no such file or directory").start_failure().contains("not in the image"));
     }
 

@@ -203,8 +203,7 @@ impl Contents {
                 View::ReplicaSet(view) => workload.replica_sets.push((**view).clone()),
                 View::Pod(view) => workload.pods.push((**view).clone()),
                 View::Slice(view) => workload.slices.push((**view).clone()),
-                View::Autoscaler(view) if *place.name == *release => workload.autoscaler = Some((**view).clone()),
-                View::Deployment(_) | View::Autoscaler(_) | View::Job(_) | View::Nothing | View::Namespace(_) => {}
+                View::Deployment(_) | View::Job(_) | View::Nothing | View::Namespace(_) => {}
             }
         }
         workload

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::LazyLock;
 
 /// Stands for a value that is only ever compared within this process: 64 bits, with keys that nobody outside knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(u64);
 
 impl Mark {

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::cluster_words::ClusterWords;
 use super::interned::Names;
 pub use super::mark::Mark;
-use super::workload::{AutoscalerView, DeploymentView, PodView, ReplicaSetView, SliceView};
+use super::workload::{DeploymentView, PodView, ReplicaSetView, SliceView};
 use crate::kinds::ObjectRef;
 use crate::kinds::labels::{AGENT, DATA_PLANE};
 use crate::operator::object::ObjectKind;
@@ -71,8 +71,6 @@ pub enum View {
     Slice(Box<SliceView>),
     /// See [`JobView`].
     Job(Box<JobView>),
-    /// See [`AutoscalerView`].
-    Autoscaler(Box<AutoscalerView>),
 }
 
 /// What matters of a namespace.
@@ -111,7 +109,7 @@ impl Tracked {
             uid: metadata.uid.as_deref().unwrap_or_default().into(),
             resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
             terminating: metadata.deletion_timestamp.is_some(),
-            mark: mark(metadata, &view),
+            mark: mark(metadata),
             owners: Owners::read(label),
             data_plane: label(DATA_PLANE),
             view: match (view, text(AGENT)) {
@@ -131,8 +129,7 @@ impl Tracked {
             | View::ReplicaSet(_)
             | View::Pod(_)
             | View::Slice(_)
-            | View::Job(_)
-            | View::Autoscaler(_) => None,
+            | View::Job(_) => None,
         }
     }
 
@@ -146,14 +143,12 @@ impl Tracked {
 
 /// Changes when what we may have set on an object changes: its generation where it has one, else its resource version; labels and
 /// annotations without those that controllers write.
-fn mark(metadata: &ObjectMeta, view: &View) -> Mark {
+fn mark(metadata: &ObjectMeta) -> Mark {
     let uid = metadata.uid.as_deref().unwrap_or_default();
+    let Some(generation) = metadata.generation else {
+        return Mark::of(&(uid, &metadata.resource_version));
+    };
     let noted = |key: &&String| !key.starts_with("deployment.kubernetes.io/");
     let annotations: Vec<_> = metadata.annotations.iter().flatten().filter(|(key, _)| noted(key)).collect();
-    match (metadata.generation, view) {
-        (Some(generation), _) => Mark::of(&(uid, generation, &metadata.labels, annotations)),
-        // The API server counts no generations of it, and its status changes with each measurement.
-        (None, View::Autoscaler(view)) => Mark::of(&(uid, view.spec, &metadata.labels, annotations)),
-        (None, _) => Mark::of(&(uid, &metadata.resource_version)),
-    }
+    Mark::of(&(uid, generation, &metadata.labels, annotations))
 }

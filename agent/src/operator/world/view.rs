@@ -1,7 +1,6 @@
 //! From Kubernetes objects to the little of them that decisions look at.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -10,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::cluster_words::ClusterWords;
 use super::index::JobView;
 use super::mark::Mark;
-use super::workload::{AutoscalerView, Blind, DeploymentView, GateView, PodView, ReplicaSetView, SliceView, Waiting};
+use super::workload::{DeploymentView, GateView, PodView, ReplicaSetView, SliceView, Waiting};
 use crate::kinds::conditions::timestamp;
 use crate::kinds::labels::{CONTAINER, GATE};
 
@@ -160,29 +159,6 @@ pub fn slice(object: &EndpointSlice) -> SliceView {
     }
 }
 
-/// Of a HorizontalPodAutoscaler. That pods are not measured yet passes, and is told nobody.
-#[must_use]
-pub fn autoscaler(object: &HorizontalPodAutoscaler) -> AutoscalerView {
-    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let inactive = conditions
-        .and_then(|all| all.iter().find(|condition| condition.type_ == "ScalingActive" && condition.status == "False"));
-    let blind = inactive.and_then(|inactive| {
-        let words = ClusterWords::of(inactive.message.as_ref());
-        if inactive.reason.as_deref() == Some("AmbiguousSelector") {
-            Some(Blind::Another)
-        } else if words.speaks_of_no_metrics() {
-            Some(Blind::NothingMeasures)
-        } else {
-            words.speaks_of_no_request().then_some(Blind::NothingRequested)
-        }
-    });
-    AutoscalerView {
-        spec: Mark::of(&serde_json::to_string(&object.spec).unwrap_or_default()),
-        least: object.spec.as_ref().and_then(|spec| spec.min_replicas).unwrap_or(1),
-        blind,
-    }
-}
-
 #[must_use]
 pub fn job(object: &Job) -> JobView {
     let status = object.status.as_ref();
@@ -208,43 +184,7 @@ pub fn job(object: &Job) -> JobView {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::index::{Tracked, View};
     use super::*;
-
-    #[test]
-    fn measurements_of_an_autoscaler_change_nothing_and_that_there_are_none_does() {
-        let of = |reason: &str, message: &str, used: i32| {
-            let spec =
-                json!({"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "minReplicas": 2, "maxReplicas": 5});
-            let active = json!({"type": "ScalingActive", "status": if reason.is_empty() { "True" } else { "False" },
-                "reason": reason, "message": message});
-            let metric =
-                json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": used}}});
-            let status = json!({"conditions": [active], "currentMetrics": [metric], "desiredReplicas": 2});
-            let head = json!({"name": "web", "uid": "u", "resourceVersion": used.to_string()});
-            let object: HorizontalPodAutoscaler =
-                serde_json::from_value(json!({"metadata": head, "spec": spec, "status": status})).unwrap();
-            let view = autoscaler(&object);
-            (view.least, view.blind, Tracked::new(&object.metadata, View::Autoscaler(Box::new(view))).mark)
-        };
-        let fine = of("", "", 10);
-        assert_eq!(fine, of("", "", 90));
-        let missing =
-            "unable to fetch metrics: the server could not find the requested resource (get pods.metrics.k8s.io)";
-        for (reason, message, blind) in [
-            ("FailedGetResourceMetric", missing, Some(Blind::NothingMeasures)),
-            (
-                "FailedGetResourceMetric",
-                "missing request for cpu in container side of Pod w",
-                Some(Blind::NothingRequested),
-            ),
-            ("FailedGetResourceMetric", "no metrics returned from resource metrics API", None),
-            ("AmbiguousSelector", "pods are controlled by multiple HPAs", Some(Blind::Another)),
-            ("ScalingDisabled", "scaling is disabled since the replica count of the target is zero", None),
-        ] {
-            assert_eq!(of(reason, message, 11), (2, blind, fine.2), "{reason}: {message}");
-        }
-    }
 
     #[test]
     fn a_slice_without_ports_sends_nobody_anywhere() {

@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, Pod, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -113,11 +112,6 @@ impl Watches {
             ObjectKind::ReplicaSet => {
                 self.objects(source, labels, sink, kind, |object: &PartialObjectMeta<ReplicaSet>| {
                     View::ReplicaSet(Box::new(view::replica_set(&object.metadata)))
-                });
-            }
-            ObjectKind::HorizontalPodAutoscaler => {
-                self.objects(source, labels, sink, kind, |object: &HorizontalPodAutoscaler| {
-                    View::Autoscaler(Box::new(view::autoscaler(object)))
                 });
             }
             ObjectKind::Namespace => self.heads::<Namespace, S>(source, labels, sink, kind),

@@ -15,8 +15,6 @@ pub struct Workload {
     pub pods: Vec<PodView>,
     /// Ready pods by Service.
     pub slices: Vec<SliceView>,
-    /// Its autoscaler, if it has one of ours.
-    pub autoscaler: Option<AutoscalerView>,
 }
 
 /// What matters of a Deployment's state.
@@ -119,28 +117,6 @@ pub struct Waiting {
     pub reason: ClusterWords,
     /// Message of the kubelet, often with that of the runtime in it.
     pub message: ClusterWords,
-}
-
-/// What matters of a HorizontalPodAutoscaler.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AutoscalerView {
-    /// Changes when its spec does.
-    pub spec: Mark,
-    /// Fewest pods that it leaves.
-    pub least: i32,
-    /// Why it cannot tell how many pods there should be, if so.
-    pub blind: Option<Blind>,
-}
-
-/// Why an autoscaler cannot tell how many pods there should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blind {
-    /// The cluster has nothing that measures pods, or it does not answer.
-    NothingMeasures,
-    /// A container of theirs requests nothing that its use could be a part of.
-    NothingRequested,
-    /// Another autoscaler scales the same pods.
-    Another,
 }
 
 /// What matters of an EndpointSlice.

@@ -5,14 +5,10 @@ use serde_json::{Map, Value};
 use crate::problem::Problem;
 
 /// Keys that may be replaced, besides `env.NAME`; whether their values are numbers.
-const KEYS: [(&str, bool); 17] = [
+const KEYS: [(&str, bool); 13] = [
     ("image", false),
     ("track", false),
     ("scaling.replicas", true),
-    ("scaling.min", true),
-    ("scaling.max", true),
-    ("scaling.cpu", true),
-    ("scaling.memory", true),
     ("resources.cpuRequest", false),
     ("resources.cpuLimit", false),
     ("resources.memoryRequest", false),
@@ -130,8 +126,6 @@ mod tests {
         assert_eq!(changed(json!({ "image": "x" }), "image=r/i@sha256:1=2"), json!({ "image": "r/i@sha256:1=2" }));
         assert_eq!(changed(json!({}), "scaling.replicas=3"), json!({ "scaling": { "replicas": 3 } }));
         assert_eq!(changed(json!({ "scaling": null }), "scaling.replicas=3"), json!({ "scaling": { "replicas": 3 } }));
-        let scaling = json!({ "scaling": { "max": 5, "cpu": 70 } });
-        assert_eq!(changed(scaling, "scaling.min=2"), json!({ "scaling": { "min": 2, "max": 5, "cpu": 70 } }));
         assert_eq!(changed(json!({}), "security.runAsUser=33"), json!({ "security": { "runAsUser": 33 } }));
     }
 
@@ -151,8 +145,6 @@ mod tests {
     fn an_unknown_key_is_refused_with_the_nearest() {
         assert_eq!(Override::parse("imgae=x").unwrap_err().hint.unwrap(), "did you mean `image`?");
         assert!(Override::parse("image").unwrap_err().hint.unwrap().contains("env.NAME"));
-        assert_eq!(Override::parse("scaling.mix=2").unwrap_err().hint.unwrap(), "did you mean `scaling.max`?");
         assert!(Override::parse("scaling.replicas=two").is_err());
-        assert!(Override::parse("scaling.max=70%").is_err());
     }
 }

@@ -83,13 +83,6 @@ fn what_an_edit_in_the_cluster_made_of_a_generation_counts_and_is_said() {
     let image = condition("ImageRewritten", "True", "ChangedInCluster", "pods run another image");
     let (_, message) = explained(&[condition("Ready", "True", "Serving", "all pods serve"), image], &[]);
     assert_eq!(message, "all pods serve; spec.image is not as generation 7 came; pods run another image");
-    let blind = condition("CannotScale", "True", "NoMetrics", "the cluster serves no resource metrics");
-    let (phase, message) = explained(&[condition("Ready", "True", "Serving", "all pods serve"), blind], &[]);
-    assert_eq!(phase, "Ready");
-    assert!(
-        message.contains("all pods serve; ") && message.contains("the cluster serves no resource metrics"),
-        "{message}"
-    );
     assert_eq!(explained(&[condition("Ready", "False", "Failed", "")], &failed).0, "RolledBack");
     let now =
         [condition("Failed", "True", "CrashLoop", "it ends with 1"), condition("RolledBack", "True", "R", "back")];

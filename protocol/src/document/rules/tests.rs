@@ -5,7 +5,6 @@ use crate::document::breaches;
 use crate::name::Kind;
 
 mod forms;
-mod scaling;
 
 const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

@@ -33,15 +33,6 @@ async fn asked(
     present: Option<&Value>,
     wanted: &Value,
 ) -> (Option<String>, Vec<String>) {
-    asked_of(judge, present, std::slice::from_ref(wanted)).await
-}
-
-/// The same of all the objects of a release.
-async fn asked_of(
-    judge: fn(&Value) -> Option<Value>,
-    present: Option<&Value>,
-    wanted: &[Value],
-) -> (Option<String>, Vec<String>) {
     let server: Arc<Mutex<Server>> = Arc::default();
     server.lock().unwrap().judge = Some(judge);
     let shared = server::shared(&server);
@@ -52,7 +43,7 @@ async fn asked_of(
         server.lock().unwrap().objects.insert("/apis/apps/v1/namespaces/ns/deployments/web".to_owned(), live.clone());
         observe::absorb(&shared, &Place::new(ObjectKind::Deployment, "ns", "web"), &live);
     }
-    let answer = check(&shared, OwnerKind::Release.named("web"), wanted, present.is_some()).await;
+    let answer = check(&shared, OwnerKind::Release.named("web"), std::slice::from_ref(wanted), present.is_some()).await;
     let asked = server.lock().unwrap().asked.clone();
     let reason = match answer {
         Ok(()) => None,
@@ -84,21 +75,6 @@ async fn a_full_quota_stops_neither_fewer_pods_nor_none_nor_those_that_run() {
         (Some("Quota".to_owned()), vec![POD.to_owned()]),
         "nothing is tried that is created right after, but a pod"
     );
-}
-
-#[tokio::test]
-async fn under_a_full_quota_an_autoscaler_counts_its_least_at_first_and_later_what_it_has_made() {
-    let autoscaler = |min: i64| {
-        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web", "namespace": "ns"},
-            "spec": {"minReplicas": min, "maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "web"}}})
-    };
-    let scaled = |image: &str, min: i64| [deployment(image, min), autoscaler(min)];
-    let runs = deployment("a@sha256:1", 3);
-    let quota = Some("Quota".to_owned());
-    assert_eq!(asked_of(no_room, Some(&runs), &scaled("a@sha256:1", 1)).await.0, None, "no pod changes");
-    assert_eq!(asked_of(no_room, Some(&runs), &scaled("b@sha256:2", 1)).await.0, quota, "three are rolled, not one");
-    assert_eq!(asked(no_room, Some(&runs), &deployment("b@sha256:2", 1)).await.0, None);
-    assert_eq!(asked_of(no_room, None, &scaled("a@sha256:1", 1)).await.0, quota);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::modified::{self, Ledger};
 use crate::operator::release::progress::Verdict;
 use crate::operator::world::mark::Mark;
-use crate::operator::world::workload::{Blind, DeploymentView, PodView};
+use crate::operator::world::workload::{DeploymentView, PodView};
 
 /// Condition that says whether the last good revision serves again after a failure.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
@@ -22,9 +22,6 @@ const CONCLUDED: &str = "Concluded";
 
 /// Condition that says that pods run another image than the one that was asked for.
 const IMAGE_REWRITTEN: &str = "ImageRewritten";
-
-/// Condition that says that the autoscaler of the release does not scale by what its pods use.
-const CANNOT_SCALE: &str = "CannotScale";
 
 /// The outcome of this generation that was reported, if one was.
 pub(super) fn reported(observed: &Observed<'_>) -> Option<FactKind> {
@@ -90,9 +87,6 @@ pub(super) fn describe(observed: &Observed<'_>, seen: &Seen<'_>, status: &mut Re
     if rewritten(observed).unwrap_or_else(|| conditions.is_set(IMAGE_REWRITTEN, &why)) {
         conditions.set(IMAGE_REWRITTEN, true, &why);
     }
-    if let Some(why) = cannot_scale(observed) {
-        conditions.set(CANNOT_SCALE, true, &why);
-    }
     conditions.paused(observed.paused);
     if let Some(reported) = seen.reported {
         let what = Reason::new(reported.as_str(), "the first outcome of this generation, as it was told");
@@ -128,40 +122,6 @@ fn another_image(observed: &Observed<'_>) -> Reason {
                     left as it is";
     let shown = format!("`kubectl get pods -n {namespace} -l {RELEASE}={name} -o yaml` shows which one");
     Reason::new("ChangedInCluster", format!("{sentence}; {shown}"))
-}
-
-/// Why the number of pods does not follow what they use. It stays within its bounds all the same, so the release serves.
-fn cannot_scale(observed: &Observed<'_>) -> Option<Reason> {
-    let mut wanted = observed.target?.objects.iter().filter_map(object::reference);
-    if !wanted.any(|(kind, _)| kind == ObjectKind::HorizontalPodAutoscaler) {
-        return None;
-    }
-    let bounds = "the number of pods stays between min and max, and follows no load";
-    Some(match observed.workload.autoscaler.as_ref()?.blind? {
-        Blind::NothingMeasures => Reason::new(
-            "NoMetrics",
-            format!(
-                "the cluster serves no resource metrics: install metrics-server, or see why it does not answer; until then {bounds}"
-            ),
-        ),
-        Blind::NothingRequested => Reason::new(
-            "NoRequest",
-            format!(
-                "a container that somebody added to the pods requests none of the cpu or memory that they are scaled by: give it a \
-                 request; until then {bounds}"
-            ),
-        ),
-        Blind::Another => {
-            let namespace = observed.status.namespace.as_deref().unwrap_or_default();
-            let shown = format!("`kubectl get hpa -n {namespace}` shows it");
-            Reason::new(
-                "AnotherAutoscaler",
-                format!(
-                    "another HorizontalPodAutoscaler scales the same pods, and Kubernetes lets neither: remove it, or scaling.max; {shown}"
-                ),
-            )
-        }
-    })
 }
 
 fn ready(observed: &Observed<'_>, seen: &Seen<'_>, status: &ReleaseStatus, stands: ContentState) -> (bool, Reason) {
@@ -209,17 +169,9 @@ fn serving(observed: &Observed<'_>) -> Reason {
         Some(deployment) if deployment.desired == 0 => {
             Reason::new("Serving", "the release asks for no pods, and none runs")
         }
-        Some(deployment) if observed.workload.newest_pods().filter(|pod| pod.ready).count() < wanted(deployment) => {
-            let held_up = observed.workload.held_up().map(|why| format!("; {}", why.message)).unwrap_or_default();
-            Reason::new("Serving", format!("enough pods serve, and the autoscaler asks for more{held_up}"))
-        }
         Some(_) if endpoints => Reason::new("Serving", "all pods serve on every endpoint"),
         Some(_) => Reason::new("Serving", "all pods are ready; the release has no endpoints"),
     }
-}
-
-fn wanted(deployment: &DeploymentView) -> usize {
-    usize::try_from(deployment.desired).unwrap_or_default()
 }
 
 fn stalled<'a>(observed: &Observed<'a>, seen: &Seen<'a>, status: &ReleaseStatus) -> Option<&'a Reason> {

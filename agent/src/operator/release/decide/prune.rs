@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::observed::{Observed, Target};
+use super::observed::Observed;
 use crate::kinds::{Binding, ObjectRef, ReleaseStatus};
 use crate::operator::object::{self, ObjectKind};
 use crate::operator::reconcile::rendering::Rendering;
@@ -18,7 +18,8 @@ pub fn prune(observed: &Observed<'_>, status: &mut ReleaseStatus) -> Vec<Write<R
     if observed.workload.draining() {
         return Vec::new();
     }
-    let wanted = wanted(target);
+    let wanted: BTreeSet<ObjectRef> =
+        target.objects.iter().filter_map(object::reference).map(|(_, reference)| reference).collect();
     let mut writes = Vec::new();
     let mut recorded = Vec::new();
     for reference in std::mem::take(&mut status.objects) {
@@ -43,17 +44,6 @@ pub fn prune(observed: &Observed<'_>, status: &mut ReleaseStatus) -> Vec<Write<R
     let old = observed.revisions.iter().filter(|(reference, live)| !kept(reference) && live.ours && !live.terminating);
     writes.extend(old.map(|(reference, live)| Write::delete(reference, live)));
     writes
-}
-
-/// Whether something is recorded that is not wanted.
-#[must_use]
-pub fn is_due(observed: &Observed<'_>) -> bool {
-    let wanted = observed.target.as_ref().map(wanted).unwrap_or_default();
-    observed.status.objects.iter().any(|reference| !wanted.contains(reference))
-}
-
-fn wanted(target: &Target<'_>) -> BTreeSet<ObjectRef> {
-    target.objects.iter().filter_map(object::reference).map(|(_, reference)| reference).collect()
 }
 
 /// Whether `reference` is configuration that something may still read.

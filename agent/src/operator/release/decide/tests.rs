@@ -17,7 +17,6 @@ use crate::operator::world::workload::{DeploymentView, PodView, ReplicaSetView, 
 mod dies;
 mod edits;
 mod removal;
-mod scaling;
 mod scene;
 mod sentences;
 mod words;

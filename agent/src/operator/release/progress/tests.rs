@@ -22,7 +22,6 @@ fn rolling(pods: Vec<PodView>) -> Workload {
         replica_sets: vec![set("old", "1"), set("new", "2")],
         pods,
         slices: vec![],
-        autoscaler: None,
     }
 }
 

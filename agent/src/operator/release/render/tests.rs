@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -53,23 +52,6 @@ fn a_small_service_renders_as_recorded() {
 }
 
 #[test]
-fn a_small_service_with_an_autoscaler_renders_as_recorded() {
-    let of = |scaling: Value| {
-        let spec = ReleaseSpec { scaling: serde_json::from_value(scaling).unwrap(), ..fixture::small_service() };
-        let rendering = render(&spec, SecurityLevel::Restricted);
-        let one = |kind: &str| rendering.objects.iter().find(|object| object["kind"] == kind).cloned();
-        let replicas = one("Deployment").unwrap()["spec"]["replicas"].clone();
-        (one("HorizontalPodAutoscaler").map(|mut it| it["spec"].take()), replicas)
-    };
-    let (autoscaler, replicas) = of(json!({"min": 2, "max": 6, "cpu": 70, "memory": 80}));
-    assert_eq!(replicas, 2, "the first pods are as many as it leaves at least");
-    insta::assert_yaml_snapshot!(autoscaler);
-    let (autoscaler, replicas) = of(json!({"max": 3, "memory": 80}));
-    assert_eq!((replicas, &autoscaler.unwrap()["minReplicas"]), (json!(1), &json!(1)));
-    assert_eq!(of(json!({"replicas": 3})), (None, json!(3)));
-}
-
-#[test]
 fn a_task_renders_as_recorded() {
     insta::assert_yaml_snapshot!(render(&fixture::task(), SecurityLevel::Restricted));
 }
@@ -102,8 +84,6 @@ fn each_type_is_made_of_what_its_shape_says() {
         assert_eq!(has("Service"), shape.endpoints, "{component:?}");
         assert_eq!(has("PodDisruptionBudget"), shape.disruption_budget, "{component:?}");
         assert_eq!(has("Deployment"), shape.is_kept_running(), "{component:?}");
-        let asked = spec.scaling.as_ref().is_some_and(|scaling| scaling.max.is_some());
-        assert_eq!(has("HorizontalPodAutoscaler"), asked, "{component:?}");
         assert_eq!(rendering.job.is_some(), shape.is_task(), "{component:?}");
         let drains = rendering.objects.iter().any(|object| object.to_string().contains("preStop"));
         assert_eq!(drains, shape.endpoints, "{component:?}: nobody calls what has no endpoint");
@@ -124,7 +104,6 @@ fn no_field_is_misspelt() {
                 "Service" => reads_whole::<Service>(object),
                 "PodDisruptionBudget" => reads_whole::<PodDisruptionBudget>(object),
                 "Deployment" => reads_whole::<Deployment>(object),
-                "HorizontalPodAutoscaler" => reads_whole::<HorizontalPodAutoscaler>(object),
                 "Job" => reads_whole::<Job>(object),
                 other => panic!("{other} is not checked"),
             }
@@ -150,7 +129,6 @@ fn all_types() -> Vec<ReleaseSpec> {
             spec.probes =
                 serde_json::from_value(serde_json::json!({"startup": probe, "liveness": command, "readiness": probe}))
                     .unwrap();
-            spec.scaling = serde_json::from_value(json!({"min": 2, "max": 6, "cpu": 70, "memory": 80})).unwrap();
         }
         let endpoints = serde_json::json!([
             {"name": "http", "port": 8080, "kind": "HTTP"}, {"name": "rpc", "port": 9090, "kind": "gRPC"},
@@ -260,8 +238,7 @@ fn the_start_gate_is_before_every_program_and_nothing_of_a_document_is_in_it() {
         .flat_map(|spec| [SecurityLevel::Restricted, SecurityLevel::Baseline].map(|level| (spec, level)))
         .map(|(spec, level)| {
             let rendering = render_with(Some(&gate()), spec, level);
-            let deployment = || rendering.objects.iter().find(|object| object["kind"] == "Deployment");
-            let workload = rendering.job.as_ref().or_else(deployment).unwrap();
+            let workload = rendering.job.as_ref().unwrap_or_else(|| rendering.objects.last().unwrap());
             workload["spec"]["template"]["spec"]["initContainers"].clone()
         })
         .collect();

@@ -16,8 +16,6 @@ pub(super) struct Scene {
     pub(super) invalid: Option<Reason>,
     pub(super) now: Timestamp,
     pub(super) kind: Kind,
-    /// Revisions that ask for an autoscaler.
-    pub(super) autoscaled: Vec<&'static str>,
 }
 
 /// What the release is.
@@ -30,9 +28,7 @@ pub(super) enum Kind {
 
 pub(super) fn objects(revision: &str) -> Vec<Value> {
     let object = |kind: &str, name: &str| json!({"kind": kind, "metadata": {"name": name}, "revision": revision});
-    let mut deployment = object("Deployment", "web");
-    deployment["spec"] = json!({"replicas": 2});
-    vec![object("ConfigMap", &format!("config-{revision}")), object("Service", "web-http"), deployment]
+    vec![object("ConfigMap", &format!("config-{revision}")), object("Service", "web-http"), object("Deployment", "web")]
 }
 
 pub(super) fn rendering(revision: &str) -> Rendering {
@@ -90,17 +86,7 @@ impl Scene {
             invalid: None,
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             kind: Kind::Service,
-            autoscaled: Vec::new(),
         }
-    }
-
-    /// The objects of a revision.
-    fn objects(&self, revision: &str) -> Vec<Value> {
-        let mut objects = objects(revision);
-        if self.autoscaled.contains(&revision) {
-            objects.push(json!({"kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"}}));
-        }
-        objects
     }
 
     /// A release whose generation 1 serves.
@@ -122,7 +108,7 @@ impl Scene {
 
     pub(super) fn admit(&mut self) {
         let slots = Slots::from([("config".to_owned(), format!("config-{}", self.identity.revision))]);
-        let (rendering, objects) = (rendering(&self.identity.revision), self.objects(&self.identity.revision));
+        let (rendering, objects) = (rendering(&self.identity.revision), objects(&self.identity.revision));
         let admission = Admission {
             identity: &self.identity,
             status: &self.status,
@@ -137,7 +123,7 @@ impl Scene {
     /// As if every wanted object had been applied.
     pub(super) fn everything_is_there(&mut self) {
         let revision = target(&self.status).unwrap().to_owned();
-        for object in self.objects(&revision) {
+        for object in objects(&revision) {
             let (_, reference) = object::reference(&object).unwrap();
             self.live.insert(reference, live());
         }
@@ -184,7 +170,7 @@ impl Scene {
     pub(super) fn decide(&self) -> Decision<ReleaseStatus> {
         let revision = target(&self.status).map(str::to_owned);
         let mut rendering = revision.as_deref().map(rendering);
-        let mut objects = revision.as_deref().map(|revision| self.objects(revision)).unwrap_or_default();
+        let mut objects = revision.as_deref().map(objects).unwrap_or_default();
         match self.kind {
             Kind::Service => {}
             Kind::WithoutEndpoints => {
